@@ -1,0 +1,41 @@
+# `make demo` and `make test` each install what they need, on a bare machine with Python 3.11 or newer; neither needs the other.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PROJECTS := pyproject.toml plugins/expressnet_moe/pyproject.toml
+# Tests must not compute with more threads than they are given cores, nor ask anything of the network.
+OFFLINE := HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1
+
+.PHONY: demo test test-slow lint benchmark clean
+.DELETE_ON_ERROR:
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/demo.installed: $(PROJECTS) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e ".[faces,demo]" -e plugins/expressnet_moe
+	touch $@
+
+$(VENV)/test.installed: $(PROJECTS) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e ".[faces,demo,test]" -e "plugins/expressnet_moe[convert]"
+	touch $@
+
+demo: $(VENV)/demo.installed
+	$(OFFLINE) $(BIN)/python examples/portraits.py --output_dir out/demo
+
+test: $(VENV)/test.installed
+	$(OFFLINE) $(BIN)/python -m pytest -m "not slow and not external"
+
+test-slow: $(VENV)/test.installed
+	$(OFFLINE) $(BIN)/python -m pytest -m "slow"
+
+lint: $(VENV)/test.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+benchmark: $(VENV)/test.installed
+	$(BIN)/python benchmarks/faces.py
+
+clean:
+	rm -rf $(VENV) out

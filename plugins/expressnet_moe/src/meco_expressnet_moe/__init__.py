@@ -1,0 +1,24 @@
+"""ExpressNet-MoE for meco_hub: facial expressions from one face picture.
+
+This file knows where the parts of the plugin are; it imports none of them.
+"""
+
+from meco_hub.plugins import Architecture
+
+_PACKAGE = "meco_expressnet_moe"
+
+architecture = Architecture(
+    model_type="meco_expressnet_moe",
+    kind="face",
+    config=f"{_PACKAGE}.configuration_expressnet_moe:ExpressNetMoEConfig",
+    base_model=f"{_PACKAGE}.modeling_expressnet_moe:ExpressNetMoEModel",
+    head=f"{_PACKAGE}.modeling_expressnet_moe:ExpressNetMoEForEmotionRecognition",
+    image_processor=f"{_PACKAGE}.processing_expressnet_moe:ExpressNetMoEImageProcessor",
+    native_heads=("AutoModelForImageClassification",),
+    recipes=f"{_PACKAGE}:recipes",
+    checkpoints=f"{_PACKAGE}:checkpoints",
+    default_checkpoint="meco-expressnet-lfw5",
+    card=f"{_PACKAGE}:card.md",
+    converter=f"{_PACKAGE}.conversion:convert",
+    description="Multi-scale CNNs and a residual backbone, two mixtures of experts; seven or eight expressions from a face",
+)

@@ -1,0 +1,112 @@
+"""`meco doctor`: what is installed, what is broken, and the line that mends it.
+
+This file knows how to look at an environment; it changes nothing in it.
+"""
+
+import importlib
+import platform
+import sys
+import traceback
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from . import plugins, registration
+
+_REQUIRED = ("torch", "torchvision", "transformers", "huggingface-hub", "accelerate", "datasets", "safetensors", "timm")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that would not work.
+
+    Attributes:
+        subject: the package or plugin.
+        problem: what was seen.
+        mend: what to do.
+        traceback: where there is one.
+    """
+
+    subject: str
+    problem: str
+    mend: str
+    traceback: str = ""
+
+
+def _versions() -> tuple[dict[str, str | None], list[Finding]]:
+    found: dict[str, str | None] = {}
+    findings = []
+    for name in _REQUIRED:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+            findings.append(Finding(name, "not installed", f"pip install {name}"))
+    return found, findings
+
+
+def _import(name: str, mend: str) -> Finding | None:
+    try:
+        importlib.import_module(name)
+    except Exception as error:  # noqa: BLE001 — whatever it raises is the finding
+        return Finding(name, f"does not import: {type(error).__name__}: {error}", mend, traceback.format_exc())
+    return None
+
+
+def _plugin_findings() -> list[Finding]:
+    findings = [
+        Finding(
+            f"plugin {plugin.name}",
+            f"{plugin.reason} (entry point {plugin.target} of {plugin.distribution})",
+            f"pip install --upgrade {plugin.distribution}, or pip uninstall {plugin.distribution}",
+            plugin.traceback,
+        )
+        for group in (plugins.architectures(), plugins.corpora())
+        for plugin in group.broken
+    ]
+    # Classes are imported when transformers is; a plugin whose entry point is sound may still fail here.
+    importlib.import_module("transformers.models.auto.modeling_auto")
+    importlib.import_module("transformers.models.auto.image_processing_auto")
+    for model_type, trace in registration.failures.items():
+        owner = plugins.architectures().distributions[model_type]
+        findings.append(
+            Finding(f"plugin {model_type}", "its classes do not import", f"pip install --upgrade {owner}", trace)
+        )
+    return findings
+
+
+def examine() -> dict[str, Any]:
+    """Look at the environment.
+
+    Returns:
+        versions (name → version or None), python, platform, device ("cpu", "cuda", …), plugins (name → distribution) and
+        findings, each with subject, problem, mend and traceback. An empty list of findings means all is well.
+    """
+    versions, findings = _versions()
+    device = "unknown"
+    # torchvision's extension is built against one torch; a mismatch shows only when it is imported.
+    broken = _import("torch", "pip install --force-reinstall torch") or _import(
+        "torchvision", "pip install --upgrade torch torchvision   (both of one release)"
+    )
+    if broken is not None:
+        findings.append(broken)
+    else:
+        import torch
+
+        device = torch.accelerator.current_accelerator().type if torch.accelerator.is_available() else "cpu"
+        findings += _plugin_findings()
+    faces = _import("cv2", 'pip install "meco-hub[faces]"')
+    if faces is not None:
+        findings.append(Finding("face finder", faces.problem, faces.mend, faces.traceback))
+    return {
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "versions": versions,
+        "device": device,
+        "plugins": {
+            name: group.distributions[name]
+            for group in (plugins.architectures(), plugins.corpora())
+            for name in group.healthy
+        },
+        "findings": [asdict(finding) for finding in findings],
+    }

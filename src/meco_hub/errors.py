@@ -1,0 +1,94 @@
+"""The tree of errors that meco_hub raises.
+
+    MecoError
+    ├── InputError (ValueError)          what was handed in cannot be used
+    │   ├── ImageError                   … as an image: unreadable, too large, wrong type or range
+    │   └── FaceNotFoundError            … an image was read, but no face was found in it
+    ├── CheckpointError                  a model folder that is incomplete, unsafe or not ours
+    ├── UnknownNameError (KeyError)      a checkpoint, corpus, recipe, label or architecture nobody registered
+    ├── PluginError (ImportError)        a plugin that fails to load, or two that claim one name
+    ├── DependencyError (ImportError)    an optional package is needed and missing
+    ├── ConfigurationError (ValueError)  a recipe, a flag or a config field that makes no sense
+    ├── CorpusError (ValueError)         a data folder that is not laid out as its corpus is
+    │   └── LeakError                    one person, trial or picture on both sides of a split
+    └── ConversionError (ValueError)     foreign weights that do not fit the architecture
+
+Every message says what was seen, what was expected and what to do, in that order, and names the file where there is one.
+Where a caller would expect a built-in error, the class derives from it too, so that generic handlers keep working.
+
+This file knows the names of failures; it does not know who raises them.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class MecoError(Exception):
+    """Root of every error that meco_hub raises on purpose."""
+
+
+class InputError(MecoError, ValueError):
+    """What was handed in cannot be used."""
+
+
+class ImageError(InputError):
+    """An image that cannot be read or has a type, size or range that cannot be used."""
+
+
+class FaceNotFoundError(InputError):
+    """An image was read, but the face finder found no face in it."""
+
+
+class CheckpointError(MecoError):
+    """A model folder that is incomplete, unsafe to load, or not of a registered architecture.
+
+    Not an OSError on purpose: transformers' pipelines catch OSError, ValueError, TypeError and RuntimeError while they load a
+    model, and bury the message in a longer one.
+    """
+
+
+class UnknownNameError(MecoError, KeyError):
+    """A name nobody registered; the message offers the nearest ones."""
+
+    def __str__(self) -> str:  # KeyError would print the repr of its argument, quotes and escapes included
+        return str(self.args[0]) if self.args else ""
+
+
+class PluginError(MecoError, ImportError):
+    """A plugin that fails to load, or two distributions that claim one name."""
+
+
+class DependencyError(MecoError, ImportError):
+    """An optional package is needed for what was asked, and missing."""
+
+
+class ConfigurationError(MecoError, ValueError):
+    """A recipe, a flag or a config field that makes no sense."""
+
+
+class CorpusError(MecoError, ValueError):
+    """A data folder or file that is not laid out as its corpus is."""
+
+
+class LeakError(CorpusError):
+    """One person, trial or picture stands on both sides of a split."""
+
+
+class ConversionError(MecoError, ValueError):
+    """Foreign weights that do not fit the architecture."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> UnknownNameError:
+    """Build the error for a name nobody registered, with the nearest known names.
+
+    Args:
+        kind: what the name should have named, in words ("checkpoint", "corpus", "recipe key").
+        name: the name as given.
+        known: all names that would have worked.
+        hint: one more sentence on what to do.
+    """
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    offer = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
+    listing = f" Known: {', '.join(known)}." if known else f" No {kind} is registered."
+    return UnknownNameError(f"There is no {kind} named {name!r}.{offer}{listing}{' ' + hint if hint else ''}")

@@ -1,0 +1,176 @@
+"""Registration: hands every installed architecture to transformers' Auto classes and pipelines, lazily.
+
+transformers has no entry points of its own, and importing its Auto classes costs seconds and torch. So `import meco_hub` puts a
+finder in front of `sys.meta_path` that waits for five modules of transformers; when one of them has executed, the matching
+part of every plugin is registered through the public `.register` calls. Modules that were imported before us are served at once.
+
+A plugin whose classes fail to import is warned about once and left out; `from transformers import AutoModel` always works.
+
+This file knows when transformers is imported and what to tell it then; it knows no architecture.
+"""
+
+import importlib.machinery
+import importlib.util
+import logging
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from importlib.abc import Loader
+from types import ModuleType
+from typing import Any
+
+from . import plugins
+
+logger = logging.getLogger(__name__)
+
+TASK = "emotion-recognition"
+
+failures: dict[str, str] = {}
+"""Model type → traceback, for architectures whose classes could not be imported; `meco doctor` shows them."""
+
+
+def _load(entry: plugins.Architecture, path: str) -> Any | None:
+    """The class a plugin promised, or None (said once) when its import fails."""
+    if entry.model_type in failures:
+        return None
+    try:
+        return plugins.load_dotted(path)
+    except Exception as error:  # noqa: BLE001 — a stranger's module may raise anything; transformers must still import
+        failures[entry.model_type] = traceback.format_exc()
+        logger.warning(
+            "meco_hub: the classes of %r cannot be imported, so it is left out: %s: %s. `meco doctor` shows more.",
+            entry.model_type,
+            type(error).__name__,
+            error,
+        )
+        return None
+
+
+def _configs() -> Iterator[tuple[plugins.Architecture, Any]]:
+    for entry in plugins.architectures().healthy.values():
+        config = _load(entry, entry.config)
+        if config is not None:
+            yield entry, config
+
+
+def _register_configs(module: ModuleType) -> None:
+    for entry, config in _configs():
+        module.AutoConfig.register(entry.model_type, config, exist_ok=True)
+
+
+def _register_models(module: ModuleType) -> None:
+    from .auto import AutoModelForEmotionRecognition
+
+    for entry, config in _configs():
+        base, head = _load(entry, entry.base_model), _load(entry, entry.head)
+        if base is None or head is None:
+            continue
+        module.AutoModel.register(config, base, exist_ok=True)
+        AutoModelForEmotionRecognition.register(config, head, exist_ok=True)
+        for name in entry.native_heads:
+            getattr(module, name).register(config, head, exist_ok=True)
+
+
+def _register_image_processors(module: ModuleType) -> None:
+    for entry, config in _configs():
+        processor = _load(entry, entry.image_processor) if entry.image_processor else None
+        if processor is None:
+            continue
+        try:
+            # One class serves both backends: announcing only "pil" makes transformers log a complaint on every load
+            # wherever torchvision is installed.
+            module.AutoImageProcessor.register(
+                config, image_processor_classes={"pil": processor, "torchvision": processor}, exist_ok=True
+            )
+        except ImportError:
+            # transformers 5.17 replaces AutoImageProcessor by a dummy when torchvision is missing; touching it raises.
+            logger.info("meco_hub: image processors are not registered because torchvision is missing.")
+            return
+
+
+def _register_feature_extractors(module: ModuleType) -> None:
+    for entry, config in _configs():
+        extractor = _load(entry, entry.feature_extractor) if entry.feature_extractor else None
+        if extractor is not None:
+            module.AutoFeatureExtractor.register(config, extractor, exist_ok=True)
+
+
+def _register_processors(module: ModuleType) -> None:
+    for entry, config in _configs():
+        processor = _load(entry, entry.processor) if entry.processor else None
+        if processor is not None:
+            module.AutoProcessor.register(config, processor, exist_ok=True)
+
+
+def _register_pipeline(module: ModuleType) -> None:
+    from .auto import AutoModelForEmotionRecognition
+    from .pipeline import EmotionRecognitionPipeline
+
+    folder = plugins.default_checkpoint()
+    module.PIPELINE_REGISTRY.register_pipeline(
+        TASK,
+        pipeline_class=EmotionRecognitionPipeline,
+        pt_model=AutoModelForEmotionRecognition,
+        default={"model": (str(folder), "main")} if folder is not None else None,
+        type="multimodal",
+    )
+    # transformers takes this attribute as "custom code": save_pretrained would copy our source into the checkpoint and
+    # write a `custom_pipelines` entry that breaks loading everywhere.
+    del EmotionRecognitionPipeline._registered_impl
+
+
+_AUTO = "transformers.models.auto."
+_WATCHED: dict[str, Callable[[ModuleType], None]] = {
+    _AUTO + "configuration_auto": _register_configs,
+    _AUTO + "modeling_auto": _register_models,
+    _AUTO + "image_processing_auto": _register_image_processors,
+    _AUTO + "feature_extraction_auto": _register_feature_extractors,
+    _AUTO + "processing_auto": _register_processors,
+    "transformers.pipelines": _register_pipeline,
+}
+
+
+class _PostImportLoader(Loader):
+    """Runs the module as its own loader would, then calls us."""
+
+    def __init__(self, inner: Loader, then: Callable[[ModuleType], None]) -> None:
+        self.inner, self.then = inner, then
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
+        return self.inner.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        self.inner.exec_module(module)
+        self.then(module)
+
+    def __getattr__(
+        self, name: str
+    ) -> Any:  # get_source, get_resource_reader, is_package …: the real loader's business
+        return getattr(self.inner, name)
+
+
+class _PostImportFinder:
+    """Finds only the watched modules, as the path finder would, and wraps their loader."""
+
+    @staticmethod
+    def find_spec(
+        name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        then = _WATCHED.get(name)
+        if then is None:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _PostImportLoader(spec.loader, then)
+        return spec
+
+
+def install() -> None:
+    """Start waiting for transformers, and serve what is imported already. Calling it again changes nothing."""
+    if any(finder is _PostImportFinder for finder in sys.meta_path):
+        return
+    sys.meta_path.insert(0, _PostImportFinder)
+    for name, then in _WATCHED.items():
+        module = sys.modules.get(name)
+        if module is not None and not getattr(module.__spec__, "_initializing", False):
+            then(module)
