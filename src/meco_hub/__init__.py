@@ -13,11 +13,13 @@ This file knows the public names and where they live.
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
 from . import registration as _registration
 
+TYPE_CHECKING = False  # importing typing for it would be a third of what importing this package costs
 if TYPE_CHECKING:
+    from typing import Any
+
     from .auto import AutoModelForEmotionRecognition
     from .errors import MecoError
     from .outputs import EmotionRecognitionOutput
@@ -48,7 +50,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)

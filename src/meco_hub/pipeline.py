@@ -18,12 +18,16 @@ from typing import Any
 import torch
 from PIL import Image
 from transformers import AutoImageProcessor
+from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.pipelines.base import ChunkPipeline, GenericTensor
 
+from . import plugins
+from .auto import AutoModelForEmotionRecognition
 from .errors import CheckpointError, ConfigurationError, FaceNotFoundError, InputError
 from .processing.face_finder import Face, FaceFinder, crop_face
 from .recordings.images import read_image
 
+TASK = "emotion-recognition"
 _FACES = ("cropped", "largest", "all")
 _ERRORS = ("raise", "return")
 _FUNCTIONS = ("softmax", "sigmoid", "none")
@@ -215,3 +219,20 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         super().save_pretrained(save_directory, **kwargs)
         if self.processor is not None:
             self.processor.save_pretrained(save_directory, **kwargs)
+
+
+def _register() -> None:
+    folder = plugins.default_checkpoint()
+    PIPELINE_REGISTRY.register_pipeline(
+        TASK,
+        pipeline_class=EmotionRecognitionPipeline,
+        pt_model=AutoModelForEmotionRecognition,
+        default={"model": (str(folder), "main")} if folder is not None else None,
+        type="multimodal",
+    )
+    # transformers takes this attribute as "custom code": save_pretrained would copy our source into the checkpoint and write a
+    # `custom_pipelines` entry that breaks loading everywhere.
+    del EmotionRecognitionPipeline._registered_impl
+
+
+_register()

@@ -168,7 +168,7 @@ def _read(group: str) -> Plugins:
         (entry,) = entries
         try:
             loaded = entry.load()
-        except Exception as error:  # noqa: BLE001 — a stranger's import may raise anything, and must harm nobody else
+        except (Exception, SystemExit) as error:  # noqa: BLE001 — a stranger's import may raise anything; it harms nobody else
             broken.append(
                 BrokenPlugin(
                     name, entry.value, _distribution(entry), f"{type(error).__name__}: {error}", traceback.format_exc()

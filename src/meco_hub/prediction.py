@@ -50,7 +50,7 @@ def list_files(inputs: Sequence[Path]) -> list[Path]:
 def _load_pipeline(model: str | None) -> Any:
     from transformers import pipeline
 
-    from .registration import TASK
+    from .pipeline import TASK
 
     if model is None:
         folder = plugins.default_checkpoint()

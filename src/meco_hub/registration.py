@@ -9,35 +9,38 @@ A plugin whose classes fail to import is warned about once and left out; `from t
 This file knows when transformers is imported and what to tell it then; it knows no architecture.
 """
 
+import importlib
 import importlib.machinery
-import importlib.util
-import logging
 import sys
-import traceback
-from collections.abc import Callable, Iterator, Sequence
-from importlib.abc import Loader
-from types import ModuleType
-from typing import Any
 
-from . import plugins
+TYPE_CHECKING = (
+    False  # this file runs on `import meco_hub`: what only its later work or its types need is imported there
+)
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from types import ModuleType
+    from typing import Any
 
-logger = logging.getLogger(__name__)
-
-TASK = "emotion-recognition"
+    from .plugins import Architecture
 
 failures: dict[str, str] = {}
 """Model type → traceback, for architectures whose classes could not be imported; `meco doctor` shows them."""
 
 
-def _load(entry: plugins.Architecture, path: str) -> Any | None:
+def _load(entry: "Architecture", path: str) -> "Any | None":
     """The class a plugin promised, or None (said once) when its import fails."""
+    from . import plugins
+
     if entry.model_type in failures:
         return None
     try:
         return plugins.load_dotted(path)
     except Exception as error:  # noqa: BLE001 — a stranger's module may raise anything; transformers must still import
+        import logging
+        import traceback
+
         failures[entry.model_type] = traceback.format_exc()
-        logger.warning(
+        logging.getLogger(__name__).warning(
             "meco_hub: the classes of %r cannot be imported, so it is left out: %s: %s. `meco doctor` shows more.",
             entry.model_type,
             type(error).__name__,
@@ -46,19 +49,21 @@ def _load(entry: plugins.Architecture, path: str) -> Any | None:
         return None
 
 
-def _configs() -> Iterator[tuple[plugins.Architecture, Any]]:
+def _configs() -> "Iterator[tuple[Architecture, Any]]":
+    from . import plugins
+
     for entry in plugins.architectures().healthy.values():
         config = _load(entry, entry.config)
         if config is not None:
             yield entry, config
 
 
-def _register_configs(module: ModuleType) -> None:
+def _register_configs(module: "ModuleType") -> None:
     for entry, config in _configs():
         module.AutoConfig.register(entry.model_type, config, exist_ok=True)
 
 
-def _register_models(module: ModuleType) -> None:
+def _register_models(module: "ModuleType") -> None:
     from .auto import AutoModelForEmotionRecognition
 
     for entry, config in _configs():
@@ -71,7 +76,7 @@ def _register_models(module: ModuleType) -> None:
             getattr(module, name).register(config, head, exist_ok=True)
 
 
-def _register_image_processors(module: ModuleType) -> None:
+def _register_image_processors(module: "ModuleType") -> None:
     for entry, config in _configs():
         processor = _load(entry, entry.image_processor) if entry.image_processor else None
         if processor is None:
@@ -84,43 +89,34 @@ def _register_image_processors(module: ModuleType) -> None:
             )
         except ImportError:
             # transformers 5.17 replaces AutoImageProcessor by a dummy when torchvision is missing; touching it raises.
-            logger.info("meco_hub: image processors are not registered because torchvision is missing.")
+            import logging
+
+            logging.getLogger(__name__).info("Image processors are not registered because torchvision is missing.")
             return
 
 
-def _register_feature_extractors(module: ModuleType) -> None:
+def _register_feature_extractors(module: "ModuleType") -> None:
     for entry, config in _configs():
         extractor = _load(entry, entry.feature_extractor) if entry.feature_extractor else None
         if extractor is not None:
             module.AutoFeatureExtractor.register(config, extractor, exist_ok=True)
 
 
-def _register_processors(module: ModuleType) -> None:
+def _register_processors(module: "ModuleType") -> None:
     for entry, config in _configs():
         processor = _load(entry, entry.processor) if entry.processor else None
         if processor is not None:
             module.AutoProcessor.register(config, processor, exist_ok=True)
 
 
-def _register_pipeline(module: ModuleType) -> None:
-    from .auto import AutoModelForEmotionRecognition
-    from .pipeline import EmotionRecognitionPipeline
-
-    folder = plugins.default_checkpoint()
-    module.PIPELINE_REGISTRY.register_pipeline(
-        TASK,
-        pipeline_class=EmotionRecognitionPipeline,
-        pt_model=AutoModelForEmotionRecognition,
-        default={"model": (str(folder), "main")} if folder is not None else None,
-        type="multimodal",
-    )
-    # transformers takes this attribute as "custom code": save_pretrained would copy our source into the checkpoint and
-    # write a `custom_pipelines` entry that breaks loading everywhere.
-    del EmotionRecognitionPipeline._registered_impl
+def _register_pipeline(module: "ModuleType") -> None:
+    # Our pipeline registers itself when it is imported. Registering it from here would need its class, which does not exist
+    # yet when it was our own module that imported transformers.pipelines.
+    importlib.import_module(f"{__package__}.pipeline")
 
 
 _AUTO = "transformers.models.auto."
-_WATCHED: dict[str, Callable[[ModuleType], None]] = {
+_WATCHED: "dict[str, Callable[[ModuleType], None]]" = {
     _AUTO + "configuration_auto": _register_configs,
     _AUTO + "modeling_auto": _register_models,
     _AUTO + "image_processing_auto": _register_image_processors,
@@ -130,22 +126,20 @@ _WATCHED: dict[str, Callable[[ModuleType], None]] = {
 }
 
 
-class _PostImportLoader(Loader):
+class _PostImportLoader:
     """Runs the module as its own loader would, then calls us."""
 
-    def __init__(self, inner: Loader, then: Callable[[ModuleType], None]) -> None:
+    def __init__(self, inner: "Any", then: "Callable[[ModuleType], None]") -> None:
         self.inner, self.then = inner, then
 
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> "ModuleType | None":
         return self.inner.create_module(spec)
 
-    def exec_module(self, module: ModuleType) -> None:
+    def exec_module(self, module: "ModuleType") -> None:
         self.inner.exec_module(module)
         self.then(module)
 
-    def __getattr__(
-        self, name: str
-    ) -> Any:  # get_source, get_resource_reader, is_package …: the real loader's business
+    def __getattr__(self, name: str) -> "Any":  # get_source, is_package …: the real loader's business
         return getattr(self.inner, name)
 
 
@@ -154,14 +148,14 @@ class _PostImportFinder:
 
     @staticmethod
     def find_spec(
-        name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+        name: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
     ) -> importlib.machinery.ModuleSpec | None:
         then = _WATCHED.get(name)
         if then is None:
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
         if spec is not None and spec.loader is not None:
-            spec.loader = _PostImportLoader(spec.loader, then)
+            spec.loader = _PostImportLoader(spec.loader, then)  # pyright: ignore[reportAttributeAccessIssue] duck-typed
         return spec
 
 

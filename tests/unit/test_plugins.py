@@ -1,0 +1,116 @@
+"""Discovery: healthy, broken and contested plugins, each planted as an installed distribution."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from meco_hub import plugins
+from meco_hub.errors import PluginError, UnknownNameError
+
+GROUP = "meco_hub.architectures"
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+Plant = Callable[..., Path]
+
+SOUND = """
+from meco_hub.plugins import Architecture
+architecture = Architecture(model_type={name!r}, kind="face", config="{module}:C", base_model="{module}:M", head="{module}:H")
+"""
+
+
+def sound(name: str, module: str) -> str:
+    return SOUND.format(name=name, module=module)
+
+
+REPORT = """
+import json, meco_hub
+from meco_hub import plugins
+found = plugins.architectures()
+print(json.dumps({"healthy": sorted(found.healthy), "broken": [vars(b) for b in found.broken]}))
+"""
+
+
+def test_a_planted_plugin_is_found(run_python: Run, plant: Plant) -> None:
+    site = plant("meco-toy", {"toy.py": sound("meco_toy", "toy")}, {GROUP: {"meco_toy": "toy:architecture"}})
+    assert "meco_toy" in json.loads(run_python(REPORT, path=(site,)).stdout)["healthy"]
+
+
+@pytest.mark.parametrize(
+    ("files", "target", "reason"),
+    [
+        ({"toy.py": "raise RuntimeError('no luck')"}, "toy:architecture", "RuntimeError: no luck"),
+        ({"toy.py": "raise SystemExit(3)"}, "toy:architecture", "SystemExit: 3"),
+        ({}, "toy:architecture", "ModuleNotFoundError"),
+        ({"toy.py": ""}, "toy:architecture", "AttributeError"),
+        ({"toy.py": "architecture = 3"}, "toy:architecture", "points to int"),
+        ({"toy.py": sound("meco_other", "toy")}, "toy:architecture", "make them equal"),
+    ],
+)
+def test_a_broken_plugin_is_kept_as_data_and_warned_about(
+    run_python: Run, plant: Plant, files: dict[str, str], target: str, reason: str
+) -> None:
+    site = plant("meco-toy", files, {GROUP: {"meco_toy": target}})
+    done = run_python(REPORT, path=(site,))
+    found = json.loads(done.stdout)
+    (broken,) = found["broken"]
+    assert "meco_toy" not in found["healthy"]
+    assert (broken["name"], broken["distribution"]) == ("meco_toy", "meco-toy")
+    assert reason in broken["reason"]
+    assert done.stderr.count("'meco_toy' of meco-toy is left out") == 1
+
+
+def test_a_model_type_without_our_prefix_is_refused(run_python: Run, plant: Plant) -> None:
+    site = plant("toy", {"toy.py": sound("toy", "toy")}, {GROUP: {"toy": "toy:architecture"}})
+    (broken,) = json.loads(run_python(REPORT, path=(site,)).stdout)["broken"]
+    assert "meco_" in broken["reason"]
+
+
+def test_two_claims_to_one_name_are_both_refused(run_python: Run, plant: Plant) -> None:
+    first = plant("meco-one", {"one.py": sound("meco_toy", "one")}, {GROUP: {"meco_toy": "one:architecture"}})
+    second = plant("meco-two", {"two.py": sound("meco_toy", "two")}, {GROUP: {"meco_toy": "two:architecture"}})
+    found = json.loads(run_python(REPORT, path=(first, second)).stdout)
+    assert "meco_toy" not in found["healthy"]
+    assert [broken["distribution"] for broken in found["broken"]] == ["meco-one", "meco-two"]
+    assert all("meco-one and meco-two" in broken["reason"] for broken in found["broken"])
+
+
+def test_a_distribution_seen_twice_is_one_claim(run_python: Run, plant: Plant) -> None:
+    site = plant("meco-toy", {"toy.py": sound("meco_toy", "toy")}, {GROUP: {"meco_toy": "toy:architecture"}})
+    copy = site.with_name("copy")
+    copy.mkdir()
+    (copy / "meco_toy-1.0.dist-info").symlink_to(site / "meco_toy-1.0.dist-info")
+    assert "meco_toy" in json.loads(run_python(REPORT, path=(site, copy)).stdout)["healthy"]
+
+
+def test_asking_for_a_broken_plugin_says_why(run_python: Run, plant: Plant) -> None:
+    site = plant("meco-toy", {"toy.py": "raise OSError('gone')"}, {GROUP: {"meco_toy": "toy:architecture"}})
+    code = "from meco_hub import plugins\ntry:\n plugins.architecture('meco_toy')\nexcept plugins.PluginError as e:\n print(e)"
+    assert "OSError: gone" in run_python(code, path=(site,)).stdout
+
+
+def test_load_dotted_says_what_is_wrong() -> None:
+    assert plugins.load_dotted("json:dumps") is json.dumps
+    with pytest.raises(PluginError, match="package.module:Name"):
+        plugins.load_dotted("json.dumps")
+    with pytest.raises(PluginError, match="no 'nothing'"):
+        plugins.load_dotted("json:nothing")
+
+
+def test_an_unknown_checkpoint_offers_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plugins, "checkpoints", lambda: {"meco-toy-one": Path("x")})
+    with pytest.raises(UnknownNameError, match="Did you mean 'meco-toy-one'"):
+        plugins.checkpoint("meco-toy-on")
+    with pytest.raises(UnknownNameError, match="Did you mean 'meco-toy-one'"):
+        plugins.locate_checkpoint("meco-toi-one")
+
+
+def test_locate_checkpoint_takes_folders_names_and_hub_ids(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(plugins, "checkpoints", lambda: {"meco-toy-one": tmp_path / "bundled"})
+    assert plugins.locate_checkpoint(str(tmp_path)) == str(tmp_path)
+    assert plugins.locate_checkpoint("meco-toy-one") == str(tmp_path / "bundled")
+    assert plugins.locate_checkpoint("somebody/some-model") == "somebody/some-model"
+    with pytest.raises(UnknownNameError):
+        plugins.locate_checkpoint("./nowhere/model")
