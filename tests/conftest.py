@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+
 @pytest.fixture
 def run_python(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run a program in a fresh interpreter: `run_python(code, path=[…])`; `path` goes in front of its import path."""

@@ -9,7 +9,7 @@ This file knows how transformers builds Auto classes; it knows no architecture.
 from collections import OrderedDict
 
 from transformers.models.auto.auto_factory import _BaseAutoModelClass, _LazyAutoMapping
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES  # pyright: ignore[reportPrivateImportUsage]
 
 
 class AutoModelForEmotionRecognition(_BaseAutoModelClass):

@@ -93,7 +93,8 @@ def examine() -> dict[str, Any]:
     else:
         import torch
 
-        device = torch.accelerator.current_accelerator().type if torch.accelerator.is_available() else "cpu"
+        accelerator = torch.accelerator.current_accelerator()
+        device = "cpu" if accelerator is None else accelerator.type
         findings += _plugin_findings()
     faces = _import("cv2", 'pip install "meco-hub[faces]"')
     if faces is not None:

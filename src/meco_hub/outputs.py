@@ -6,7 +6,7 @@ This file knows the fields of an answer in tensors; `pipeline.py` turns them int
 from dataclasses import dataclass
 
 import torch
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 
 @dataclass

@@ -19,13 +19,14 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor
 from transformers.pipelines import PIPELINE_REGISTRY
-from transformers.pipelines.base import ChunkPipeline, GenericTensor
+from transformers.pipelines.base import ChunkPipeline
 
 from . import plugins
 from .auto import AutoModelForEmotionRecognition
 from .errors import CheckpointError, ConfigurationError, FaceNotFoundError, InputError
-from .processing.face_finder import Face, FaceFinder, crop_face
-from .recordings.images import read_image
+from .processing.face_finder import Face
+from .processing.face_preprocessor import FacePreprocessor
+from .recordings.images import describe_source, read_image
 
 TASK = "emotion-recognition"
 _FACES = ("cropped", "largest", "all")
@@ -71,7 +72,9 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         super().__init__(model, *args, **kwargs)
         if self.image_processor is None:
             self.image_processor = self._processor_or_reason()
-        self._finder: FaceFinder | None = None
+        # A processor of transformers' own knows nothing of faces; ours with its defaults then finds them for it.
+        own = isinstance(self.image_processor, FacePreprocessor)
+        self._faces = self.image_processor if own else FacePreprocessor()
 
     def _processor_or_reason(self) -> Any:
         """Load the processor again where loading it failed silently, so that the reason is heard."""
@@ -85,8 +88,10 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         try:
             return AutoImageProcessor.from_pretrained(name)
         except (OSError, ValueError, ImportError, KeyError, TypeError) as error:
+            # transformers answers with the list of all its models; the first sentence is what concerns the reader
             raise CheckpointError(
-                f"The processor of {name} cannot be loaded: {error}. Mend or replace {name}/preprocessor_config.json."
+                f"The processor of {name} cannot be loaded: {str(error).split('. ')[0]}. Mend or replace "
+                f"{name}/preprocessor_config.json, whose image_processor_type must be a class that an installed package registers."
             ) from error
 
     def _sanitize_parameters(
@@ -125,41 +130,40 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         return super().__call__(inputs, **kwargs)
 
     def _default_faces(self) -> str:
-        return "largest" if getattr(self.image_processor, "do_find_face", False) else "cropped"
+        return "largest" if self._faces.do_find_face else "cropped"
 
     def _crops(self, image: Image.Image, faces: str, name: str) -> list[tuple[Image.Image, Face | None]]:
         if faces == "cropped":
             return [(image, None)]
-        if self._finder is None:
-            self._finder = FaceFinder()
-        found = self._finder.find(image)
+        finder = self._faces.face_finder
+        found = finder.find(image)
         if not found:
             raise FaceNotFoundError(
-                f"No face was found in {name} ({image.width}×{image.height}); expected at least one. If the picture is a "
-                'cropped face already, pass faces="cropped".'
+                f"No face was found in {name} ({image.width}×{image.height} pixels); expected at least one of score "
+                f'{finder.threshold}. If the picture is a cropped face already, pass faces="cropped".'
             )
-        margin = getattr(self.image_processor, "face_margin", 0.0)
-        return [(crop_face(image, face.box, margin), face) for face in (found[:1] if faces == "largest" else found)]
+        chosen = found[:1] if faces == "largest" else found
+        return [(self._faces.crop_to_face(image, face), face) for face in chosen]
 
-    def preprocess(
-        self, input_: Any, faces: str | None = None, errors: str = "raise"
-    ) -> Iterator[dict[str, GenericTensor]]:
-        name = input_ if isinstance(input_, str | Path) else "the picture"
+    def _tensors(self, image: Image.Image) -> dict[str, torch.Tensor]:
+        # Faces are cut out before this point, in one place for every processor; ours must not look for them again.
+        once = {"do_find_face": False} if self._faces is self.image_processor else {}
+        return dict(self.image_processor(image, return_tensors="pt", **once))
+
+    def preprocess(self, input_: Any, faces: str | None = None, errors: str = "raise") -> Iterator[dict[str, Any]]:
         try:
-            crops = self._crops(read_image(input_), faces or self._default_faces(), str(name))
-            # The processor reads its pictures through our reader too, so a bad one cannot slip past this point.
-            batches = [self.image_processor(crop, return_tensors="pt", do_find_face=False) for crop, _ in crops]
+            crops = self._crops(read_image(input_), faces or self._default_faces(), describe_source(input_))
         except InputError as error:
             if errors == "raise":
                 raise
             # A batch needs the same keys and shapes from every item, so an unusable one travels as a blank picture whose
             # answer is thrown away; predictions do not depend on the neighbours in a batch.
-            blank = self.image_processor(Image.new("RGB", (64, 64)), return_tensors="pt", do_find_face=False)
+            blank = self._tensors(Image.new("RGB", (64, 64)))
             yield {**blank, "is_last": True, "box": None, "face_score": None, "error": str(error)}
             return
-        for index, ((_, face), batch) in enumerate(zip(crops, batches, strict=True)):
+        for index, (crop, face) in enumerate(crops):
             yield {
-                **batch,
+                **self._tensors(crop),
                 "is_last": index == len(crops) - 1,
                 "box": _box(face) if face else None,
                 "face_score": float(face.score) if face else None,
@@ -176,11 +180,12 @@ class EmotionRecognitionPipeline(ChunkPipeline):
 
     def _expressions(self, logits: torch.Tensor, top_k: int | None, function: str | None) -> list[dict[str, Any]]:
         config = self.model.config
+        names = {int(index): name for index, name in (config.id2label or {}).items()}
         problem = config.problem_type
         if function is None:
             function = {"regression": "none", "multi_label_classification": "sigmoid"}.get(problem or "", "softmax")
         scores = {"softmax": logits.softmax(-1), "sigmoid": logits.sigmoid(), "none": logits}[function].tolist()
-        answer = [{"label": config.id2label[index], "score": score} for index, score in enumerate(scores)]
+        answer = [{"label": names[index], "score": score} for index, score in enumerate(scores)]
         if problem != "regression":  # valence stays before arousal, whatever their values
             answer.sort(key=lambda entry: entry["score"], reverse=True)
         return answer[:top_k]
@@ -232,7 +237,7 @@ def _register() -> None:
     )
     # transformers takes this attribute as "custom code": save_pretrained would copy our source into the checkpoint and write a
     # `custom_pipelines` entry that breaks loading everywhere.
-    del EmotionRecognitionPipeline._registered_impl
+    del EmotionRecognitionPipeline._registered_impl  # pyright: ignore[reportAttributeAccessIssue]
 
 
 _register()

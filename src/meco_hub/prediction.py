@@ -59,7 +59,7 @@ def _load_pipeline(model: str | None) -> Any:
                 "No model was named and no installed plugin bundles a default one. Name a model, or install a plugin."
             )
         model = str(folder)
-    return pipeline(TASK, model=plugins.locate_checkpoint(model))
+    return pipeline(TASK, model=plugins.locate_checkpoint(model))  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 def _annotate(rows: list[dict[str, Any]], folder: Path) -> None:

@@ -29,7 +29,9 @@ def test_transformers_does_not_swallow_checkpoint_errors() -> None:
 
 def test_unknown_name_offers_the_nearest() -> None:
     message = str(errors.unknown_name("corpus", "fer2031", ["raf_db", "fer2013"], "See the list."))
-    assert message == "There is no corpus named 'fer2031'. Did you mean 'fer2013'? Known: fer2013, raf_db. See the list."
+    assert (
+        message == "There is no corpus named 'fer2031'. Did you mean 'fer2013'? Known: fer2013, raf_db. See the list."
+    )
 
 
 def test_unknown_name_with_nothing_known() -> None:

@@ -99,4 +99,6 @@ def test_no_postponed_annotations_in_configurations_and_models() -> None:
 def test_every_module_says_what_it_knows() -> None:
     for path in [*SOURCE.rglob("*.py"), *(REPOSITORY / "plugins").rglob("src/**/*.py")]:
         text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-        assert re.search("This (file|package) knows", text.split("\n\n")[-1]), f"{path}: finish with 'This file knows …'"
+        assert re.search("This (file|package) knows", text.split("\n\n")[-1]), (
+            f"{path}: finish with 'This file knows …'"
+        )

@@ -1,0 +1,131 @@
+"""What a corpus is: a name, an order of labels, and a reader that turns a folder on disk into a `datasets.DatasetDict`.
+
+Each corpus has a module of its own beside this one, which exposes `corpus`; the entry-point group `meco_hub.corpora` lists
+them, and other distributions may add theirs the same way. Reading such an entry point is cheap: neither numpy nor `datasets`
+is imported before `Corpus.load` is called.
+
+    from meco_hub.corpora.fer2013 import corpus
+    splits = corpus.load("~/data/fer2013")             # DatasetDict: train, validation, test
+    splits["train"].features["label"].names            # the label order, always by name
+
+No corpus is downloaded, and nothing is written: tables live in memory and point at the pictures where they lie.
+
+This file knows the contract of a corpus; it does not know any corpus.
+"""
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ConfigurationError, CorpusError, PluginError
+from ..labels import LabelSpace
+from ..plugins import load_dotted
+
+if TYPE_CHECKING:
+    import datasets
+
+__all__ = ["FACE_COLUMNS", "Corpus"]
+
+FACE_COLUMNS = ("image", "label", "identity", "fold", "sample_id")
+"""Columns that every split of a corpus of kind "face" has; see `Corpus.load`."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A data set that can be read from disk.
+
+    Attributes:
+        name: its name in recipes and on the command line ("raf_db").
+        kind: what one sample is ("face").
+        labels: the classes in the corpus's own official order; None when the folder names them. A reader's options may
+            drop classes, so the order that holds is the one in the loaded split's `label` feature.
+        description: one paragraph: what it is and what to know before quoting a figure.
+        layout: what is expected on disk, in words; error messages repeat it.
+        loader: dotted path "package.module:function" of the reader, called as `function(path, **options)`.
+        options: name of each option the reader takes, and what it does.
+        citation: whom to cite.
+        licence: under which terms its owners give it out.
+    """
+
+    name: str
+    kind: str
+    labels: LabelSpace | None
+    description: str
+    layout: str
+    loader: str
+    options: Mapping[str, str] = field(default_factory=dict, hash=False)
+    citation: str = ""
+    licence: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
+
+    def load(self, data_dir: str | PathLike[str], **options: Any) -> "datasets.DatasetDict":
+        """Read the corpus.
+
+        Args:
+            data_dir: the folder of the corpus, or a zip of it.
+            **options: those listed in `options`, no others.
+
+        Returns:
+            Splits with the columns `image` (undecoded: {"bytes", "path"}, a zip member's path being
+            `zip://inner/name.jpg::/abs/outer.zip`), `label` (ClassLabel with canonical names), `identity` (str, "" where
+            unknown), `fold` (int32, −1 where unknown), `sample_id` (str, unique in the corpus and stable: the path inside
+            it, or a row's number), and what else the corpus carries.
+
+        Raises:
+            ConfigurationError: an option that the corpus does not have, or a value that it does not take.
+            CorpusError: the folder is not laid out as the corpus is.
+            PluginError: the corpus comes from a plugin whose reader is missing or breaks this contract.
+        """
+        for option in options:
+            if option not in self.options:
+                raise ConfigurationError(self._no_such_option(option))
+        root = Path(data_dir).expanduser()
+        if not root.exists():
+            raise CorpusError(f"{self.name}: {root} does not exist. Expected {self.layout}. Check the path.")
+        splits = self._reader()(root.absolute(), **options)
+        self._check(splits)
+        for split in splits.values():
+            note = split.info.description
+            split.info.description = f"{self.description} {note}".strip()
+            split.info.citation = self.citation
+            split.info.license = self.licence
+        return splits
+
+    def _reader(self) -> Callable[..., "datasets.DatasetDict"]:
+        try:
+            return load_dotted(self.loader)
+        except ImportError as error:
+            raise PluginError(
+                f"The reader of the corpus {self.name!r}, {self.loader!r}, cannot be imported: {error}. Mend or reinstall "
+                "the distribution that provides it."
+            ) from error
+
+    def _no_such_option(self, option: str) -> str:
+        near = difflib.get_close_matches(option, self.options, n=1, cutoff=0.5)
+        offer = f" Did you mean {near[0]!r}?" if near else ""
+        known = f"It takes: {', '.join(self.options)}." if self.options else "It takes none."
+        return f"The corpus {self.name!r} has no option {option!r}.{offer} {known}"
+
+    def _check(self, splits: "datasets.DatasetDict") -> None:
+        """Hold a reader to the contract, so that a plugin's slip shows here and not as a wrong figure later."""
+        if self.kind != "face":
+            return
+        seen: set[str] = set()
+        for name, split in splits.items():
+            missing = [column for column in FACE_COLUMNS if column not in split.column_names]
+            if missing:
+                raise PluginError(
+                    f"The reader of {self.name!r} gave a split {name!r} without the columns {', '.join(missing)}. "
+                    f"Expected {', '.join(FACE_COLUMNS)}. Mend {self.loader}."
+                )
+            identifiers = split.select_columns(["sample_id"])[:]["sample_id"]
+            distinct = set(identifiers)
+            if len(distinct) < len(identifiers) or not seen.isdisjoint(distinct):
+                raise PluginError(f"The reader of {self.name!r} gives one sample_id twice. Mend {self.loader}.")
+            seen |= distinct

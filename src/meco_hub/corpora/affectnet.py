@@ -1,0 +1,285 @@
+"""AffectNet: faces from web search with expression, valence and arousal.
+
+Mollahosseini, Hasani & Mahoor 2017, "AffectNet: A Database for Facial Expression, Valence, and Arousal Computing in the
+Wild" (IEEE Transactions on Affective Computing; arXiv:1708.03985). Labels 0 to 7: neutral happy sad surprise fear disgust
+anger contempt. The test set is not public; papers report on the validation set: 4,000 pictures, 500 a class, or 3,500
+without contempt. Three forms are read, each also from a zip:
+
+    {train,val}_set/images/N.jpg, annotations/N_{exp,val,aro,lnd}.npy     the release since 2021: cropped, 287,651 + 4,000
+    training.csv, validation.csv, <folder>/<sub>/<name>.jpg               the first release: uncropped pictures; the csv has
+                                                                          the face box, and expressions 8 none, 9 uncertain,
+                                                                          10 no face, whose rows are left out
+    labels.csv (pth,label), <label>/imageN.jpg                            a 96×96 derivative: see `affectnet_derivative.py`
+                                                                          before quoting a figure on it
+
+`val_set` and `validation.csv` become the split "validation". Who is shown is not published.
+
+This file knows AffectNet's official layouts; it does not know the derivative.
+"""
+
+import logging
+import math
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ConfigurationError, CorpusError
+from ..labels import EXPRESSIONS, LabelSpace
+from . import Corpus
+from .csv_rows import CsvRow, read_rows
+from .file_tree import FileTree, open_tree
+from .tables import FaceRow, build_splits
+from .wording import first_few
+
+if TYPE_CHECKING:
+    import datasets
+
+logger = logging.getLogger(__name__)
+
+LABELS = LabelSpace(name="affectnet", names=EXPRESSIONS, source="AffectNet's expression codes 0 to 7 (2017)")
+CSV_COLUMNS = (
+    "subdirectory_filepath",
+    "face_x",
+    "face_y",
+    "face_width",
+    "face_height",
+    "facial_landmarks",
+    "expression",
+    "valence",
+    "arousal",
+)
+WITHOUT_EXPRESSION = {8: "none", 9: "uncertain", 10: "no face"}
+
+corpus = Corpus(
+    name="affectnet",
+    kind="face",
+    labels=LABELS,
+    description="AffectNet: about 290,000 hand-labelled faces from web search, eight expressions, valence and arousal.",
+    layout="{train,val}_set/{images,annotations}/, or training.csv and validation.csv with their pictures, or the 96×96 "
+    "derivative's labels.csv with <label>/*.jpg",
+    loader="meco_hub.corpora.affectnet:read",
+    options={
+        "num_classes": "8 (default), or 7: contempt left out",
+        "derivative_split": 'for the derivative only: "published" cuts it 80/20 with seed 52 into train and test, as '
+        'in arXiv:2510.13493; default: one split "all"',
+        "labels_from": 'for the derivative only: "csv" (default) or "folder", where the two disagree',
+    },
+    citation='Mollahosseini, Hasani & Mahoor 2017, "AffectNet: A Database for Facial Expression, Valence, and Arousal '
+    'Computing in the Wild", IEEE TAC, arXiv:1708.03985',
+    licence="Non-commercial research by agreement with its authors; no redistribution.",
+)
+
+
+def read(
+    path: Path, *, num_classes: int = 8, derivative_split: str | None = None, labels_from: str | None = None
+) -> "datasets.DatasetDict":
+    """Read AffectNet from a folder or a zip; see the module for the forms and `Corpus.load` for the columns.
+
+    The official layouts add `valence` and `arousal` (float32 in [−1, 1], NaN where not annotated), the first release also
+    `face_box` (four float32: x0, y0, x1, y1 in pixels of the uncropped picture).
+
+    Raises:
+        CorpusError: another layout or several at once; annotations and pictures that do not match; values out of range.
+        ConfigurationError: an unknown value of an option, or an option of the derivative on an official layout.
+    """
+    if num_classes not in (7, 8):
+        raise ConfigurationError(f"affectnet: num_classes is {num_classes!r}. Expected 7 (no contempt) or 8.")
+    names = LABELS.names[:num_classes]  # contempt is the last
+    with open_tree(path) as tree:
+        layout, root = _layout(tree)
+        if layout == "labels.csv":
+            from .affectnet_derivative import read_derivative
+
+            return read_derivative(tree.below(root), names, split=derivative_split, labels_from=labels_from or "csv")
+        for option, value in (("derivative_split", derivative_split), ("labels_from", labels_from)):
+            if value is not None:
+                raise ConfigurationError(
+                    f"affectnet: {option}={value!r} is for the 96×96 derivative; {path} has an official layout, with its "
+                    "own splits and labels. Leave the option out."
+                )
+        return _read_arrays(tree.below(root), names) if layout == "_set/" else _read_csvs(tree, names)
+
+
+def _layout(tree: FileTree) -> tuple[str, str]:
+    """What layout this is, and the folder that holds it."""
+    arrays = tree.folders_above("train_set/images") or tree.folders_above("val_set/images")
+    csvs = tree.folders_with("training.csv") or tree.folders_with("validation.csv")
+    derivative = tree.folders_with("labels.csv")
+    found = [(n, roots[0]) for n, roots in (("_set/", arrays), (".csv", csvs), ("labels.csv", derivative)) if roots]
+    if len(found) != 1:
+        seen = "several layouts of AffectNet at once" if found else "no layout of AffectNet"
+        raise CorpusError(f"{tree.root} has {seen}. Expected one: {corpus.layout}. Point data_dir at one copy.")
+    return found[0]
+
+
+def _read_arrays(tree: FileTree, names: tuple[str, ...]) -> "datasets.DatasetDict":
+    import datasets
+
+    splits = {
+        split: list(_array_rows(tree, folder, len(names)))
+        for split, folder in (("train", "train_set"), ("validation", "val_set"))
+    }
+    extras = {"valence": datasets.Value("float32"), "arousal": datasets.Value("float32")}
+    return build_splits(splits, names, extras=extras, address=tree.where(""))
+
+
+def _array_rows(tree: FileTree, folder: str, num_classes: int) -> Iterator[FaceRow]:
+    from tqdm.auto import tqdm
+
+    images = tree.images(f"{folder}/images/")
+    stems = {image: image.removeprefix(f"{folder}/images/").rpartition(".")[0] for image in images}
+    lacking = [
+        image
+        for image, stem in stems.items()
+        if any(f"{folder}/annotations/{stem}_{kind}.npy" not in tree for kind in ("exp", "val", "aro"))
+    ]
+    if lacking:
+        raise CorpusError(
+            f"{tree.where(folder)} has pictures without all of their annotations: {first_few(lacking)}. Expected "
+            f"annotations/N_exp.npy, N_val.npy and N_aro.npy for every images/N.jpg. Unpack all of it."
+        )
+    labelled = {
+        n.removesuffix("_exp.npy").rpartition("/")[2]
+        for n in tree.names
+        if n.startswith(f"{folder}/annotations/") and n.endswith("_exp.npy")
+    }
+    widowed = sorted(labelled.difference(stems.values()))
+    if widowed:
+        raise CorpusError(
+            f"{tree.where(folder)} has annotations without a picture: {first_few(widowed)}. Unpack all of it."
+        )
+    for image in tqdm(images, desc=folder, disable=None):
+        stem = f"{folder}/annotations/{stems[image]}"
+        label = _array_number(tree, f"{stem}_exp.npy")
+        if label not in range(8):
+            raise CorpusError(f"{tree.where(stem)}_exp.npy holds {label:g}. Expected a label from 0 to 7.")
+        if label < num_classes:
+            affect = {
+                name: _affect(_array_number(tree, f"{stem}_{kind}.npy"), f"{tree.where(stem)}_{kind}.npy")
+                for name, kind in (("valence", "val"), ("arousal", "aro"))
+            }
+            yield FaceRow(image, int(label), path=tree.image_path(image), extras=affect)
+
+
+def _array_number(tree: FileTree, name: str) -> float:
+    """The one number in a .npy, which the release stores as a number or, mostly, as text ('<U1')."""
+    import io
+
+    import numpy as np
+
+    try:
+        values = np.load(io.BytesIO(tree.read(name)), allow_pickle=False)  # a pickle could run code
+        if values.size != 1:
+            raise ValueError(f"{values.size} values")
+        value = values.item()
+        return float(value.decode() if isinstance(value, bytes) else value)
+    except (ValueError, TypeError, EOFError, OSError) as error:
+        if isinstance(error, CorpusError):
+            raise
+        raise CorpusError(
+            f"{tree.where(name)} is not one number in NumPy's format ({error}). Copy it again."
+        ) from error
+
+
+def _affect(value: float, where: str) -> float:
+    if value == -2:  # the annotators' code for "not annotated"
+        return math.nan
+    if not -1 <= value <= 1:
+        raise CorpusError(f"{where} holds {value:g}. Expected valence and arousal in [−1, 1], or −2 for none.")
+    return value
+
+
+def _read_csvs(tree: FileTree, names: tuple[str, ...]) -> "datasets.DatasetDict":
+    import datasets
+
+    pictures = _by_tail(tree)
+    seen: dict[str, tuple[str, int]] = {}
+    splits: dict[str, list[FaceRow]] = {}
+    for split, name in (("train", "training.csv"), ("validation", "validation.csv")):
+        folders = tree.folders_with(name)
+        if not folders:
+            logger.warning("%s has no %s; the split %r is left out.", tree.root, name, split)
+            continue
+        splits[split] = _csv_split(tree, folders[0] + name, split, len(names), pictures, seen)
+    extras: dict[str, Any] = {
+        "valence": datasets.Value("float32"),
+        "arousal": datasets.Value("float32"),
+        "face_box": datasets.List(datasets.Value("float32"), length=4),
+    }
+    return build_splits(splits, names, extras=extras, address=str(tree.root))
+
+
+def _csv_split(
+    tree: FileTree,
+    name: str,
+    split: str,
+    num_classes: int,
+    pictures: dict[str, list[str]],
+    seen: dict[str, tuple[str, int]],
+) -> list[FaceRow]:
+    rows: list[FaceRow] = []
+    dropped: Counter[str] = Counter()
+    missing: list[str] = []
+    for row in read_rows(tree, name, CSV_COLUMNS, headerless=CSV_COLUMNS):
+        label = _csv_label(row)
+        if label in WITHOUT_EXPRESSION or label >= num_classes:
+            dropped[WITHOUT_EXPRESSION.get(label, LABELS.names[min(label, 7)])] += 1
+            continue
+        listed = row["subdirectory_filepath"]
+        earlier = seen.get(listed)
+        if earlier == (split, label):
+            dropped["repeated"] += 1
+            continue
+        if earlier is not None:
+            raise CorpusError(
+                f"{row.where}: {listed} was listed before, in {earlier[0]} as {LABELS.names[earlier[1]]}, and here in "
+                f"{split} as {LABELS.names[label]}. Keep one line."
+            )
+        seen[listed] = (split, label)
+        found = pictures.get("/".join(listed.split("/")[-2:]), [])
+        if len(found) > 1:
+            raise CorpusError(f"{row.where}: {listed} is found at {first_few(found)}. Keep one of them.")
+        if not found:
+            missing.append(listed)
+            continue
+        x, y, width, height = (_csv_number(row, f"face_{side}", -1e6, 1e6) for side in ("x", "y", "width", "height"))
+        extras = {
+            "valence": _affect(_csv_number(row, "valence", -2, 1), row.where),
+            "arousal": _affect(_csv_number(row, "arousal", -2, 1), row.where),
+            "face_box": [x, y, x + width, y + height],
+        }
+        rows.append(FaceRow(listed, label, path=tree.image_path(found[0]), extras=extras))
+    if missing:
+        raise CorpusError(
+            f"{tree.where(name)} lists pictures that are not there: {first_few(missing)}. Unpack all parts of the release "
+            f"below {tree.root}."
+        )
+    if dropped:
+        logger.info("%s: left out %s.", tree.where(name), ", ".join(f"{n} × {c}" for c, n in sorted(dropped.items())))
+    return rows
+
+
+def _by_tail(tree: FileTree) -> dict[str, list[str]]:
+    """Pictures by "<sub>/<name>.jpg", as the csv names them; the folder above differs between copies."""
+    pictures: dict[str, list[str]] = {}
+    for name in tree.images():
+        pictures.setdefault("/".join(name.split("/")[-2:]), []).append(name)
+    return pictures
+
+
+def _csv_label(row: CsvRow) -> int:
+    value = _csv_number(row, "expression", 0, 10)
+    if not value.is_integer():
+        raise CorpusError(f"{row.where}: expression is {row['expression']!r}. Expected a whole number from 0 to 10.")
+    return int(value)
+
+
+def _csv_number(row: CsvRow, column: str, low: float, high: float) -> float:
+    try:
+        value = float(row[column])
+    except ValueError:
+        value = math.nan
+    if not low <= value <= high:
+        raise CorpusError(f"{row.where}: {column} is {row[column]!r}. Expected a number from {low:g} to {high:g}.")
+    return value

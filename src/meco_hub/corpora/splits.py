@@ -1,0 +1,231 @@
+"""A vocabulary of splits, the check that nobody stands on both sides, and the fingerprint of what was used.
+
+    train, validation = by_identity(data, 0.15, seed=0)     whole people; label proportions kept as far as people allow
+    data = assign_folds(data, 5, seed=0)                    the same, as a fold column
+    train, test = by_fold(data, [3])                        folds that are there
+    train, validation = stratified(data, 0.1, seed=0)       single pictures, for corpora that do not say who is shown
+
+Every function gives (the rest, the part) in the order of the rows. What falls where is decided by SHA-256 of seed and
+name, with exactly rounded sums: it depends neither on the order of the rows, nor on the platform, nor on the version of a
+random generator. Check a split with `leak_check` (in `leaks.py`) before training on it.
+
+This file knows how to cut a data set; it does not know which cut a corpus publishes.
+"""
+
+import hashlib
+import logging
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ConfigurationError, CorpusError
+from .leaks import LeakReport, Overlap, fingerprint, leak_check
+from .tables import with_column
+from .wording import first_few
+
+if TYPE_CHECKING:
+    import datasets
+
+__all__ = [
+    "LeakReport",
+    "Overlap",
+    "assign_folds",
+    "by_fold",
+    "by_identity",
+    "fingerprint",
+    "leak_check",
+    "stratified",
+]
+
+logger = logging.getLogger(__name__)
+
+
+def by_identity(
+    dataset: "datasets.Dataset", fraction: float, *, seed: int, stratify: bool = True, unknown: str = "error"
+) -> "tuple[datasets.Dataset, datasets.Dataset]":
+    """Hold out whole people.
+
+    Args:
+        dataset: with the columns identity, label and sample_id.
+        fraction: share of the rows to hold out, 0 < fraction < 1.
+        seed: another seed, other people.
+        stratify: keep each label's share, rarest labels first; else only the number of rows.
+        unknown: what to do with rows of unknown identity: "error", or "separate" to count each as a person of its own,
+            which is right only if none of them shows the same person as another.
+
+    Returns:
+        (the rest, the held-out part).
+
+    Raises:
+        CorpusError: identities are unknown, or too few to cut.
+        ConfigurationError: `fraction` or `unknown` makes no sense.
+    """
+    _check_fraction(fraction)
+    assignment = _assign(dataset, [1 - fraction, fraction], seed, stratify, unknown)
+    return _cut(dataset, lambda row: assignment[row] == 1, f"a share of {fraction:g}")
+
+
+def assign_folds(
+    dataset: "datasets.Dataset", n_folds: int, *, seed: int, stratify: bool = True, unknown: str = "error"
+) -> "datasets.Dataset":
+    """Give every row a fold 0 … n_folds − 1 such that no person is in two; replaces the column `fold`.
+
+    Arguments and errors as for `by_identity`.
+    """
+    if n_folds < 2:
+        raise ConfigurationError(f"n_folds is {n_folds}. Expected 2 or more.")
+    import datasets
+
+    assignment = _assign(dataset, [1 / n_folds] * n_folds, seed, stratify, unknown)
+    empty = sorted(set(range(n_folds)).difference(assignment))
+    if empty:
+        raise CorpusError(
+            f"{len(set(_column(dataset, 'identity')))} people leave the folds {first_few(empty)} of {n_folds} empty. "
+            "Ask for fewer folds."
+        )
+    return with_column(dataset, "fold", assignment, datasets.Value("int32"))
+
+
+def by_fold(dataset: "datasets.Dataset", folds: Iterable[int]) -> "tuple[datasets.Dataset, datasets.Dataset]":
+    """Hold out the rows of some folds.
+
+    Returns:
+        (the rest, the rows of `folds`); the rest may be empty, when all folds are asked for.
+
+    Raises:
+        CorpusError: rows without a fold.
+        ConfigurationError: a fold that the data set does not have.
+    """
+    wanted = sorted(set(folds))
+    present = Counter(_column(dataset, "fold"))
+    if -1 in present:
+        raise CorpusError(
+            f"{present[-1]} of {len(dataset)} rows have no fold. Expected one for every row: give the index a column "
+            "fold, or make folds with assign_folds."
+        )
+    absent = [fold for fold in wanted if fold not in present]
+    if absent or not wanted:
+        raise ConfigurationError(
+            f"Folds {wanted} were asked for; the data set has {sorted(present)}. Ask for some of these."
+        )
+    column = _column(dataset, "fold")
+    return _cut(dataset, lambda row: column[row] in wanted, f"folds {wanted}", rest_may_be_empty=True)
+
+
+def stratified(
+    dataset: "datasets.Dataset", fraction: float, *, seed: int
+) -> "tuple[datasets.Dataset, datasets.Dataset]":
+    """Hold out single pictures, the same share of every label (±1 row; `round(fraction · n)` in all).
+
+    People may end up on both sides: use it only where identities are not published, and say so beside the figure.
+
+    Returns:
+        (the rest, the held-out part).
+
+    Raises:
+        CorpusError: too few rows to cut, or people that are known, whom only `by_identity` keeps together.
+        ConfigurationError: `fraction` makes no sense.
+    """
+    _check_fraction(fraction)
+    if any(_column(dataset, "identity")):
+        raise CorpusError(
+            "The data set says who is shown, and single pictures of one person would fall on both sides. "
+            "Use by_identity. If that is what you want, blank the identity column first."
+        )
+    labels, names = _column(dataset, "label"), _column(dataset, "sample_id")
+    members: dict[Any, list[int]] = defaultdict(list)
+    for row, label in enumerate(labels):
+        members[label].append(row)
+    quotas = _apportion({label: len(rows) for label, rows in members.items()}, fraction)
+    chosen: set[int] = set()
+    for label, rows in members.items():
+        ranked = sorted(rows, key=lambda row: _rank(seed, names[row]))
+        chosen.update(ranked[: quotas[label]])
+        if quotas[label] in (0, len(rows)):
+            logger.warning("Label %s has %d rows: one side of the split gets none of them.", label, len(rows))
+    return _cut(dataset, lambda row: row in chosen, f"a share of {fraction:g}")
+
+
+def _assign(dataset: "datasets.Dataset", shares: Sequence[float], seed: int, stratify: bool, unknown: str) -> list[int]:
+    """The bin of every row: people go, one by one, where they bring the labels nearest to their shares.
+
+    People who hold much of a rare label come first, because they are the hardest to place; the many who hold one picture
+    of a frequent label come last and even things out. Distance is the squared relative error per label and bin.
+    """
+    if unknown not in ("error", "separate"):
+        raise ConfigurationError(f'unknown is {unknown!r}. Expected "error" or "separate".')
+    identities, names = _column(dataset, "identity"), _column(dataset, "sample_id")
+    labels = _column(dataset, "label") if stratify else [0] * len(identities)
+    nameless = [names[row] for row, identity in enumerate(identities) if not identity]
+    if nameless and unknown == "error":
+        raise CorpusError(
+            f"Nobody says who is shown in {first_few(nameless)}. Expected an identity for every row. Add identities; "
+            "or, if every such picture shows another person, say unknown='separate'; or use `stratified` and say so."
+        )
+    # an identity and a sample_id may be the same string, hence the kind beside the name
+    people = [("person", who) if who else ("picture", names[row]) for row, who in enumerate(identities)]
+    holdings: dict[tuple[str, str], Counter[Any]] = defaultdict(Counter)
+    for who, label in zip(people, labels, strict=True):
+        holdings[who][label] += 1
+    totals = Counter(labels)
+    order = sorted(
+        holdings,
+        key=lambda who: (
+            -max(n / totals[label] for label, n in holdings[who].items()),
+            _rank(seed, "/".join(who)),
+            who,
+        ),
+    )
+    filled = [Counter[Any]() for _ in shares]
+    place: dict[tuple[str, str], int] = {}
+    for who in order:
+        # growth of Σ (n − share·total)² / (share·total²) when this person joins the bin; fsum is exact on any platform
+        growth = [
+            math.fsum(
+                n * (2 * (filled[position][label] - share * totals[label]) + n) / (share * totals[label] ** 2)
+                for label, n in holdings[who].items()
+            )
+            for position, share in enumerate(shares)
+        ]
+        place[who] = growth.index(min(growth))
+        filled[place[who]].update(holdings[who])
+    return [place[who] for who in people]
+
+
+def _apportion(counts: dict[Any, int], fraction: float) -> dict[Any, int]:
+    """Whole quotas that sum to round(fraction · n), by largest remainder."""
+    exact = {label: fraction * count for label, count in counts.items()}
+    quotas = {label: math.floor(value) for label, value in exact.items()}
+    left = round(fraction * sum(counts.values())) - sum(quotas.values())
+    by_remainder = sorted(exact, key=lambda label: (quotas[label] - exact[label], str(label)))
+    for label in by_remainder[: max(left, 0)]:
+        quotas[label] += 1
+    return quotas
+
+
+def _rank(seed: int, name: str) -> bytes:
+    return hashlib.sha256(f"{seed}/{name}".encode()).digest()
+
+
+def _cut(
+    dataset: "datasets.Dataset", in_part: Callable[[int], bool], what: str, rest_may_be_empty: bool = False
+) -> "tuple[datasets.Dataset, datasets.Dataset]":
+    sides: tuple[list[int], list[int]] = ([], [])
+    for row in range(len(dataset)):
+        sides[in_part(row)].append(row)
+    if not sides[1] or not (sides[0] or rest_may_be_empty):
+        raise CorpusError(
+            f"Holding out {what} of {len(dataset)} rows leaves one side empty. Expected rows on both. Use more data, or "
+            "another share."
+        )
+    return dataset.select(sides[0]), dataset.select(sides[1])
+
+
+def _column(dataset: "datasets.Dataset", name: str) -> list[Any]:
+    return list(dataset.with_format(None).select_columns([name])[:][name])
+
+
+def _check_fraction(fraction: float) -> None:
+    if not 0 < fraction < 1:
+        raise ConfigurationError(f"The fraction to hold out is {fraction!r}. Expected a number between 0 and 1.")

@@ -1,0 +1,89 @@
+"""The command `meco`, in this process, on real files."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from meco_hub.cli import main
+
+
+def _write_faces(folder: Path, count: int) -> list[Path]:
+    generator = np.random.default_rng(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{index:03}.png" for index in range(count)]
+    for path in paths:
+        Image.fromarray(generator.integers(0, 256, (40, 40), dtype=np.uint8)).save(path)
+    return paths
+
+
+def test_list_shows_what_is_installed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert "meco_expressnet_moe" in [entry["name"] for entry in found["architectures"]]
+    assert {"fer2013", "raf_db", "affectnet", "image_folder"} <= {entry["name"] for entry in found["corpora"]}
+    assert {f"meco_expressnet_moe/{name}" for name in ("fer2013", "raf_db", "affectnet7", "affectnet8")} <= {
+        entry["name"] for entry in found["recipes"]
+    }
+    assert main(["list"]) == 0
+    assert "image_folder" in capsys.readouterr().out
+
+
+def test_a_hundred_files_some_of_them_bad(
+    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = _write_faces(tmp_path / "in", 100)
+    paths[3].write_bytes(b"")
+    paths[40].write_bytes(paths[40].read_bytes()[:60])
+    paths[77].write_text("no picture")
+    code = main(["predict", str(tmp_path / "in"), "--model", str(tiny_checkpoint), "--json", "--top_k", "1"])
+    rows = json.loads(capsys.readouterr().out)
+    assert code == 1
+    assert [row["file"] for row in rows] == [str(path) for path in paths]
+    assert [index for index, row in enumerate(rows) if "error" in row] == [3, 40, 77]
+    assert all(paths[index].name in rows[index]["error"] for index in (3, 40, 77))
+    assert all(len(row["answer"]) == 1 for row in rows if "answer" in row)
+
+
+def test_predict_prints_the_notice_and_annotates(
+    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (path,) = _write_faces(tmp_path / "one", 1)
+    (twin,) = _write_faces(tmp_path / "two", 1)
+    arguments = ["predict", str(path), str(twin), "--model", str(tiny_checkpoint), "--annotate", str(tmp_path / "out")]
+    assert main(arguments) == 0
+    printed = capsys.readouterr()
+    assert "Regulation (EU) 2024/1689" in printed.err
+    assert "not felt emotions" in printed.err
+    assert printed.out.startswith(f"{path}: ")
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["000-2.png", "000.png"]
+
+
+def test_errors_are_one_line_and_exit_with_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", str(tmp_path), "--model", "meco-nothing"]) == 1
+    assert "holds no picture" in capsys.readouterr().err
+    _write_faces(tmp_path, 1)
+    assert main(["predict", str(tmp_path), "--model", "meco-expresnet-lfw5"]) == 1
+    printed = capsys.readouterr().err
+    assert "UnknownNameError" in printed
+    assert "Did you mean 'meco-expressnet-lfw5'" in printed
+    assert "Traceback" not in printed
+    assert main(["convert", "meco_expresnet_moe", "x.h5", str(tmp_path / "out")]) == 1
+    assert "Did you mean 'meco_expressnet_moe'" in capsys.readouterr().err
+
+
+def test_wrong_usage_exits_with_two(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["predict"])
+    assert stop.value.code == 2
+    assert "FILE_OR_FOLDER" in capsys.readouterr().err
+
+
+def test_doctor_finds_this_environment_well(capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["doctor", "--json"])
+    report = json.loads(capsys.readouterr().out)
+    assert (code, report["findings"]) == (0, [])
+    assert report["plugins"]["meco_expressnet_moe"] == "meco-expressnet-moe"
+    assert report["versions"]["torch"]
