@@ -11,7 +11,10 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import numpy as np
+
 from . import plugins, registration
+from .errors import MecoError
 
 _REQUIRED = ("torch", "torchvision", "transformers", "huggingface-hub", "accelerate", "datasets", "safetensors", "timm")
 
@@ -51,6 +54,19 @@ def _import(name: str, mend: str) -> Finding | None:
     except Exception as error:  # noqa: BLE001 — whatever it raises is the finding
         return Finding(name, f"does not import: {type(error).__name__}: {error}", mend, traceback.format_exc())
     return None
+
+
+def _face_finder_findings() -> list[Finding]:
+    missing = _import("cv2", 'pip install "meco-hub[faces]"')
+    if missing is not None:
+        return [Finding("face finder", missing.problem, missing.mend, missing.traceback)]
+    from .processing.face_finder import FaceFinder
+
+    try:
+        FaceFinder().find(np.zeros((64, 64, 3), np.uint8))
+    except MecoError as error:  # its message holds the line that mends it
+        return [Finding("face finder", str(error), 'pip install "meco-hub[faces]"')]
+    return []
 
 
 def _plugin_findings() -> list[Finding]:
@@ -96,9 +112,7 @@ def examine() -> dict[str, Any]:
         accelerator = torch.accelerator.current_accelerator()
         device = "cpu" if accelerator is None else accelerator.type
         findings += _plugin_findings()
-    faces = _import("cv2", 'pip install "meco-hub[faces]"')
-    if faces is not None:
-        findings.append(Finding("face finder", faces.problem, faces.mend, faces.traceback))
+    findings += _face_finder_findings()
     return {
         "python": sys.version.split()[0],
         "platform": platform.platform(),

@@ -1,0 +1,253 @@
+"""Reading images: whatever holds a picture becomes one RGB uint8 PIL image, upright, or an `ImageError` that says why not.
+
+What is done on the way, and on purpose:
+- The EXIF orientation is applied.
+- Transparent pixels are laid on white, as transformers does; dropping alpha would bring hidden colours to light.
+- 16-bit grey is scaled by the range of its type (0…65535 → 0…255), not clipped; 16-bit colour PNGs give their high byte.
+- CMYK goes through Pillow's conversion, which knows Adobe's inverted files; embedded colour profiles are not applied.
+- Of an animation, the first frame is read and a warning is logged (`animated="error"` refuses instead).
+- The size is judged by the header, before a pixel is decoded, so that a decompression bomb costs nothing.
+- Only the raster formats of `FORMATS` are tried: Pillow would hand an EPS file to Ghostscript.
+
+Floating-point arrays hold [0, 1], integer ones uint8; anything else is an error that names what it saw. No global state
+of Pillow is touched, and all functions may be called from several threads.
+
+This file knows file formats, array layouts and what can be wrong with them; it does not know faces.
+"""
+
+import functools
+import io
+import logging
+import os
+import struct
+import sys
+import zlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from ..errors import ImageError
+from .image_bytes import read_bytes, shorten
+
+if TYPE_CHECKING:
+    import torch
+
+logger = logging.getLogger(__name__)
+
+ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | Mapping[str, Any] | Image.Image | np.ndarray | torch.Tensor"
+
+MAX_PIXELS = 89_478_485  # where Pillow, too, begins to warn of a decompression bomb: a quarter GiB of RGB
+MIN_SIDE = 8  # pixels; fewer cannot hold a face, and make every array layout unambiguous (channels are 1, 3 or 4)
+FORMATS = ("AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA", "TIFF", "WEBP")
+
+_ORIENTATION = 0x0112  # the EXIF tag
+# What Pillow's decoders raise on damaged files; they document OSError only.
+_DECODER_ERRORS = (
+    *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError, RuntimeError),
+    *(struct.error, zlib.error, Image.DecompressionBombError, Image.DecompressionBombWarning),
+)
+
+
+def read_image(
+    source: ImageSource,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    animated: Literal["first", "error"] = "first",
+    timeout: float = 20.0,
+) -> Image.Image:
+    """Read one picture.
+
+    Args:
+        source: a path; `zip://inner/name.jpg::/path/outer.zip`, as the `datasets` library writes it; an http(s) address;
+            the bytes of an image file; a mapping with "bytes" or "path", as `datasets.Image(decode=False)` gives; a PIL
+            image; a numpy array or torch tensor (H, W), (H, W, C) or (C, H, W) with C = 1, 3 or 4, uint8 or floating
+            point in [0, 1].
+        max_pixels: larger pictures are refused before they are decoded.
+        animated: read the first frame of an animation and log a warning, or refuse it.
+        timeout: seconds to wait for a server.
+
+    Returns:
+        A PIL image of mode RGB, 8 bits per channel, upright. It may be `source` itself when nothing had to be done.
+
+    Raises:
+        ImageError: the source cannot be used; the message names the file, or the array's shape and dtype.
+    """
+    name = describe_source(source)
+    if isinstance(source, Image.Image):
+        return _to_rgb(source, name, max_pixels, animated)
+    if isinstance(source, np.ndarray):
+        return _to_rgb(_from_array(source, name), name, max_pixels, animated)
+    if _is_tensor(source):
+        return _to_rgb(_from_array(_tensor_values(source), name), name, max_pixels, animated)
+    if isinstance(source, Mapping):
+        data, path = source.get("bytes"), source.get("path")
+        if data is None and path is None:
+            raise ImageError(
+                f'{name} has no picture; expected "bytes" or "path" to be filled, as datasets.Image gives them.'
+            )
+        source = cast("str | bytes", path if data is None else data)
+    if isinstance(source, bytes | bytearray | memoryview):
+        return _decode(bytes(source), name, max_pixels, animated)
+    if isinstance(source, str | os.PathLike):
+        return _decode(read_bytes(os.fspath(source), timeout), name, max_pixels, animated)
+    raise ImageError(
+        f"{name} is no picture. Expected a path, an address, bytes, a PIL image, a numpy array or a torch tensor; "
+        "pass the pictures of a list one at a time, or the list to a processor."
+    )
+
+
+def _is_tensor(source: Any) -> bool:
+    torch = sys.modules.get("torch")  # whoever holds a tensor has imported torch; nobody else shall pay for it
+    return torch is not None and isinstance(source, torch.Tensor)
+
+
+def _tensor_values(tensor: Any) -> np.ndarray:
+    short = tensor.is_floating_point() and tensor.element_size() < 4  # bfloat16, which numpy lacks, and float16
+    return (tensor.float() if short else tensor).detach().cpu().numpy()
+
+
+def describe_source(source: Any) -> str:
+    """How error messages call a source: its path, or what it is where it has none."""
+    if isinstance(source, str | os.PathLike):
+        return shorten(str(source))
+    if isinstance(source, bytes | bytearray | memoryview):
+        return f"image data of {len(source)} bytes"
+    if isinstance(source, Image.Image):
+        file = getattr(source, "filename", "")
+        return str(file) if file else f"PIL image of mode {source.mode} and size {source.width}×{source.height}"
+    if isinstance(source, Mapping):
+        return describe_source(source["path"]) if source.get("path") else f"mapping with keys {list(source)}"
+    if hasattr(source, "shape") and hasattr(source, "dtype"):
+        kind = "array" if isinstance(source, np.ndarray) else "tensor"
+        return f"{kind} of shape {tuple(source.shape)}, dtype {str(source.dtype).removeprefix('torch.')}"
+    if isinstance(source, list | tuple):
+        return f"{type(source).__name__} of {len(source)} items"
+    return f"object of type {type(source).__name__}"
+
+
+@functools.cache
+def _formats() -> list[str]:
+    Image.init()  # loads all plugins once; Pillow may be built without some
+    return [name for name in FORMATS if name in Image.OPEN]
+
+
+def _decode(data: bytes, name: str, max_pixels: int, animated: str) -> Image.Image:
+    if not data:
+        raise ImageError(f"{name} is empty (0 bytes); expected an image file. Copy or download it again.")
+    try:
+        image = Image.open(io.BytesIO(data), formats=_formats())
+    except Image.UnidentifiedImageError as error:
+        raise ImageError(
+            f"{name} is not an image that can be read: {len(data)} bytes that begin with {data[:12]!r}. Expected one of "
+            f"{', '.join(_formats())}; convert it, or copy it again if it was one."
+        ) from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(
+            f"{name} is too large: {error} Make it smaller; beyond this, Pillow itself refuses."
+        ) from error
+    except _DECODER_ERRORS as error:
+        raise ImageError(f"{name} is a damaged image: {error}. Copy or download it again.") from error
+    with image:
+        return _to_rgb(image, name, max_pixels, animated)
+
+
+def _to_rgb(image: Image.Image, name: str, max_pixels: int, animated: str) -> Image.Image:
+    """Decode, turn upright and convert; `image` may still be lazy."""
+    width, height = image.size
+    if width * height > max_pixels:
+        raise ImageError(
+            f"{name} has {width}×{height} = {width * height / 1e6:.0f} million pixels; at most {max_pixels / 1e6:.0f} million "
+            "are read. Make it smaller, or raise max_pixels if you trust it."
+        )
+    if min(width, height) < MIN_SIDE:
+        raise ImageError(
+            f"{name} is {width}×{height} pixels; expected at least {MIN_SIDE} on each side, enough to hold a face."
+        )
+    try:
+        # An MPO is one photograph with its previews, as many phones write it: nothing that moves.
+        if getattr(image, "is_animated", False) and image.format != "MPO" and image.tell() == 0:
+            if animated == "error":
+                raise ImageError(f"{name} holds several frames; expected one picture. Extract the frame that is meant.")
+            logger.warning("%s holds several frames; the first one is read.", name)
+        image.load()
+        upright = _turn_upright(image, name)
+        return _convert(upright, name)
+    except _DECODER_ERRORS as error:
+        if isinstance(error, ImageError):
+            raise
+        raise ImageError(
+            f"{name} cannot be decoded, it is truncated or damaged: {error}. Copy or download it again."
+        ) from error
+
+
+def _turn_upright(image: Image.Image, name: str) -> Image.Image:
+    try:
+        if image.getexif().get(_ORIENTATION, 1) == 1:
+            return image
+        return ImageOps.exif_transpose(image)
+    except _DECODER_ERRORS as error:  # the pixels are whole, only their description is not
+        logger.warning("%s has damaged EXIF data (%s); its orientation is taken as stored.", name, error)
+        return image
+
+
+def _convert(image: Image.Image, name: str) -> Image.Image:
+    """To mode RGB, from every mode Pillow decodes to."""
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return image
+    if image.mode == "F" or image.mode.startswith("I"):
+        return _from_deep_grey(image, name)
+    if image.has_transparency_data:
+        layered = image.convert("RGBA")
+        ground = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(ground, layered).convert("RGB")
+    return image.convert("RGB")
+
+
+def _from_deep_grey(image: Image.Image, name: str) -> Image.Image:
+    """16-bit integer or floating-point grey (Pillow's modes I;16…, I and F) to RGB."""
+    values = np.asarray(image)
+    if image.mode == "F":
+        return _from_array(values, f"{name} (floating-point grey)").convert("RGB")
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high > 65535:
+        raise ImageError(
+            f"{name} has grey values from {low} to {high}; expected 0…65535 (16 bits). Scale it to 8 or 16 bits."
+        )
+    return Image.fromarray(((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB")
+
+
+def _from_array(array: np.ndarray, name: str) -> Image.Image:
+    """A PIL image of mode L, RGB or RGBA from an array in any of the layouts that `read_image` names."""
+    if array.ndim == 4:
+        raise ImageError(
+            f"{name} has 4 dimensions, a batch; expected one picture. Pass array[i], or the batch to a processor."
+        )
+    if array.ndim not in (2, 3) or array.size == 0:
+        raise ImageError(
+            f"{name} is no picture; expected (H, W), (H, W, C) or (C, H, W) with C = 1, 3 or 4, not empty."
+        )
+    if array.ndim == 3 and array.shape[-1] not in (1, 3, 4):
+        if array.shape[0] not in (1, 3, 4):
+            raise ImageError(f"{name} is no picture; expected 1, 3 or 4 channels in the first or last dimension.")
+        array = np.moveaxis(array, 0, -1)
+    if array.ndim == 3 and array.shape[-1] == 1:
+        array = array[..., 0]
+    if np.issubdtype(array.dtype, np.floating):
+        if not np.isfinite(array).all():
+            raise ImageError(f"{name} holds NaN or infinity; expected finite values in [0, 1].")
+        low, high = float(array.min()), float(array.max())
+        if low < 0 or high > 1:
+            raise ImageError(
+                f"{name} holds values from {low:.4g} to {high:.4g}; expected floating point in [0, 1]. Divide by 255, undo a "
+                "normalisation, or convert to uint8."
+            )
+        array = np.multiply(array, 255, dtype=np.float32).round().astype(np.uint8)
+    elif array.dtype != np.uint8:
+        seen = f"values from {array.min()} to {array.max()}" if array.dtype.kind in "iub" else "no numbers"
+        raise ImageError(
+            f"{name} holds {seen}; expected uint8 (0…255) or floating point in [0, 1]. Scale it and convert it with "
+            ".astype(np.uint8)."
+        )
+    return Image.fromarray(np.ascontiguousarray(array))

