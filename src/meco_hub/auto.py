@@ -20,3 +20,8 @@ class AutoModelForEmotionRecognition(_BaseAutoModelClass):
     """
 
     _model_mapping = _LazyAutoMapping(CONFIG_MAPPING_NAMES, OrderedDict())
+
+
+# The hook fills this class's mapping when transformers' own Auto classes are imported. Whoever imports this class first, and
+# nothing else, needs them imported as well; at the end, because the hook asks this module for the class.
+import transformers.models.auto.modeling_auto  # noqa: E402, F401

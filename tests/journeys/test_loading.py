@@ -64,6 +64,11 @@ def test_every_door_opens_in_any_order(run_python: Run, tiny_checkpoint: Path, o
     _doors(run_python, order, tiny_checkpoint)
 
 
+def test_our_auto_class_needs_no_company(run_python: Run, tiny_checkpoint: Path) -> None:
+    code = "from meco_hub import AutoModelForEmotionRecognition as A; print(type(A.from_pretrained({!r})).__name__)"
+    assert run_python(code.format(str(tiny_checkpoint))).stdout.strip() == "ExpressNetMoEForEmotionRecognition"
+
+
 def test_a_plugin_that_raises_breaks_nothing_but_itself(
     run_python: Run, plant: Callable[..., Path], tiny_checkpoint: Path
 ) -> None:

@@ -1,0 +1,46 @@
+"""The door of training: `python -m meco_hub.train`, `accelerate launch -m meco_hub.train`, `meco train`.
+
+    python -m meco_hub.train --recipe meco_mymodel/myrecipe --data_dir DATA --output_dir OUT
+
+This file knows exit codes and printing; `training/` knows the rest.
+"""
+
+import logging
+import sys
+from collections.abc import Sequence
+
+from .errors import MecoError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train by flags and recipe.
+
+    Returns:
+        0, or 1 after one of our errors, which is printed as one line.
+    """
+    logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("meco_hub").setLevel(logging.INFO)
+    try:
+        from .training.arguments import parse_arguments
+
+        recipe, options = parse_arguments(argv)
+        import transformers
+
+        from .training.loop import train  # after the flags: --help and a misspelt key need not wait for torch
+
+        if not options.progress:
+            transformers.utils.logging.disable_progress_bar()
+        record = train(recipe, options)
+    except MecoError as error:
+        print(f"meco train: {type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    if record is not None:  # the main process speaks for all
+        figures = record["validation"]
+        print(f"best epoch {record['selection']['best_epoch']} of {record['epochs']}, {record['seconds']:.0f} s")
+        print("validation  " + "  ".join(f"{name} {figures[name]:.4f}" for name in ("uar", "war", "macro_f1")))
+        print(f"Wrote {options.output_dir}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,156 @@
+"""The flags of `python -m meco_hub.train`.
+
+Every scalar key of a recipe is a flag of the same name, under the names that transformers' `*_no_trainer.py` examples use;
+`--set data.validation.seed=3` reaches the rest. A flag that is given overrides the recipe; one that is not changes nothing.
+
+This file knows flags; what they mean is written in `recipes.py`.
+"""
+
+import argparse
+import dataclasses
+import types
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from ..errors import ConfigurationError
+from .recipe_files import known_recipes, override, read_recipe_file, recipe_from_dict
+from .recipes import Recipe
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Where a run reads and writes; nothing here changes what is computed.
+
+    Attributes:
+        data_dir: folder or zip of the corpus.
+        output_dir: folder of the run.
+        overwrite_output_dir: begin anew although the folder holds a run.
+        checkpointing_steps: None, "epoch", or a number of optimiser steps.
+        checkpoints_total_limit: older checkpoints beyond this number are removed.
+        resume_from_checkpoint: None, a checkpoint's folder, or "auto" for the newest of `output_dir`.
+        report_to: trackers of Accelerate, by name; none by default.
+        progress: show progress bars.
+    """
+
+    data_dir: Path
+    output_dir: Path
+    overwrite_output_dir: bool = False
+    checkpointing_steps: str | int | None = None
+    checkpoints_total_limit: int | None = None
+    resume_from_checkpoint: str | None = None
+    report_to: tuple[str, ...] = ()
+    progress: bool = True
+
+
+def _is_scalar(kind: Any) -> bool:
+    kind = typing.get_args(kind)[0] if typing.get_origin(kind) is typing.Annotated else kind
+    if typing.get_origin(kind) is types.UnionType:
+        kind = next(part for part in typing.get_args(kind) if part is not type(None))
+    return kind in (int, float, str, bool) or typing.get_origin(kind) is Literal
+
+
+def _metavar(kind: Any) -> str:
+    inner = typing.get_args(kind)[0]
+    if typing.get_origin(inner) is types.UnionType:
+        inner = next(part for part in typing.get_args(inner) if part is not type(None))
+    return "|".join(typing.get_args(inner)) if typing.get_origin(inner) is Literal else inner.__name__.upper()
+
+
+def _checkpointing(text: str) -> str | int:
+    if text == "epoch":
+        return text
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is neither a positive number of steps nor 'epoch'")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser, its help taken from the fields of `Recipe`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m meco_hub.train",
+        description="Train a model by a recipe. `accelerate launch -m meco_hub.train …` uses more than one process.",
+        argument_default=argparse.SUPPRESS,  # a flag that is not given must leave no trace that could override
+        allow_abbrev=False,
+    )
+    where = parser.add_argument_group("what and where")
+    where.add_argument("--recipe", help="a recipe's name (model_type/recipe, see `meco list`) or a YAML file")
+    where.add_argument("--data_dir", type=Path, required=True, help="folder or zip of the corpus")
+    where.add_argument("--output_dir", type=Path, required=True, help="where the checkpoint and its record are written")
+    where.add_argument("--overwrite_output_dir", action="store_true", help="begin anew although output_dir holds a run")
+    where.add_argument("--dataset", help="name of a registered corpus; short for --set data.corpus=…")
+    where.add_argument("--labels", nargs="+", help="class names in the order of the logits")
+    where.add_argument(
+        "--set", nargs="+", action="extend", metavar="KEY=VALUE", help="any recipe key, dotted, its value in YAML"
+    )
+    state = parser.add_argument_group("checkpoints and trackers")
+    state.add_argument("--checkpointing_steps", type=_checkpointing, help="a number of optimiser steps, or 'epoch'")
+    state.add_argument("--checkpoints_total_limit", type=int, help="keep only the newest so many")
+    state.add_argument("--resume_from_checkpoint", help="a checkpoint's folder, or 'auto' for the newest of output_dir")
+    state.add_argument("--with_tracking", action="store_true", help="report to all trackers that are installed")
+    state.add_argument("--report_to", nargs="+", help="report to these trackers (tensorboard, wandb, trackio, …)")
+    state.add_argument("--no_progress", action="store_true", help="no progress bars")
+    keys = parser.add_argument_group("recipe keys")
+    hints = typing.get_type_hints(Recipe, include_extras=True)
+    for one in dataclasses.fields(Recipe):
+        kind = hints[one.name]
+        if _is_scalar(kind):
+            # values stay YAML here; the recipe's own check converts them and words the errors
+            keys.add_argument(f"--{one.name}", metavar=_metavar(kind), help=kind.__metadata__[0].replace("%", "%%"))
+    return parser
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"The value {text!r} is no YAML: {error}. Quote it.") from error
+
+
+def parse_arguments(argv: Sequence[str] | None = None) -> tuple[Recipe, RunOptions]:
+    """The recipe, flags laid over it and checked, and where the run reads and writes.
+
+    Raises:
+        UnknownNameError: there is no such recipe.
+        ConfigurationError: a recipe key or flag makes no sense.
+        SystemExit: wrong usage, or --help.
+    """
+    given = vars(build_parser().parse_args(argv))
+    changes: dict[str, Any] = {}
+    hints = typing.get_type_hints(Recipe)
+    for one in dataclasses.fields(Recipe):
+        if isinstance(given.get(one.name), str):
+            text, hint = given[one.name], hints[one.name]
+            is_text = hint is str or str in typing.get_args(hint)
+            # only numbers, switches and null are YAML: a path such as 2024 or yes is a string all the same
+            changes[one.name] = text if is_text and text != "null" else _parse_value(text)
+    if "labels" in given:
+        changes["labels"] = given["labels"]
+    if "dataset" in given:
+        changes["data.corpus"] = given["dataset"]
+    for assignment in given.get("set", []):
+        key, separator, value = assignment.partition("=")
+        if not separator or not key:
+            raise ConfigurationError(f"--set got {assignment!r}; expected KEY=VALUE, such as data.validation.seed=3.")
+        changes[key] = _parse_value(value)
+    if "recipe" not in given and "model_type" not in changes:
+        known = ", ".join(known_recipes()) or "none is installed"
+        raise ConfigurationError(f"Neither --recipe nor --model_type was given; expected one. Recipes: {known}.")
+    base = read_recipe_file(given["recipe"]) if "recipe" in given else {}
+    where = f"recipe {given['recipe']}" if "recipe" in given else "the flags"
+    trackers = given.get("report_to") or (["all"] if given.get("with_tracking") else [])
+    options = RunOptions(
+        data_dir=given["data_dir"],
+        output_dir=given["output_dir"],
+        overwrite_output_dir=given.get("overwrite_output_dir", False),
+        checkpointing_steps=given.get("checkpointing_steps"),
+        checkpoints_total_limit=given.get("checkpoints_total_limit"),
+        resume_from_checkpoint=given.get("resume_from_checkpoint"),
+        report_to=tuple(trackers),
+        progress=not given.get("no_progress", False),
+    )
+    return recipe_from_dict(override(base, changes), where), options

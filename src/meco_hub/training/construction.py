@@ -1,0 +1,137 @@
+"""From a recipe to a model and its processor.
+
+transformers accepts and stores any config field; a misspelt one would silently keep its default. So the fields of `model` and
+`processor` are checked here against what the classes declare.
+
+This file knows how a plugin's classes are put together; it knows no plugin.
+"""
+
+import dataclasses
+import difflib
+import inspect
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from .. import plugins
+from ..errors import ConfigurationError
+from ..evaluation.run import class_names, load_model, load_processor
+from ..labels import index_map
+from .recipes import Recipe
+
+
+def _refuse_unknown(given: Iterable[str], known: Sequence[str], section: str, owner: str) -> None:
+    for key in given:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=2, cutoff=0.5)
+            offer = f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
+            raise ConfigurationError(
+                f"Recipe key '{section}.{key}' is no option of {owner}.{offer} Known: {', '.join(known)}."
+            )
+
+
+def _processor_options(kind: type) -> list[str]:
+    declared = getattr(kind, "valid_kwargs", None)
+    if declared is not None:
+        return sorted(declared.__annotations__)  # a TypedDict's include those it inherits
+    return [name for name in inspect.signature(kind).parameters if name not in ("self", "args", "kwargs")]
+
+
+def relabel(model: PreTrainedModel, names: Sequence[str]) -> None:
+    """Give a head other classes, or another order: rows of its last layer follow their class, new classes start afresh.
+
+    Args:
+        model: a head whose last layer is the `nn.Linear` named `classifier`.
+        names: class names in the order that the logits shall have.
+
+    Raises:
+        ConfigurationError: the head has no such layer.
+    """
+    places = index_map(names, class_names(model))
+    if places == list(range(len(places))) and len(places) == model.config.num_labels:
+        return
+    old = getattr(model, "classifier", None)
+    if not isinstance(old, nn.Linear):
+        raise ConfigurationError(
+            f"{type(model).__name__} has no `classifier` that is a Linear layer, so it cannot be given the classes "
+            f"{', '.join(names)}. Train from scratch, or with the checkpoint's own: {', '.join(class_names(model))}."
+        )
+    new = nn.Linear(old.in_features, len(names), bias=old.bias is not None).to(old.weight)
+    with torch.no_grad():
+        for row, place in enumerate(places):
+            if place >= 0:
+                new.weight[row] = old.weight[place]
+                if old.bias is not None:
+                    new.bias[row] = old.bias[place]
+    model.classifier = new
+    model.config.id2label = dict(enumerate(names))
+    model.config.label2id = {name: index for index, name in enumerate(names)}
+    setattr(model, "num_labels", len(names))  # noqa: B010 (a plain number, which torch declares no attribute for)
+
+
+def _from_checkpoint(recipe: Recipe, names: Sequence[str]) -> tuple[PreTrainedModel, Any]:
+    source = plugins.locate_checkpoint(str(recipe.model_name_or_path))
+    processor = load_processor(source)
+    model = load_model(source)
+    if model.config.model_type != recipe.model_type:
+        raise ConfigurationError(
+            f"{recipe.model_name_or_path} is a {model.config.model_type}; the recipe's model_type is {recipe.model_type!r}. "
+            "Make them agree."
+        )
+    relabel(model, names)
+    model.config.operating_point = None  # the bias is trained further, so what was chosen for it no longer holds
+    return model, processor
+
+
+def build(recipe: Recipe, names: Sequence[str]) -> tuple[PreTrainedModel, Any]:
+    """A head and its processor, ready to be trained.
+
+    Args:
+        recipe: which architecture, and what departs from its defaults.
+        names: class names in the order of the logits.
+
+    Raises:
+        UnknownNameError: no such architecture or checkpoint.
+        ConfigurationError: a field that the config or the processor does not have, or backbone weights for an architecture
+            that takes none.
+    """
+    if recipe.model_name_or_path is not None:
+        return _from_checkpoint(recipe, names)
+    entry = plugins.architecture(recipe.model_type)
+    config_class = plugins.load_dotted(entry.config)
+    fields = [one.name for one in dataclasses.fields(config_class)]
+    _refuse_unknown(recipe.model, fields, "model", config_class.__name__)
+    values = {
+        "id2label": dict(enumerate(names)),
+        "label2id": {name: index for index, name in enumerate(names)},
+        "problem_type": "single_label_classification",
+        **recipe.model,
+    }
+    if "label_smoothing" in fields:
+        # the loop computes the loss; the config says the same so that whoever trains on gets the same loss
+        if "label_smoothing" in recipe.model:
+            raise ConfigurationError(
+                "Recipe key 'model.label_smoothing' is decided by 'label_smoothing'. Set that instead."
+            )
+        values["label_smoothing"] = recipe.label_smoothing
+    model = plugins.load_dotted(entry.head)(config_class(**values))
+    processor_path = entry.image_processor or entry.feature_extractor or entry.processor
+    if processor_path is None:
+        raise ConfigurationError(
+            f"{recipe.model_type!r} declares no processor, so nothing can be fed to it. Mend its plugin."
+        )
+    processor_class = plugins.load_dotted(processor_path)
+    _refuse_unknown(recipe.processor, _processor_options(processor_class), "processor", processor_class.__name__)
+    processor = processor_class(**recipe.processor)
+    if recipe.backbone_weights is not None:
+        load = getattr(model, "load_backbone_weights", None)
+        if load is None:
+            raise ConfigurationError(
+                f"{type(model).__name__} has no `load_backbone_weights`, so it cannot start from {recipe.backbone_weights!r}. "
+                "Leave backbone_weights out."
+            )
+        load(recipe.backbone_weights)
+    return model, processor

@@ -1,0 +1,262 @@
+"""Recipes: everything that decides what a training computes.
+
+The keys of a recipe file are the fields of `Recipe`, the meaning beside each. `data`, `data.train`, `data.validation` and
+`operating_point` are mappings of their own; `model`, `processor`, `data.options` and `augmentation` are handed on to what
+they configure, which checks them again. Where a run reads and writes (data folder, output folder, trackers) is no part of
+a recipe: those are flags only (`arguments.py`).
+
+This file knows the keys of a recipe and which values make sense together; `recipe_files.py` knows how they are read.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from ..errors import ConfigurationError
+
+Criterion = Literal["uar", "war", "macro_f1", "macro_auroc", "balanced_score", "operating_point", "loss"]
+Rule = Literal["none", "max_uar", "max_war", "max_macro_f1", "max_mean"]
+Schedule = Literal["linear", "cosine", "constant", "constant_with_warmup", "exponential_per_epoch"]
+Precision = Literal["no", "fp16", "bf16"]
+
+
+@dataclass(frozen=True)
+class SubsetRecipe:
+    """Which samples of the corpus are trained on."""
+
+    split: Annotated[str, "split of the corpus; 'all' joins every split"] = "train"
+    folds: Annotated[list[int] | None, "keep only samples whose `fold` is one of these"] = None
+
+
+@dataclass(frozen=True)
+class ValidationRecipe:
+    """Where the samples for selection come from: a set of their own, or a part held out of training; exactly one."""
+
+    split: Annotated[str | None, "split of the corpus that is validated on; 'all' joins every split"] = None
+    folds: Annotated[list[int] | None, "folds that are validated on, of `split` or, without it, the training split"] = (
+        None
+    )
+    by_identity: Annotated[float | None, "share of the training set's persons, held out whole (0.15)"] = None
+    stratified: Annotated[
+        float | None, "share of the training set, held out class by class; for want of identities"
+    ] = None
+    seed: Annotated[int, "seed of the part held out"] = 0
+
+
+@dataclass(frozen=True)
+class DataRecipe:
+    """The corpus and how it is divided."""
+
+    corpus: Annotated[str, "name of a registered corpus (image_folder, fer2013, raf_db, affectnet, …)"] = "image_folder"
+    options: Annotated[dict[str, Any], "options of the corpus's `load`"] = field(default_factory=dict)
+    train: Annotated[SubsetRecipe, "what is trained on"] = field(default_factory=SubsetRecipe)
+    validation: Annotated[ValidationRecipe, "what is validated on"] = field(default_factory=ValidationRecipe)
+    drop_labels: Annotated[list[str], "classes left out on purpose (contempt, in AffectNet-7)"] = field(
+        default_factory=list
+    )
+    allow_leak: Annotated[bool, "go on although a person or picture is on both sides; the run is marked"] = False
+
+
+@dataclass(frozen=True)
+class OperatingPointRecipe:
+    """How the class-prior correction is chosen on validation: logits − tau · log(prior of the training set).
+
+    Among the taus whose WAR is at least `war_floor`, the one with the best objective is taken, the smallest |tau| on
+    ties. If none reaches the floor, the one with the highest WAR is taken, and the record says that the floor was missed.
+    The correction is written into the bias of the model's `classifier`, so that every user of the checkpoint has it.
+    """
+
+    rule: Annotated[Rule, "objective on validation; max_mean is of UAR and WAR"] = "none"
+    war_floor: Annotated[float | None, "smallest WAR that the objective may cost"] = None
+    tau_min: Annotated[float, "smallest tau tried"] = -1.0
+    tau_max: Annotated[float, "largest tau tried"] = 2.0
+    tau_step: Annotated[float, "distance between the taus tried"] = 0.05
+
+
+@dataclass(frozen=True)
+class DistillationRecipe:
+    """A teacher whose answers the student learns to foresee, in training only; see `distillation.py`."""
+
+    teacher: Annotated[str, "dotted path of the teacher, 'package.module:Class' (`teachers.py` has some)"]
+    options: Annotated[dict[str, Any], "options of the teacher, such as where its weights are"] = field(
+        default_factory=dict
+    )
+    weight: Annotated[float, "weight of foreseeing all the teacher's answers from the features; the labels' is 1"] = 1.0
+    direct_weight: Annotated[float, "weight of agreeing with the teacher on the classes that both know"] = 0.0
+    temperature: Annotated[float, "softens the teacher's answers; 1: as they are"] = 1.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training, completely. Scalar fields are also flags of the same name (`--learning_rate 3e-4`)."""
+
+    # --- what is trained
+    model_type: Annotated[str, "architecture, as `meco list` names it"]
+    description: Annotated[str, "one line: what the recipe is for, and where its values come from"] = ""
+    model: Annotated[dict[str, Any], "fields of the architecture's config that depart from its defaults"] = field(
+        default_factory=dict
+    )
+    model_name_or_path: Annotated[
+        str | None, "start from this checkpoint; `model` and `processor` are then its own"
+    ] = None
+    backbone_weights: Annotated[
+        str | None,
+        "pretrained weights of the backbone, loaded once before training: a file, or 'package:<distribution>'; "
+        "handed to the model's `load_backbone_weights`",
+    ] = None
+    processor: Annotated[dict[str, Any], "options of the architecture's processor that depart from its defaults"] = (
+        field(default_factory=dict)
+    )
+
+    # --- on what
+    data: Annotated[DataRecipe, "corpus, training part, validation part"] = field(default_factory=DataRecipe)
+    labels: Annotated[list[str] | None, "class names in the order of the logits; without it, the corpus's order"] = None
+
+    # --- optimiser
+    optimizer: Annotated[Literal["adam", "adamw"], "adam (weight decay is L2) or adamw (decoupled)"] = "adamw"
+    learning_rate: Annotated[float, "peak learning rate"] = 1e-4
+    backbone_learning_rate: Annotated[float | None, "peak rate of the model's `backbone`; else learning_rate"] = None
+    weight_decay: Annotated[float, "of matrices and kernels; biases and norms have none"] = 0.0
+    adam_beta1: Annotated[float, "decay of the first moment"] = 0.9
+    adam_beta2: Annotated[float, "decay of the second moment"] = 0.999
+    adam_epsilon: Annotated[float, "epsilon of Adam (Keras: 1e-7)"] = 1e-8
+    max_grad_norm: Annotated[float | None, "clip the norm of the gradient to this; else no clipping"] = None
+
+    # --- length and schedule
+    per_device_train_batch_size: Annotated[int, "samples per process and step"] = 32
+    per_device_eval_batch_size: Annotated[int, "samples per process and validation step"] = 64
+    gradient_accumulation_steps: Annotated[int, "batches per optimiser step"] = 1
+    num_train_epochs: Annotated[int, "epochs, at most"] = 10
+    max_train_steps: Annotated[int | None, "optimiser steps, at most; overrides num_train_epochs"] = None
+    lr_scheduler_type: Annotated[
+        Schedule,
+        "exponential_per_epoch is learning_rate · lr_decay^epoch with epochs counted from 1, so that the first epoch "
+        "is decayed already",
+    ] = "cosine"
+    lr_decay: Annotated[float, "factor per epoch of exponential_per_epoch"] = 0.95
+    num_warmup_steps: Annotated[int, "optimiser steps of linear warm-up"] = 0
+    warmup_ratio: Annotated[float | None, "the same as a share of all steps; overrides num_warmup_steps"] = None
+    freeze_backbone_epochs: Annotated[int, "epochs in which the `backbone`, its BatchNorm too, stands still"] = 0
+    frozen_modules: Annotated[
+        list[str], "modules that stand still throughout, BatchNorm too, by their names in the model (encoder.stem)"
+    ] = field(default_factory=list)
+    early_stopping_patience: Annotated[int | None, "stop after so many epochs without a better `selection`"] = None
+    selection: Annotated[
+        Criterion,
+        "the one validation criterion, for the kept checkpoint and for early stopping; balanced_score is the mean of "
+        "UAR and WAR, operating_point the objective of that rule at its best tau, loss is minimised",
+    ] = "uar"
+
+    # --- loss, sampling, regularisation
+    label_smoothing: Annotated[float, "share of the target that is spread over all classes"] = 0.0
+    class_balance: Annotated[float, "0: classes as frequent as they are; 1: all alike; 0.5: by the square root"] = 0.0
+    logit_adjustment: Annotated[
+        float, "tau of the logit-adjusted loss: logits + tau · log(prior as sampled), in training (Menon et al. 2021)"
+    ] = 0.0
+    mixup_alpha: Annotated[float, "mix pairs of samples by a share from Beta(alpha, alpha); 0: never"] = 0.0
+    augmentation: Annotated[
+        dict[str, Any] | None,
+        "what happens to the decoded picture before the processor: {name: face, …its options} or "
+        "{name: 'package.module:Class', …}; else nothing",
+    ] = None
+    distillation: Annotated[
+        DistillationRecipe | None, "a teacher beside the labels: {teacher: …, options: …, weight: …, temperature: …}"
+    ] = None
+    ema_decay: Annotated[float | None, "validate and keep a moving average of the weights; else the weights"] = None
+
+    # --- after training
+    operating_point: Annotated[OperatingPointRecipe, "class-prior correction chosen on validation"] = field(
+        default_factory=OperatingPointRecipe
+    )
+
+    # --- execution
+    seed: Annotated[int, "seed of weights, order, augmentation and dropout"] = 0
+    dataloader_num_workers: Annotated[int, "processes that prepare batches; 0: the training process itself"] = 0
+    mixed_precision: Annotated[Precision, "Accelerate's mixed precision"] = "no"
+    channels_last: Annotated[bool, "lay images out channels_last: several times faster convolutions on CPU"] = True
+    image_cache_gb: Annotated[float, "keep decoded pictures in memory if all fit in so many GB per process"] = 4.0
+
+    def __post_init__(self) -> None:
+        _check_numbers(self)
+        _check_combinations(self)
+
+
+_POSITIVE = [
+    "learning_rate",
+    "backbone_learning_rate",
+    "max_grad_norm",
+    "max_train_steps",
+    "early_stopping_patience",
+    "adam_epsilon",
+    "per_device_train_batch_size",
+    "per_device_eval_batch_size",
+    "gradient_accumulation_steps",
+    "num_train_epochs",
+    "lr_decay",
+]
+_NOT_NEGATIVE = [
+    "weight_decay",
+    "num_warmup_steps",
+    "freeze_backbone_epochs",
+    "mixup_alpha",
+    "dataloader_num_workers",
+    "image_cache_gb",
+]
+_SHARES = ["adam_beta1", "adam_beta2", "label_smoothing", "warmup_ratio", "ema_decay"]
+
+
+def _demand(condition: bool, key: str, seen: Any, expected: str) -> None:
+    if not condition:
+        raise ConfigurationError(
+            f"Recipe key {key!r} is {seen!r}; expected {expected}. Correct it in the recipe or by its flag."
+        )
+
+
+def _check_numbers(recipe: Recipe) -> None:
+    for keys, holds, expected in (
+        (_POSITIVE, lambda value: value > 0, "a positive number"),
+        (_NOT_NEGATIVE, lambda value: value >= 0, "zero or a positive number"),
+        (_SHARES, lambda value: 0 <= value < 1, "a share from 0 to below 1"),
+        (["class_balance"], lambda value: 0 <= value <= 1, "a share from 0 to 1"),
+    ):
+        for key in keys:
+            value = getattr(recipe, key)
+            _demand(value is None or holds(value), key, value, expected)
+    for key in ("by_identity", "stratified"):
+        share = getattr(recipe.data.validation, key)
+        _demand(share is None or 0 < share < 1, f"data.validation.{key}", share, "a share between 0 and 1")
+    taught = recipe.distillation
+    if taught is not None:
+        for key in ("weight", "direct_weight"):
+            value = getattr(taught, key)
+            _demand(value >= 0, f"distillation.{key}", value, "zero or a positive number")
+        _demand(taught.temperature > 0, "distillation.temperature", taught.temperature, "a positive number")
+    point = recipe.operating_point
+    _demand(point.tau_step > 0, "operating_point.tau_step", point.tau_step, "a positive number")
+    _demand(point.tau_min <= point.tau_max, "operating_point.tau_min", point.tau_min, "no more than tau_max")
+
+
+def _check_combinations(recipe: Recipe) -> None:
+    own = [key for key in ("model", "processor", "backbone_weights") if getattr(recipe, key)]
+    _demand(
+        recipe.model_name_or_path is None or not own,
+        "model_name_or_path",
+        recipe.model_name_or_path,
+        f"no {' and no '.join(own)} beside it, because the checkpoint brings its own",
+    )
+    labels = recipe.labels
+    _demand(labels is None or len(set(labels)) == len(labels) >= 2, "labels", labels, "two or more names, each once")
+    chosen = recipe.data.validation
+    ways = (chosen.split is not None or chosen.folds is not None, chosen.by_identity, chosen.stratified)
+    _demand(
+        sum(bool(way) for way in ways) == 1,
+        "data.validation",
+        {key: value for key, value in dataclasses.asdict(chosen).items() if key != "seed" and value is not None},
+        "exactly one of: split and/or folds (a set of its own), by_identity, stratified (a share of the training set)",
+    )
+    _demand(
+        recipe.selection != "operating_point" or recipe.operating_point.rule != "none",
+        "selection",
+        recipe.selection,
+        "an operating_point.rule beside it",
+    )

@@ -1,0 +1,119 @@
+"""Teachers: networks of other people, under licences that allow it, that a student may be trained to agree with.
+
+`FaceApiExpressions` is the expression network of face-api.js (Vincent Mühler, MIT), kept alive as @vladmandic/face-api (MIT):
+330 kB, three hundred thousand parameters, trained by its author on public data sets and pictures from the web. The weights are
+not part of this project. `npm install @vladmandic/face-api@1.7.15` puts them where a recipe's relative path finds them; they
+are read here without JavaScript, and their fingerprint is checked, because a recipe that names a teacher means that one.
+
+This file knows the teachers' architectures and weight files; how a student learns from them is written in `distillation.py`.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ..errors import CheckpointError, InputError
+
+_WEIGHTS = "face_expression_model.bin"
+_MANIFEST = "face_expression_model-weights_manifest.json"
+_SHA256 = "9a9840f2cf1f4c7eab95f197512569345c00d2426754d4608b92af30e0300f3d"
+_ADVICE = "Get it with `npm install @vladmandic/face-api@1.7.15` in the folder that you train from."
+
+
+class FaceApiExpressions(nn.Module):
+    """face-api.js's expression network: four blocks of densely added, depthwise separable convolutions.
+
+    Args:
+        weights: the package's `model` folder.
+
+    Shape:
+        pixel values (batch, 3, height, width), RGB in [0, 1] → logits (batch, 7): neutral, happiness, sadness, anger, fear,
+        disgust, surprise. Pictures of another size are brought to 112×112.
+
+    Raises:
+        CheckpointError: the files are not there, or are not version 1.7.15's.
+
+    Source:
+        github.com/vladmandic/face-api, src/faceExpressionNet, src/faceFeatureExtractor (read, not copied).
+    """
+
+    outputs = ("neutral", "happiness", "sadness", "anger", "fear", "disgust", "surprise")
+    size = 112
+
+    def __init__(self, weights: str) -> None:
+        super().__init__()
+        folder = Path(weights)
+        for name, tensor in _read_quantised(folder / _MANIFEST, folder / _WEIGHTS).items():
+            kind = name.rsplit("/", 1)[-1]
+            # TensorFlow keeps kernels as (height, width, in, out), and depthwise ones as (height, width, channels, 1)
+            order = {"filters": (3, 2, 0, 1), "pointwise_filter": (3, 2, 0, 1), "depthwise_filter": (2, 3, 0, 1)}.get(
+                kind
+            )
+            tensor = tensor.permute(order).contiguous() if order else tensor
+            self.register_buffer(name.replace("/", "_"), tensor.T.contiguous() if name == "fc/weights" else tensor)
+        mean = torch.tensor([122.782, 117.001, 104.298]) / 255
+        self.register_buffer("mean", mean.view(1, 3, 1, 1))
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        if pixel_values.ndim != 4 or pixel_values.shape[1] != 3:
+            raise InputError(
+                f"The teacher was given pixel_values of shape {tuple(pixel_values.shape)}; expected (batch, 3, height, width). "
+                "Train without this teacher."
+            )
+        if pixel_values.shape[-2:] != (self.size, self.size):
+            pixel_values = F.interpolate(pixel_values, size=(self.size, self.size), mode="bilinear", antialias=True)
+        hidden = pixel_values - self.get_buffer("mean")
+        for block in range(4):
+            hidden = self._block(hidden, f"dense{block}", first=block == 0)  # (B, 32 · 2^block, 56 / 2^block, the same)
+        return F.linear(hidden.mean(dim=(2, 3)), self.get_buffer("fc_weights"), self.get_buffer("fc_bias"))
+
+    def _block(self, hidden: torch.Tensor, name: str, *, first: bool) -> torch.Tensor:
+        if first:
+            added = self._convolve(hidden, f"{name}_conv0_filters", stride=2) + self._bias(f"{name}_conv0")
+        else:
+            added = self._separable(hidden, f"{name}_conv0", stride=2)
+        outputs = added = F.relu(added)
+        for index in (1, 2, 3):
+            added = added + self._separable(outputs, f"{name}_conv{index}")
+            outputs = F.relu(added)
+        return outputs
+
+    def _separable(self, hidden: torch.Tensor, name: str, stride: int = 1) -> torch.Tensor:
+        hidden = self._convolve(hidden, f"{name}_depthwise_filter", stride=stride, groups=hidden.shape[1])
+        return F.conv2d(hidden, self.get_buffer(f"{name}_pointwise_filter")) + self._bias(name)
+
+    def _convolve(self, hidden: torch.Tensor, name: str, stride: int, groups: int = 1) -> torch.Tensor:
+        # TensorFlow's 'same' puts nothing before and one pixel after where stride 2 meets an even side
+        hidden = F.pad(hidden, (0, 1, 0, 1) if stride == 2 else (1, 1, 1, 1))
+        return F.conv2d(hidden, self.get_buffer(name), stride=stride, groups=groups)
+
+    def _bias(self, name: str) -> torch.Tensor:
+        return self.get_buffer(f"{name}_bias").view(1, -1, 1, 1)
+
+
+def _read_quantised(manifest: Path, weights: Path) -> Mapping[str, torch.Tensor]:
+    """Tensors of TensorFlow.js's format: one after another, float32, or bytes with a scale and a minimum."""
+    for file in (manifest, weights):
+        if not file.is_file():
+            raise CheckpointError(f"The teacher's weights {file} are not there. {_ADVICE}")
+    content = weights.read_bytes()
+    seen = hashlib.sha256(content).hexdigest()
+    if seen != _SHA256:
+        raise CheckpointError(f"{weights} has the SHA-256 {seen}; expected {_SHA256}, version 1.7.15's. {_ADVICE}")
+    tensors, place = {}, 0
+    for group in json.loads(manifest.read_text(encoding="utf-8")):
+        for entry in group["weights"]:
+            count, packing = int(np.prod(entry["shape"])), entry.get("quantization")
+            kind = np.dtype(packing["dtype"] if packing else entry["dtype"])
+            values = np.frombuffer(content, kind, count, place).astype(np.float32)
+            if packing:
+                values = values * np.float32(packing["scale"]) + np.float32(packing["min"])
+            tensors[entry["name"]] = torch.from_numpy(values.reshape(entry["shape"]))
+            place += count * kind.itemsize
+    return tensors

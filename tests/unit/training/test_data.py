@@ -1,0 +1,105 @@
+"""Samples: the same picture for the same draw, cached or not, in whatever process."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from meco_hub.corpora.synthetic import write_image_folder
+from meco_hub.errors import InputError
+from meco_hub.evaluation.subset import map_labels, take_folds, take_split
+from meco_hub.plugins import corpus as find_corpus
+from meco_hub.training.data import Collate, DecodedSamples, build_augmentation
+from meco_hub.training.sampling import Draw
+
+NAMES = ["happiness", "neutral", "surprise"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_image_folder(tmp_path / "faces", seed=3, people=4, takes=1, size=32)
+    return tmp_path / "faces"
+
+
+def samples(folder: Path, augment: bool = False) -> DecodedSamples:
+    dataset = take_split(find_corpus("image_folder").load(folder), None)
+    subset = map_labels(dataset, NAMES, purpose="the test")
+    return DecodedSamples(subset, build_augmentation({"name": "face"} if augment else None), seed=5)
+
+
+def pixels(image: Image.Image) -> np.ndarray:
+    return np.asarray(image)
+
+
+@pytest.mark.parametrize("cache", [0, 10**9])
+def test_cached_or_not_the_pictures_are_the_same(folder: Path, cache: int) -> None:
+    fresh, surveyed = samples(folder), samples(folder)
+    surveyed.survey(cache, progress=False)
+    assert len(surveyed) == 12
+    for index in range(12):
+        (first, label), (second, other) = fresh[index], surveyed[index]
+        assert label == other
+        assert (pixels(first) == pixels(second)).all()
+
+
+def test_labels_follow_names(folder: Path) -> None:
+    some = samples(folder)
+    identifiers = some.subset.dataset["sample_id"][:]
+    assert [NAMES[some[index][1]] for index in range(12)] == [name.split("/")[0] for name in identifiers]
+
+
+def test_a_draw_decides_its_augmentation(folder: Path) -> None:
+    some, again = samples(folder, augment=True), samples(folder, augment=True)
+    first = pixels(some[Draw(2, epoch=1, place=7)][0])
+    some[Draw(5, epoch=0, place=0)]
+    assert (first == pixels(again[Draw(2, epoch=1, place=7)][0])).all()
+    assert not (first == pixels(again[Draw(2, epoch=2, place=7)][0])).all()
+    assert not (first == pixels(again[Draw(2, epoch=1, place=8)][0])).all()
+    # validation fetches by plain index, and sees pictures as they are
+    assert (pixels(some[2][0]) == pixels(samples(folder)[2][0])).all()
+
+
+def test_unreadable_pictures_shift_nothing(folder: Path) -> None:
+    some = samples(folder)
+    identifiers = some.subset.dataset["sample_id"][:]
+    (folder / identifiers[3]).write_bytes(b"")
+    some = samples(folder)
+    some.survey(10**9, progress=False)
+    assert len(some) == len(some.labels) == 11
+    assert list(some.unreadable) == [identifiers[3]]
+    left = [name for name in identifiers if name != identifiers[3]]
+    assert [NAMES[some[index][1]] for index in range(11)] == [name.split("/")[0] for name in left]
+    assert (pixels(some[3][0]) == pixels(samples(folder)[4][0])).all()
+
+
+def test_nothing_readable_is_an_error(folder: Path) -> None:
+    for picture in folder.rglob("*.jpg"):
+        picture.write_bytes(b"x")
+    with pytest.raises(InputError, match="None of 12"):
+        samples(folder).survey(10**9, progress=False)
+
+
+class Halves:
+    def __call__(self, images: list[Image.Image], return_tensors: str) -> dict[str, torch.Tensor]:
+        assert return_tensors == "pt"
+        return {
+            "pixel_values": torch.stack(
+                [torch.from_numpy(pixels(image).copy()).permute(2, 0, 1) / 2 for image in images]
+            )
+        }
+
+
+def test_a_batch_is_what_the_processor_makes_and_labels(folder: Path) -> None:
+    some = samples(folder)
+    batch = Collate(Halves(), channels_last=True)([some[0], some[7]])
+    assert batch["pixel_values"].shape == (2, 3, 32, 32)
+    assert batch["pixel_values"].is_contiguous(memory_format=torch.channels_last)
+    assert batch["labels"].tolist() == [some[0][1], some[7][1]]
+
+
+def test_folds_are_taken_by_number(folder: Path) -> None:
+    dataset = take_split(find_corpus("image_folder").load(folder), "all")
+    assert set(take_folds(dataset, [1, 3])["fold"]) == {1, 3}
+    assert len(take_folds(dataset, None)) == 12

@@ -1,0 +1,146 @@
+"""Recipes and flags: every key checked, nearest names offered, flags over recipe, written and read again."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from meco_hub.errors import ConfigurationError, UnknownNameError
+from meco_hub.training.arguments import build_parser, parse_arguments
+from meco_hub.training.recipe_files import (
+    find_recipe,
+    load_recipe,
+    override,
+    recipe_from_dict,
+    recipe_to_dict,
+    write_recipe,
+)
+
+BASE: dict[str, Any] = {"model_type": "meco_some", "data": {"validation": {"by_identity": 0.2}}}
+
+
+def build(**changes: Any) -> Any:
+    return recipe_from_dict(override(BASE, changes))
+
+
+def test_a_recipe_survives_writing_and_reading(tmp_path: Path) -> None:
+    recipe = build(learning_rate=3e-4, labels=["neutral", "anger"], augmentation={"name": "face"}, mixed_precision="no")
+    write_recipe(recipe, tmp_path / "r.yaml")
+    assert load_recipe(str(tmp_path / "r.yaml")) == recipe
+    assert recipe_from_dict(recipe_to_dict(recipe)) == recipe
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("learning_rat", 1, "'learning_rate'"),
+        ("data.trian", {}, "'train'"),
+        ("data.validation.by_identiy", 0.1, "'by_identity'"),
+        ("operating_point.rul", "none", "'rule'"),
+        ("selection", "uarr", "'uar'"),
+        ("lr_scheduler_type", "cosin", "'cosine'"),
+        ("learning_rate", "fast", "float"),
+        ("learning_rate", -1, "positive"),
+        ("learning_rate", True, "float"),
+        ("seed", 1.5, "int"),
+        ("per_device_train_batch_size", 0, "positive"),
+        ("class_balance", 1.5, "from 0 to 1"),
+        ("ema_decay", 1.0, "below 1"),
+        ("labels", ["a"], "two or more"),
+        ("labels", ["a", "a"], "two or more"),
+        ("labels", "abc", "list"),
+        ("data", [], "mapping"),
+        ("data.validation.split", "test", "exactly one"),
+        ("data.validation.by_identity", None, "exactly one"),
+        ("selection", "operating_point", "operating_point.rule"),
+        ("operating_point.tau_min", 5.0, "no more than tau_max"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(key: str, value: Any, says: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        recipe_from_dict(override(BASE, {key: value}))
+    assert says in str(caught.value)
+    assert key.rsplit(".", 1)[-1] in str(caught.value)
+
+
+def test_a_checkpoint_brings_its_own_model() -> None:
+    with pytest.raises(ConfigurationError, match="brings its own"):
+        build(model_name_or_path="x", model={"image_size": 3})
+
+
+def test_a_recipe_needs_an_architecture() -> None:
+    with pytest.raises(ConfigurationError, match="model_type"):
+        recipe_from_dict({"learning_rate": 1.0})
+
+
+def test_numbers_in_yaml_without_a_dot_are_numbers(tmp_path: Path) -> None:
+    file = tmp_path / "r.yaml"
+    file.write_text("model_type: m\nlearning_rate: 1e-4\nmixed_precision: no\ndata: {validation: {folds: [2]}}\n")
+    recipe = load_recipe(str(file))
+    assert recipe.learning_rate == 1e-4
+    assert recipe.mixed_precision == "no"
+
+
+def test_broken_files_are_named(tmp_path: Path) -> None:
+    file = tmp_path / "broken.yaml"
+    file.write_text("a: [1")
+    with pytest.raises(ConfigurationError, match=r"broken\.yaml"):
+        load_recipe(str(file))
+    file.write_text("- 1\n")
+    with pytest.raises(ConfigurationError, match="mapping"):
+        load_recipe(str(file))
+
+
+def test_unknown_recipes_offer_the_nearest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "raf_db.yaml"
+    file.write_text("model_type: m\n")
+    monkeypatch.setattr("meco_hub.training.recipe_files.known_recipes", lambda: {"meco_some/raf_db": file})
+    assert find_recipe("meco_some/raf_db") == file
+    with pytest.raises(UnknownNameError, match="'meco_some/raf_db'"):
+        find_recipe("meco_some/rafdb")
+
+
+def write(tmp_path: Path) -> list[str]:
+    file = tmp_path / "r.yaml"
+    file.write_text(
+        "model_type: meco_some\nlearning_rate: 1.0e-4\nearly_stopping_patience: 5\ndescription: as it was\n"
+        "data: {train: {folds: [0, 1]}, validation: {by_identity: 0.2, seed: 7}}\n"
+    )
+    return ["--recipe", str(file), "--data_dir", "data", "--output_dir", "out"]
+
+
+def test_flags_override_the_recipe_and_nothing_else(tmp_path: Path) -> None:
+    plain, options = parse_arguments(write(tmp_path))
+    assert (plain.learning_rate, plain.early_stopping_patience, plain.seed) == (1e-4, 5, 0)
+    assert options.checkpointing_steps is None
+    changed, options = parse_arguments(
+        [*write(tmp_path), "--learning_rate", "3e-4", "--early_stopping_patience", "null", "--labels", "a", "b",
+         "--seed", "3", "--channels_last", "false", "--set", "data.validation.seed=9", "data.train.folds=[2]",
+         "--checkpointing_steps", "epoch", "--report_to", "tensorboard", "--dataset", "raf_db",
+         "--description", "2024"]
+    )  # fmt: skip
+    assert (changed.learning_rate, changed.early_stopping_patience, changed.seed) == (3e-4, None, 3)
+    assert changed.labels == ["a", "b"]
+    assert changed.channels_last is False
+    assert (changed.data.corpus, changed.data.validation.seed, changed.data.train.folds) == ("raf_db", 9, [2])
+    assert changed.data.validation.by_identity == 0.2
+    assert changed.description == "2024"
+    assert (options.checkpointing_steps, options.report_to) == ("epoch", ("tensorboard",))
+
+
+def test_wrong_flags_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_arguments([*write(tmp_path), "--learning_rat", "1"])
+    assert "--learning_rat" in capsys.readouterr().err
+    with pytest.raises(ConfigurationError, match="KEY=VALUE"):
+        parse_arguments([*write(tmp_path), "--set", "seed"])
+    with pytest.raises(ConfigurationError, match="learning_rate"):
+        parse_arguments([*write(tmp_path), "--learning_rate", "fast"])
+    with pytest.raises(ConfigurationError, match="--model_type"):
+        parse_arguments(["--data_dir", "d", "--output_dir", "o"])
+
+
+def test_every_key_explains_itself() -> None:
+    text = build_parser().format_help()
+    for word in ("--learning_rate", "--per_device_train_batch_size", "--resume_from_checkpoint", "--ema_decay"):
+        assert word in text
