@@ -12,18 +12,17 @@ This file knows how answers look and how inputs become batches; it names no mode
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
-from transformers import AutoImageProcessor
 from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.pipelines.base import ChunkPipeline
 
 from . import plugins
 from .auto import AutoModelForEmotionRecognition
 from .errors import CheckpointError, ConfigurationError, FaceNotFoundError, InputError
+from .loading import load_processor
 from .processing.face_finder import Face
 from .processing.face_preprocessor import FacePreprocessor
 from .recordings.images import describe_source, read_image
@@ -71,28 +70,15 @@ class EmotionRecognitionPipeline(ChunkPipeline):
     def __init__(self, model: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(model, *args, **kwargs)
         if self.image_processor is None:
-            self.image_processor = self._processor_or_reason()
+            name = getattr(model, "name_or_path", "")
+            if not name:
+                raise CheckpointError(
+                    "The model was made in memory and came without its processor; expected one. Pass it as image_processor=…"
+                )
+            self.image_processor = load_processor(name)  # loading it failed silently; doing so again says why
         # A processor of transformers' own knows nothing of faces; ours with its defaults then finds them for it.
         own = isinstance(self.image_processor, FacePreprocessor)
         self._faces = self.image_processor if own else FacePreprocessor()
-
-    def _processor_or_reason(self) -> Any:
-        """Load the processor again where loading it failed silently, so that the reason is heard."""
-        name = getattr(self.model, "name_or_path", "") or "the model"
-        missing = CheckpointError(
-            f"{name} came without its processor: preprocessor_config.json was expected beside the weights. Save it there "
-            "with `processor.save_pretrained(folder)`, or pass `image_processor=…` to the pipeline."
-        )
-        if not (Path(name) / "preprocessor_config.json").is_file():
-            raise missing
-        try:
-            return AutoImageProcessor.from_pretrained(name)
-        except (OSError, ValueError, ImportError, KeyError, TypeError) as error:
-            # transformers answers with the list of all its models; the first sentence is what concerns the reader
-            raise CheckpointError(
-                f"The processor of {name} cannot be loaded: {str(error).split('. ')[0]}. Mend or replace "
-                f"{name}/preprocessor_config.json, whose image_processor_type must be a class that an installed package registers."
-            ) from error
 
     def _sanitize_parameters(
         self,

@@ -128,6 +128,16 @@ def test_a_checkpoint_without_its_processor_says_so(tiny_checkpoint: Path, tmp_p
         pipeline("emotion-recognition", model=str(folder))
 
 
+def test_a_model_made_in_memory_needs_its_processor_passed(recognise) -> None:
+    from meco_expressnet_moe.modeling_expressnet_moe import ExpressNetMoEForEmotionRecognition
+
+    bare = ExpressNetMoEForEmotionRecognition(recognise.model.config)
+    bare.config._name_or_path = bare.name_or_path = ""
+    with pytest.raises(CheckpointError, match="image_processor="):
+        pipeline("emotion-recognition", model=bare)
+    assert pipeline("emotion-recognition", model=bare, image_processor=recognise.image_processor) is not None
+
+
 def test_a_damaged_processor_config_says_why(tiny_checkpoint: Path, tmp_path: Path) -> None:
     folder = tmp_path / "damaged"
     shutil.copytree(tiny_checkpoint, folder)

@@ -20,6 +20,7 @@ LAYERS = (
     {"labels", "plugins"},
     {"recordings", "outputs", "auto", "listing"},
     {"processing", "nn", "modeling", "drawing"},
+    {"loading"},
     {"corpora"},
     {"evaluation"},
     {"training"},

@@ -11,12 +11,12 @@ from typing import Any, cast
 
 import torch
 from accelerate import PartialState
-from transformers import AutoConfig, AutoImageProcessor, PreTrainedModel
+from transformers import PreTrainedModel
 
 from .. import plugins
 from ..corpora.splits import fingerprint
-from ..errors import CheckpointError, ConfigurationError
-from ..modeling import check_folder
+from ..errors import ConfigurationError
+from ..loading import load_model, load_processor
 from .bootstrap import bootstrap
 from .metrics import figures
 from .predict import predict_dataset
@@ -24,50 +24,6 @@ from .report import Report, write_json, write_predictions
 from .subset import map_labels, take_folds, take_split
 
 logger = logging.getLogger(__name__)
-
-
-def load_model(checkpoint: str, **options: Any) -> PreTrainedModel:
-    """The head saved in a checkpoint, by the plugin that its config names.
-
-    Args:
-        checkpoint: folder or Hub id.
-        options: handed to `from_pretrained`.
-
-    Raises:
-        CheckpointError: incomplete or unsafe folder, or a config that nobody can read.
-        UnknownNameError: no plugin provides its architecture.
-    """
-    folder = Path(checkpoint)
-    if folder.is_dir():
-        check_folder(folder)
-    try:
-        config = AutoConfig.from_pretrained(checkpoint)
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(
-            f"The config of {checkpoint} cannot be read: {error}. Expected one of a registered architecture; see `meco list`."
-        ) from error
-    head = plugins.load_dotted(plugins.architecture(config.model_type).head)
-    return head.from_pretrained(checkpoint, **options)
-
-
-def load_processor(checkpoint: str) -> Any:
-    """The processor saved with a checkpoint.
-
-    Raises:
-        CheckpointError: the folder has none, or it cannot be loaded.
-    """
-    folder = Path(checkpoint)
-    if folder.is_dir() and not (folder / "preprocessor_config.json").is_file():
-        raise CheckpointError(
-            f"{folder} came without its processor: preprocessor_config.json was expected beside the weights. Save it there "
-            "with `processor.save_pretrained(folder)`."
-        )
-    try:
-        return AutoImageProcessor.from_pretrained(checkpoint)
-    except (OSError, ValueError, ImportError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"The processor of {checkpoint} cannot be loaded: {error}. Mend or replace its preprocessor_config.json."
-        ) from error
 
 
 def class_names(model: PreTrainedModel) -> list[str]:

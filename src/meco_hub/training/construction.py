@@ -18,8 +18,9 @@ from transformers import PreTrainedModel
 
 from .. import plugins
 from ..errors import ConfigurationError
-from ..evaluation.run import class_names, load_model, load_processor
+from ..evaluation.run import class_names
 from ..labels import index_map
+from ..loading import load_model, load_processor
 from .recipes import Recipe
 
 
