@@ -212,8 +212,10 @@ class EmotionRecognitionPipeline(ChunkPipeline):
             self.processor.save_pretrained(save_directory, **kwargs)
 
 
-def _register() -> None:
+def register() -> None:
+    """Make the task known to transformers, with the bundled checkpoint as its default; again whenever plugins have come."""
     folder = plugins.default_checkpoint()
+    PIPELINE_REGISTRY.supported_tasks.pop(TASK, None)  # transformers warns when a task is registered over itself
     PIPELINE_REGISTRY.register_pipeline(
         TASK,
         pipeline_class=EmotionRecognitionPipeline,
@@ -226,4 +228,4 @@ def _register() -> None:
     del EmotionRecognitionPipeline._registered_impl  # pyright: ignore[reportAttributeAccessIssue]
 
 
-_register()
+register()

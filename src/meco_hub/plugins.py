@@ -16,7 +16,9 @@ This file knows importlib.metadata, and is the only one that does.
 
 import importlib
 import logging
+import sys
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -31,6 +33,18 @@ ARCHITECTURES = "meco_hub.architectures"
 CORPORA = "meco_hub.corpora"
 PREFIX = "meco_"
 """Every model type starts so: transformers can then never ship one of the same name."""
+
+
+_half_imported: dict[str, str] = {}
+"""Name → distribution, for plugins whose own import is what imported us: they have not declared anything yet, but will."""
+
+_when_declared: list[Callable[[], None]] = []
+
+
+def call_when_declared(then: Callable[[], None]) -> None:
+    """Have a function called whenever a plugin that was half imported has declared its architecture."""
+    if then not in _when_declared:
+        _when_declared.append(then)
 
 
 @dataclass(frozen=True)
@@ -68,6 +82,15 @@ class Architecture:
     card: str | None = None
     converter: str | None = None
     description: str = ""
+
+    def __post_init__(self) -> None:
+        distribution = _half_imported.pop(self.model_type, None)
+        if distribution is not None:
+            known = architectures()
+            known.healthy[self.model_type] = self
+            known.distributions[self.model_type] = distribution
+            for then in _when_declared:
+                then()
 
 
 @dataclass(frozen=True)
@@ -166,6 +189,10 @@ def _read(group: str) -> Plugins:
             ]
             continue
         (entry,) = entries
+        module = sys.modules.get(entry.module)
+        if module is not None and getattr(module.__spec__, "_initializing", False) and not hasattr(module, entry.attr):
+            _half_imported[name] = _distribution(entry)
+            continue
         try:
             loaded = entry.load()
         except (Exception, SystemExit) as error:  # noqa: BLE001 — a stranger's import may raise anything; it harms nobody else

@@ -110,9 +110,13 @@ def _register_processors(module: "ModuleType") -> None:
 
 
 def _register_pipeline(module: "ModuleType") -> None:
-    # Our pipeline registers itself when it is imported. Registering it from here would need its class, which does not exist
-    # yet when it was our own module that imported transformers.pipelines.
-    importlib.import_module(f"{__package__}.pipeline")
+    name = f"{__package__}.pipeline"
+    imported = sys.modules.get(name)
+    if imported is None:
+        importlib.import_module(name)  # which registers itself
+    elif hasattr(imported, "register"):
+        imported.register()
+    # Otherwise it was our own module that imported transformers.pipelines; it registers itself when its class exists.
 
 
 _AUTO = "transformers.models.auto."
@@ -164,7 +168,16 @@ def install() -> None:
     if any(finder is _PostImportFinder for finder in sys.meta_path):
         return
     sys.meta_path.insert(0, _PostImportFinder)
+    _serve_imported()
+
+
+def _serve_imported() -> None:
+    """Register with those modules of transformers that are imported already."""
     for name, then in _WATCHED.items():
         module = sys.modules.get(name)
         if module is not None and not getattr(module.__spec__, "_initializing", False):
+            from .plugins import call_when_declared
+
+            # A plugin may be what imports us; its architecture then comes after this, and is served when it is declared.
+            call_when_declared(_serve_imported)
             then(module)

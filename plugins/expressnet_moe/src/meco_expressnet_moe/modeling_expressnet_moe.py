@@ -254,7 +254,7 @@ class ExpressNetMoEModel(ExpressNetMoEPreTrainedModel):
         wants_router = config.output_router_logits if output_router_logits is None else output_router_logits
         wants_hidden = config.output_hidden_states if output_hidden_states is None else output_hidden_states
         output = EmotionFeaturesOutput(
-            pooler_output=torch.cat([u, v], dim=-1),  # (B, 1024)  # pyright: ignore[reportArgumentType]
+            pooler_output=torch.cat([u, v], dim=-1),  # (B, 1024)
             router_logits=(large_kernel_logits, fusion_logits) if wants_router else None,
             hidden_states=(a, b, c, d, u, v) if wants_hidden else None,
         )
@@ -334,10 +334,10 @@ class ExpressNetMoEForEmotionRecognition(ExpressNetMoEPreTrainedModel):
                 aux_loss = self._router_loss(features.router_logits)
                 loss = loss + aux_loss.to(loss.device)
         output = EmotionRecognitionOutput(
-            loss=loss,  # pyright: ignore[reportArgumentType]
+            loss=loss,
             logits=logits,
             router_logits=features.router_logits if wants_router else None,
-            aux_loss=aux_loss,  # pyright: ignore[reportArgumentType]
+            aux_loss=aux_loss,
             hidden_states=features.hidden_states,
         )
         return output if (config.return_dict if return_dict is None else return_dict) else output.to_tuple()
