@@ -87,9 +87,20 @@ def test_evaluating_it_again_gives_the_report_that_comes_with_it(tmp_path: Path)
         assert again["metrics"][name] == pytest.approx(told["metrics"][name], abs=5e-3)
 
 
-def test_the_readme_tells_the_figures_of_the_report() -> None:
+def test_readme_and_card_tell_the_figures_of_the_report() -> None:
     report = json.loads((meco_hub.checkpoint(NAME) / "report.json").read_text(encoding="utf-8"))
-    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    row = next(line for line in text.splitlines() if line.startswith(f"| `{NAME}`"))
-    for name in ("uar", "war", "macro_f1"):
-        assert f"{report['metrics'][name]:.3f}" in row
+    intervals = report["confidence_intervals"]
+    told = [
+        f"{report['metrics'][name]:.3f} [{intervals[name][0]:.3f}, {intervals[name][1]:.3f}]"
+        for name in ("uar", "war", "macro_f1")
+    ]
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    row = next(line for line in readme.splitlines() if line.startswith(f"| `{NAME}`"))
+    card = (REPOSITORY / "model_cards" / f"{NAME}.md").read_text(encoding="utf-8")
+    for figure in told:
+        assert figure in row
+        assert figure in card
+    names = report["confusion_matrix"]["labels"]
+    for figure in ("recall", "precision"):
+        assert f"| {figure} | " + " | ".join(f"{report['per_class'][n][figure]:.2f}" for n in names) + " |" in card
+    assert str(report["checkpoint"]["operating_point"]["tau"]) in card

@@ -1,8 +1,8 @@
 """Teachers: networks of other people, under licences that allow it, that a student may be trained to agree with.
 
 `FaceApiExpressions` is the expression network of face-api.js (Vincent Mühler, MIT), kept alive as @vladmandic/face-api (MIT):
-330 kB, three hundred thousand parameters, trained by its author on public data sets and pictures from the web. The weights are
-not part of this project. `npm install @vladmandic/face-api@1.7.15` puts them where a recipe's relative path finds them; they
+330 kB, three hundred thousand parameters. Which pictures it was trained on is not published with it. The weights are not part of
+this project. `npm install @vladmandic/face-api@1.7.15` puts them where a recipe's relative path finds them; they
 are read here without JavaScript, and their fingerprint is checked, because a recipe that names a teacher means that one.
 
 This file knows the teachers' architectures and weight files; how a student learns from them is written in `distillation.py`.
@@ -40,7 +40,7 @@ class FaceApiExpressions(nn.Module):
         CheckpointError: the files are not there, or are not version 1.7.15's.
 
     Source:
-        github.com/vladmandic/face-api, src/faceExpressionNet, src/faceFeatureExtractor (read, not copied).
+        github.com/vladmandic/face-api, src/faceExpressionNet and src/faceFeatureExtractor; nothing of it is copied.
     """
 
     outputs = ("neutral", "happiness", "sadness", "anger", "fear", "disgust", "surprise")
