@@ -59,7 +59,8 @@ class EmotionPreTrainedModel(PreTrainedModel):
         """As transformers' `from_pretrained`, but reads nothing except safetensors.
 
         Raises:
-            CheckpointError: no config, no weights, weights only as a pickle, or a damaged safetensors file.
+            CheckpointError: no config, no weights, weights only as a pickle, a damaged safetensors file,
+                or weights of another shape.
             ConfigurationError: `use_safetensors=False` was asked for.
         """
         if use_safetensors is False:
@@ -76,6 +77,13 @@ class EmotionPreTrainedModel(PreTrainedModel):
         except SafetensorError as error:
             raise CheckpointError(
                 f"The safetensors weights of {name} cannot be read: {error}. Expected a whole file; copy or download it again."
+            ) from error
+        except RuntimeError as error:
+            if "ignore_mismatched_sizes" not in str(error):  # transformers names the way out wherever shapes differ
+                raise
+            raise CheckpointError(
+                f"The weights of {name} do not fit its config: {error}. Expected the weights saved with this config; to replace "
+                "the head on purpose, pass ignore_mismatched_sizes=True."
             ) from error
         except OSError as error:
             if "safetensors" in str(error):
