@@ -17,7 +17,7 @@ $(VENV)/demo.installed: $(PROJECTS) | $(BIN)/python
 	touch $@
 
 $(VENV)/test.installed: $(PROJECTS) | $(BIN)/python
-	$(BIN)/python -m pip install --quiet -e ".[faces,demo,test]" -e "plugins/expressnet_moe[convert]"
+	$(BIN)/python -m pip install --quiet -e ".[faces,demo,test]" -e plugins/expressnet_moe
 	touch $@
 
 demo: $(VENV)/demo.installed

@@ -42,7 +42,7 @@ def read_keras_hdf5(path: Path) -> KerasFile:
         import h5py
     except ImportError as error:
         raise DependencyError(
-            "Reading Keras weights needs h5py, which is not installed. Run `pip install 'meco-expressnet-moe[convert]'`."
+            "Reading Keras weights needs h5py, which is not installed. Run `pip install h5py`."
         ) from error
     _check_signature(path)
     try:
