@@ -107,6 +107,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         split=arguments.split,
         folds=arguments.folds,
         batch_size=arguments.batch_size,
+        exclude_unknown_labels=arguments.exclude_unknown_labels,
     )
     if arguments.json:
         _print_json(report)
@@ -182,6 +183,9 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--split", help="split to use (default: all of it)")
     evaluate.add_argument("--folds", type=int, nargs="+", help="folds to use (default: all of them)")
     evaluate.add_argument("--batch_size", type=int, default=32)
+    evaluate.add_argument(
+        "--exclude_unknown_labels", action="store_true", help="leave out, and count, classes that the checkpoint lacks"
+    )
 
     commands.add_parser("train", help="Train by a recipe; `meco train --help` lists its flags.", add_help=False)
     command("doctor", _doctor, "Look at the environment and say what would not work, and how to mend it.")

@@ -87,3 +87,21 @@ def test_doctor_finds_this_environment_well(capsys: pytest.CaptureFixture[str]) 
     assert (code, report["findings"]) == (0, [])
     assert report["plugins"]["meco_expressnet_moe"] == "meco-expressnet-moe"
     assert report["versions"]["torch"]
+
+
+def test_evaluate_matches_labels_by_name_and_writes_the_report(
+    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _write_faces(tmp_path / "data" / "Happy", 3)
+    _write_faces(tmp_path / "data" / "contempt", 2)
+    common = ["evaluate", str(tiny_checkpoint), "--dataset", "image_folder", "--data_dir", str(tmp_path / "data")]
+    assert main([*common, "--output_dir", str(tmp_path / "out")]) == 1
+    assert "contempt (2 samples)" in capsys.readouterr().err
+    assert main([*common, "--output_dir", str(tmp_path / "out"), "--exclude_unknown_labels"]) == 0
+    assert "n = 3" in capsys.readouterr().out
+    report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    assert report["metrics"]["n"] == 3
+    assert report["data"]["excluded_labels"] == {"contempt": 2}
+    assert report["per_class"]["happiness"]["support"] == 3
+    assert main(["evaluate", str(tiny_checkpoint), "--dataset", "image_foldr", *common[4:], "--output_dir", "x"]) == 1
+    assert "Did you mean 'image_folder'" in capsys.readouterr().err

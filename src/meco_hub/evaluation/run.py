@@ -97,7 +97,8 @@ def evaluate_model(
             "options": dict(options or {}),
             "split": split,
             "folds": list(folds) if folds is not None else None,
-            "fingerprint": fingerprint(subset.dataset),
+            # of what was answered: a file that cannot be read was reported above, and must not lose the finished run here
+            "fingerprint": fingerprint(subset.dataset.select(predictions.positions)),
             "samples": len(chosen),
             "identities": len({name for name in identities if name}),
             "excluded_labels": subset.excluded,
