@@ -54,10 +54,14 @@ def main() -> None:
         ours = evaluate_checkpoint(
             plugins.locate_checkpoint(model), "image_folder", arguments.data_dir, folder, folds=arguments.folds
         )["metrics"]
-    print(f"{'':28} {'UAR':>6} {'WAR':>6} {'macro-F1':>9}   n = {ours['n']}")
-    print(f"{Path(model).name:28} {ours['uar']:6.3f} {ours['war']:6.3f} {ours['macro_f1']:9.3f}")
-    for name, one in (("face-api 1.7.15, as it is", peer), ("the most frequent class", majority)):
-        print(f"{name:28} {one.uar:6.3f} {one.war:6.3f} {one.macro_f1:9.3f}")
+    print(f"{'':28} {'UAR':>6} {'WAR':>6} {'macro-F1':>9} {'macro AUROC':>12}   n = {ours['n']}")
+    names_and_figures = (
+        (Path(model).name, tuple(ours[key] for key in ("uar", "war", "macro_f1", "macro_auroc"))),
+        ("face-api 1.7.15, as it is", (peer.uar, peer.war, peer.macro_f1, peer.macro_auroc)),
+        ("the most frequent class", (majority.uar, majority.war, majority.macro_f1, majority.macro_auroc)),
+    )
+    for name, (uar, war, macro_f1, auroc) in names_and_figures:
+        print(f"{name:28} {uar:6.3f} {war:6.3f} {macro_f1:9.3f} {auroc:12.3f}")
 
 
 if __name__ == "__main__":
