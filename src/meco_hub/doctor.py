@@ -109,7 +109,8 @@ def examine() -> dict[str, Any]:
     else:
         import torch
 
-        accelerator = torch.accelerator.current_accelerator()
+        # torch names the accelerator it was built for, whether or not one is there
+        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
         device = "cpu" if accelerator is None else accelerator.type
         findings += _plugin_findings()
     findings += _face_finder_findings()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from meco_hub.cli import main
@@ -87,6 +88,8 @@ def test_doctor_finds_this_environment_well(capsys: pytest.CaptureFixture[str]) 
     assert (code, report["findings"]) == (0, [])
     assert report["plugins"]["meco_expressnet_moe"] == "meco-expressnet-moe"
     assert report["versions"]["torch"]
+    if not torch.accelerator.is_available():
+        assert report["device"] == "cpu"
 
 
 def test_evaluate_matches_labels_by_name_and_writes_the_report(
