@@ -3,7 +3,8 @@
     MecoError
     ├── InputError (ValueError)          what was handed in cannot be used
     │   ├── ImageError                   … as an image: unreadable, too large, wrong type or range
-    │   └── FaceNotFoundError            … an image was read, but no face was found in it
+    │   ├── FaceNotFoundError            … an image was read, but no face was found in it
+    │   └── RecordingError               … as signals or events: a file, stream or clock that cannot be read or used
     ├── CheckpointError                  a model folder that is incomplete, unsafe or not ours
     ├── UnknownNameError (KeyError)      a checkpoint, corpus, recipe, label or architecture nobody registered
     ├── PluginError (ImportError)        a plugin that fails to load, or two that claim one name
@@ -37,6 +38,10 @@ class ImageError(InputError):
 
 class FaceNotFoundError(InputError):
     """An image was read, but the face finder found no face in it."""
+
+
+class RecordingError(InputError):
+    """Signals or events that cannot be read or used; the message names file and stream."""
 
 
 class CheckpointError(MecoError):

@@ -28,10 +28,33 @@ from ..plugins import load_dotted
 if TYPE_CHECKING:
     import datasets
 
-__all__ = ["FACE_COLUMNS", "Corpus"]
+__all__ = ["FACE_COLUMNS", "Corpus", "Target"]
 
 FACE_COLUMNS = ("image", "label", "identity", "fold", "sample_id")
 """Columns that every split of a corpus of kind "face" has; see `Corpus.load`."""
+
+_COLUMNS = ("identity", "fold", "sample_id")
+"""Columns that every split of any corpus has."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A value that is predicted: its name and the scale on which it was rated.
+
+    Models see it as (value − centre) / half-range, which lies in [−1, 1].
+    """
+
+    name: str
+    low: float
+    high: float
+
+    @property
+    def center(self) -> float:
+        return (self.low + self.high) / 2
+
+    @property
+    def halfrange(self) -> float:
+        return (self.high - self.low) / 2
 
 
 @dataclass(frozen=True)
@@ -40,15 +63,20 @@ class Corpus:
 
     Attributes:
         name: its name in recipes and on the command line ("raf_db").
-        kind: what one sample is ("face").
+        kind: what one sample is: "face", "eye" or "signals".
         labels: the classes in the corpus's own official order; None when the folder names them. A reader's options may
             drop classes, so the order that holds is the one in the loaded split's `label` feature.
         description: one paragraph: what it is and what to know before quoting a figure.
         layout: what is expected on disk, in words; error messages repeat it.
         loader: dotted path "package.module:function" of the reader, called as `function(path, **options)`.
-        options: name of each option the reader takes, and what it does.
+        options: name of each option the loader takes, and what it does.
         citation: whom to cite.
         licence: under which terms its owners give it out.
+        reader: dotted path of `read(row) -> recording`; a face needs none, its picture is the recording.
+        targets: what is predicted when it is values and not classes, in order.
+        time_continuous: the targets run over time, in the `annotations` of each recording.
+        scored_seconds: from when to when within each recording the official metric counts.
+        groups: string columns that reports are broken down by ("lighting").
     """
 
     name: str
@@ -60,6 +88,11 @@ class Corpus:
     options: Mapping[str, str] = field(default_factory=dict, hash=False)
     citation: str = ""
     licence: str = ""
+    reader: str = ""
+    targets: tuple[Target, ...] = ()
+    time_continuous: bool = False
+    scored_seconds: tuple[float, float] | None = None
+    groups: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
@@ -72,10 +105,13 @@ class Corpus:
             **options: those listed in `options`, no others.
 
         Returns:
-            Splits with the columns `image` (undecoded: {"bytes", "path"}, a zip member's path being
-            `zip://inner/name.jpg::/abs/outer.zip`), `label` (ClassLabel with canonical names), `identity` (str, "" where
-            unknown), `fold` (int32, −1 where unknown), `sample_id` (str, unique in the corpus and stable: the path inside
-            it, or a row's number), and what else the corpus carries.
+            Splits with the columns `identity` (str, "" where unknown), `fold` (int32, −1 where unknown), `sample_id` (str,
+            unique in the corpus and stable: the path inside it, or a row's number), what is to be predicted — `label`
+            (ClassLabel with canonical names), or `targets` (floats in native units, NaN unknown), or neither when it runs over
+            time — and what else the corpus carries. Faces have `image` (undecoded: {"bytes", "path"}, a zip member's path
+            being `zip://inner/name.jpg::/abs/outer.zip`). Optional columns with a meaning: `trial` and `stimulus` (str, ""
+            unknown); `source`, `start_s`, `end_s`, when rows are parts of one physical recording; `content_sha256`, or `files`
+            whose bytes are the row's content, for the leak check.
 
         Raises:
             ConfigurationError: an option that the corpus does not have, or a value that it does not take.
@@ -88,7 +124,7 @@ class Corpus:
         root = Path(data_dir).expanduser()
         if not root.exists():
             raise CorpusError(f"{self.name}: {root} does not exist. Expected {self.layout}. Check the path.")
-        splits = self._reader()(root.absolute(), **options)
+        splits = self._function(self.loader)(root.absolute(), **options)
         self._check(splits)
         for split in splits.values():
             note = split.info.description
@@ -97,12 +133,32 @@ class Corpus:
             split.info.license = self.licence
         return splits
 
-    def _reader(self) -> Callable[..., "datasets.DatasetDict"]:
+    def read(self, row: Mapping[str, Any]) -> Any:
+        """The recording of one row, as a processor takes it: a picture, an eye clip or signals.
+
+        Raises:
+            InputError: it cannot be read.
+            PluginError: the function that reads it is missing.
+        """
+        if self.reader:
+            return self._function(self.reader)(row)
+        from ..recordings.images import read_image
+
+        return read_image(row["image"])
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns that every split has."""
+        if self.kind == "face":
+            return FACE_COLUMNS
+        return _COLUMNS if self.time_continuous else ("targets" if self.targets else "label", *_COLUMNS)
+
+    def _function(self, path: str) -> Callable[..., Any]:
         try:
-            return load_dotted(self.loader)
+            return load_dotted(path)
         except ImportError as error:
             raise PluginError(
-                f"The reader of the corpus {self.name!r}, {self.loader!r}, cannot be imported: {error}. Mend or reinstall "
+                f"The reader of the corpus {self.name!r}, {path!r}, cannot be imported: {error}. Mend or reinstall "
                 "the distribution that provides it."
             ) from error
 
@@ -114,15 +170,13 @@ class Corpus:
 
     def _check(self, splits: "datasets.DatasetDict") -> None:
         """Hold a reader to the contract, so that a plugin's slip shows here and not as a wrong figure later."""
-        if self.kind != "face":
-            return
         seen: set[str] = set()
         for name, split in splits.items():
-            missing = [column for column in FACE_COLUMNS if column not in split.column_names]
+            missing = [column for column in self.columns if column not in split.column_names]
             if missing:
                 raise PluginError(
                     f"The reader of {self.name!r} gave a split {name!r} without the columns {', '.join(missing)}. "
-                    f"Expected {', '.join(FACE_COLUMNS)}. Mend {self.loader}."
+                    f"Expected {', '.join(self.columns)}. Mend {self.loader}."
                 )
             identifiers = split.select_columns(["sample_id"])[:]["sample_id"]
             distinct = set(identifiers)
