@@ -3,16 +3,19 @@
 This file knows which files a checkpoint needs and who reads them.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoImageProcessor, PreTrainedModel
+from transformers import AutoConfig, AutoFeatureExtractor, AutoImageProcessor, AutoProcessor, PreTrainedModel
 
 from . import plugins
 from .errors import CheckpointError
 from .modeling import check_folder
 
 PROCESSOR_FILE = "preprocessor_config.json"
+COMBINED_FILE = "processor_config.json"
+"""Of processors that hold several, each in a section of its own."""
 
 
 def load_model(checkpoint: str, **options: Any) -> PreTrainedModel:
@@ -39,6 +42,28 @@ def load_model(checkpoint: str, **options: Any) -> PreTrainedModel:
     return head.from_pretrained(checkpoint, **options)
 
 
+def _declared(folder: Path) -> str | None:
+    """Which kind of processor a folder holds, by the key that names its class."""
+    if (folder / COMBINED_FILE).is_file():
+        return "processor"
+    file = folder / PROCESSOR_FILE
+    if not file.is_file():
+        return None
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return "image_processor"  # its own class gives the error that names the file
+    return "feature_extractor" if "feature_extractor_type" in content else "image_processor"
+
+
+def _expected(checkpoint: str) -> str:
+    """Which kind of processor a Hub id should come with: that which its architecture declares."""
+    entry = plugins.architecture(AutoConfig.from_pretrained(checkpoint).model_type)
+    if entry.processor is not None:
+        return "processor"
+    return "image_processor" if entry.image_processor is not None else "feature_extractor"
+
+
 def load_processor(checkpoint: str) -> Any:
     """The processor saved with a checkpoint.
 
@@ -49,16 +74,22 @@ def load_processor(checkpoint: str) -> Any:
         CheckpointError: it has none, or it cannot be loaded.
     """
     folder = Path(checkpoint)
-    if folder.is_dir() and not (folder / PROCESSOR_FILE).is_file():
+    kind = _declared(folder) if folder.is_dir() else _expected(checkpoint)
+    if kind is None:
         raise CheckpointError(
             f"{checkpoint} came without its processor: {PROCESSOR_FILE} was expected beside the weights. Save it there with "
-            "`processor.save_pretrained(folder)`; a pipeline also takes one as `image_processor=…`."
+            "`processor.save_pretrained(folder)`; a pipeline also takes one as `image_processor=…` or `feature_extractor=…`."
         )
+    auto: Any = {
+        "processor": AutoProcessor,
+        "image_processor": AutoImageProcessor,
+        "feature_extractor": AutoFeatureExtractor,
+    }[kind]
     try:
-        return AutoImageProcessor.from_pretrained(checkpoint)
+        return auto.from_pretrained(checkpoint)
     except (OSError, ValueError, ImportError, KeyError, TypeError) as error:
         # transformers answers with the list of all its models; the first sentence is what concerns the reader
         raise CheckpointError(
-            f"The processor of {checkpoint} cannot be loaded: {str(error).split('. ')[0]}. Mend or replace its {PROCESSOR_FILE}, "
-            "whose image_processor_type must be a class that an installed package registers."
+            f"The processor of {checkpoint} cannot be loaded: {str(error).split('. ')[0]}. Mend or replace its "
+            f"{PROCESSOR_FILE}, whose {kind}_type must be a class that an installed package registers."
         ) from error

@@ -37,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if record is not None:  # the main process speaks for all
         figures = record["validation"]
         print(f"best epoch {record['selection']['best_epoch']} of {record['epochs']}, {record['seconds']:.0f} s")
-        print("validation  " + "  ".join(f"{name} {figures[name]:.4f}" for name in ("uar", "war", "macro_f1")))
+        shown = [name for name in ("uar", "war", "macro_f1", "rmse", "mae", "ccc") if figures.get(name) is not None]
+        print("validation  " + "  ".join(f"{name} {figures[name]:.4f}" for name in shown))
         print(f"Wrote {options.output_dir}")
     return 0
 

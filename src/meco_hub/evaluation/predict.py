@@ -1,159 +1,271 @@
-"""From samples of a corpus to logits.
+"""From recordings to what a model says of them.
 
-Pictures are read while the model computes, one batch ahead. What cannot be read is reported by its sample_id and left out; it
-never stops the others and never becomes a guess.
+Recordings are read while the model computes, one batch ahead. Long ones are cut into clips by the processor, and their clips share
+batches with those of others. What cannot be used is reported by its sample_id and left out; it never stops the others and never
+becomes a guess. Several processes share the rows, and each gets the whole answer, every row once.
 
 This file knows batches of recordings; it knows no metric and no architecture.
 """
 
+import inspect
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-import datasets
 import numpy as np
 import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
 from numpy.typing import NDArray
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from ..errors import InputError
-from ..recordings.images import read_image
+from .metrics import softmax
+from .rows import RecordingRows
 
 logger = logging.getLogger(__name__)
+
+Condition = Callable[[Any, str], Any]
+"""(recording, sample_id) → the recording under some condition; the same for the same arguments, in whatever process."""
+
+
+@dataclass(frozen=True)
+class RowAnswer:
+    """What the model says of one row.
+
+    Attributes:
+        outputs: (clips, outputs) class scores or scaled values, or (clips, steps, outputs) when they run over time.
+        starts: (clips,) seconds at which the clips begin; NaN for recordings without a clock.
+        times: (clips, steps) seconds at which outputs over time hold; None for the others.
+    """
+
+    outputs: NDArray[np.float32]
+    starts: NDArray[np.float64]
+    times: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Scores of a set of samples, in the order of the data set.
+    """Answers for a set of rows, in their order.
 
     Attributes:
-        sample_ids: names of the samples that were answered.
-        positions: (n,) their rows in the data set.
-        logits: (n, classes) float32 scores before softmax.
+        sample_ids: names of the rows that were answered.
+        positions: (n,) their row numbers.
+        answers: one for each.
         unreadable: sample_id → why it could not be used.
         seconds: wall time.
     """
 
     sample_ids: list[str]
     positions: NDArray[np.int64]
-    logits: NDArray[np.float32]
+    answers: list[RowAnswer]
     unreadable: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
+
+    def class_scores(self) -> NDArray[np.float32]:
+        """(n, classes) scores before softmax; the clips of a recording are averaged as probabilities."""
+        return np.stack(
+            [
+                answer.outputs[0] if len(answer.outputs) == 1 else np.log(softmax(answer.outputs).mean(axis=0) + 1e-12)
+                for answer in self.answers
+            ]
+        ).astype(np.float32)
+
+    def values(self) -> NDArray[np.float32]:
+        """(n, targets) scaled values; clips and steps of a recording are averaged."""
+        return np.stack([one.outputs.reshape(-1, one.outputs.shape[-1]).mean(axis=0) for one in self.answers])
 
 
 @dataclass
 class _Batch:
-    rows: list[int]
-    inputs: dict[str, torch.Tensor] | None
+    owners: list[int]
+    starts: list[float]
+    times: list[NDArray[np.float64]] | None
+    inputs: dict[str, Any] | None
     failures: list[tuple[int, str]]
 
 
-def _prepare(processor: Any, rows: Sequence[int], sources: Sequence[Any]) -> _Batch:
-    """Read and process some pictures, setting aside those that cannot be used."""
-    good: list[int] = []
-    images: list[Any] = []
-    failures: list[tuple[int, str]] = []
-    for row, source in zip(rows, sources, strict=True):
+def accepted_inputs(model: PreTrainedModel) -> frozenset[str]:
+    """Names of the tensors that a model's forward takes; a processor may give more than the model wants."""
+    return frozenset(inspect.signature(type(model).forward).parameters)
+
+
+def to_device(value: Any, device: torch.device) -> Any:
+    """Tensors, nested in mappings or not, on a device; images are laid out channels_last."""
+    if isinstance(value, dict):
+        return {key: to_device(inner, device) for key, inner in value.items()}
+    if isinstance(value, torch.Tensor) and value.ndim == 4 and value.is_floating_point():
+        return value.to(device, memory_format=torch.channels_last)
+    return value.to(device)
+
+
+def _process(processor: Any, clips: Sequence[Any]) -> dict[str, Any]:
+    return dict(processor(list(clips), return_tensors="pt"))
+
+
+class _Preparation:
+    """Reads, cuts and processes, batch by batch."""
+
+    def __init__(
+        self,
+        processor: Any,
+        rows: RecordingRows,
+        chosen: Sequence[int],
+        batch_size: int,
+        stride_s: float | None,
+        condition: Condition | None,
+        workers: int,
+    ) -> None:
+        self._processor, self._rows, self._chosen = processor, rows, chosen
+        self._batch_size, self._stride, self._condition, self._workers = batch_size, stride_s, condition, workers
+        self._cut = getattr(processor, "cut", None)
+        self._step_times = getattr(processor, "step_times", None)
+
+    def __iter__(self) -> Iterator[_Batch]:
+        pending: list[tuple[int, Any]] = []
+        failures: list[tuple[int, str]] = []
+        with ThreadPoolExecutor(max_workers=self._workers) as pool:
+            for first in range(0, len(self._chosen), self._batch_size):
+                for row, clips, reason in pool.map(self._read, self._chosen[first : first + self._batch_size]):
+                    if reason:
+                        failures.append((row, reason))
+                    pending += [(row, clip) for clip in clips]
+                while len(pending) >= self._batch_size or (failures and not pending):
+                    yield self._batch(pending[: self._batch_size], failures)
+                    del pending[: self._batch_size]
+                    failures = []
+            if pending or failures:
+                yield self._batch(pending, failures)
+
+    def _read(self, row: int) -> tuple[int, list[Any], str]:
         try:
-            images.append(read_image(source))
-            good.append(row)
+            recording = self._rows[row]
+            if self._condition is not None:
+                recording = self._condition(recording, self._rows.sample_ids[row])
+            if self._cut is None:
+                return row, [recording], ""
+            return row, list(self._cut(recording, stride_s=self._stride)), ""
         except InputError as error:
-            failures.append((row, str(error)))
-    if not images:
-        return _Batch([], None, failures)
-    try:
-        return _Batch(good, dict(processor(images, return_tensors="pt")), failures)
-    except InputError:
-        if len(images) == 1:
-            raise
-    # The processor refused the batch because of one picture; find out which by asking for each alone.
-    parts: list[dict[str, torch.Tensor]] = []
-    fine: list[int] = []
-    for row, image in zip(good, images, strict=True):
+            return row, [], str(error)
+
+    def _batch(self, pending: list[tuple[int, Any]], failures: list[tuple[int, str]]) -> _Batch:
+        failures = list(failures)
+        if not pending:
+            return _Batch([], [], None, None, failures)
         try:
-            parts.append(dict(processor([image], return_tensors="pt")))
-            fine.append(row)
-        except InputError as error:
-            failures.append((row, str(error)))
-    inputs = {key: torch.cat([part[key] for part in parts]) for key in parts[0]} if parts else None
-    return _Batch(fine, inputs, failures)
+            inputs = _process(self._processor, [clip for _, clip in pending])
+        except InputError:
+            # the processor refused the batch because of one of its clips; find out which by asking for each alone
+            good: list[tuple[int, Any]] = []
+            for row, clip in pending:
+                try:
+                    _process(self._processor, [clip])
+                    good.append((row, clip))
+                except InputError as error:
+                    failures.append((row, str(error)))
+            if not good:
+                return _Batch([], [], None, None, failures)
+            pending = good
+            inputs = _process(self._processor, [clip for _, clip in pending])
+        starts = [float(getattr(clip, "start", float("nan"))) for _, clip in pending]
+        times = [self._step_times(clip) for _, clip in pending] if self._step_times is not None else None
+        return _Batch([row for row, _ in pending], starts, times, inputs, failures)
 
 
-def _batches(processor: Any, dataset: datasets.Dataset, batch_size: int) -> Iterator[_Batch]:
-    """Batches in order, each prepared in a thread while its predecessor is being used."""
-    images = dataset.select_columns(["image"])
-
-    def load(start: int) -> _Batch:
-        sources = images[start : start + batch_size]["image"]
-        try:
-            return _prepare(processor, range(start, start + len(sources)), sources)
-        except InputError as error:  # a batch of one that the processor refuses
-            return _Batch([], None, [(start, str(error))])
-
+def _ahead(batches: Iterator[_Batch]) -> Iterator[_Batch]:
+    """The same batches, each prepared in a thread while its predecessor is being used."""
+    end = object()
     with ThreadPoolExecutor(max_workers=1) as pool:
-        starts = range(0, len(dataset), batch_size)
-        ahead = pool.submit(load, starts[0])
-        for following in [*starts[1:], None]:
-            current = ahead.result()
-            if following is not None:
-                ahead = pool.submit(load, following)
-            yield current
+        coming = pool.submit(next, batches, end)
+        while (current := coming.result()) is not end:
+            coming = pool.submit(next, batches, end)
+            yield current  # pyright: ignore[reportReturnType]
 
 
-def predict_dataset(
+def _join(answers: list[tuple[NDArray[np.float32], float, NDArray[np.float64] | None]]) -> RowAnswer:
+    outputs = np.stack([one[0] for one in answers])
+    starts = np.asarray([one[1] for one in answers])
+    times = [one[2] for one in answers]
+    over_time = outputs.ndim == 3 and times[0] is not None
+    return RowAnswer(outputs, starts, np.stack(times) if over_time else None)  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+def predict_rows(
     model: PreTrainedModel,
     processor: Any,
-    dataset: datasets.Dataset,
+    rows: RecordingRows,
     *,
+    chosen: Sequence[int] | None = None,
     batch_size: int = 32,
+    stride_s: float | None = None,
+    condition: Condition | None = None,
+    observe: Callable[[Any, list[int]], None] | None = None,
+    options: dict[str, Any] | None = None,
+    workers: int = 1,
     progress: bool = True,
 ) -> Predictions:
-    """Answer for every sample of `dataset` that can be read.
+    """Answer for every row that can be read.
 
     Args:
         model: a head whose output has `logits`; put into evaluation mode and left there.
-        processor: the checkpoint's processor, called as `processor(list of images, return_tensors="pt")`.
-        dataset: has the columns `image` (undecoded) and `sample_id`.
-        batch_size: pictures per forward pass.
+        processor: the checkpoint's processor, called as `processor(list of recordings, return_tensors="pt")`.
+        rows: the recordings.
+        chosen: row numbers, in order; all of them when None.
+        batch_size: clips per forward pass.
+        stride_s: seconds between the beginnings of the clips of a long recording; the processor's own when None.
+        condition: what happens to a recording before it is cut.
+        observe: called with the model's output and the rows of its clips after every forward pass of this process.
+        options: further arguments of the model's forward, such as `output_router_logits=True`.
+        workers: threads that read.
         progress: show a progress bar.
 
     Raises:
-        InputError: there is no sample, or not one that can be read.
+        InputError: there is no row, or not one that can be used.
     """
-    if not len(dataset):
+    wanted = list(range(len(rows))) if chosen is None else list(chosen)
+    if not wanted:
         raise InputError("There is no sample to predict. Check the split and the folds.")
     began = time.perf_counter()
+    state = PartialState()
+    own = wanted[state.process_index :: state.num_processes]
     model.eval()
-    identifiers = dataset["sample_id"][:]
-    logits: list[torch.Tensor] = []
-    positions: list[int] = []
-    unreadable: dict[str, str] = {}
-    with torch.inference_mode(), tqdm(total=len(dataset), unit="sample", disable=not progress, desc="predict") as bar:
-        for batch in _batches(processor, dataset, batch_size):
+    takes = accepted_inputs(model)
+    found: dict[int, list[tuple[NDArray[np.float32], float, NDArray[np.float64] | None]]] = {}
+    failed: dict[int, str] = {}
+    preparation = _Preparation(processor, rows, own, batch_size, stride_s, condition, workers)
+    show = progress and state.is_local_main_process
+    with torch.inference_mode(), tqdm(total=len(own), unit="rec", disable=not show, desc="predict") as bar:
+        for batch in _ahead(iter(preparation)):
             for row, reason in batch.failures:
-                unreadable[identifiers[row]] = reason
-                logger.warning("%s is left out: %s", identifiers[row], reason)
+                failed.setdefault(row, reason)
             if batch.inputs is not None:
-                inputs = {
-                    key: value.to(model.device, memory_format=torch.channels_last)
-                    if value.ndim == 4
-                    else value.to(model.device)
-                    for key, value in batch.inputs.items()
-                }
-                logits.append(model(**inputs).logits.float().cpu())
-                positions.extend(batch.rows)
-            bar.update(len(batch.rows) + len(batch.failures))
-    if not logits:
-        name, reason = next(iter(unreadable.items()))
-        raise InputError(f"None of {len(dataset)} samples can be used; the first, {name}: {reason}")
+                inputs = {key: to_device(value, model.device) for key, value in batch.inputs.items() if key in takes}
+                output = model(**inputs, **(options or {}))
+                if observe is not None:
+                    observe(output, batch.owners)
+                for place, (row, logits) in enumerate(
+                    zip(batch.owners, output.logits.float().cpu().numpy(), strict=True)
+                ):
+                    times = batch.times[place] if batch.times is not None else None
+                    found.setdefault(row, []).append((logits, batch.starts[place], times))
+            bar.update(len(found.keys() | failed.keys()) - bar.n)
+    answers = {row: _join(parts) for row, parts in found.items() if row not in failed}
+    if state.num_processes > 1:
+        answers, failed = dict(gather_object(list(answers.items()))), dict(gather_object(list(failed.items())))
+    for row, reason in sorted(failed.items()):
+        logger.warning("%s is left out: %s", rows.sample_ids[row], reason)
+    if not answers:
+        row = min(failed)
+        raise InputError(f"None of {len(wanted)} samples can be used; the first, {rows.sample_ids[row]}: {failed[row]}")
+    positions = sorted(answers)
     return Predictions(
-        sample_ids=[identifiers[row] for row in positions],
+        sample_ids=[rows.sample_ids[row] for row in positions],
         positions=np.asarray(positions, dtype=np.int64),
-        logits=torch.cat(logits).numpy(),
-        unreadable=unreadable,
+        answers=[answers[row] for row in positions],
+        unreadable={rows.sample_ids[row]: reason for row, reason in sorted(failed.items())},
         seconds=time.perf_counter() - began,
     )

@@ -19,8 +19,9 @@ from ..errors import ConfigurationError
 from ..loading import load_model, load_processor
 from .bootstrap import bootstrap
 from .metrics import figures
-from .predict import predict_dataset
+from .predict import predict_rows
 from .report import Report, write_json, write_predictions
+from .rows import RecordingRows
 from .subset import map_labels, take_folds, take_split
 
 logger = logging.getLogger(__name__)
@@ -76,17 +77,19 @@ def evaluate_model(
 ) -> dict[str, Any]:
     """Evaluate a loaded model; arguments and errors as of `evaluate_checkpoint`."""
     names = class_names(model)
-    splits = plugins.corpus(corpus).load(data_dir, **(options or {}))
+    source = plugins.corpus(corpus)
+    splits = source.load(data_dir, **(options or {}))
     chosen = take_folds(take_split(splits, split), folds)
     subset = map_labels(
         chosen, names, may_drop=None if exclude_unknown_labels else (), purpose=f"the checkpoint {checkpoint}"
     )
-    predictions = predict_dataset(model, processor, subset.dataset, batch_size=batch_size, progress=progress)
-    labels = subset.labels[predictions.positions]
+    rows = RecordingRows(source, subset.dataset)
+    predictions = predict_rows(model, processor, rows, batch_size=batch_size, progress=progress)
+    logits, labels = predictions.class_scores(), subset.labels[predictions.positions]
     everyone = subset.dataset["identity"][:]
     identities = [everyone[row] for row in predictions.positions]
-    computed = figures(labels, predictions.logits, names)
-    intervals = bootstrap(labels, predictions.logits.argmax(axis=1), len(names), identities)
+    computed = figures(labels, logits, names)
+    intervals = bootstrap(labels, logits.argmax(axis=1), len(names), identities)
     report = Report(
         figures=computed,
         intervals=intervals,
@@ -107,7 +110,7 @@ def evaluate_model(
         seconds=predictions.seconds,
     ).to_dict()
     folder = Path(output_dir)
-    write_predictions(folder / "predictions.csv", names, predictions.sample_ids, labels, predictions.logits)
+    write_predictions(folder / "predictions.csv", names, predictions.sample_ids, labels, logits)
     write_json(report, folder / "report.json")
     if predictions.unreadable:
         logger.warning(

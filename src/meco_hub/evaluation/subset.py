@@ -1,18 +1,21 @@
-"""Choosing samples of a corpus: by split, by fold, by class.
+"""Choosing samples of a corpus: by split, by fold, by class; and what is to be predicted of each.
 
-This file knows the columns `fold` and `label` of a corpus; it does not know any corpus.
+This file knows the columns `fold`, `label` and `targets` of a corpus; it does not know any corpus.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import datasets
 import numpy as np
 from numpy.typing import NDArray
 
+from ..corpora import Corpus
 from ..corpora.splits import by_fold
 from ..errors import CorpusError, unknown_name
 from ..labels import index_map
+from .task import Task
 
 EVERY_SPLIT = "all"
 """Name that joins every split, unless the corpus has a split of that name already."""
@@ -44,16 +47,17 @@ def label_names(dataset: datasets.Dataset) -> list[str]:
 
 @dataclass(frozen=True)
 class LabelledSubset:
-    """Samples together with their labels in another label space.
+    """Samples together with what is to be predicted of them.
 
     Attributes:
         dataset: the samples kept.
-        labels: (n,) their class indices in the target space.
+        labels: (n,) class indices in the target space; or (n, targets) native values, NaN where a value is unknown or runs over
+            time and stands in the recording itself.
         excluded: class name → number of samples left out because the target space lacks the class.
     """
 
     dataset: datasets.Dataset
-    labels: NDArray[np.int64]
+    labels: NDArray[Any]
     excluded: dict[str, int]
 
 
@@ -95,3 +99,27 @@ def map_labels(
     keep = np.flatnonzero(mapped >= 0)
     kept = dataset if len(keep) == len(raw) else dataset.select(keep)
     return LabelledSubset(kept, mapped[keep], lacking)
+
+
+def map_targets(dataset: datasets.Dataset, corpus: Corpus, task: Task) -> LabelledSubset:
+    """The values of every sample, in the order of the task.
+
+    Raises:
+        CorpusError: the corpus has no value of that name.
+    """
+    own = [target.name for target in corpus.targets]
+    lacking = [name for name in task.names if name not in own]
+    if lacking:
+        raise CorpusError(
+            f"The corpus {corpus.name!r} has no {', '.join(lacking)}; it has {', '.join(own) or 'classes, not values'}. "
+            "Use a corpus that was rated on what the model answers."
+        )
+    if corpus.time_continuous:
+        return LabelledSubset(dataset, np.full((len(dataset), len(task.names)), np.nan, np.float32), {})
+    columns = [own.index(name) for name in task.names]
+    values = np.asarray(dataset["targets"][:], np.float32).reshape(len(dataset), len(own))[:, columns]
+    keep = np.flatnonzero(np.isfinite(values).any(axis=1))
+    if not len(keep):
+        raise CorpusError(f"None of {len(dataset)} samples of {corpus.name!r} has a value for {', '.join(task.names)}.")
+    excluded = {} if len(keep) == len(values) else {"without a value": len(values) - len(keep)}
+    return LabelledSubset(dataset if not excluded else dataset.select(keep), values[keep], excluded)

@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 from .. import plugins
 from ..errors import ConfigurationError
 from ..evaluation.run import class_names
+from ..evaluation.task import Task, task_of_model
 from ..labels import index_map
 from ..loading import load_model, load_processor
 from .recipes import Recipe
@@ -73,7 +74,7 @@ def relabel(model: PreTrainedModel, names: Sequence[str]) -> None:
     setattr(model, "num_labels", len(names))  # noqa: B010 (a plain number, which torch declares no attribute for)
 
 
-def _from_checkpoint(recipe: Recipe, names: Sequence[str]) -> tuple[PreTrainedModel, Any]:
+def _from_checkpoint(recipe: Recipe, task: Task) -> tuple[PreTrainedModel, Any]:
     source = plugins.locate_checkpoint(str(recipe.model_name_or_path))
     processor = load_processor(source)
     model = load_model(source)
@@ -82,51 +83,81 @@ def _from_checkpoint(recipe: Recipe, names: Sequence[str]) -> tuple[PreTrainedMo
             f"{recipe.model_name_or_path} is a {model.config.model_type}; the recipe's model_type is {recipe.model_type!r}. "
             "Make them agree."
         )
-    relabel(model, names)
+    if task.regression:
+        own = task_of_model(model)
+        if own.names != task.names:
+            raise ConfigurationError(
+                f"{recipe.model_name_or_path} answers {', '.join(own.names)}; the recipe trains {', '.join(task.names)}. "
+                "Start from a checkpoint that answers the same, or train from scratch."
+            )
+    else:
+        relabel(model, task.names)
     model.config.operating_point = None  # the bias is trained further, so what was chosen for it no longer holds
+    model.config.calibration = None
     return model, processor
 
 
-def build(recipe: Recipe, names: Sequence[str]) -> tuple[PreTrainedModel, Any]:
-    """A head and its processor, ready to be trained.
-
-    Args:
-        recipe: which architecture, and what departs from its defaults.
-        names: class names in the order of the logits.
-
-    Raises:
-        UnknownNameError: no such architecture or checkpoint.
-        ConfigurationError: a field that the config or the processor does not have, or backbone weights for an architecture
-            that takes none.
-    """
-    if recipe.model_name_or_path is not None:
-        return _from_checkpoint(recipe, names)
-    entry = plugins.architecture(recipe.model_type)
-    config_class = plugins.load_dotted(entry.config)
-    fields = [one.name for one in dataclasses.fields(config_class)]
-    _refuse_unknown(recipe.model, fields, "model", config_class.__name__)
-    values = {
-        "id2label": dict(enumerate(names)),
-        "label2id": {name: index for index, name in enumerate(names)},
-        "problem_type": "single_label_classification",
-        **recipe.model,
+def _outputs(recipe: Recipe, task: Task, fields: Sequence[str], owner: str) -> dict[str, Any]:
+    """The config's fields that say what the head answers."""
+    values: dict[str, Any] = {
+        "id2label": dict(enumerate(task.names)),
+        "label2id": {name: index for index, name in enumerate(task.names)},
+        "problem_type": "regression" if task.regression else "single_label_classification",
     }
-    if "label_smoothing" in fields:
+    if task.regression:
+        scale = {
+            "target_names": list(task.names),
+            "target_center": list(task.center),
+            "target_halfrange": list(task.halfrange),
+        }
+        if not set(scale) <= set(fields):
+            raise ConfigurationError(
+                f"The corpus is rated in values, and {owner} has no {', '.join(scale)}: it knows classes only. Train it on "
+                "a corpus of classes."
+            )
+        values |= scale
+    elif "label_smoothing" in fields:
         # the loop computes the loss; the config says the same so that whoever trains on gets the same loss
         if "label_smoothing" in recipe.model:
             raise ConfigurationError(
                 "Recipe key 'model.label_smoothing' is decided by 'label_smoothing'. Set that instead."
             )
         values["label_smoothing"] = recipe.label_smoothing
-    model = plugins.load_dotted(entry.head)(config_class(**values))
-    processor_path = entry.image_processor or entry.feature_extractor or entry.processor
-    if processor_path is None:
+    return values
+
+
+def _build_processor(entry: plugins.Architecture, options: dict[str, Any]) -> Any:
+    path = entry.processor or entry.image_processor or entry.feature_extractor
+    if path is None:
         raise ConfigurationError(
-            f"{recipe.model_type!r} declares no processor, so nothing can be fed to it. Mend its plugin."
+            f"{entry.model_type!r} declares no processor, so nothing can be fed to it. Mend its plugin."
         )
-    processor_class = plugins.load_dotted(processor_path)
-    _refuse_unknown(recipe.processor, _processor_options(processor_class), "processor", processor_class.__name__)
-    processor = processor_class(**recipe.processor)
+    kind = plugins.load_dotted(path)
+    _refuse_unknown(options, _processor_options(kind), "processor", kind.__name__)
+    return kind(**options)
+
+
+def build(recipe: Recipe, task: Task) -> tuple[PreTrainedModel, Any]:
+    """A head and its processor, ready to be trained.
+
+    Args:
+        recipe: which architecture, and what departs from its defaults.
+        task: what it shall answer.
+
+    Raises:
+        UnknownNameError: no such architecture or checkpoint.
+        ConfigurationError: a field that the config or the processor does not have, backbone weights for an architecture
+            that takes none, or values asked of an architecture that knows classes only.
+    """
+    if recipe.model_name_or_path is not None:
+        return _from_checkpoint(recipe, task)
+    entry = plugins.architecture(recipe.model_type)
+    config_class = plugins.load_dotted(entry.config)
+    fields = [one.name for one in dataclasses.fields(config_class)]
+    _refuse_unknown(recipe.model, fields, "model", config_class.__name__)
+    config = config_class(**{**_outputs(recipe, task, fields, config_class.__name__), **recipe.model})
+    model = plugins.load_dotted(entry.head)(config)
+    processor = _build_processor(entry, recipe.processor)
     if recipe.backbone_weights is not None:
         load = getattr(model, "load_backbone_weights", None)
         if load is None:

@@ -1,75 +1,109 @@
-"""The loaders of a run: samples decoded, drawn, augmented and collated into batches.
+"""The loaders of a run: recordings read, cut, drawn, augmented and collated into batches.
 
-This file knows how the parts of `data.py` and `sampling.py` are put together.
+This file knows how the parts of `data.py`, `examples.py` and `sampling.py` are put together.
 """
 
+import logging
 from dataclasses import dataclass
 from typing import Any, cast
 
+import numpy as np
 import torch
 from accelerate import Accelerator
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader
+from transformers import PreTrainedModel
 
-from .data import Collate, DecodedSamples, TrainingData, build_augmentation
+from ..evaluation.predict import accepted_inputs
+from ..evaluation.rows import RecordingRows
+from .data import TrainingData
+from .examples import Collate, Examples, build_augmentation, check_labels
 from .recipes import Recipe
-from .sampling import EpochSampler
+from .sampling import EpochSampler, RecordingSampler
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Loaders:
-    """Batches of both sides.
+    """Batches of training, and the recordings of validation.
 
     Attributes:
-        train, validation: prepared by Accelerate.
-        sampler: the order of the training samples; tell it the epoch.
-        train_samples, validation_samples: what can be read of either side.
+        train: prepared by Accelerate.
+        sampler: the order of the training examples; tell it the epoch.
+        examples: what is trained on.
+        train_rows, validation_rows: the recordings of either side.
+        judged: rows of validation that can be read.
     """
 
     train: Any
-    validation: Any
-    sampler: EpochSampler
-    train_samples: DecodedSamples
-    validation_samples: DecodedSamples
+    sampler: EpochSampler | RecordingSampler
+    examples: Examples
+    train_rows: RecordingRows
+    validation_rows: RecordingRows
+    judged: list[int]
+
+    def class_counts(self, classes: int) -> NDArray[np.int64]:
+        """(classes,) examples of each class as they are shown in an epoch."""
+        drawn = [draw.index for draw in self.sampler]
+        return np.bincount(self.examples.labels[drawn], minlength=classes)
 
     def unreadable(self) -> dict[str, dict[str, str]]:
         """Side → sample_id → why it was left out."""
-        return {"train": self.train_samples.unreadable, "validation": self.validation_samples.unreadable}
+        return {"train": self.train_rows.unreadable, "validation": self.validation_rows.unreadable}
 
 
 def build_loaders(
-    recipe: Recipe, data: TrainingData, processor: Any, accelerator: Accelerator, progress: bool
+    recipe: Recipe,
+    data: TrainingData,
+    model: PreTrainedModel,
+    processor: Any,
+    accelerator: Accelerator,
+    progress: bool,
 ) -> Loaders:
-    """Decode the samples and prepare both loaders.
+    """Read the recordings, fit what the processor must know of them, and prepare the loader.
 
     Raises:
-        InputError: not one sample of a side can be read.
-        ConfigurationError: the augmentation does not exist or does not take its options.
+        InputError: not one recording of a side can be read.
+        ConfigurationError: the augmentation does not exist or does not take its options, or the processor does not fit the corpus.
     """
-    train_samples = DecodedSamples(data.train, build_augmentation(recipe.augmentation), recipe.seed)
-    validation_samples = DecodedSamples(data.validation)
-    cache = int(recipe.image_cache_gb * 1e9)
-    train_samples.survey(cache, progress, "training samples")
-    validation_samples.survey(cache, progress, "validation samples")
-    sampler = EpochSampler(train_samples.labels, len(data.names), recipe.class_balance, recipe.seed)
+    check_labels(processor, data.task, data.corpus.time_continuous)
+    cache = int(recipe.cache_gb * 1e9)
+    train_rows = RecordingRows(data.corpus, data.train.dataset)
+    validation_rows = RecordingRows(data.corpus, data.validation.dataset)
+    readable = train_rows.survey(cache, progress, "training samples")
+    judged = validation_rows.survey(cache, progress, "validation samples")
+    if hasattr(processor, "fit") and recipe.model_name_or_path is None:
+        # what normalises a signal is learnt from the training part alone, and saved with the processor
+        processor.fit([train_rows[row] for row in readable])
+    examples = Examples(
+        train_rows,
+        data.train,
+        cut=getattr(processor, "cut", None),
+        augmentation=build_augmentation(recipe.augmentation),
+        seed=recipe.seed,
+        readable=readable,
+    )
+    if recipe.clips_per_recording is not None:
+        sampler: EpochSampler | RecordingSampler = RecordingSampler(
+            examples.owners, recipe.clips_per_recording, recipe.seed
+        )
+    elif data.task.regression:
+        sampler = EpochSampler(np.zeros(len(examples), np.int64), 1, 0.0, recipe.seed)
+    else:
+        sampler = EpochSampler(examples.labels, len(data.names), recipe.class_balance, recipe.seed)
     batch = recipe.per_device_train_batch_size
-    collate = Collate(processor, recipe.channels_last)
     train = DataLoader(
-        cast(Any, train_samples),
+        cast(Any, examples),
         batch_size=batch,
         sampler=sampler,
-        collate_fn=collate,
+        collate_fn=Collate(
+            processor, data.task, accepted_inputs(model), recipe.channels_last, data.corpus.time_continuous
+        ),
         num_workers=recipe.dataloader_num_workers,
         # a last batch of one sample would make BatchNorm fail, a small one would make it noisy
-        drop_last=len(train_samples) >= batch * accelerator.num_processes,
+        drop_last=len(sampler) >= batch * accelerator.num_processes,
         # an own generator: the loader's seed must not come out of the stream that dropout draws from
         generator=torch.Generator().manual_seed(recipe.seed),
     )
-    validation = DataLoader(
-        cast(Any, validation_samples),
-        batch_size=recipe.per_device_eval_batch_size,
-        collate_fn=collate,
-        num_workers=recipe.dataloader_num_workers,
-        generator=torch.Generator().manual_seed(recipe.seed),
-    )
-    train, validation = accelerator.prepare(train, validation)
-    return Loaders(train, validation, sampler, train_samples, validation_samples)
+    return Loaders(accelerator.prepare(train), sampler, examples, train_rows, validation_rows, judged)

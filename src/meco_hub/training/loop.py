@@ -35,6 +35,7 @@ from transformers import PreTrainedModel
 from ..errors import ConfigurationError, MecoError
 from ..evaluation.metrics import figures
 from ..evaluation.operating_point import class_prior, correct, write_operating_point
+from ..evaluation.predict import accepted_inputs
 from ..evaluation.report import write_json
 from .arguments import RunOptions
 from .checkpoints import Progress, find_checkpoint, list_checkpoints, save_checkpoint
@@ -43,7 +44,7 @@ from .data import load_training_data
 from .distillation import Distillation, build_teacher
 from .ema import averaged_copy
 from .loaders import build_loaders
-from .losses import ClassificationLoss, mix_batch
+from .losses import ClassificationLoss, RegressionLoss, mix_batch
 from .optimization import BackboneFreeze, StillModules, build_optimizer, build_schedule
 from .output import BEST, check_output, prepare_output, save_model
 from .recipe_files import recipe_to_dict
@@ -101,8 +102,8 @@ class TrainingRun:
             prepare_output(recipe, options)
         self.data = load_training_data(recipe, options.data_dir)
         set_seed(recipe.seed)  # after the data, whose reading must not decide the first weights
-        model, self.processor = build(recipe, self.data.names)
-        self.loaders = build_loaders(recipe, self.data, self.processor, self.accelerator, show)
+        model, self.processor = build(recipe, self.data.task)
+        self.loaders = build_loaders(recipe, self.data, model, self.processor, self.accelerator, show)
         self.progress = Progress()
         self.accelerator.register_for_checkpointing(self.progress)
         self._prepare_training(model)
@@ -138,11 +139,16 @@ class TrainingRun:
         if self.distillation is not None:
             self.distillation.watch()  # only now: the averaged copy must not report to it
             self.distillation = accelerator.prepare(self.distillation)
-        shown = loaders.sampler.shown.astype(np.float64)
-        self.criterion = ClassificationLoss(recipe.label_smoothing, shown / shown.sum(), recipe.logit_adjustment)
-        # the prior of the samples as they are, whatever was drawn: the operating point corrects towards the population
-        self.prior = class_prior(loaders.train_samples.labels, len(self.data.names))
-        self.validator = Validator(accelerator, loaders.validation, recipe, self.data.names, self.prior)
+        self._takes = accepted_inputs(model)
+        self.prior: Any = None
+        if self.data.task.regression:
+            self.criterion: Any = RegressionLoss(recipe.mse_weight, recipe.ccc_weight)
+        else:
+            shown = loaders.class_counts(len(self.data.names)).astype(np.float64)
+            self.criterion = ClassificationLoss(recipe.label_smoothing, shown / shown.sum(), recipe.logit_adjustment)
+            # the prior of the samples as they are, whatever was drawn: the operating point corrects towards the population
+            self.prior = class_prior(loaders.examples.labels, len(self.data.names))
+        self.validator = Validator(accelerator, recipe, self.data, loaders, self.processor, self.prior)
 
     def _build_distillation(self, model: PreTrainedModel, optimizer: torch.optim.Optimizer) -> Distillation | None:
         recipe = self.recipe.distillation
@@ -225,8 +231,9 @@ class TrainingRun:
     def _train_batch(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """One forward and backward pass; gives the loss, detached."""
         recipe, accelerator = self.recipe, self.accelerator
-        labels = batch["labels"]
-        inputs = {key: value for key, value in batch.items() if key != "labels"}
+        labels, mask = batch["labels"], batch.get("label_mask")
+        inputs = {key: value for key, value in batch.items() if key not in ("labels", "label_mask")}
+        known = {"label_mask": mask} if mask is not None and "label_mask" in self._takes else {}
         targets = labels
         if recipe.mixup_alpha:
             place = (recipe.seed, self.progress.epoch, self.progress.batch, accelerator.process_index)
@@ -234,8 +241,8 @@ class TrainingRun:
             inputs, targets = mix_batch(inputs, labels, len(self.data.names), recipe.mixup_alpha, generator)
         with accelerator.accumulate(self.model):
             # labels make the model compute its auxiliary losses; its own label loss is not used
-            outputs = self.model(**inputs, labels=labels)
-            loss = self.criterion(outputs.logits, targets)
+            outputs = self.model(**inputs, **known, labels=labels)
+            loss = self.criterion(outputs.logits, targets, *([] if mask is None else [mask]))
             if outputs.aux_loss is not None:
                 loss = loss + outputs.aux_loss
             if self.distillation is not None:
@@ -253,7 +260,7 @@ class TrainingRun:
         progress, accelerator = self.progress, self.accelerator
         began = time.perf_counter()
         judgement = self.validator.judge(self.judged_model)
-        computed, value = judgement.figures, self.validator.value(judgement)
+        value = self.validator.value(judgement)
         better = progress.best is None or value > progress.best
         if better:
             progress.best, progress.best_epoch, progress.stale_epochs = value, progress.epoch + 1, 0
@@ -266,11 +273,7 @@ class TrainingRun:
             "step": progress.step,
             "learning_rate": progress.learning_rate,
             "train_loss": progress.loss_sum / max(progress.loss_count, 1),
-            "validation_loss": computed.loss,
-            "uar": computed.uar,
-            "war": computed.war,
-            "macro_f1": computed.macro_f1,
-            "macro_auroc": computed.macro_auroc,
+            **judgement.summary(),
             "selection": value,
             "best": better,
             "seconds": round(progress.seconds, 1),
@@ -301,7 +304,7 @@ class TrainingRun:
         if point is not None:
             write_operating_point(model, point)
             validation = {"before_operating_point": describe_figures(final)}
-            corrected = correct(judgement.logits, self.prior, point.tau)
+            corrected = correct(judgement.outputs, self.prior, point.tau)
             final = figures(judgement.labels, corrected, self.data.names)
         validation = describe_figures(final) | validation
         self._save_model(model, folder)

@@ -1,4 +1,4 @@
-"""What is minimised: cross-entropy, with label smoothing, logit adjustment and mixup.
+"""What is minimised: cross-entropy, with label smoothing, logit adjustment and mixup; or squared error and 1 − CCC of values.
 
 This file knows logits and targets; it knows no model.
 """
@@ -10,6 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
+
+from ..errors import ConfigurationError
+from ..nn.concordance import concordance_loss, masked_mse
 
 
 class ClassificationLoss(nn.Module):
@@ -40,6 +43,33 @@ class ClassificationLoss(nn.Module):
         if self.offsets is not None:
             logits = logits + self.offsets.to(logits)
         return F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
+
+
+class RegressionLoss(nn.Module):
+    """mse_weight · MSE + ccc_weight · (1 − CCC), both over the values of the batch that are known.
+
+    The mean squared error anchors the scale where a batch holds few distinct ratings; the concordance coefficient is what is
+    reported, and rewards following the ratings up and down.
+
+    Args:
+        mse_weight, ccc_weight: see the recipe.
+    """
+
+    def __init__(self, mse_weight: float, ccc_weight: float) -> None:
+        super().__init__()
+        self.mse_weight, self.ccc_weight = mse_weight, ccc_weight
+
+    def forward(self, outputs: torch.Tensor, targets: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Scalar loss of (…, targets) scaled values; `mask` is False where a value is unknown."""
+        if outputs.shape != targets.shape:
+            raise ConfigurationError(
+                f"The model answers values of shape {tuple(outputs.shape)}, and the labels have shape {tuple(targets.shape)}. "
+                "Expected the same: set the model's prediction mode to what the corpus is rated on (over time, or once)."
+            )
+        loss = self.mse_weight * masked_mse(outputs, targets, mask)
+        if self.ccc_weight:
+            loss = loss + self.ccc_weight * concordance_loss(outputs, targets, mask)
+        return loss
 
 
 def mix_batch(

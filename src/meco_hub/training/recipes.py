@@ -14,7 +14,11 @@ from typing import Annotated, Any, Literal
 
 from ..errors import ConfigurationError
 
-Criterion = Literal["uar", "war", "macro_f1", "macro_auroc", "balanced_score", "operating_point", "loss"]
+Criterion = Literal[
+    "uar", "war", "macro_f1", "macro_auroc", "balanced_score", "operating_point", "loss", "rmse", "mae", "ccc", "pcc"
+]
+REGRESSION_CRITERIA = ("rmse", "mae", "ccc", "pcc")
+"""Criteria for values; the others are for classes."""
 Rule = Literal["none", "max_uar", "max_war", "max_macro_f1", "max_mean"]
 Schedule = Literal["linear", "cosine", "constant", "constant_with_warmup", "exponential_per_epoch"]
 Precision = Literal["no", "fp16", "bf16"]
@@ -110,7 +114,9 @@ class Recipe:
 
     # --- on what
     data: Annotated[DataRecipe, "corpus, training part, validation part"] = field(default_factory=DataRecipe)
-    labels: Annotated[list[str] | None, "class names in the order of the logits; without it, the corpus's order"] = None
+    labels: Annotated[
+        list[str] | None, "classes, or names of values, in the order of the logits; without it, the corpus's order"
+    ] = None
 
     # --- optimiser
     optimizer: Annotated[Literal["adam", "adamw"], "adam (weight decay is L2) or adamw (decoupled)"] = "adamw"
@@ -144,19 +150,25 @@ class Recipe:
     selection: Annotated[
         Criterion,
         "the one validation criterion, for the kept checkpoint and for early stopping; balanced_score is the mean of "
-        "UAR and WAR, operating_point the objective of that rule at its best tau, loss is minimised",
+        "UAR and WAR, operating_point the objective of that rule at its best tau; loss, rmse and mae are minimised; rmse, mae, "
+        "ccc and pcc are for values, the others for classes",
     ] = "uar"
 
     # --- loss, sampling, regularisation
     label_smoothing: Annotated[float, "share of the target that is spread over all classes"] = 0.0
     class_balance: Annotated[float, "0: classes as frequent as they are; 1: all alike; 0.5: by the square root"] = 0.0
+    mse_weight: Annotated[float, "weight of the mean squared error of values, on the scale [−1, 1]"] = 0.5
+    ccc_weight: Annotated[float, "weight of 1 − CCC of values, over the batch"] = 0.5
+    clips_per_recording: Annotated[
+        int | None, "draw so many clips of every recording and epoch, so that long ones weigh no more; else all clips"
+    ] = None
     logit_adjustment: Annotated[
         float, "tau of the logit-adjusted loss: logits + tau · log(prior as sampled), in training (Menon et al. 2021)"
     ] = 0.0
     mixup_alpha: Annotated[float, "mix pairs of samples by a share from Beta(alpha, alpha); 0: never"] = 0.0
     augmentation: Annotated[
         dict[str, Any] | None,
-        "what happens to the decoded picture before the processor: {name: face, …its options} or "
+        "what happens to a recording before the processor: {name: face | clip | signals, …its options} or "
         "{name: 'package.module:Class', …}; else nothing",
     ] = None
     distillation: Annotated[
@@ -174,7 +186,7 @@ class Recipe:
     dataloader_num_workers: Annotated[int, "processes that prepare batches; 0: the training process itself"] = 0
     mixed_precision: Annotated[Precision, "Accelerate's mixed precision"] = "no"
     channels_last: Annotated[bool, "lay images out channels_last: several times faster convolutions on CPU"] = True
-    image_cache_gb: Annotated[float, "keep decoded pictures in memory if all fit in so many GB per process"] = 4.0
+    cache_gb: Annotated[float, "keep recordings in memory, decoded, if all fit in so many GB per process"] = 4.0
 
     def __post_init__(self) -> None:
         _check_numbers(self)
@@ -193,14 +205,17 @@ _POSITIVE = [
     "gradient_accumulation_steps",
     "num_train_epochs",
     "lr_decay",
+    "clips_per_recording",
 ]
 _NOT_NEGATIVE = [
     "weight_decay",
     "num_warmup_steps",
     "freeze_backbone_epochs",
     "mixup_alpha",
+    "mse_weight",
+    "ccc_weight",
     "dataloader_num_workers",
-    "image_cache_gb",
+    "cache_gb",
 ]
 _SHARES = ["adam_beta1", "adam_beta2", "label_smoothing", "warmup_ratio", "ema_decay"]
 
@@ -245,7 +260,7 @@ def _check_combinations(recipe: Recipe) -> None:
         f"no {' and no '.join(own)} beside it, because the checkpoint brings its own",
     )
     labels = recipe.labels
-    _demand(labels is None or len(set(labels)) == len(labels) >= 2, "labels", labels, "two or more names, each once")
+    _demand(labels is None or len(set(labels)) == len(labels) > 0, "labels", labels, "names, each once")
     chosen = recipe.data.validation
     ways = (chosen.split is not None or chosen.folds is not None, chosen.by_identity, chosen.stratified)
     _demand(
@@ -253,6 +268,12 @@ def _check_combinations(recipe: Recipe) -> None:
         "data.validation",
         {key: value for key, value in dataclasses.asdict(chosen).items() if key != "seed" and value is not None},
         "exactly one of: split and/or folds (a set of its own), by_identity, stratified (a share of the training set)",
+    )
+    _demand(
+        recipe.clips_per_recording is None or not recipe.class_balance,
+        "clips_per_recording",
+        recipe.clips_per_recording,
+        "no class_balance beside it: an epoch is evened out by recording or by class",
     )
     _demand(
         recipe.selection != "operating_point" or recipe.operating_point.rule != "none",

@@ -1,11 +1,11 @@
-"""The order in which samples are seen: a permutation, or one that evens out the classes.
+"""The order in which examples are seen: a permutation, one that evens out the classes, or one that evens out the recordings.
 
 Balancing repeats the rare and thins out the frequent, without leaving it to chance which samples a class shows: a class due 2.5
 times its size shows every sample twice and a random half of them once more, and what is thinned out changes every epoch. With
 strength 0 this is a plain permutation. The order depends on (seed, epoch) alone, so that every process of a run, and
 a resumed run, sees the same one.
 
-This file knows class indices; it knows no recordings.
+This file knows indices; it knows no recordings.
 """
 
 from collections.abc import Iterator
@@ -37,22 +37,11 @@ def class_quota(counts: NDArray[np.integer], strength: float, total: int) -> NDA
     return quota
 
 
-class EpochSampler(Sampler[Draw]):
-    """Draws an epoch as long as the data set.
+class _EpochOrder(Sampler[Draw]):
+    """An order that depends on seed and epoch alone."""
 
-    Args:
-        labels: (n,) class indices.
-        num_classes: classes of the label space.
-        strength: 0: classes as frequent as they are; 1: all alike; between: in between, 0.5 being the square root.
-        seed: decides, with the epoch, everything.
-    """
-
-    def __init__(self, labels: NDArray[np.integer], num_classes: int, strength: float, seed: int) -> None:
-        self._members = [np.flatnonzero(labels == index) for index in range(num_classes)]
-        counts = np.asarray([len(members) for members in self._members])
-        self._total = len(labels)
-        self._quota = class_quota(counts, strength, self._total)
-        self._seed = seed
+    def __init__(self, total: int, seed: int) -> None:
+        self._total, self._seed = total, seed
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -61,18 +50,62 @@ class EpochSampler(Sampler[Draw]):
     def __len__(self) -> int:
         return self._total
 
+    def _chosen(self, generator: np.random.Generator) -> NDArray[np.int64]:
+        raise NotImplementedError
+
+    def __iter__(self) -> Iterator[Draw]:
+        generator = np.random.default_rng((self._seed, self.epoch))
+        order = generator.permutation(self._chosen(generator))
+        for place, index in enumerate(order.tolist()):
+            yield Draw(index, self.epoch, place)
+
+
+class EpochSampler(_EpochOrder):
+    """Draws an epoch as long as the data set, class by class.
+
+    Args:
+        labels: (n,) class indices; all zero where there are no classes.
+        num_classes: classes of the label space.
+        strength: 0: classes as frequent as they are; 1: all alike; between: in between, 0.5 being the square root.
+        seed: decides, with the epoch, everything.
+    """
+
+    def __init__(self, labels: NDArray[np.integer], num_classes: int, strength: float, seed: int) -> None:
+        super().__init__(len(labels), seed)
+        self._members = [np.flatnonzero(labels == index) for index in range(num_classes)]
+        self._quota = class_quota(np.asarray([len(members) for members in self._members]), strength, len(labels))
+
     @property
     def shown(self) -> NDArray[np.int64]:
         """(classes,) samples of each class in an epoch."""
         return self._quota.copy()
 
-    def __iter__(self) -> Iterator[Draw]:
-        generator = np.random.default_rng((self._seed, self.epoch))
+    def _chosen(self, generator: np.random.Generator) -> NDArray[np.int64]:
         parts = []
         for members, quota in zip(self._members, self._quota, strict=True):
             if quota:
                 passes, rest = divmod(int(quota), len(members))
                 parts += [members] * passes + [generator.permutation(members)[:rest]]
-        order = generator.permutation(np.concatenate(parts))
-        for place, index in enumerate(order.tolist()):
-            yield Draw(index, self.epoch, place)
+        return np.concatenate(parts)
+
+
+class RecordingSampler(_EpochOrder):
+    """Draws the same number of clips from every recording, others in every epoch: long recordings weigh no more than short ones.
+
+    Args:
+        owners: (n,) the recording of every clip.
+        clips: clips per recording and epoch; a recording that has fewer shows some of them again.
+        seed: decides, with the epoch, everything.
+    """
+
+    def __init__(self, owners: NDArray[np.integer], clips: int, seed: int) -> None:
+        self._members = [np.flatnonzero(owners == owner) for owner in np.unique(owners)]
+        super().__init__(clips * len(self._members), seed)
+        self._clips = clips
+
+    def _chosen(self, generator: np.random.Generator) -> NDArray[np.int64]:
+        parts = []
+        for members in self._members:
+            passes, rest = divmod(self._clips, len(members))
+            parts += [members] * passes + [generator.permutation(members)[:rest]]
+        return np.concatenate(parts)

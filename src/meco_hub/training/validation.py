@@ -1,5 +1,8 @@
 """Validation during training: one exact pass, one criterion.
 
+The pass is the one that `meco evaluate` makes: the same reading, cutting, processing and arithmetic, so that what is selected by is
+what is reported.
+
 This file knows how weights are judged; it changes none.
 """
 
@@ -12,13 +15,17 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 
 from ..errors import ConfigurationError
 from ..evaluation.metrics import ClassificationFigures, figures
 from ..evaluation.operating_point import OperatingPoint, choose_operating_point
-from .recipes import Recipe
+from ..evaluation.predict import Predictions, predict_rows
+from .data import TrainingData
+from .loaders import Loaders
+from .recipes import REGRESSION_CRITERIA, Recipe
+
+_MINIMISED = ("loss", "rmse", "mae")
 
 
 @dataclass(frozen=True)
@@ -26,36 +33,62 @@ class Judgement:
     """What validation says about some weights.
 
     Attributes:
-        logits, labels: (n, classes) and (n,) of every validation sample.
+        outputs: (n, outputs) class scores, or native values averaged over each recording.
+        labels: (n,) class indices, or (n, targets) native values of every validation sample.
         figures: of these.
     """
 
-    logits: NDArray[np.float32]
-    labels: NDArray[np.int64]
-    figures: ClassificationFigures
+    outputs: NDArray[np.floating]
+    labels: NDArray[Any]
+    figures: Any
+
+    def summary(self) -> dict[str, float | None]:
+        """The figures of a line of the history."""
+        f = self.figures
+        if not isinstance(f, ClassificationFigures):
+            return {"rmse": f.rmse, "mae": f.mae, "ccc": f.ccc, "pcc": f.pcc}
+        return {
+            "validation_loss": f.loss,
+            "uar": f.uar,
+            "war": f.war,
+            "macro_f1": f.macro_f1,
+            "macro_auroc": f.macro_auroc,
+        }
 
 
 class Validator:
     """Judges weights on the validation samples.
 
     Args:
-        accelerator: gathers what several processes computed.
-        loader: the prepared loader of validation batches.
+        accelerator: precision and processes.
         recipe: selection criterion and rule of the operating point.
-        names: class names in the order of the logits.
-        prior: (classes,) class shares of the training samples.
+        data: labels of the validation samples.
+        loaders: their recordings.
+        processor: the checkpoint's.
+        prior: (classes,) class shares of the training samples; None for values.
+
+    Raises:
+        ConfigurationError: the criterion is for classes and the task has values, or the other way round.
     """
 
     def __init__(
         self,
         accelerator: Accelerator,
-        loader: DataLoader[Any],
         recipe: Recipe,
-        names: list[str],
-        prior: NDArray[np.floating],
+        data: TrainingData,
+        loaders: Loaders,
+        processor: Any,
+        prior: NDArray[np.floating] | None,
     ) -> None:
-        self._accelerator, self._loader, self._recipe = accelerator, loader, recipe
-        self._names, self._prior = names, prior
+        self._accelerator, self._recipe, self._data = accelerator, recipe, data
+        self._loaders, self._processor, self._prior = loaders, processor, prior
+        if (recipe.selection in REGRESSION_CRITERIA) != data.task.regression:
+            kind, fitting = (
+                ("values", "rmse, mae, ccc or pcc") if data.task.regression else ("classes", "uar, war, loss, …")
+            )
+            raise ConfigurationError(
+                f"Recipe key 'selection' is {recipe.selection!r}, and {data.corpus.name} is rated in {kind}. Select by {fitting}."
+            )
 
     def judge(self, model: PreTrainedModel) -> Judgement:
         """One exact pass over validation; every process gets all of it."""
@@ -64,24 +97,40 @@ class Validator:
             # BatchNorm's statistics differ between processes; all must judge what the main one will save
             for buffer in model.buffers():
                 buffer.copy_(cast(torch.Tensor, broadcast(buffer)))
-        logits: list[torch.Tensor] = []
-        labels: list[torch.Tensor] = []
-        with torch.inference_mode():
-            for batch in self._loader:
-                inputs = {key: value for key, value in batch.items() if key != "labels"}
-                with self._accelerator.autocast():
-                    scores = model(**inputs).logits.float()
-                # leaves out the samples that fill up the last batch when there are several processes
-                scores, truth = self._accelerator.gather_for_metrics((scores, batch["labels"]))
-                logits.append(scores.cpu())
-                labels.append(truth.cpu())
-        scores, truth = torch.cat(logits).numpy(), torch.cat(labels).numpy()
-        if not np.isfinite(scores).all():
-            raise ConfigurationError(
-                "The model gives scores that are not finite on validation: training diverged. Lower learning_rate, set "
-                "max_grad_norm, or train with mixed_precision no."
+        with self._accelerator.autocast():
+            predictions = predict_rows(
+                model,
+                self._processor,
+                self._loaders.validation_rows,
+                chosen=self._loaders.judged,
+                batch_size=self._recipe.per_device_eval_batch_size,
+                workers=max(1, self._recipe.dataloader_num_workers),
+                progress=False,
             )
-        return Judgement(scores, truth, figures(truth, scores, self._names))
+        labels = self._data.validation.labels[predictions.positions]
+        judgement = (
+            self._values(predictions, labels) if self._data.task.regression else self._classes(predictions, labels)
+        )
+        if not np.isfinite(judgement.outputs).all():
+            raise _diverged()
+        return judgement
+
+    def _classes(self, predictions: Predictions, labels: NDArray[Any]) -> Judgement:
+        scores = predictions.class_scores()
+        if not np.isfinite(scores).all():
+            raise _diverged()
+        return Judgement(scores, labels, figures(labels, scores, self._data.names))
+
+    def _values(self, predictions: Predictions, labels: NDArray[Any]) -> Judgement:
+        from ..evaluation.regression import regression_figures
+        from ..evaluation.series import collect_series
+
+        values = predictions.values()
+        if not np.isfinite(values).all():
+            raise _diverged()
+        side = self._data.validation
+        series = collect_series(predictions, self._loaders.validation_rows, side, self._data.corpus, self._data.task)
+        return Judgement(self._data.task.native(values), labels, regression_figures(series, self._data.names))
 
     def value(self, judgement: Judgement) -> float:
         """The recipe's selection criterion, signed so that larger is better.
@@ -90,9 +139,7 @@ class Validator:
             ConfigurationError: the criterion is undefined on this validation set.
         """
         criterion, computed = self._recipe.selection, judgement.figures
-        if criterion == "loss":
-            return -computed.loss
-        if criterion == "balanced_score":
+        if criterion == "balanced_score" and isinstance(computed, ClassificationFigures):
             return (computed.uar + computed.war) / 2
         if criterion == "operating_point":
             point = self.choose_point(judgement)
@@ -103,21 +150,33 @@ class Validator:
             raise ConfigurationError(
                 f"{criterion} is undefined on this validation set, which has one class only. Select by another criterion."
             )
-        return value
+        return -value if criterion in _MINIMISED else value
 
     def choose_point(self, judgement: Judgement) -> OperatingPoint | None:
-        """The operating point by the recipe's rule; None when the rule is none."""
+        """The operating point by the recipe's rule; None when the rule is none, and for values."""
         rule = self._recipe.operating_point
-        if rule.rule == "none":
+        if rule.rule == "none" or self._prior is None:
             return None
         steps = math.floor((rule.tau_max - rule.tau_min) / rule.tau_step + 1e-9)
         return choose_operating_point(
-            judgement.logits,
+            judgement.outputs,
             judgement.labels,
             self._prior,
-            self._names,
+            self._data.names,
             rule=rule.rule,
             taus=rule.tau_min + rule.tau_step * np.arange(steps + 1),
             war_floor=rule.war_floor,
-            chosen_on=f"validation part of {self._recipe.data.corpus}, {len(judgement.labels)} samples",
+            chosen_on=self.named,
         )
+
+    @property
+    def named(self) -> str:
+        """The validation samples in words, for whatever is chosen on them."""
+        return f"validation part of {self._recipe.data.corpus}, {len(self._loaders.judged)} samples"
+
+
+def _diverged() -> ConfigurationError:
+    return ConfigurationError(
+        "The model gives scores that are not finite on validation: training diverged. Lower learning_rate, set "
+        "max_grad_norm, or train with mixed_precision no."
+    )

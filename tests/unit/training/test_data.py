@@ -9,9 +9,11 @@ from PIL import Image
 
 from meco_hub.corpora.synthetic import write_image_folder
 from meco_hub.errors import InputError
+from meco_hub.evaluation.rows import RecordingRows
 from meco_hub.evaluation.subset import map_labels, take_folds, take_split
+from meco_hub.evaluation.task import Task
 from meco_hub.plugins import corpus as find_corpus
-from meco_hub.training.data import Collate, DecodedSamples, build_augmentation
+from meco_hub.training.examples import Collate, Examples, build_augmentation
 from meco_hub.training.sampling import Draw
 
 NAMES = ["happiness", "neutral", "surprise"]
@@ -23,10 +25,18 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "faces"
 
 
-def samples(folder: Path, augment: bool = False) -> DecodedSamples:
-    dataset = take_split(find_corpus("image_folder").load(folder), None)
-    subset = map_labels(dataset, NAMES, purpose="the test")
-    return DecodedSamples(subset, build_augmentation({"name": "face"} if augment else None), seed=5)
+def rows(folder: Path) -> RecordingRows:
+    corpus = find_corpus("image_folder")
+    return RecordingRows(corpus, take_split(corpus.load(folder), None))
+
+
+def samples(folder: Path, augment: bool = False, cache: int | None = None) -> Examples:
+    corpus = find_corpus("image_folder")
+    subset = map_labels(take_split(corpus.load(folder), None), NAMES, purpose="the test")
+    recordings = RecordingRows(corpus, subset.dataset)
+    readable = recordings.survey(cache, progress=False) if cache is not None else None
+    augmentation = build_augmentation({"name": "face"} if augment else None)
+    return Examples(recordings, subset, augmentation=augmentation, seed=5, readable=readable)
 
 
 def pixels(image: Image.Image) -> np.ndarray:
@@ -35,50 +45,49 @@ def pixels(image: Image.Image) -> np.ndarray:
 
 @pytest.mark.parametrize("cache", [0, 10**9])
 def test_cached_or_not_the_pictures_are_the_same(folder: Path, cache: int) -> None:
-    fresh, surveyed = samples(folder), samples(folder)
-    surveyed.survey(cache, progress=False)
+    fresh, surveyed = samples(folder), samples(folder, cache=cache)
     assert len(surveyed) == 12
     for index in range(12):
-        (first, label), (second, other) = fresh[index], surveyed[index]
-        assert label == other
-        assert (pixels(first) == pixels(second)).all()
+        first, second = fresh[index], surveyed[index]
+        assert (first.label, first.row) == (second.label, second.row)
+        assert (pixels(first.recording) == pixels(second.recording)).all()
 
 
 def test_labels_follow_names(folder: Path) -> None:
+    identifiers = rows(folder).sample_ids
     some = samples(folder)
-    identifiers = some.subset.dataset["sample_id"][:]
-    assert [NAMES[some[index][1]] for index in range(12)] == [name.split("/")[0] for name in identifiers]
+    assert [NAMES[some[index].label] for index in range(12)] == [name.split("/")[0] for name in identifiers]
 
 
 def test_a_draw_decides_its_augmentation(folder: Path) -> None:
     some, again = samples(folder, augment=True), samples(folder, augment=True)
-    first = pixels(some[Draw(2, epoch=1, place=7)][0])
+    first = pixels(some[Draw(2, epoch=1, place=7)].recording)
     some[Draw(5, epoch=0, place=0)]
-    assert (first == pixels(again[Draw(2, epoch=1, place=7)][0])).all()
-    assert not (first == pixels(again[Draw(2, epoch=2, place=7)][0])).all()
-    assert not (first == pixels(again[Draw(2, epoch=1, place=8)][0])).all()
+    assert (first == pixels(again[Draw(2, epoch=1, place=7)].recording)).all()
+    assert not (first == pixels(again[Draw(2, epoch=2, place=7)].recording)).all()
+    assert not (first == pixels(again[Draw(2, epoch=1, place=8)].recording)).all()
     # validation fetches by plain index, and sees pictures as they are
-    assert (pixels(some[2][0]) == pixels(samples(folder)[2][0])).all()
+    assert (pixels(some[2].recording) == pixels(samples(folder)[2].recording)).all()
 
 
 def test_unreadable_pictures_shift_nothing(folder: Path) -> None:
-    some = samples(folder)
-    identifiers = some.subset.dataset["sample_id"][:]
+    recordings = rows(folder)
+    identifiers = recordings.sample_ids
     (folder / identifiers[3]).write_bytes(b"")
-    some = samples(folder)
-    some.survey(10**9, progress=False)
+    assert recordings.survey(10**9, progress=False) == [row for row in range(12) if row != 3]
+    assert list(recordings.unreadable) == [identifiers[3]]
+    some = samples(folder, cache=10**9)
     assert len(some) == len(some.labels) == 11
-    assert list(some.unreadable) == [identifiers[3]]
     left = [name for name in identifiers if name != identifiers[3]]
-    assert [NAMES[some[index][1]] for index in range(11)] == [name.split("/")[0] for name in left]
-    assert (pixels(some[3][0]) == pixels(samples(folder)[4][0])).all()
+    assert [NAMES[some[index].label] for index in range(11)] == [name.split("/")[0] for name in left]
+    assert (pixels(some[3].recording) == pixels(samples(folder)[4].recording)).all()
 
 
 def test_nothing_readable_is_an_error(folder: Path) -> None:
     for picture in folder.rglob("*.jpg"):
         picture.write_bytes(b"x")
     with pytest.raises(InputError, match="None of 12"):
-        samples(folder).survey(10**9, progress=False)
+        rows(folder).survey(10**9, progress=False)
 
 
 class Halves:
@@ -93,10 +102,11 @@ class Halves:
 
 def test_a_batch_is_what_the_processor_makes_and_labels(folder: Path) -> None:
     some = samples(folder)
-    batch = Collate(Halves(), channels_last=True)([some[0], some[7]])
+    collate = Collate(Halves(), Task(tuple(NAMES)), frozenset({"pixel_values"}), channels_last=True)
+    batch = collate([some[0], some[7]])
     assert batch["pixel_values"].shape == (2, 3, 32, 32)
     assert batch["pixel_values"].is_contiguous(memory_format=torch.channels_last)
-    assert batch["labels"].tolist() == [some[0][1], some[7][1]]
+    assert batch["labels"].tolist() == [some[0].label, some[7].label]
 
 
 def test_folds_are_taken_by_number(folder: Path) -> None:
