@@ -84,6 +84,10 @@ class Architecture:
     description: str = ""
 
     def __post_init__(self) -> None:
+        from .registration import watch_modules
+
+        paths = (self.config, self.base_model, self.head, self.image_processor, self.feature_extractor, self.processor)
+        watch_modules(path.partition(":")[0] for path in paths if path)
         distribution = _half_imported.pop(self.model_type, None)
         if distribution is not None:
             known = architectures()

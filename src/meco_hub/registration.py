@@ -1,8 +1,12 @@
 """Registration: hands every installed architecture to transformers' Auto classes and pipelines, lazily.
 
 transformers has no entry points of its own, and importing its Auto classes costs seconds and torch. So `import meco_hub` puts a
-finder in front of `sys.meta_path` that waits for five modules of transformers; when one of them has executed, the matching
+finder in front of `sys.meta_path` that waits for a few modules of transformers; when one of them has executed, the matching
 part of every plugin is registered through the public `.register` calls. Modules that were imported before us are served at once.
+
+A class cannot be registered while the module it stands in is being executed, or while transformers is half way through
+`modeling_utils`, which a plugin with config and model in one file imports. Such a plugin is not broken: it gets its turn when that
+module is whole.
 
 A plugin whose classes fail to import is warned about once and left out; `from transformers import AutoModel` always works.
 
@@ -17,7 +21,7 @@ TYPE_CHECKING = (
     False  # this file runs on `import meco_hub`: what only its later work or its types need is imported there
 )
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import ModuleType
     from typing import Any
 
@@ -36,6 +40,8 @@ def _load(entry: "Architecture", path: str) -> "Any | None":
     try:
         return plugins.load_dotted(path)
     except Exception as error:  # noqa: BLE001 — a stranger's module may raise anything; transformers must still import
+        if _is_executing(_MODELING) or _is_executing(path.partition(":")[0]):
+            return None
         import logging
         import traceback
 
@@ -47,6 +53,14 @@ def _load(entry: "Architecture", path: str) -> "Any | None":
             error,
         )
         return None
+
+
+_MODELING = "transformers.modeling_utils"
+
+
+def _is_executing(name: str) -> bool:
+    """A module is half imported, somewhere below on the stack."""
+    return getattr(getattr(sys.modules.get(name), "__spec__", None), "_initializing", False)
 
 
 def _configs() -> "Iterator[tuple[Architecture, Any]]":
@@ -61,6 +75,13 @@ def _configs() -> "Iterator[tuple[Architecture, Any]]":
 def _register_configs(module: "ModuleType") -> None:
     for entry, config in _configs():
         module.AutoConfig.register(entry.model_type, config, exist_ok=True)
+
+
+def _register_late_configs(module: "ModuleType") -> None:
+    """`modeling_utils` is whole now: configs that share a file with their model can be imported."""
+    auto = sys.modules.get(_AUTO + "configuration_auto")
+    if auto is not None and hasattr(auto, "AutoConfig"):
+        _register_configs(auto)
 
 
 def _register_models(module: "ModuleType") -> None:
@@ -119,6 +140,12 @@ def _register_pipeline(module: "ModuleType") -> None:
     # Otherwise it was our own module that imported transformers.pipelines; it registers itself when its class exists.
 
 
+def watch_modules(names: "Iterable[str]") -> None:
+    """Serve transformers again when these modules of a plugin have executed: they may be what imported it."""
+    for name in names:
+        _WATCHED.setdefault(name, lambda _: _serve_imported())
+
+
 _AUTO = "transformers.models.auto."
 _WATCHED: "dict[str, Callable[[ModuleType], None]]" = {
     _AUTO + "configuration_auto": _register_configs,
@@ -126,6 +153,7 @@ _WATCHED: "dict[str, Callable[[ModuleType], None]]" = {
     _AUTO + "image_processing_auto": _register_image_processors,
     _AUTO + "feature_extraction_auto": _register_feature_extractors,
     _AUTO + "processing_auto": _register_processors,
+    _MODELING: _register_late_configs,
     "transformers.pipelines": _register_pipeline,
 }
 
@@ -173,8 +201,8 @@ def install() -> None:
 
 def _serve_imported() -> None:
     """Register with those modules of transformers that are imported already."""
-    for name, then in _WATCHED.items():
-        module = sys.modules.get(name)
+    for name, then in list(_WATCHED.items()):
+        module = sys.modules.get(name) if name.startswith("transformers.") else None
         if module is not None and not getattr(module.__spec__, "_initializing", False):
             from .plugins import call_when_declared
 
