@@ -28,6 +28,8 @@ from ..plugins import load_dotted
 if TYPE_CHECKING:
     import datasets
 
+    from .protocols import Protocol
+
 __all__ = ["FACE_COLUMNS", "Corpus", "Target"]
 
 FACE_COLUMNS = ("image", "label", "identity", "fold", "sample_id")
@@ -77,6 +79,8 @@ class Corpus:
         time_continuous: the targets run over time, in the `annotations` of each recording.
         scored_seconds: from when to when within each recording the official metric counts.
         groups: string columns that reports are broken down by ("lighting").
+        protocols: dotted path of a mapping from the value of the option `split` to the `protocols.Protocol` that such a division
+            is, its default first; reports say what the division that a corpus publishes may claim.
     """
 
     name: str
@@ -93,6 +97,7 @@ class Corpus:
     time_continuous: bool = False
     scored_seconds: tuple[float, float] | None = None
     groups: tuple[str, ...] = ()
+    protocols: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
@@ -145,6 +150,13 @@ class Corpus:
         from ..recordings.images import read_image
 
         return read_image(row["image"])
+
+    def own_protocol(self, options: Mapping[str, Any]) -> "Protocol | None":
+        """What the corpus's own division may claim, loaded with these options; None where it makes no claim."""
+        if not self.protocols:
+            return None
+        known: Mapping[str, Protocol] = load_dotted(self.protocols)
+        return known[options.get("split", next(iter(known)))]
 
     @property
     def columns(self) -> tuple[str, ...]:

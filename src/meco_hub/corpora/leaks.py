@@ -1,17 +1,30 @@
-"""Does anybody, or any picture, stand on both sides of a split? And which data was it, exactly?
+"""Does anybody, any trial or any content stand on both sides of a split? And which data was it, exactly?
 
-Leaks are looked for by identity, where the corpus names people, and by content: SHA-256 of the encoded bytes. Bytes catch
-copied files, which is how duplicates mostly arise (FER-2013 has them across its official splits); a picture encoded anew,
-cropped or resized differs in its bytes and is not found. A report says how many rows had no identity to check.
+What two splits share is looked for in five ways, as far as the corpus has the columns:
+
+    identity    the same person
+    trial       rows cut from the same trial of the same person
+    time        parts of one recording (`source`, `start_s`, `end_s`) that overlap, or come nearer than a margin
+    content     the same bytes: `content_sha256`, or the files or pictures themselves
+    stimulus    the same film or picture was shown
+
+The first four are leaks and stop a training. Stimuli are shared whenever everybody sees the same films, whoever is held out, so
+they are noted and stop nothing: the note says that a model may have learnt the film. A protocol that shares more on purpose
+(people, when each is tested on trials of their own) says so with `allow`, and the report keeps that as a note too.
+
+Bytes catch copied files, which is how duplicates mostly arise (FER-2013 has them across its official splits); a picture
+encoded anew, cropped or resized differs in its bytes and is not found. A report says how many rows had no identity to check.
 
 This file knows how to compare splits; it does not know how they were made.
 """
 
 import hashlib
+import math
+from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
-from itertools import combinations
+from itertools import accumulate, combinations
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError, LeakError
@@ -21,6 +34,17 @@ from .wording import first_few
 if TYPE_CHECKING:
     import datasets
 
+KINDS = ("identity", "trial", "time", "content", "stimulus")
+"""What splits are compared by."""
+
+_WORDS = {
+    "identity": "people",
+    "trial": "trials",
+    "time": "parts of one recording, overlapping in time,",
+    "content": "contents, the same byte for byte,",
+    "stimulus": "stimuli",
+}
+
 _DEFAULT_NAMES = {2: ["train", "test"], 3: ["train", "validation", "test"]}
 
 
@@ -29,9 +53,9 @@ class Overlap:
     """What two splits share.
 
     Attributes:
-        kind: "identity" or "content".
+        kind: one of `KINDS`.
         first, second: names of the splits.
-        shared: the identities, or pairs "sample_id = sample_id" of equal pictures; sorted.
+        shared: the identities, trials or stimuli, or pairs "sample_id = sample_id" of rows; sorted.
         rows: how many rows of the second split are concerned.
     """
 
@@ -42,9 +66,8 @@ class Overlap:
     rows: int
 
     def __str__(self) -> str:
-        what = "people" if self.kind == "identity" else "pictures, the same byte for byte,"
         return (
-            f"{len(self.shared)} {what} stand in {self.first} and in {self.second} ({self.rows} rows there): "
+            f"{len(self.shared)} {_WORDS[self.kind]} stand in {self.first} and in {self.second} ({self.rows} rows there): "
             f"{first_few(self.shared)}"
         )
 
@@ -54,7 +77,8 @@ class LeakReport:
     """What `leak_check` found.
 
     Attributes:
-        overlaps: empty when nothing was found.
+        overlaps: the leaks; empty when nothing was found.
+        notes: what is shared and allowed to be.
         rows: number of rows by split.
         unknown_identities: rows by split whose person is unknown, so that only their content could be checked.
     """
@@ -62,6 +86,7 @@ class LeakReport:
     overlaps: tuple[Overlap, ...]
     rows: dict[str, int]
     unknown_identities: dict[str, int]
+    notes: tuple[Overlap, ...] = ()
 
     @property
     def clean(self) -> bool:
@@ -69,14 +94,19 @@ class LeakReport:
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain types, for report.json."""
-        overlaps = [asdict(overlap) | {"shared": list(overlap.shared)} for overlap in self.overlaps]
-        return {"clean": self.clean, **asdict(self), "overlaps": overlaps}
+        overlaps, notes = (
+            [asdict(one) | {"shared": list(one.shared)} for one in found] for found in (self.overlaps, self.notes)
+        )
+        return {"clean": self.clean, **asdict(self), "overlaps": overlaps, "notes": notes}
 
     def __str__(self) -> str:
         blind = ", ".join(f"{count} of {self.rows[name]} in {name}" for name, count in self.unknown_identities.items())
         unknown = f" Rows without an identity, checked by content only: {blind}." if blind else ""
-        found = "; ".join(map(str, self.overlaps)) if self.overlaps else "No person or picture stands in two splits"
-        return f"{found}.{unknown}"
+        found = (
+            "; ".join(map(str, self.overlaps)) if self.overlaps else "No person, trial or content stands in two splits"
+        )
+        noted = f" Shared, and allowed to be: {'; '.join(map(str, self.notes))}." if self.notes else ""
+        return f"{found}.{noted}{unknown}"
 
 
 def leak_check(
@@ -84,19 +114,24 @@ def leak_check(
     *others: "datasets.Dataset",
     names: Sequence[str] | None = None,
     raises: bool = True,
+    allow: Collection[str] = ("stimulus",),
+    margin_s: float = 0.0,
 ) -> LeakReport:
     """Compare every two of the splits given.
 
     Validation is compared with test too: a model selected on test pictures has seen them.
 
     Args:
-        train, others: splits with the columns image, identity and sample_id.
+        train, others: splits with the columns identity and sample_id, and those that say what the content is (`contents.py`).
         names: what to call them; default train, validation, test for up to three.
         raises: False to get a report with its overlaps in place of an error.
+        allow: kinds that may be shared; what is found of them becomes a note.
+        margin_s: parts of one recording that come nearer than this many seconds overlap, because filters and context margins
+            reach so far; 0: those that touch do not.
 
     Raises:
         LeakError: something stands in two splits.
-        ConfigurationError: names and splits differ in number.
+        ConfigurationError: names and splits differ in number, an unknown kind, or a margin below 0.
     """
     splits = [train, *others]
     called = (
@@ -108,12 +143,17 @@ def leak_check(
         raise ConfigurationError(
             f"{len(splits)} splits were given, and the names {called}. Expected one name for each."
         )
+    if not set(allow) <= set(KINDS) or not margin_s >= 0:
+        raise ConfigurationError(
+            f"allow is {list(allow)} and margin_s {margin_s!r}. Expected some of {', '.join(KINDS)}, and 0 or more seconds."
+        )
     sides = [_Side(name, split) for name, split in zip(called, splits, strict=True)]
-    overlaps = [overlap for first, second in combinations(sides, 2) for overlap in _compare(first, second)]
+    found = [overlap for first, second in combinations(sides, 2) for overlap in _compare(first, second, margin_s)]
     report = LeakReport(
-        overlaps=tuple(overlaps),
+        overlaps=tuple(overlap for overlap in found if overlap.kind not in allow),
         rows={side.name: side.rows for side in sides},
         unknown_identities={side.name: side.unknown for side in sides if side.unknown},
+        notes=tuple(overlap for overlap in found if overlap.kind in allow),
     )
     if raises and not report.clean:
         raise LeakError(
@@ -123,50 +163,104 @@ def leak_check(
     return report
 
 
+@dataclass(frozen=True, order=True)
+class _Part:
+    """From when to when a row lies in its source."""
+
+    start: float
+    end: float
+    sample: str
+
+
 class _Side:
-    """A split, as far as it is compared: rows by person and by content."""
+    """A split, as far as it is compared: rows by person, trial, stimulus and content, and parts by source."""
 
     def __init__(self, name: str, dataset: "datasets.Dataset") -> None:
         plain = dataset.with_format(None)
         self.name = name
         self.rows = len(plain)
-        columns = plain.select_columns(["identity", "sample_id"])[:]
-        self.people: dict[str, list[str]] = defaultdict(list)
-        self.contents: dict[str, list[str]] = defaultdict(list)
-        for identity, content, sample in zip(
-            columns["identity"], content_hashes(plain), columns["sample_id"], strict=True
-        ):
-            if identity:
-                self.people[identity].append(sample)
-            self.contents[content].append(sample)
-        self.unknown = sum(not identity for identity in columns["identity"])
+        self.by: dict[str, dict[str, list[str]]] = {kind: defaultdict(list) for kind in KINDS if kind != "time"}
+        self.parts: dict[str, list[_Part]] = defaultdict(list)
+        people, samples = _column(plain, "identity"), _column(plain, "sample_id")
+        self.unknown = sum(not who for who in people)
+        trials, stimuli, sources = (_column(plain, kind, "") for kind in ("trial", "stimulus", "source"))
+        # two people's trials may bear one number; where nobody is known, the trial's own name must do
+        trials = [f"{who}/{trial}" if who and trial else trial for who, trial in zip(people, trials, strict=True)]
+        for kind, values in zip(self.by, (people, trials, content_hashes(plain), stimuli), strict=True):
+            for value, sample in zip(values, samples, strict=True):
+                if value:
+                    self.by[kind][value].append(sample)
+        starts: list[Any] = _column(plain, "start_s", math.nan)
+        ends: list[Any] = _column(plain, "end_s", math.nan)
+        for source, start, end, sample in zip(sources, starts, ends, samples, strict=True):
+            if source:  # without bounds, the row is the whole recording
+                if start is None or end is None or math.isnan(start) or math.isnan(end):
+                    start, end = -math.inf, math.inf
+                self.parts[source].append(_Part(start, end, sample))
 
 
-def _compare(first: _Side, second: _Side) -> list[Overlap]:
+def _column(plain: "datasets.Dataset", name: str, default: Any = None) -> list[Any]:
+    """A column; `default` for every row where there is none and a default is given."""
+    if default is not None and name not in plain.column_names:
+        return [default] * len(plain)
+    return list(plain.select_columns([name])[:][name])
+
+
+def _compare(first: _Side, second: _Side, margin: float) -> list[Overlap]:
     overlaps = []
-    people = sorted(first.people.keys() & second.people.keys())
-    if people:
-        rows = sum(len(second.people[who]) for who in people)
-        overlaps.append(Overlap("identity", first.name, second.name, tuple(people), rows))
-    contents = first.contents.keys() & second.contents.keys()
-    if contents:
-        pairs = sorted(f"{first.contents[c][0]} = {second.contents[c][0]}" for c in contents)
-        rows = sum(len(second.contents[c]) for c in contents)
-        overlaps.append(Overlap("content", first.name, second.name, tuple(pairs), rows))
+    for kind in KINDS:
+        if kind == "time":
+            pairs = sorted(_near(first, second, margin))
+            if pairs:
+                overlaps.append(Overlap(kind, first.name, second.name, tuple(pairs), len(pairs)))
+            continue
+        mine, theirs = first.by[kind], second.by[kind]
+        shared = mine.keys() & theirs.keys()
+        if shared:
+            # a hash says nothing to a reader; the rows that have it do
+            names = [f"{mine[one][0]} = {theirs[one][0]}" if kind == "content" else one for one in shared]
+            rows = sum(len(theirs[one]) for one in shared)
+            overlaps.append(Overlap(kind, first.name, second.name, tuple(sorted(names)), rows))
     return overlaps
 
 
-def fingerprint(dataset: "datasets.Dataset") -> str:
-    """SHA-256 (hex) of which pictures these are and how they are labelled.
+def _near(first: _Side, second: _Side, margin: float) -> "list[str]":
+    """ "row = row" for every row of the second split that overlaps, or nearly, one of the first."""
+    pairs = []
+    for source in first.parts.keys() & second.parts.keys():
+        mine = sorted(first.parts[source])
+        starts = [part.start for part in mine]
+        # of all parts that start before a moment, the one that lasts longest overlaps whatever any of them does
+        longest = list(accumulate(mine, lambda a, b: b if b.end > a.end else a))
+        for part in second.parts[source]:
+            before = bisect_left(starts, part.end + margin)
+            if before and longest[before - 1].end > part.start - margin:
+                pairs.append(f"{longest[before - 1].sample} = {part.sample}")
+    return pairs
 
-    It covers each row's sample_id, label name and picture bytes, whatever the order of the rows or of the classes, and is
-    the same in every process and on every platform.
+
+def fingerprint(dataset: "datasets.Dataset") -> str:
+    """SHA-256 (hex) of which recordings these are and how they are labelled.
+
+    It covers each row's sample_id, label name (or targets, or `annotations_sha256` where they run over time) and content,
+    whatever the order of the rows or of the classes, and is the same in every process and on every platform.
     """
     plain = dataset.with_format(None)
-    columns = plain.select_columns(["sample_id", "label"])[:]
-    label_names = getattr(plain.features["label"], "names", None)
-    rows = []
-    for sample, label, content in zip(columns["sample_id"], columns["label"], content_hashes(plain), strict=True):
-        name = label_names[label] if label_names and label is not None and label >= 0 else str(label)
-        rows.append("\0".join((sample, name, content)))
+    samples, truths = _column(plain, "sample_id"), _truths(plain)
+    rows = ["\0".join(row) for row in zip(samples, truths, content_hashes(plain), strict=True)]
     return hashlib.sha256("\n".join(sorted(rows)).encode()).hexdigest()
+
+
+def _truths(plain: "datasets.Dataset") -> list[str]:
+    """What is to be predicted of each row, as text."""
+    if "label" in plain.column_names:
+        names = getattr(plain.features["label"], "names", None)
+        return [
+            names[label] if names and label is not None and label >= 0 else str(label)
+            for label in _column(plain, "label")
+        ]
+    if "targets" in plain.column_names:
+        return [
+            ",".join(repr(float("nan" if one is None else one)) for one in row) for row in _column(plain, "targets")
+        ]
+    return [str(one) for one in _column(plain, "annotations_sha256", "")]

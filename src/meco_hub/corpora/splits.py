@@ -3,11 +3,14 @@
     train, validation = by_identity(data, 0.15, seed=0)     whole people; label proportions kept as far as people allow
     data = assign_folds(data, 5, seed=0)                    the same, as a fold column
     train, test = by_fold(data, [3])                        folds that are there
+    train, validation = by_trial(data, 0.2, seed=0)         whole trials, the same share of everybody's
+    train, validation = by_stimulus(data, 0.2, seed=0)      whole stimuli
     train, validation = stratified(data, 0.1, seed=0)       single pictures, for corpora that do not say who is shown
 
 Every function gives (the rest, the part) in the order of the rows. What falls where is decided by SHA-256 of seed and
 name, with exactly rounded sums: it depends neither on the order of the rows, nor on the platform, nor on the version of a
-random generator. Check a split with `leak_check` (in `leaks.py`) before training on it.
+random generator. Rows are cut before windowing, so windows stay where their row is. Check a split with `leak_check` (in
+`leaks.py`) before training on it; whole protocols, leave-one-subject-out among them, are in `protocols.py`.
 
 This file knows how to cut a data set; it does not know which cut a corpus publishes.
 """
@@ -33,6 +36,8 @@ __all__ = [
     "assign_folds",
     "by_fold",
     "by_identity",
+    "by_stimulus",
+    "by_trial",
     "fingerprint",
     "leak_check",
     "stratified",
@@ -47,10 +52,10 @@ def by_identity(
     """Hold out whole people.
 
     Args:
-        dataset: with the columns identity, label and sample_id.
+        dataset: with the columns identity and sample_id, and label where there are classes.
         fraction: share of the rows to hold out, 0 < fraction < 1.
         seed: another seed, other people.
-        stratify: keep each label's share, rarest labels first; else only the number of rows.
+        stratify: keep each label's share, rarest labels first; else, and where rows have no label, only the number of rows.
         unknown: what to do with rows of unknown identity: "error", or "separate" to count each as a person of its own,
             which is right only if none of them shows the same person as another.
 
@@ -147,6 +152,64 @@ def stratified(
     return _cut(dataset, lambda row: row in chosen, f"a share of {fraction:g}")
 
 
+def by_trial(dataset: "datasets.Dataset", fraction: float, *, seed: int) -> "tuple[datasets.Dataset, datasets.Dataset]":
+    """Hold out whole trials: of everybody, `round(fraction · n)` of their n trials.
+
+    People stand on both sides, which is what a subject-dependent protocol means; say so beside the figure.
+
+    Args:
+        dataset: with the columns identity and trial.
+        fraction: share of the trials to hold out, 0 < fraction < 1.
+        seed: another seed, other trials.
+
+    Returns:
+        (the rest, the held-out part).
+
+    Raises:
+        CorpusError: rows without a trial, or too few trials to cut.
+        ConfigurationError: `fraction` makes no sense.
+    """
+    _check_fraction(fraction)
+    people, trials = _column(dataset, "identity"), _known(dataset, "trial")
+    theirs: dict[str, set[str]] = defaultdict(set)
+    for who, trial in zip(people, trials, strict=True):
+        theirs[who].add(trial)
+    held = {
+        (who, trial)
+        for who, own in theirs.items()
+        for trial in sorted(own, key=lambda one: _rank(seed, f"{who}/{one}"))[: round(fraction * len(own))]
+    }
+    return _cut(dataset, lambda row: (people[row], trials[row]) in held, f"a share of {fraction:g} of the trials")
+
+
+def by_stimulus(
+    dataset: "datasets.Dataset", fraction: float, *, seed: int
+) -> "tuple[datasets.Dataset, datasets.Dataset]":
+    """Hold out whole stimuli, `round(fraction · n)` of n and at least one; people stand on both sides.
+
+    Arguments, result and errors as for `by_trial`, with the column stimulus.
+    """
+    _check_fraction(fraction)
+    stimuli = _known(dataset, "stimulus")
+    ranked = sorted(set(stimuli), key=lambda one: _rank(seed, one))
+    held = set(ranked[: max(1, round(fraction * len(ranked)))])
+    return _cut(dataset, lambda row: stimuli[row] in held, f"a share of {fraction:g} of the stimuli")
+
+
+def _known(dataset: "datasets.Dataset", name: str) -> list[str]:
+    """A column of names, none of which is unknown."""
+    if name not in dataset.column_names:
+        raise CorpusError(f"The rows have no column {name}. Expected one to divide them by it. Use another split.")
+    values = _column(dataset, name)
+    nameless = [row for row, value in enumerate(values) if not value]
+    if nameless:
+        raise CorpusError(
+            f"{len(nameless)} of {len(values)} rows have no {name}, row {nameless[0]} among them. Expected one for every row. "
+            "Use another split."
+        )
+    return values
+
+
 def _assign(dataset: "datasets.Dataset", shares: Sequence[float], seed: int, stratify: bool, unknown: str) -> list[int]:
     """The bin of every row: people go, one by one, where they bring the labels nearest to their shares.
 
@@ -156,6 +219,7 @@ def _assign(dataset: "datasets.Dataset", shares: Sequence[float], seed: int, str
     if unknown not in ("error", "separate"):
         raise ConfigurationError(f'unknown is {unknown!r}. Expected "error" or "separate".')
     identities, names = _column(dataset, "identity"), _column(dataset, "sample_id")
+    stratify = stratify and "label" in dataset.column_names
     labels = _column(dataset, "label") if stratify else [0] * len(identities)
     nameless = [names[row] for row, identity in enumerate(identities) if not identity]
     if nameless and unknown == "error":

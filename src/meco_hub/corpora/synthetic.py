@@ -78,7 +78,7 @@ def write_image_folder(
     if index:
         lines = ["file,label,identity,fold", *(f"{d.sample_id},{d.label},{d.identity},{d.fold}" for d in drawn)]
         files.append(("index.csv", _text(lines)))
-    _store(Path(target), files)
+    store(Path(target), files)
     return drawn
 
 
@@ -102,7 +102,7 @@ def write_fer2013_csv(
         pixels = " ".join(map(str, face.tobytes()))
         emotion = FER2013.index(label)
         lines.append(f"{emotion},{usage},{pixels}" if spaced_header else f"{emotion},{pixels},{usage}")
-    _store(Path(target), [("icml_face_data.csv" if spaced_header else "fer2013.csv", _text(lines))])
+    store(Path(target), [("icml_face_data.csv" if spaced_header else "fer2013.csv", _text(lines))])
     return drawn
 
 
@@ -118,7 +118,7 @@ def write_fer2013_folders(
         name = f"{split}/{_IN_FER2013.get(label, label)}/{usage}_{number:08d}.jpg"
         drawn.append(DrawnFace(name, label, split, person))
         files.append((name, encode(draw_face(label, person=person, seed=seed, size=48, gray=True), "JPEG")))
-    _store(Path(target), files)
+    store(Path(target), files)
     return drawn
 
 
@@ -162,7 +162,7 @@ def write_raf_db(
             files.append((f"{split}_labels.csv", _text(listing)))
     if layout == "official":
         files.append(("basic/EmoLabel/list_patition_label.txt", _text(partition)))
-    _store(Path(target), files)
+    store(Path(target), files)
     return drawn
 
 
@@ -190,7 +190,7 @@ def write_affectnet(
             rows, contents = (_arrays if layout == "npy" else _first_release)(pictures, split, seed)
             drawn += rows
             files += contents
-    _store(Path(target), files)
+    store(Path(target), files)
     return drawn
 
 
@@ -277,7 +277,7 @@ def _check_layout(corpus: str, layout: str, known: tuple[str, ...]) -> None:
         raise ConfigurationError(f"The look-alike of {corpus} has no layout {layout!r}. Expected {' or '.join(known)}.")
 
 
-def _store(target: Path, files: Iterable[tuple[str, bytes]]) -> None:
+def store(target: Path, files: Iterable[tuple[str, bytes]]) -> None:
     """Write a zip or a folder; never into something that is there, which might be the real corpus."""
     if target.exists() and (target.is_file() or any(target.iterdir())):
         raise CorpusError(

@@ -1,17 +1,21 @@
 """leaks: a planted person and a planted picture are found, and a fingerprint says exactly what it should."""
 
+import itertools
 import json
+import random
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import datasets
 import pytest
 
 from meco_hub.corpora.contents import HASH_COLUMN, content_hashes, with_content_hashes
 from meco_hub.corpora.image_folder import corpus
-from meco_hub.corpora.leaks import fingerprint, leak_check
+from meco_hub.corpora.leaks import Overlap, fingerprint, leak_check
 from meco_hub.corpora.synthetic import write_image_folder
 from meco_hub.corpora.tables import FaceRow, build_splits
-from meco_hub.errors import ConfigurationError, LeakError
+from meco_hub.errors import ConfigurationError, CorpusError, LeakError
 
 
 def side(*rows: tuple[str, str, bytes]) -> datasets.Dataset:
@@ -41,7 +45,7 @@ def test_a_planted_person() -> None:
 
 def test_a_planted_picture() -> None:
     test = side(("4", "cem", b"2"), ("5", "", b"5"))
-    with pytest.raises(LeakError, match=r"1 pictures, the same byte for byte, stand in train and in test .*: 2 = 4"):
+    with pytest.raises(LeakError, match=r"1 contents, the same byte for byte, stand in train and in test .*: 2 = 4"):
         leak_check(TRAIN, test)
 
 
@@ -116,3 +120,131 @@ def test_hashes_are_kept_and_follow_their_rows(tmp_path: Path) -> None:
     assert with_content_hashes(hashed) is hashed
     assert fingerprint(hashed) == fingerprint(rows.select([1, 3, 5]))
     assert content_hashes(rows.cast_column("image", datasets.Image())) == content_hashes(rows)  # decoding or not
+
+
+NUMBERS = itertools.count()
+
+
+def rows(**columns: list[Any]) -> datasets.Dataset:
+    """Rows of signals; whatever is not given differs from row to row."""
+    number = len(next(iter(columns.values())))
+    names = [f"row {next(NUMBERS)}" for _ in range(number)]
+    return datasets.Dataset.from_dict({"sample_id": names, "identity": names, "content_sha256": names} | columns)
+
+
+def found(first: datasets.Dataset, second: datasets.Dataset, **options: Any) -> tuple[list[Overlap], list[Overlap]]:
+    report = leak_check(first, second, raises=False, **options)
+    return list(report.overlaps), list(report.notes)
+
+
+def test_a_planted_trial() -> None:
+    first = rows(identity=["ann", "ann"], trial=["1", "2"])
+    overlaps, notes = found(first, rows(identity=["ann", "bob"], trial=["2", "1"]))
+    assert [(o.kind, o.shared, o.rows) for o in overlaps] == [("identity", ("ann",), 1), ("trial", ("ann/2",), 1)]
+    assert notes == []
+    with pytest.raises(LeakError, match=r"1 trials stand in train and in test \(1 rows there\): ann/2"):
+        leak_check(first, rows(identity=["ann"], trial=["2"]), allow=("identity",))
+    # two people's trials of one number are not one trial, and two unnamed trials none
+    assert found(first, rows(identity=["bob"], trial=["1"])) == ([], [])
+    assert found(rows(trial=[""]), rows(trial=[""])) == ([], [])
+
+
+def test_shared_stimuli_are_noted_unless_they_are_forbidden() -> None:
+    first, second = rows(stimulus=["film 1", "film 2"]), rows(stimulus=["film 2", ""])
+    report = leak_check(first, second)
+    assert report.clean
+    assert [(o.kind, o.shared) for o in report.notes] == [("stimulus", ("film 2",))]
+    assert "Shared, and allowed to be: 1 stimuli stand in train and in test (1 rows there): film 2." in str(report)
+    assert report.to_dict()["notes"][0]["kind"] == "stimulus"
+    with pytest.raises(LeakError, match="1 stimuli stand in train and in test"):
+        leak_check(first, second, allow=())
+    with pytest.raises(ConfigurationError, match="Expected some of identity, trial, time, content, stimulus"):
+        leak_check(first, second, allow=("people",))
+
+
+def test_a_planted_overlap_in_time() -> None:
+    nan = float("nan")
+    first = rows(
+        sample_id=["a", "b", "c"], source=["x", "x", "y"], start_s=[0.0, 100.0, 0.0], end_s=[60.0, 160.0, 60.0]
+    )
+
+    def with_second(source: str, start: float, end: float, margin: float = 0.0) -> list[str]:
+        second = rows(sample_id=["z"], source=[source], start_s=[start], end_s=[end])
+        return [one for o in found(first, second, margin_s=margin)[0] for one in o.shared]
+
+    assert with_second("x", 59.0, 90.0) == ["a = z"]
+    assert with_second("x", 60.0, 100.0) == []  # touching
+    assert with_second("x", 60.0, 100.0, margin=0.5) == ["b = z"]
+    assert with_second("x", 70.0, 90.0, margin=10.0) == []
+    assert with_second("x", 70.0, 90.0, margin=10.1) == ["b = z"]
+    assert with_second("x", 120.0, 130.0) == ["b = z"]  # inside
+    assert with_second("y", 59.0, 90.0) == ["c = z"]
+    assert with_second("w", 0.0, 60.0) == []
+    assert with_second("x", nan, nan) == ["b = z"]  # the whole recording
+    with pytest.raises(LeakError, match=r"1 parts of one recording, overlapping in time, stand in train and in test"):
+        leak_check(first, rows(source=["x"], start_s=[50.0], end_s=[55.0]))
+    with pytest.raises(ConfigurationError, match="margin_s -1"):
+        leak_check(first, first, margin_s=-1)
+
+
+def test_overlaps_in_time_are_those_that_every_pair_would_show() -> None:
+    draw = random.Random(0)
+
+    def some(number: int) -> datasets.Dataset:
+        starts = [draw.uniform(0, 300) for _ in range(number)]
+        return rows(
+            source=[draw.choice("xy") for _ in starts], start_s=starts, end_s=[s + draw.uniform(1, 40) for s in starts]
+        )
+
+    first, second = some(12), some(60)
+    for margin in (0.0, 5.0):
+        expected = {
+            theirs["sample_id"]
+            for theirs in second
+            for mine in first
+            if mine["source"] == theirs["source"]
+            and mine["start_s"] < theirs["end_s"] + margin
+            and theirs["start_s"] - margin < mine["end_s"]
+        }
+        (overlap,) = found(first, second, margin_s=margin)[0]
+        assert {one.split(" = ")[1] for one in overlap.shared} == expected
+        assert 0 < len(expected) < 60
+
+
+def test_planted_content_by_hash_and_by_files(tmp_path: Path) -> None:
+    overlaps, _ = found(rows(sample_id=["a"], content_sha256=["1"]), rows(sample_id=["b"], content_sha256=["1"]))
+    assert [(o.kind, o.shared) for o in overlaps] == [("content", ("a = b",))]
+    (tmp_path / "one.csv").write_bytes(b"1")
+    (tmp_path / "copy.csv").write_bytes(b"1")
+    with zipfile.ZipFile(tmp_path / "two.zip", "w") as archive:
+        archive.writestr("in/copy.csv", b"1")
+
+    def of_files(name: str, file: str, **columns: list[Any]) -> datasets.Dataset:
+        made = {"sample_id": [name], "identity": [name], "files": [[file]]}
+        return datasets.Dataset.from_dict(made | columns)
+
+    first = of_files("a", str(tmp_path / "one.csv"))
+    for other in (str(tmp_path / "copy.csv"), f"zip://in/copy.csv::{tmp_path / 'two.zip'}"):
+        (overlap,) = found(first, of_files("b", other))[0]
+        assert overlap.shared == ("a = b",)
+    # parts of one file are the same content only where they are the same part
+    first = of_files("a", str(tmp_path / "one.csv"), start_s=[0.0], end_s=[5.0])
+    assert found(first, of_files("b", str(tmp_path / "copy.csv"), start_s=[5.0], end_s=[9.0]))[0] == []
+    assert len(found(first, of_files("b", str(tmp_path / "copy.csv"), start_s=[0.0], end_s=[5.0]))[0]) == 1
+    for gone in (str(tmp_path / "gone.csv"), f"zip://in/gone.csv::{tmp_path / 'two.zip'}"):
+        with pytest.raises(CorpusError, match=r"gone.csv.* cannot be read .*Copy it again"):
+            leak_check(first, of_files("b", gone))
+    with pytest.raises(CorpusError, match="Expected one of content_sha256, files, image"):
+        leak_check(datasets.Dataset.from_dict({"sample_id": ["a"], "identity": ["a"]}))
+    with pytest.raises(CorpusError, match="Row 0 names no file"):
+        leak_check(datasets.Dataset.from_dict({"sample_id": ["a"], "identity": ["a"], "files": [[]]}))
+
+
+def test_fingerprint_of_targets() -> None:
+    def of(targets: list[float]) -> str:
+        return fingerprint(rows(sample_id=["a"], content_sha256=["1"], targets=[targets]))
+
+    assert of([1.0, float("nan")]) == of([1.0, float("nan")]) != of([1.0, 2.0])
+    plain = rows(sample_id=["a"], content_sha256=["1"])
+    running = rows(sample_id=["a"], content_sha256=["1"], annotations_sha256=["2"])
+    assert fingerprint(plain) != fingerprint(running)

@@ -182,3 +182,14 @@ def test_thirty_thousand_rows_take_seconds() -> None:
     start = time.process_time()
     by_identity(data, 0.1, seed=0)
     assert time.process_time() - start < 5
+
+
+def test_whole_people_without_labels() -> None:
+    names = [f"{n}" for n in range(100)]
+    data = datasets.Dataset.from_dict(
+        {"sample_id": names, "identity": [f"p{n % 10}" for n in range(100)], "fold": [-1] * 100}
+    )
+    rest, part = by_identity(data, 0.3, seed=0)
+    assert (len(rest), len(part)) == (70, 30)
+    assert set(rest["identity"]).isdisjoint(part["identity"])
+    assert Counter(assign_folds(data, 5, seed=0)["fold"]) == dict.fromkeys(range(5), 20)

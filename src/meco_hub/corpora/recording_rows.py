@@ -1,0 +1,146 @@
+"""From recordings to `datasets`: one way of building the splits of a corpus of signals.
+
+A table holds what is known of each recording and where it lies; the samples stay on disk until a row is read. Where a file
+must be parsed to be divided at all, its rows carry the hash of the samples, so that the leak check parses nothing again.
+
+This file knows the columns of recordings and their types; it does not know where rows come from.
+"""
+
+import hashlib
+import logging
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import CorpusError
+
+if TYPE_CHECKING:
+    import datasets
+
+logger = logging.getLogger(__name__)
+
+_ROBUST_SD = 1.349  # interquartile range of a normal distribution of unit variance
+
+
+@dataclass(slots=True)
+class RecordingRow:
+    """One recording, or an officially defined part of one.
+
+    Attributes:
+        sample_id: unique and stable name inside the corpus.
+        identity: the person.
+        source: the physical recording that the row is (a part of).
+        content_sha256: hash of the samples (`hash_arrays`); a corpus gives all of its rows this, or all of them `files`.
+        files: files whose bytes, from `start_s` to `end_s`, are the row's content.
+        fold: the fold, −1 where unknown.
+        label: index into the label names; None where values are predicted.
+        targets: values to predict, in native units, NaN unknown; None where classes are predicted or targets run over time.
+        trial, stimulus: "" where unknown.
+        start_s, end_s: from when to when in the source; NaN: all of it.
+        extras: further columns.
+    """
+
+    sample_id: str
+    identity: str
+    source: str
+    content_sha256: str = ""
+    files: Sequence[str] = ()
+    fold: int = -1
+    label: int | None = None
+    targets: Sequence[float] | None = None
+    trial: str = ""
+    stimulus: str = ""
+    start_s: float = math.nan
+    end_s: float = math.nan
+    extras: Mapping[str, Any] = field(default_factory=dict)
+
+
+def build_recordings(
+    rows: Sequence[RecordingRow],
+    *,
+    label_names: Sequence[str] = (),
+    extras: Mapping[str, Any] | None = None,
+    note: str = "",
+    address: str,
+) -> "datasets.DatasetDict":
+    """Build a DatasetDict with the one split "all".
+
+    Args:
+        rows: in the order they are to have.
+        label_names: class names in the order of their indices, where classes are predicted.
+        extras: `datasets` feature of each further column.
+        note: a sentence on this copy of the corpus, kept in the split's `info.description`.
+        address: the corpus on disk, for messages.
+
+    Raises:
+        CorpusError: no row at all.
+    """
+    import datasets
+
+    if not rows:
+        raise CorpusError(f"{address} holds no recording that can be used. Check that data_dir names the right place.")
+    text, number = datasets.Value("string"), datasets.Value("float64")
+    features: dict[str, Any] = dict.fromkeys(("sample_id", "identity", "trial", "stimulus", "source"), text)
+    features |= {"fold": datasets.Value("int32"), "start_s": number, "end_s": number}
+    features |= {"content_sha256": text} if rows[0].content_sha256 else {"files": datasets.List(text)}
+    if label_names:
+        features["label"] = datasets.ClassLabel(names=list(label_names))
+    elif rows[0].targets is not None:
+        features["targets"] = datasets.List(datasets.Value("float32"))
+    columns = {name: [getattr(row, name) for row in rows] for name in features}
+    for name, feature in (extras or {}).items():
+        features[name] = feature
+        columns[name] = [row.extras[name] for row in rows]
+    table = datasets.Dataset.from_dict(
+        columns,
+        features=datasets.Features(features),
+        info=datasets.DatasetInfo(features=datasets.Features(features), description=note),
+        split=datasets.NamedSplit("all"),
+    )
+    logger.info("%s: %d rows of %d people", address, len(rows), len({row.identity for row in rows}))
+    return datasets.DatasetDict({"all": table})
+
+
+def hash_arrays(arrays: Iterable[NDArray[Any]]) -> str:
+    """SHA-256 (hex) of arrays: their types, shapes and values, the same on every platform."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        plain = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+        digest.update(f"{plain.dtype.str}{plain.shape}".encode())
+        digest.update(plain.data)
+    return digest.hexdigest()
+
+
+def robust_reference(values: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(2, channels) median and IQR / 1.349 of (samples, channels), NaN left out: `SignalRecording.reference`.
+
+    A channel whose middle half is constant gets its standard deviation as scale, and a constant or empty one gets 1, so that
+    dividing by it is always defined.
+    """
+    reference = np.zeros((2, values.shape[1]))
+    for channel in range(values.shape[1]):
+        finite = values[np.isfinite(values[:, channel]), channel].astype(np.float64)
+        if len(finite):
+            low, middle, high = np.quantile(finite, [0.25, 0.5, 0.75])
+            reference[:, channel] = middle, (high - low) / _ROBUST_SD or finite.std()
+        reference[1, channel] = reference[1, channel] or 1.0
+    return reference
+
+
+def check_targets(values: Sequence[float] | NDArray[Any], low: float, high: float, where: str) -> None:
+    """Hold ratings to their scale; NaN is unknown.
+
+    Raises:
+        CorpusError: one lies outside [low, high].
+    """
+    given = np.asarray(values, dtype=np.float64)
+    wrong = given[~(np.isnan(given) | ((given >= low - 1e-3) & (given <= high + 1e-3)))]
+    if wrong.size:
+        raise CorpusError(
+            f"{where}: a rating is {wrong.flat[0]:g}. Expected {low:g} to {high:g}. Mend the file, or take the copy its "
+            "owners give out."
+        )

@@ -1,0 +1,96 @@
+"""empatica: every stream keeps its own clock, and what is not as the watch writes it is refused by name."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from meco_hub.errors import RecordingError
+from meco_hub.recordings.empatica import is_empatica, parse_empatica, read_empatica
+
+FILES = {
+    "ACC.csv": b"1000.000000, 1000.000000, 1000.000000\n32.000000, 32.000000, 32.000000\n2,10,64\n4,12,-64\n",
+    "BVP.csv": b"1000.00\n64.000000\n-0.00\n1.5\n2.5\n",
+    "EDA.csv": b"1000.000000\n4.000000\n0.1\n0.2\n",
+    "TEMP.csv": b"1001.500000\n4\n34.79\n34.81\n",
+    "HR.csv": b"1010.000000\n1.000000\n118.00\n113.50\n",
+    "IBI.csv": b"1000.000000, IBI\n4.0,0.6875\n4.9375,0.9375\n",
+    "tags_S02.csv": b"1005\r\n1007\r\n",
+    "info.txt": b"words",
+}
+
+
+def test_streams_units_and_clocks() -> None:
+    session = parse_empatica(FILES, name="S02")
+    streams = session.recording.streams
+    assert list(streams) == ["acc", "bvp", "eda", "temp", "hr", "ibi"]
+    assert session.started == 1000.0
+    assert session.tags.tolist() == [5.0, 7.0]
+    assert streams["acc"].values.tolist() == [[2 / 64, 10 / 64, 1.0], [4 / 64, 12 / 64, -1.0]]  # g
+    assert {name: one.rate for name, one in streams.items()} == {
+        "acc": 32.0, "bvp": 64.0, "eda": 4.0, "temp": 4.0, "hr": 1.0, "ibi": None,
+    }  # fmt: skip
+    assert streams["bvp"].times.tolist() == [0.0, 1 / 64, 2 / 64]
+    assert streams["temp"].times.tolist() == [1.5, 1.75]
+    assert streams["hr"].times.tolist() == [10.0, 11.0]
+    assert streams["ibi"].times.tolist() == [4.0, 4.9375]
+    assert streams["ibi"].values[:, 0].tolist() == [0.6875, 0.9375]
+
+
+def test_a_missing_file_is_an_absent_stream_and_one_without_samples_an_empty_one() -> None:
+    files = {name: content for name, content in FILES.items() if name not in ("HR.csv", "tags_S02.csv")}
+    session = parse_empatica(files | {"IBI.csv": b"1000.000000, IBI\n"}, name="S02")
+    assert "hr" not in session.recording.streams
+    assert session.recording.streams["ibi"].values.shape == (0, 1)
+    assert session.tags.tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("BVP.csv", b"1000.00\n32.000000\n1\n2\n", r"S02, stream 'bvp' \(BVP.csv\): the rate is 32 Hz.*64 Hz"),
+        ("ACC.csv", FILES["ACC.csv"] + b"1,2", r"stream 'acc' \(ACC.csv\): not 3 numbers in every line"),
+        ("EDA.csv", FILES["EDA.csv"] + b"0.2x\n", r"stream 'eda' \(EDA.csv\): not 1 numbers"),
+        ("EDA.csv", b"", r"stream 'eda'.*the header says ''. Expected the start"),
+        ("EDA.csv", b"1000.0\n", r"stream 'eda'.*Expected the rate in Hz"),
+        ("EDA.csv", b"start\n4\n1\n", r"stream 'eda'.*'start'"),
+        ("IBI.csv", b"1000, IBI\n4.0,0.7\n4.0,0.7\n", r"stream 'ibi' \(IBI.csv\): the clock stands still after 4 s \(line 2\)"),
+        ("IBI.csv", b"1000, IBI\n4.0,0.7\n5.0,1\n3.0,0.7\n", r"stream 'ibi'.*runs backwards.*after 5 s \(line 3\)"),
+        ("IBI.csv", b"1000, IBI\n4.0,0.7\n5.0", r"stream 'ibi'.*not 2 numbers"),
+        ("HR.csv", b"99991010.0\n1.0\n118\n", r"stream 'hr': HR.csv starts at 99991010 and another file at 1000"),
+    ],
+)  # fmt: skip
+def test_what_the_watch_did_not_write(file: str, content: bytes, message: str) -> None:
+    with pytest.raises(RecordingError, match=message):
+        parse_empatica(FILES | {file: content}, name="S02")
+
+
+def test_nothing_of_a_session() -> None:
+    with pytest.raises(RecordingError, match=r"there holds none of ACC.csv"):
+        parse_empatica({"readme.txt": b""}, name="there")
+    assert is_empatica(["acc.csv", "BVP.csv"])
+    assert not is_empatica(["ACC.csv"])
+
+
+def test_folder_and_zip(tmp_path: Path) -> None:
+    folder = tmp_path / "S02"
+    folder.mkdir()
+    for name, content in FILES.items():
+        (folder / name).write_bytes(content)
+    one, two = tmp_path / "one.zip", tmp_path / "two.zip"
+    for path, folders in ((one, ["Raw/S02"]), (two, ["Raw/S02", "Raw/S03"])):
+        with zipfile.ZipFile(path, "w") as archive:
+            for inner in folders:
+                for name, content in FILES.items():
+                    archive.writestr(f"{inner}/{name}", content)
+    expected = read_empatica(folder).recording.streams
+    for session in (read_empatica(one), read_empatica(two, folder="Raw/S03/")):
+        for name, stream in session.recording.streams.items():
+            assert np.array_equal(stream.values, expected[name].values)
+            assert np.array_equal(stream.times, expected[name].times)
+    with pytest.raises(RecordingError, match=r"two.zip holds 2 sessions: Raw/S02, Raw/S03"):
+        read_empatica(two)
+    one.write_bytes(one.read_bytes()[:200])
+    with pytest.raises(RecordingError, match=r"one.zip cannot be read"):
+        read_empatica(one)
