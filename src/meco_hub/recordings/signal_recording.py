@@ -58,8 +58,14 @@ class Stream:
 
     def between(self, start: float, end: float) -> "Stream":
         """The samples with start ≤ time < end, as views."""
-        first, last = np.searchsorted(self.times, [start, end], side="left")
-        return replace(self, values=self.values[first:last], times=self.times[first:last])
+        first, last = self.times.searchsorted((start, end))
+        return Stream(self.values[first:last], self.times[first:last], self.rate, self.channels)
+
+    def around(self, start: float, end: float) -> "Stream":
+        """The samples with start ≤ time < end and the next one on either side, as views: for interpolation up to both ends."""
+        first, last = self.times.searchsorted((start, end))
+        first = max(0, first - 1)
+        return Stream(self.values[first : last + 1], self.times[first : last + 1], self.rate, self.channels)
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,7 @@ class SignalRecording:
         reference: stream name → (2, channels) centre and scale of this person's own signals, from label-free baseline segments or
             from all that person's recordings; what `normalization="reference"` of a windower uses.
         known_lags: stream name → seconds by which its content is known to be late, as training's delays are; NaN unknown.
+        prepared: which processor has filtered these streams and put them on its grids already; "" as they were recorded.
     """
 
     streams: Mapping[str, Stream]
@@ -84,8 +91,11 @@ class SignalRecording:
     annotations: Mapping[str, Stream] = field(default_factory=dict)
     reference: Mapping[str, NDArray[np.floating]] = field(default_factory=dict)
     known_lags: Mapping[str, float] = field(default_factory=dict)
+    prepared: str = ""
 
     def __post_init__(self) -> None:
+        if self.start == self.start and self.end == self.end:  # neither is NaN, as in every clip
+            return
         filled = [stream for stream in self.streams.values() if len(stream)]
         if np.isnan(self.start):
             object.__setattr__(self, "start", min((float(one.times[0]) for one in filled), default=0.0))
@@ -105,9 +115,12 @@ class SignalRecording:
         return sum(one.values.nbytes + one.times.nbytes for one in [*self.streams.values(), *self.annotations.values()])
 
     def clip(self, start: float, end: float, margin: float = 0.0) -> "SignalRecording":
-        """The part from `start` to `end`, with `margin` seconds more of every stream on both sides where there are any."""
+        """The part from `start` to `end`, with `margin` seconds more of every stream on both sides where there are any.
+
+        Annotations keep the next sample on either side, so that their value at any moment of the part can be interpolated.
+        """
         streams = {name: one.between(start - margin, end + margin) for name, one in self.streams.items()}
-        annotations = {name: one.between(start, end) for name, one in self.annotations.items()}
+        annotations = {name: one.around(start, end) for name, one in self.annotations.items()}
         return replace(self, streams=streams, annotations=annotations, start=start, end=end)
 
     def without(self, names: Iterable[str]) -> "SignalRecording":

@@ -1,0 +1,320 @@
+"""The event voxelizer: events of a recording become tensors, the same way in training, evaluation and the pipeline.
+
+    voxelizer = EventVoxelizer(representation="voxel_grid", bins=5, sensor_size={"height": 260, "width": 346})
+    voxelizer(recording)["event_values"]                        # (1, 5, 260, 346)
+    EventVoxelizer(representation="event_frame")(recording)     # (1, T, H, W): one grey picture per 33 ms
+
+| representation | channels | value |
+|---|---|---|
+| voxel_grid | bins | signed polarity, shared linearly between the nearest of `bins` instants |
+| polarity_counts | 2: OFF, ON | number of events |
+| time_surface | 2: OFF, ON | exp(−(end − t)/decay_us) of the last event |
+| event_frame | 1 | grey picture in [0, 1]: 128/255 where nothing happened, white brighter, black darker |
+
+An event frame is computed as the 8-bit picture that a file would hold, resized as Pillow resizes pictures, and divided by 255: a
+recording and its event pictures differ by what the JPEG lost, and by nothing else.
+
+Time runs from the first to the last event of a recording or of a window of so many events; in a window of so many microseconds it
+runs from the window's beginning to its end. Windows of time follow one another from the first event (or `start_us`) on; the last
+may be filled in part. A recording without events gives one window in which nothing happened.
+
+This file knows the settings and how a recording is laid on a grid and scaled by them; the grids are in `event_grids.py`, the
+cutting in `event_windows.py`.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from transformers.feature_extraction_utils import BatchFeature, FeatureExtractionMixin
+
+from ..errors import InputError, RecordingError
+from ..recordings.event_recording import EventRecording
+from ..recordings.events import read_events
+from .event_grids import (
+    BACKGROUND,
+    EventGrid,
+    EventPicture,
+    LastEventPicture,
+    PolarityCounts,
+    TimeSurface,
+    VoxelGrid,
+)
+from .event_settings import SEE_WINDOW_US, check_names, check_settings
+from .event_windows import cut_windows, find_sensor, follow_counts, follow_windows, keep_inside
+
+
+class EventVoxelizer(FeatureExtractionMixin):
+    """Events to `event_values`, float32.
+
+    Args:
+        representation: one of `REPRESENTATIONS`.
+        bins: instants of a voxel grid.
+        decay_us: time constant of a time surface, microseconds.
+        contribution: what one event adds to or takes from the middle grey of an event frame.
+        last_event_decides: instead, each pixel of an event frame is white or black by its last event.
+        window_us: cut into windows of so many microseconds; event frames have 33,000 where neither this nor the next is given.
+        window_events: cut into windows of so many events.
+        sensor_size: {"height", "width"} in pixels; None where recordings know theirs; where both say it, they must agree.
+        crop: {"top", "left", "height", "width"} in sensor pixels; what lies outside is left out, and is no error.
+        size: {"height", "width"} to which the grid is resized, bilinear and antialiased as Pillow does it.
+        normalize: "nonzero_std": per window, values that are not 0 get mean 0 and standard deviation 1; "mean_std": all values, by
+            `mean` and `std`; "none".
+        mean, std: numbers for "mean_std".
+        out_of_bounds: "error", or "drop": events outside the sensor are left out and counted in `dropped_events`.
+
+    Raises:
+        ConfigurationError: an argument is unknown or makes no sense.
+    """
+
+    model_input_names = ["event_values"]  # noqa: RUF012 (transformers' own annotation-free convention)
+
+    def __init__(
+        self,
+        representation: str = "voxel_grid",
+        bins: int = 5,
+        decay_us: float = 50_000.0,
+        contribution: float = 0.5,
+        last_event_decides: bool = False,
+        window_us: int | None = None,
+        window_events: int | None = None,
+        sensor_size: Mapping[str, int] | None = None,
+        crop: Mapping[str, int] | None = None,
+        size: Mapping[str, int] | None = None,
+        normalize: str = "none",
+        mean: float = 0.0,
+        std: float = 1.0,
+        out_of_bounds: str = "error",
+        **kwargs: Any,
+    ) -> None:
+        check_names(
+            kwargs, [name for name in EventVoxelizer.__init__.__annotations__ if name not in ("kwargs", "return")]
+        )
+        super().__init__(**kwargs)
+        self.representation = representation
+        self.bins = bins
+        self.decay_us = decay_us
+        self.contribution = contribution
+        self.last_event_decides = last_event_decides
+        if representation == "event_frame" and window_us is None and window_events is None:
+            window_us = SEE_WINDOW_US
+        self.window_us, self.window_events = window_us, window_events
+        self.sensor_size = None if sensor_size is None else dict(sensor_size)
+        self.crop = None if crop is None else dict(crop)
+        self.size = None if size is None else dict(size)
+        self.normalize, self.mean, self.std = normalize, mean, std
+        self.out_of_bounds = out_of_bounds
+        check_settings(self)
+
+    @property
+    def padding_value(self) -> float:
+        """What stands where nothing happened, and in windows that only fill up a batch."""
+        value = BACKGROUND if self.representation == "event_frame" else 0.0
+        return (value - self.mean) / self.std if self.normalize == "mean_std" else value
+
+    def read(self, source: Any) -> EventRecording:
+        """A recording from a path or from anything that `EventRecording.from_any` knows."""
+        if isinstance(source, str | os.PathLike):
+            return read_events(source, frames=False)
+        return EventRecording.from_any(source)
+
+    def __call__(
+        self, events: Any, *, windows: Any = None, start_us: int | None = None, return_tensors: str | None = None
+    ) -> BatchFeature:
+        """Lay one recording or a list of them on grids.
+
+        Args:
+            events: a recording, a path, a structured array, a mapping of x, y, t and p, an (events, 4) array; or a list of these.
+            windows: (W, 2) int64 microseconds, start ≤ t < end, instead of the configured windows; or a list, one per recording.
+            start_us: where windows of time begin; None: at each recording's first event.
+            return_tensors: "pt" or "np"; None gives NumPy arrays.
+
+        Returns:
+            BatchFeature with
+            - `event_values`: (B, channels, H, W) float32 where there are no windows; (B, W, channels, H, W) where there are, and
+              (B, W, H, W) for event frames.
+            - `window_mask`: (B, W) bool, where there are windows; False where a recording had fewer and `padding_value` fills up.
+            - `dropped_events`: (B,) int64, events outside the sensor.
+
+        Raises:
+            RecordingError: a recording cannot be used; the message names it.
+            InputError: an empty list, or grids of different sizes without `size`.
+        """
+        recordings = (
+            [self.read(source) for source in events] if isinstance(events, list | tuple) else [self.read(events)]
+        )
+        if not recordings:
+            raise InputError("An empty list was given; expected at least one event recording.")
+        spans: list[Any] = [None] * len(recordings)
+        if windows is not None:
+            spans = (
+                list(windows)
+                if isinstance(windows, list | tuple) and np.ndim(windows[0]) == 2
+                else [windows] * len(recordings)
+            )
+            if len(spans) != len(recordings):
+                raise InputError(
+                    f"{len(spans)} sets of windows were given for {len(recordings)} recordings; expected one each."
+                )
+        grids, dropped = [], []
+        for recording, span in zip(recordings, spans, strict=True):
+            kept, lost = keep_inside(recording, find_sensor(recording, self.sensor_size), self.out_of_bounds)
+            parts = cut_windows(
+                kept, windows=span, window_us=self.window_us, window_events=self.window_events, start_us=start_us
+            )
+            grids.append([self._lay(part, *times) for part, times in parts])
+            dropped.append(lost)
+        return self._batch(grids, dropped, windows is not None or self._windowed, return_tensors)
+
+    def stream(
+        self, parts: Iterable[Any], *, start_us: int | None = None, end_us: int | None = None
+    ) -> Iterator[tuple[tuple[int, int], NDArray[np.float32], int]]:
+        """Window after window of a recording that comes in parts, as `iterate_events` gives them, in bounded memory.
+
+        Args:
+            parts: consecutive parts, of any size.
+            start_us: where the first window begins; None: at the first event.
+            end_us: where the only window ends, where none are configured: the time of the last event (`summarise_events`).
+
+        Yields:
+            (start, end) in microseconds, the grid (channels, H, W), and how many events outside the sensor were left out since the
+            window before.
+
+        Raises:
+            RecordingError: a part reaches back into a window that was finished already, or cannot be used.
+            ConfigurationError: the span is needed and not given.
+        """
+        lost = 0
+
+        def inside() -> Iterator[EventRecording]:
+            nonlocal lost
+            for source in parts:
+                recording = self.read(source)
+                kept, outside = keep_inside(recording, find_sensor(recording, self.sensor_size), self.out_of_bounds)
+                lost += outside
+                yield kept
+
+        if self.window_events is not None:
+            for part in follow_counts(inside(), self.window_events):
+                span = (int(part.t[0]), int(part.t[-1]))
+                yield span, self._lay(part, *span), lost
+                lost = 0
+            return
+        grid: EventGrid | None = None
+        for part, span, last in follow_windows(inside(), window_us=self.window_us, start_us=start_us, end_us=end_us):
+            grid = grid or self._new_grid(part, *span)
+            grid.add(*self._columns(part))
+            if last:
+                yield span, self._finish(grid), lost
+                grid, lost = None, 0
+
+    def accumulate(
+        self,
+        parts: Iterable[Any],
+        *,
+        start_us: int | None = None,
+        end_us: int | None = None,
+        return_tensors: str | None = None,
+    ) -> BatchFeature:
+        """What calling with the whole recording gives, from its parts; only the result and one part are ever in memory.
+
+        Arguments and errors are those of `stream`; the result is that of calling with one recording.
+        """
+        grids, dropped = [], 0
+        for _, grid, lost in self.stream(parts, start_us=start_us, end_us=end_us):
+            grids.append(grid)
+            dropped += lost
+        if not grids:
+            raise RecordingError("The parts hold no events; expected at least one.")
+        return self._batch([grids], [dropped], self._windowed, return_tensors)
+
+    @property
+    def _windowed(self) -> bool:
+        return self.window_us is not None or self.window_events is not None
+
+    def _new_grid(self, recording: EventRecording, start: int, end: int) -> EventGrid:
+        height, width = find_sensor(recording, self.sensor_size)
+        if self.crop:
+            if self.crop["top"] + self.crop["height"] > height or self.crop["left"] + self.crop["width"] > width:
+                raise RecordingError(
+                    f"{recording.name or 'The recording'}: the crop {self.crop} does not lie on the sensor of {width}×{height} "
+                    "pixels. Change the crop."
+                )
+            height, width = self.crop["height"], self.crop["width"]
+        if self.representation == "voxel_grid":
+            return VoxelGrid(height, width, bins=self.bins, start_us=start, end_us=end)
+        if self.representation == "polarity_counts":
+            return PolarityCounts(height, width)
+        if self.representation == "time_surface":
+            return TimeSurface(height, width, end_us=end, decay_us=self.decay_us)
+        if self.last_event_decides:
+            return LastEventPicture(height, width)
+        return EventPicture(height, width, contribution=self.contribution)
+
+    def _columns(self, part: EventRecording) -> tuple[NDArray, NDArray, NDArray[np.int64], NDArray[np.uint8]]:
+        if not self.crop:
+            return part.x, part.y, part.t, part.p
+        # unsigned: what lies left of or above the crop becomes huge
+        x, y = part.x - np.uint16(self.crop["left"]), part.y - np.uint16(self.crop["top"])
+        keep = (x < self.crop["width"]) & (y < self.crop["height"])
+        return x[keep], y[keep], part.t[keep], part.p[keep]
+
+    def _lay(self, part: EventRecording, start: int, end: int) -> NDArray[np.float32]:
+        grid = self._new_grid(part, start, end)
+        grid.add(*self._columns(part))
+        return self._finish(grid)
+
+    def _finish(self, grid: EventGrid) -> NDArray[np.float32]:
+        """(channels, height, width), resized and normalised."""
+        if isinstance(grid, EventPicture | LastEventPicture) and self.size:
+            picture = Image.fromarray(grid.picture()).resize(
+                (self.size["width"], self.size["height"]), Image.Resampling.BILINEAR
+            )
+            values = np.asarray(picture, np.float32)[None] / np.float32(255)
+        else:
+            values = grid.finish()
+            if self.size:
+                where = (self.size["width"], self.size["height"])
+                resized = [Image.fromarray(plane).resize(where, Image.Resampling.BILINEAR) for plane in values]
+                values = np.stack([np.asarray(plane, np.float32) for plane in resized])
+        if self.normalize == "mean_std":
+            values = (values - np.float32(self.mean)) / np.float32(self.std)
+        elif self.normalize == "nonzero_std":
+            filled = values != 0
+            if filled.any():
+                some = values[filled].astype(np.float64)
+                deviation = some.std()
+                values[filled] = (some - some.mean()) / deviation if deviation > 0 else 0.0
+        return values
+
+    def _batch(
+        self, grids: list[list[NDArray[np.float32]]], dropped: list[int], windowed: bool, return_tensors: str | None
+    ) -> BatchFeature:
+        shapes = {grid.shape for windows in grids for grid in windows}
+        if len(shapes) > 1:
+            raise InputError(
+                f"The recordings give grids of the shapes {sorted(shapes)} (channels, height, width), which no batch can hold. Set "
+                "size, or pass recordings of one sensor."
+            )
+        shape = next(iter(shapes), None)
+        if shape is None:
+            raise InputError("There are no windows in what was given; expected at least one.")
+        most = max(map(len, grids))
+        values = np.full((len(grids), most, *shape), self.padding_value, np.float32)
+        mask = np.zeros((len(grids), most), np.bool_)
+        for row, windows in enumerate(grids):
+            for column, grid in enumerate(windows):
+                values[row, column] = grid
+            mask[row, : len(windows)] = True
+        data: dict[str, Any] = {"event_values": values}
+        if self.representation == "event_frame":
+            data["event_values"] = values[:, :, 0]  # the one channel gives way to the windows
+        elif not windowed:
+            data["event_values"] = values[:, 0]
+        if windowed:
+            data["window_mask"] = mask
+        data["dropped_events"] = np.asarray(dropped, np.int64)
+        return BatchFeature(data, tensor_type=return_tensors)

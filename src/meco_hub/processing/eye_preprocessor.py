@@ -1,0 +1,211 @@
+"""From pictures of one eye to pixel tensors: the image processor that is saved beside the weights.
+
+Notable:
+- The shorter side is resized to `size`, keeping the proportions, by Pillow's bilinear filter, which averages when it makes a
+  picture smaller; then the middle square is cut out. Both are what torchvision's Resize and CenterCrop do to a PIL image.
+- Pictures become grey (ITU-R 601 luma), which changes nothing in grey ones, and the grey is repeated on three channels.
+- 8-bit pixels go through a table of 256 entries, computed in float64: rescaling and normalising cost one look-up.
+- One class serves the Auto classes' "pil" and "torchvision" backends alike; register it for both keys.
+
+This file knows how a picture of an eye becomes numbers; it knows neither time nor network.
+"""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, Unpack
+
+import numpy as np
+from huggingface_hub.dataclasses import validate_typed_dict
+from huggingface_hub.errors import StrictDataclassError
+from PIL import Image
+from transformers.image_processing_backends import PilBackend
+from transformers.image_processing_base import BatchFeature
+from transformers.image_utils import PILImageResampling, SizeDict
+from transformers.processing_utils import ImagesKwargs
+
+from ..errors import ConfigurationError, InputError
+from ..recordings.images import read_image
+
+FIELDS = ("size", "resample", "do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std", "do_grayscale")
+"""The fields of `EyePreprocessor`."""
+
+# What transformers writes into a saved processor beside its fields.
+_BOOKKEEPING = {"image_processor_type", "feature_extractor_type", "processor_class", "auto_map"}
+# Fields of transformers' processors that would change the result and that this one does not have: the values it stands for.
+_FIXED: dict[str, tuple[Any, ...]] = {
+    "do_convert_rgb": (None, True),
+    "do_resize": (None, True),
+    "do_center_crop": (None, True),
+    "do_pad": (None, False),
+    "data_format": (None, "channels_first"),
+    "input_data_format": (None,),
+    "return_tensors": (None, "pt", "np"),
+}
+
+
+class EyePreprocessorKwargs(ImagesKwargs, total=False):
+    """The field of `EyePreprocessor` beside those of transformers' image processors.
+
+    Attributes:
+        do_grayscale: make the picture grey and repeat it on three channels; else its three channels are kept.
+    """
+
+    do_grayscale: bool | None
+
+
+class EyePreprocessor(PilBackend):
+    """Pictures of eyes to `pixel_values` (pictures, 3, S, S), float32, where S is the size's shortest edge.
+
+    Its fields are constructor arguments, are saved by `save_pretrained`, and can be overridden for one call.
+
+    Raises:
+        ConfigurationError: a field is unknown or makes no sense.
+    """
+
+    valid_kwargs = EyePreprocessorKwargs
+    model_input_names = ["pixel_values"]  # noqa: RUF012 (transformers' own annotation-free convention)
+
+    do_convert_rgb = True
+    do_resize = True
+    size = {"shortest_edge": 100}  # noqa: RUF012
+    default_to_square = False
+    resample = PILImageResampling.BILINEAR
+    do_center_crop = True
+    do_rescale = True
+    rescale_factor = 1 / 255
+    do_normalize = True
+    image_mean = (0.5, 0.5, 0.5)
+    image_std = (0.5, 0.5, 0.5)
+    do_grayscale = True
+
+    def __init__(self, **kwargs: Unpack[EyePreprocessorKwargs]) -> None:
+        super().__init__(**self._checked(kwargs))
+        self._check_values(**{key: getattr(self, key) for key in FIELDS})
+
+    def preprocess(self, images: Any, *args: Any, **kwargs: Unpack[EyePreprocessorKwargs]) -> BatchFeature:
+        """Turn one picture or a list of them into a batch.
+
+        Args:
+            images: what `read_image` reads, or a list of it.
+            return_tensors: "pt" or "np"; None gives a list of arrays (3, S, S).
+            kwargs: fields to override for this call.
+
+        Raises:
+            InputError: an empty list.
+            ImageError: a picture that cannot be read; the message names it.
+            ConfigurationError: an override is unknown or makes no sense.
+        """
+        if args:
+            raise ConfigurationError(
+                f"{type(self).__name__} takes pictures and keyword arguments; got {len(args)} more."
+            )
+        given = {name: value for name, value in kwargs.items() if value is not None}
+        return super().preprocess(images, **self._checked(given))
+
+    def _prepare_image_like_inputs(self, images: Any, *args: Any, **kwargs: Any) -> list[Image.Image]:
+        sources = images if isinstance(images, list | tuple) else [images]
+        if not sources:
+            raise InputError("An empty list was given; expected at least one picture.")
+        # what is grey already stays so: making three channels of it, and one of them again, gives the same numbers
+        return [one if isinstance(one, Image.Image) and one.mode == "L" else read_image(one) for one in sources]
+
+    def _preprocess(self, images: list[Image.Image], **kwargs: Any) -> BatchFeature:
+        side = int(kwargs["size"].shortest_edge)
+        tables = _tables(**kwargs)
+        pixels = np.empty((len(images), 3, side, side), np.float32)
+        for picture, planes in zip(images, pixels, strict=True):
+            coloured = picture.convert("L") if kwargs["do_grayscale"] or picture.mode == "L" else picture
+            values = np.atleast_3d(np.asarray(fit_square(coloured, side, kwargs["resample"])))  # (S, S, 1 or 3), uint8
+            for channel, (table, plane) in enumerate(zip(tables, planes, strict=True)):
+                # There is nothing to clip in 8 bits; the mode spares numpy a buffer.
+                np.take(table, values[..., channel % values.shape[2]], out=plane, mode="clip")
+        wanted = kwargs["return_tensors"]
+        return BatchFeature({"pixel_values": pixels if wanted else list(pixels)}, tensor_type=wanted)
+
+    def _checked(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The given fields in the forms that transformers knows, or an error about the first that is unknown or mistyped."""
+        schema: Any = self.valid_kwargs
+        known = schema.__annotations__
+        fields: dict[str, Any] = {}
+        for name, value in given.items():
+            if name not in known and name not in _BOOKKEEPING:
+                near = difflib.get_close_matches(name, FIELDS, n=1)
+                offer = f" Did you mean {near[0]!r}?" if near else ""
+                raise ConfigurationError(
+                    f"{type(self).__name__} has no field {name!r}.{offer} It has {', '.join(FIELDS)}."
+                )
+            if isinstance(value, SizeDict):  # comes back when a processor is built from another one's fields
+                value = {key: edge for key, edge in dict(value).items() if edge is not None}
+            elif name in ("image_mean", "image_std", "rescale_factor") and value is not None:
+                value = np.asarray(value, np.float64).tolist()  # transformers takes floats only, people write 0 and 1
+            elif name == "size" and isinstance(value, int) and not isinstance(value, bool):
+                value = {"shortest_edge": value}
+            fields[name] = value
+        try:
+            validate_typed_dict(schema, {name: value for name, value in fields.items() if name in known})
+        except StrictDataclassError as error:
+            raise ConfigurationError(f"A field of {type(self).__name__} has a wrong value. {error}") from error
+        return fields
+
+    def _validate_preprocess_kwargs(self, **kwargs: Any) -> None:
+        """Called by transformers with the fields and the call's overrides together."""
+        for name, allowed in _FIXED.items():
+            value = kwargs.get(name)
+            if getattr(value, "value", value) not in allowed:
+                raise ConfigurationError(
+                    f"{type(self).__name__} does not know {name}={value!r}: it gives the middle square of every picture, channels "
+                    'first, as "pt", "np" or a list. Leave it out.'
+                )
+        self._check_values(**kwargs)
+
+    def _check_values(self, **kwargs: Any) -> None:
+        size = dict(kwargs["size"] or {})
+        edge = size.get("shortest_edge")
+        if (
+            not isinstance(edge, int)
+            or edge < 1
+            or any(value is not None for key, value in size.items() if key != "shortest_edge")
+        ):
+            seen = {key: value for key, value in size.items() if value is not None}
+            raise ConfigurationError(f'The size is {seen}; expected {{"shortest_edge": pixels}}.')
+        if kwargs["do_rescale"] and kwargs["rescale_factor"] is None:
+            raise ConfigurationError("do_rescale is set and rescale_factor is None; expected a number, such as 1/255.")
+        if kwargs["do_normalize"]:
+            mean, std = _three(kwargs["image_mean"], "image_mean"), _three(kwargs["image_std"], "image_std")
+            if not np.isfinite(mean).all() or not np.isfinite(std).all() or not (std > 0).all():
+                raise ConfigurationError(
+                    f"image_mean {mean} and image_std {std} must be finite, and the latter positive."
+                )
+
+
+def fit_square(picture: Image.Image, side: int, resample: int = PILImageResampling.BILINEAR) -> Image.Image:
+    """The middle square of a picture whose shorter side was made `side` pixels long; `picture` itself if it is that already."""
+    width, height = picture.size
+    short, long = sorted((width, height))
+    if short != side:
+        far = int(side * long / short)  # truncated, as torchvision does
+        width, height = (side, far) if width <= height else (far, side)
+        picture = picture.resize((width, height), Image.Resampling(int(resample)))
+    if width == height:
+        return picture
+    left, top = round((width - side) / 2), round((height - side) / 2)
+    return picture.crop((left, top, left + side, top + side))
+
+
+def _three(values: Any, name: str) -> np.ndarray:
+    """One value per channel, float64."""
+    array = np.atleast_1d(np.asarray(values, np.float64))
+    if array.shape not in ((1,), (3,)):
+        raise ConfigurationError(f"{name} is {values}; expected one number or three, one per channel.")
+    return np.broadcast_to(array, (3,))
+
+
+def _tables(**kwargs: Any) -> np.ndarray:
+    """What each 8-bit value becomes in each channel: (3, 256), float32."""
+    table = np.broadcast_to(np.arange(256, dtype=np.float64), (3, 256))
+    if kwargs["do_rescale"]:
+        table = table * kwargs["rescale_factor"]
+    if kwargs["do_normalize"]:
+        mean, std = _three(kwargs["image_mean"], "image_mean"), _three(kwargs["image_std"], "image_std")
+        table = (table - mean[:, None]) / std[:, None]
+    return np.ascontiguousarray(table, np.float32)

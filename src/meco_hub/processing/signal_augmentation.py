@@ -1,0 +1,150 @@
+"""Random faults of recordings for training: sensors that are missing, gaps, delays, slow clocks, noise, dead channels.
+
+    augment = SignalAugmentation(delay_s=0.5)
+    clip = augment(clip, np.random.default_rng(0))        # a clip of SignalWindower.cut, or any recording
+
+Delays move a stream's clock, so that other real samples stand in the window; where the recording has none, the window is masked.
+Clips bring `spare_s` of such samples. How late each stream is then is told in `known_lags`.
+
+All numbers are drawn from the generator that is handed in, for the streams in the order of their names, and as many whether or
+not a change is switched on (noise, gain and offset excepted, which come last), so that switching one off leaves the others
+as they were.
+
+This file knows which faults come how often; `signal_changes.py` knows what they are.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ConfigurationError
+from ..recordings.signal_recording import SignalRecording, Stream
+from .signal_changes import add_noise, lose_between, miscalibrate, silence, slow_down
+from .signal_levels import measure_level
+
+_MOST_BLOCKS = 3
+
+
+@dataclass(frozen=True)
+class SignalAugmentation:
+    """Changes a recording at random: `augmentation(recording, generator) -> recording`. 0 switches a change off.
+
+    Attributes:
+        complete: chance that no stream is dropped.
+        dropout: otherwise each stream is dropped with one chance drawn from 0 to this; one stream always stays.
+        blocks: chance that 1 to 3 gaps are torn into a stream.
+        blocks_share: largest share of the window that they cover together; drawn from 0 to this.
+        delay: chance that every stream is delayed by its own lag.
+        delay_s: largest lag either way, seconds.
+        decimation: chance that one stream is slowed down.
+        decimation_factors: by one of these.
+        noise: standard deviation of white noise, as a share of each channel's own (its `reference`, or within the clip).
+        channel_dropout: chance that a channel goes dead, in the streams named in `channel_dropout_streams`; one always stays.
+        channel_dropout_streams: those with many channels that say much the same.
+        gain: standard deviation of the logarithm of each channel's gain about its centre, one for the whole recording.
+        offset: standard deviation of what is added to each channel throughout, as a share like `noise`.
+
+    Raises:
+        ConfigurationError: a value is outside its range.
+    """
+
+    complete: float = 0.3
+    dropout: float = 0.7
+    blocks: float = 0.5
+    blocks_share: float = 0.5
+    delay: float = 0.5
+    delay_s: float = 1.0
+    decimation: float = 0.25
+    decimation_factors: tuple[int, ...] = (2, 4)
+    noise: float = 0.05
+    channel_dropout: float = 0.1
+    channel_dropout_streams: tuple[str, ...] = ("eeg",)
+    gain: float = 0.0
+    offset: float = 0.0
+
+    def __post_init__(self) -> None:
+        largest = {"delay_s": 60.0, "noise": 10.0, "gain": 3.0, "offset": 10.0}
+        for name, value in vars(self).items():
+            if name in ("decimation_factors", "channel_dropout_streams"):
+                object.__setattr__(self, name, tuple(value))  # recipes hold lists
+                continue
+            limit = largest.get(name, 1.0)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= limit:
+                raise ConfigurationError(
+                    f"SignalAugmentation's {name} is {value!r}; expected a number from 0 to {limit:g}. 0 switches it off."
+                )
+        if not self.decimation_factors or any(not isinstance(one, int) or one < 1 for one in self.decimation_factors):
+            raise ConfigurationError(
+                f"SignalAugmentation's decimation_factors is {self.decimation_factors}; expected whole numbers from 1."
+            )
+
+    def __call__(self, recording: SignalRecording, generator: np.random.Generator) -> SignalRecording:
+        """Change a recording; the one given is left as it is."""
+        names = sorted(recording.streams)
+        if not names:
+            return recording
+        # drawn together and at once: see the module's docstring
+        whole, chance, delayed, slowed = generator.random(4)
+        fallen = generator.random(len(names))
+        spared, slow, factor = generator.random(3)
+        gaps = generator.random((len(names), 3 + 2 * _MOST_BLOCKS))
+        lags = generator.uniform(-1.0, 1.0, len(names))
+
+        if whole >= self.complete and self.dropout:
+            gone = [name for name, one in zip(names, fallen, strict=True) if one < self.dropout * chance]
+            if len(gone) == len(names):
+                gone.pop(int(spared * len(names)))
+            recording = recording.without(gone)
+        torn = {
+            name: self._gaps(recording, draw)
+            for name, draw in zip(names, gaps, strict=True)
+            if name in recording.streams and draw[0] < self.blocks
+        }
+        recording = lose_between(recording, torn)
+        late = delayed < self.delay and self.delay_s > 0
+        recording = recording.shift(
+            {name: float(lag) * self.delay_s if late else 0.0 for name, lag in zip(names, lags, strict=True)},
+            known=True,
+        )
+        left = sorted(recording.streams)
+        if slowed < self.decimation:
+            by = self.decimation_factors[int(factor * len(self.decimation_factors))]
+            recording = slow_down(recording, {left[int(slow * len(left))]: by})
+        return self._spoil(recording, generator)
+
+    def _gaps(self, recording: SignalRecording, draw: np.ndarray) -> list[tuple[float, float]]:
+        """1 to 3 gaps within the window that cover the drawn share of it."""
+        count = 1 + int(draw[1] * _MOST_BLOCKS)
+        lengths = draw[3 : 3 + count] + 1e-9
+        lengths = lengths / lengths.sum() * draw[2] * self.blocks_share * recording.seconds
+        starts = recording.start + draw[3 + _MOST_BLOCKS :][:count] * (recording.seconds - lengths)
+        return [(float(start), float(start + length)) for start, length in zip(starts, lengths, strict=True)]
+
+    def _spoil(self, recording: SignalRecording, generator: np.random.Generator) -> SignalRecording:
+        """Dead channels and noise."""
+        streams: dict[str, Stream] = dict(recording.streams)
+        for name in sorted(streams):
+            stream = streams[name]
+            channels = stream.values.shape[1]
+            if name in self.channel_dropout_streams and channels > 1:
+                draw = generator.random(channels)
+                dead = draw < self.channel_dropout
+                dead[int(np.argmax(draw))] = False
+                streams[name] = stream = silence(stream, dead)
+            if self.noise and len(stream):
+                streams[name] = add_noise(stream, self.noise * _level(recording, name)[1], generator)
+        if self.gain or self.offset:
+            for name in sorted(streams):
+                center, scale = _level(recording, name)
+                gain, offset = generator.standard_normal((2, len(scale)))
+                streams[name] = miscalibrate(
+                    streams[name], center, np.exp(self.gain * gain), self.offset * scale * offset
+                )
+        return replace(recording, streams=streams)
+
+
+def _level(recording: SignalRecording, name: str) -> NDArray[np.float64]:
+    """(2, channels) centre and scale of a stream: its `reference`, or within the clip."""
+    level = recording.reference.get(name)
+    return measure_level(recording.streams[name].values) if level is None else np.asarray(level, np.float64)

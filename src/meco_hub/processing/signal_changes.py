@@ -1,0 +1,96 @@
+"""What can go wrong with a recording: lost samples, wrong clocks, slow clocks, noise; each a function from one to another.
+
+Training makes such changes at random, evaluation by a plan; both take them from here, so that they mean the same.
+
+This file knows faults of recordings; it does not know when to commit them.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..recordings.signal_recording import SignalRecording, Stream
+from .resampling import thin
+
+
+def lose_between(recording: SignalRecording, gaps: Mapping[str, Iterable[tuple[float, float]]]) -> SignalRecording:
+    """Samples of a stream that lie in any of its gaps, (start, end) in seconds on the recording's clock, become NaN."""
+    streams = dict(recording.streams)
+    for name, pairs in gaps.items():
+        stream = streams.get(name)
+        pairs = list(pairs)
+        if stream is None or not pairs:
+            continue
+        values = stream.values.copy()
+        for start, end in pairs:
+            first, last = np.searchsorted(stream.times, [start, end], side="left")
+            values[first:last] = np.nan
+        streams[name] = replace(stream, values=values)
+    return replace(recording, streams=streams)
+
+
+def slow_down(recording: SignalRecording, factors: Mapping[str, int]) -> SignalRecording:
+    """Streams as sensors of a `factor` times lower rate would have recorded them: low-passed, and thinned.
+
+    Streams without a rate stay as they are.
+    """
+    streams = dict(recording.streams)
+    for name, factor in factors.items():
+        if name in streams:
+            streams[name] = thin(streams[name], factor)
+    return replace(recording, streams=streams)
+
+
+def correct_delay(recording: SignalRecording, seconds: Mapping[str, float], margin: float = 0.0) -> SignalRecording:
+    """Late streams whose time stamps say so: what is late has not arrived by the end, and what is early had gone by the start.
+
+    The same samples as `SignalRecording.shift` shows between start and end, but at the times at which they were taken.
+
+    Args:
+        seconds: stream name → delay; positive: late.
+        margin: seconds beyond start and end that are looked at as well.
+    """
+    streams = dict(recording.streams)
+    for name, delay in seconds.items():
+        if name in streams:
+            streams[name] = streams[name].between(recording.start - margin - delay, recording.end + margin - delay)
+    return replace(recording, streams=streams)
+
+
+def jitter(stream: Stream, deviation: float, generator: np.random.Generator) -> Stream:
+    """Time stamps with Gaussian noise of that many seconds; samples keep their order, as they do in a packet that waits."""
+    if not deviation or not len(stream):
+        return stream
+    times = np.sort(stream.times + generator.normal(0.0, deviation, len(stream)))
+    # two that fell together are a nanosecond apart, or as far as such numbers can be
+    step = max(1e-9, 4 * float(np.spacing(np.abs(times).max())))
+    ramp = step * np.arange(len(times))
+    return replace(stream, times=np.maximum.accumulate(times - ramp) + ramp)
+
+
+def add_noise(stream: Stream, deviation: NDArray[np.floating], generator: np.random.Generator) -> Stream:
+    """Gaussian noise with a standard deviation for each channel, in the stream's own units."""
+    noise = generator.standard_normal(stream.values.shape) * deviation
+    return replace(stream, values=(stream.values + noise).astype(stream.values.dtype, copy=False))
+
+
+def miscalibrate(
+    stream: Stream, center: NDArray[np.floating], gain: NDArray[np.floating], offset: NDArray[np.floating]
+) -> Stream:
+    """Each channel with another gain about its centre and another zero, in the stream's own units: a sensor that sits otherwise."""
+    values = center + (stream.values - center) * gain + offset
+    return replace(stream, values=values.astype(stream.values.dtype, copy=False))
+
+
+def silence(stream: Stream, channels: NDArray[np.bool_]) -> Stream:
+    """Chosen channels at a constant, their median: an electrode that has come off, behind a filter."""
+    if not channels.any() or not len(stream):
+        return stream
+    values = stream.values.copy()
+    for channel in np.flatnonzero(channels):
+        real = np.isfinite(values[:, channel])
+        if real.any():
+            values[real, channel] = np.median(values[real, channel])
+    return replace(stream, values=values)

@@ -1,0 +1,141 @@
+"""What a windower is told: of each kind of signal, and of its windows.
+
+    "modalities": {"eeg": {"channels": 32, "sampling_rate": 128.0, "highpass_hz": 0.5, "lowpass_hz": 45.0},
+                   "ibi": {"channels": 1, "sampling_rate": 4.0, "kind": "irregular", "max_gap_s": 2.5}}
+
+This file knows which settings make sense; it does not know what is done with them.
+"""
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from ..errors import ConfigurationError
+from .filters import Bands
+
+_CHOICES = {
+    "last_window": ("pad", "align", "drop"),
+    "normalization": ("population", "reference", "recording", "none"),
+    "on_missing_reference": ("error", "recording"),
+}
+
+
+@dataclass(frozen=True)
+class Modality:
+    """One kind of signal, under the name of the stream that carries it.
+
+    Attributes:
+        name: of the stream.
+        channels: columns of the stream.
+        sampling_rate: Hz of the grid that a model sees.
+        kind: "regular"; or "irregular" for events with values, such as intervals between heart beats.
+        max_gap_s: irregular only: two events further apart than this have a gap between them.
+        highpass_hz, lowpass_hz: zero-phase filter at the stream's own rate, before it is put on the grid; None: no limit.
+    """
+
+    name: str
+    channels: int
+    sampling_rate: float
+    kind: str = "regular"
+    max_gap_s: float = 2.5
+    highpass_hz: float | None = None
+    lowpass_hz: float | None = None
+
+    def __post_init__(self) -> None:
+        for field in ("sampling_rate", "max_gap_s", "highpass_hz", "lowpass_hz"):
+            value = getattr(self, field)
+            if field.endswith("pass_hz") and value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+                raise ConfigurationError(f"Modality {self.name!r}: {field} is {value!r}; expected a positive number.")
+        if isinstance(self.channels, bool) or not isinstance(self.channels, int) or self.channels < 1:
+            raise ConfigurationError(
+                f"Modality {self.name!r}: channels is {self.channels!r}; expected a whole number from 1."
+            )
+        if self.kind not in ("regular", "irregular"):
+            raise ConfigurationError(
+                f"Modality {self.name!r}: kind is {self.kind!r}; expected 'regular' or 'irregular'."
+            )
+        if self.kind == "irregular" and (self.highpass_hz or self.lowpass_hz):
+            raise ConfigurationError(
+                f"Modality {self.name!r} is irregular and has a filter; events without a rate cannot be filtered. Leave it out."
+            )
+        if self.highpass_hz and self.lowpass_hz and self.highpass_hz >= self.lowpass_hz:
+            raise ConfigurationError(
+                f"Modality {self.name!r}: highpass_hz {self.highpass_hz:g} is not below lowpass_hz "
+                f"{self.lowpass_hz:g}, which leaves nothing to pass. Exchange them."
+            )
+
+    @property
+    def bands(self) -> Bands:
+        return Bands(self.highpass_hz, self.lowpass_hz)
+
+    @property
+    def max_gap(self) -> float | None:
+        """What `plan_grid` takes; None for regular streams."""
+        return self.max_gap_s if self.kind == "irregular" else None
+
+    def steps(self, seconds: float) -> int:
+        """Samples in that time."""
+        return round(seconds * self.sampling_rate)
+
+
+def parse_modality(name: str, settings: Mapping[str, Any]) -> Modality:
+    """Settings as a config holds them.
+
+    Raises:
+        ConfigurationError: a setting that does not exist or makes no sense, or one that is missing.
+    """
+    known = [field.name for field in fields(Modality) if field.name != "name"]
+    if not isinstance(settings, Mapping):
+        raise ConfigurationError(f"Modality {name!r} is {settings!r}; expected a dict of {', '.join(known)}.")
+    for key in settings:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            offer = f" Did you mean {near[0]!r}?" if near else ""
+            raise ConfigurationError(f"Modality {name!r} has no setting {key!r}.{offer} There are {', '.join(known)}.")
+    for key in ("channels", "sampling_rate"):
+        if key not in settings:
+            raise ConfigurationError(f"Modality {name!r} says no {key}; expected channels and sampling_rate. Add it.")
+    return Modality(name, **settings)
+
+
+def check_fields(windower: Any) -> None:
+    """Make sure that the fields of a `SignalWindower` make sense together.
+
+    Raises:
+        ConfigurationError: they do not.
+    """
+    for name in windower.modalities:
+        parse_modality(name, windower.modalities[name])
+    if sorted(windower.modality_names) != sorted(windower.modalities):
+        raise ConfigurationError(
+            f"modality_names is {windower.modality_names} and modalities are {sorted(windower.modalities)}. Name each exactly once."
+        )
+    for field in ("window_s", "stride_s", "context_margin_s", "grid_step_s", "spare_s", "clip_at"):
+        value: Any = getattr(windower, field)
+        may_be_zero = field in ("context_margin_s", "spare_s")
+        if value is None and field in ("stride_s", "grid_step_s", "clip_at"):
+            continue
+        number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+        if not number or (value == 0 and not may_be_zero):
+            wanted = "a number of seconds from 0" if may_be_zero else "a positive number"
+            raise ConfigurationError(f"{field} is {value!r}; expected {wanted}.")
+    step = windower.grid_step_s
+    if step and abs(windower.window_s / step - round(windower.window_s / step)) > 1e-6:
+        raise ConfigurationError(
+            f"window_s {windower.window_s:g} is no whole number of grid steps of {step:g} s. Change either."
+        )
+    for field, known in _CHOICES.items():
+        if getattr(windower, field) not in known:
+            raise ConfigurationError(f"{field} is {getattr(windower, field)!r}; expected one of {', '.join(known)}.")
+    for name, one in windower.statistics.items():
+        if name not in windower.modalities or set(one) != {"center", "scale"}:
+            raise ConfigurationError(f"statistics has {name!r}: {one}; expected center and scale of a modality.")
+        channels = windower.modalities[name]["channels"]
+        if len(one["center"]) != channels or len(one["scale"]) != channels or not min(one["scale"]) > 0:
+            raise ConfigurationError(
+                f"statistics of {name!r} are {one}; expected {channels} numbers for center, and as many above 0 for scale."
+            )

@@ -1,0 +1,268 @@
+"""Windows of a recording that is still going on: samples go in as they come, clips come out when they are complete.
+
+    stream = windower.stream()
+    for chunk in device:                                    # {"ecg": (values, times), "eda": (values, times)}
+        for clip in stream.push(chunk):
+            model(**windower(clip, return_tensors="pt"))
+    rest = stream.flush()
+
+A window is complete when no sample that could still come would change it: each stream's clock has passed its end, by as much as
+a filter looks ahead. Then it equals the window that `cut` makes of the whole recording, as far as each stream's clock is of one
+kind, even or not, all the way. What is older than the next window needs is forgotten.
+
+This file knows what has been seen of a recording so far; it does not know where samples come from.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ConfigurationError, RecordingError
+from ..recordings.clocks import even_rate
+from ..recordings.signal_recording import SignalRecording, Stream
+from ..recordings.signals import as_columns
+from .resampling import GridPlan
+from .signal_modalities import Modality
+from .signal_preparation import check_channels, fingerprint, plan_stream
+
+if TYPE_CHECKING:
+    from .signal_windower import SignalWindower
+
+_SETTLED = 64
+"""Samples after which the rate of a stream is taken as known."""
+
+Chunk = Stream | NDArray[np.floating] | tuple[NDArray[np.floating], NDArray[np.float64]]
+
+
+class WindowStream:
+    """Made by `SignalWindower.stream`.
+
+    Args:
+        windower: whose windows are cut.
+        start: when the first window begins, on the samples' clock; default: the earliest sample of the first push.
+        stride_s: from one window's start to the next's; default: the windower's.
+        expected: streams that windows wait for; default: every modality.
+        timeout_s: how far the fastest clock may run ahead of a stream's before windows stop waiting for that stream.
+        reference: stream name → (2, channels) level, for a windower that normalises by it.
+        wait_for_filters: False: windows come as soon as the clocks have passed their end; filters then make do with the samples
+            that are there, and the last half-width of a filter differs a little from what `cut` gives.
+
+    Raises:
+        ConfigurationError: the windower normalises by the level of a whole recording, which nobody knows before its end; or
+            `expected` names no modality.
+    """
+
+    def __init__(
+        self,
+        windower: "SignalWindower",
+        *,
+        start: float | None = None,
+        stride_s: float | None = None,
+        expected: Iterable[str] | None = None,
+        timeout_s: float = 2.0,
+        reference: Mapping[str, NDArray[np.floating]],
+        wait_for_filters: bool = True,
+    ) -> None:
+        self._windower = windower
+        self._modalities = {one.name: one for one in windower.modality_list()}
+        self._expected = set(self._modalities if expected is None else expected)
+        if not self._expected <= set(self._modalities):
+            raise ConfigurationError(
+                f"expected names {sorted(self._expected - set(self._modalities))}; the modalities are {list(self._modalities)}."
+            )
+        by_own_level = windower.normalization == "recording" or windower.on_missing_reference == "recording"
+        if windower.normalization in ("recording", "reference") and by_own_level and not reference:
+            raise ConfigurationError(
+                "This windower normalises by the level of the whole recording, which is not known before its end. Expected that "
+                "person's level: stream(reference=windower.measure([an earlier recording]))."
+            )
+        if not timeout_s >= 0:
+            raise ConfigurationError(f"timeout_s is {timeout_s!r}; expected seconds, not negative.")
+        self._start, self._stride, self._timeout = start, stride_s, timeout_s
+        self._reference, self._wait = dict(reference), wait_for_filters
+        self._mark = fingerprint(tuple(self._modalities.values()))
+        self._index = 0
+        self._buffers: dict[str, _Buffer] = {}
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the samples that are kept."""
+        return sum(buffer.nbytes for buffer in self._buffers.values())
+
+    @property
+    def clock(self) -> float:
+        """Time of the latest sample of any stream; −∞ before the first."""
+        return max((buffer.latest for buffer in self._buffers.values()), default=-np.inf)
+
+    def push(self, samples: "Mapping[str, Chunk] | Chunk") -> list[SignalRecording]:
+        """Take samples, and hand out the windows that they complete, as clips for the windower.
+
+        Args:
+            samples: stream name → (values, times), a `Stream`, or values alone, which follow on the last ones at the modality's
+                `sampling_rate`. Without names when there is one modality. Streams that are no modality are ignored.
+
+        Raises:
+            RecordingError: the wrong number of channels, or a clock that stands still or runs backwards, also from one push to the
+                next. Nothing of that push is kept.
+        """
+        if not isinstance(samples, Mapping):
+            if len(self._modalities) != 1:
+                raise RecordingError(
+                    f"Samples came without the name of their stream; expected a dict with some of {', '.join(self._modalities)}."
+                )
+            samples = {next(iter(self._modalities)): samples}
+        chunks = {name: self._read(name, one) for name, one in samples.items() if name in self._modalities}
+        for name, chunk in chunks.items():
+            if len(chunk):
+                self._buffers.setdefault(name, _Buffer(self._modalities[name])).append(chunk)
+        if self._start is None and self._buffers:
+            self._start = min(buffer.earliest for buffer in self._buffers.values())
+        ready = []
+        while self._start is not None and self._is_complete(self._begin()):
+            ready.append(self._clip(self._begin(), self._begin() + self._windower.window_s))
+            self._index += 1
+        if ready:
+            self._forget()
+        return ready
+
+    def flush(self) -> list[SignalRecording]:
+        """The windows that remain when no more samples come, the last one as the windower's `last_window` says."""
+        if self._start is None:
+            return []
+        end = max(buffer.end for buffer in self._buffers.values())
+        starts = self._windower.window_starts(self._start, end, self._stride)[self._index :]
+        self._index += len(starts)
+        return [self._clip(start, min(start + self._windower.window_s, end)) for start in starts]
+
+    def _begin(self) -> float:
+        """When the next window begins."""
+        assert self._start is not None
+        stride = next(
+            one for one in (self._stride, self._windower.stride_s, self._windower.window_s) if one is not None
+        )
+        return self._start + self._index * stride
+
+    def _read(self, name: str, chunk: Chunk) -> Stream:
+        """A chunk as a stream that continues the last one."""
+        modality, buffer = self._modalities[name], self._buffers.get(name)
+        where = f"stream {name!r}"
+        if isinstance(chunk, Stream):
+            stream = chunk
+        elif isinstance(chunk, tuple):
+            stream = Stream(as_columns(chunk[0], where), np.asarray(chunk[1], np.float64).reshape(-1))
+        else:
+            start = buffer.latest + 1 / modality.sampling_rate if buffer else (self._start or 0.0)
+            stream = Stream.regular(as_columns(chunk, where), modality.sampling_rate, start=start)
+        check_channels(stream, modality, "")
+        times = stream.times if buffer is None else np.concatenate([[buffer.latest], stream.times])
+        if not np.isfinite(times).all() or (len(times) > 1 and np.diff(times).min() <= 0):
+            raise RecordingError(
+                f"{where}: the clock stands still, runs backwards or is no number between {times[0]:.6f} s and {times[-1]:.6f} s. "
+                "Expected times that increase from push to push. Leave out samples that come late."
+            )
+        return stream
+
+    def _is_complete(self, start: float) -> bool:
+        """Would no sample that can still come change this window?"""
+        end = start + self._windower.window_s + self._windower.context_margin_s
+        clock = self.clock
+        if clock < end - self._windower.window_s / 2:  # before that, plans would be made on too little
+            return False
+        for name in self._expected:
+            buffer = self._buffers.get(name)
+            needed = end if buffer is None else buffer.needs(end, self._start or 0.0, self._wait)
+            if buffer is not None and buffer.latest >= needed:
+                continue
+            # events further apart than their longest gap are not joined, so none that comes later matters
+            if clock < needed + max(self._timeout, self._modalities[name].max_gap or 0.0):
+                return False
+        return bool(self._expected) or clock >= end
+
+    def _clip(self, start: float, end: float) -> SignalRecording:
+        margin = self._windower.context_margin_s
+        streams = {}
+        for name in self._modalities:
+            if name in self._buffers:
+                first, last = start - margin - self._windower.spare_s, start + self._windower.window_s + margin
+                streams[name] = self._buffers[name].on_grid(self._start or 0.0, first, last)
+        streams = {name: stream for name, stream in streams.items() if len(stream)}
+        return SignalRecording(streams, start, end, reference=self._reference, prepared=self._mark)
+
+    def _forget(self) -> None:
+        """Drop what lies before anything that the next window, or one aligned with the end, can look back on."""
+        needed = self._begin() - max(self._windower.window_s, 1.0)
+        needed -= self._windower.context_margin_s + self._windower.spare_s
+        for buffer in self._buffers.values():
+            buffer.forget(needed)
+
+
+class _Buffer:
+    """What is kept of one stream, and the plan by which it comes onto its grid."""
+
+    def __init__(self, modality: Modality) -> None:
+        self.modality = modality
+        self.earliest = self.latest = np.nan
+        self._chunks: list[Stream] = []
+        self._plan: GridPlan | None = None
+        self._settled = False
+
+    @property
+    def nbytes(self) -> int:
+        return sum(chunk.values.nbytes + chunk.times.nbytes for chunk in self._chunks)
+
+    @property
+    def end(self) -> float:
+        """When the latest sample ends, as `SignalRecording.end` has it."""
+        stream = self._joined()
+        rate = stream.rate or even_rate(stream.times)
+        return self.latest + (1 / rate if rate else 0.0)
+
+    def append(self, chunk: Stream) -> None:
+        if not self._chunks:
+            self.earliest = float(chunk.times[0])
+        self.latest = float(chunk.times[-1])
+        self._chunks.append(chunk)
+
+    def needs(self, end: float, anchor: float, wait_for_filters: bool) -> float:
+        """The clock reading from which on a window that ends at `end` cannot change any more."""
+        plan = self._settle(anchor)
+        ahead = plan.reach if wait_for_filters else 0.0
+        if plan.how == "interpolate":
+            last = np.ceil((end - anchor) * plan.rate - 0.5 - 1e-3) - 1
+            return anchor + (last + 0.5) / plan.rate - 1e-3 / plan.rate + ahead
+        return end - (1 + 1e-3) / plan.own_rate + ahead
+
+    def on_grid(self, anchor: float, start: float, end: float) -> Stream:
+        """The samples from `start` up to `end` on the modality's grid."""
+        plan = self._settle(anchor)
+        if plan.how == "copy" and not plan.is_kept_by(self._joined().times):
+            plan = self._plan = self._make_plan(anchor)  # the clock was even so far, and is not any more
+        return plan.apply(self._joined(), start, end)
+
+    def forget(self, before: float) -> None:
+        """Drop samples that no value from `before` on depends on."""
+        whole = self._joined()
+        back = self._plan.reach + 2 * self._plan.longest_gap if self._plan else 0.0
+        first = int(np.searchsorted(whole.times, before - back))
+        # a copy, so that the forgotten part is let go
+        self._chunks = [replace(whole, values=whole.values[first:].copy(), times=whole.times[first:].copy())]
+
+    def _joined(self) -> Stream:
+        if len(self._chunks) > 1:
+            values: Sequence[Any] = [chunk.values for chunk in self._chunks]
+            times = [chunk.times for chunk in self._chunks]
+            self._chunks = [replace(self._chunks[0], values=np.concatenate(values), times=np.concatenate(times))]
+        return self._chunks[0]
+
+    def _settle(self, anchor: float) -> GridPlan:
+        """The plan, made anew as long as there are too few samples to be sure of it."""
+        if self._plan is None or not self._settled:
+            self._plan = self._make_plan(anchor)
+            self._settled = len(self._joined()) >= _SETTLED
+        return self._plan
+
+    def _make_plan(self, anchor: float) -> GridPlan:
+        return plan_stream(self._joined(), self.modality, anchor, name="streamed recording")

@@ -1,0 +1,318 @@
+"""From recordings of signals to windows on even grids: the feature extractor that is saved beside the weights.
+
+    windower = SignalWindower({"ecg": {"channels": 2, "sampling_rate": 256.0}, "eda": {"channels": 1, "sampling_rate": 4.0}})
+    clips = windower.cut(recording)                       # a long recording, once through all filters
+    batch = windower(clips, return_tensors="pt")          # inputs, step_mask, timestamps, modality_presence
+
+Notable:
+- What a window shows of a stream is decided by `resampling.py`: real samples as they are where the rate fits, filtered and
+  thinned ones of a faster stream, interpolated ones of a slower stream; and a mask that says where nothing was measured.
+- `cut` does the expensive part once and returns views; windows that overlap cost no more than those that do not.
+- The order of modalities is a field of its own, `modality_names`: transformers sorts the keys of what it saves.
+- Values behind a False mask are 0, timestamps too, and every key is there whatever is missing.
+- Times inside a window count from its start; nothing tells a model where in the recording it is.
+
+This file knows windows, masks and normalisation; it does not know which network reads them.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+from transformers.feature_extraction_utils import FeatureExtractionMixin
+
+from ..errors import ConfigurationError, RecordingError
+from ..recordings.signal_recording import SignalRecording
+from ..recordings.signals import to_recording
+from .filters import are_real
+from .signal_batch import SignalBatch, collect
+from .signal_levels import LevelSample, add_own_level, levels_of
+from .signal_modalities import Modality, check_fields, parse_modality
+from .signal_preparation import check_any, plan_stream, prepare, read_annotations
+
+if TYPE_CHECKING:
+    from .signal_stream import WindowStream
+
+_BOOKKEEPING = {"feature_extractor_type", "processor_class", "auto_map"}
+_EDGE = 1e-3
+"""Seconds by which clocks may miss the end of a recording or a window."""
+
+
+class SignalWindower(FeatureExtractionMixin):
+    """Clips of recordings to batches of windows.
+
+    Args:
+        modalities: stream name → settings, see `signal_modalities.Modality`.
+        modality_names: their order in a batch; by default that of `modalities`.
+        window_s: length of a window.
+        stride_s: from the start of one window to the next; default: the window's length.
+        context_margin_s: real samples that a window shows on either side of it, if there are any.
+        grid_step_s: step of the grid on which a model predicts over time; None when it answers once a window.
+        spare_s: real samples that clips keep beyond that, invisible, for delays to draw on.
+        last_window: what `cut` does with a rest shorter than a window: "pad" it behind masks; "align" the window with the end,
+            where the recording is as long as one; or "drop" it unless it is all there is.
+        normalization: centre and scale per channel: "population", those that `fit` found; "reference", the recording's own
+            `reference`; "recording", median and IQR of the whole recording that was cut (each clip's own, uncut); "none".
+        on_missing_reference: with "reference", for a stream that has none: "error", or "recording".
+        clip_at: values beyond this many scales are cut back to it; None lets them be. Not with "none".
+        statistics: modality → {"center": […], "scale": […]}, what `fit` found.
+        target_names: annotations that `targets` reads when it is not told.
+
+    Raises:
+        ConfigurationError: a field is unknown or makes no sense.
+    """
+
+    model_input_names = ["inputs", "step_mask", "timestamps", "modality_presence"]  # noqa: RUF012 (transformers' convention)
+
+    def __init__(
+        self,
+        modalities: Mapping[str, Mapping[str, Any]] | None = None,
+        *,
+        modality_names: Sequence[str] | None = None,
+        window_s: float = 4.0,
+        stride_s: float | None = None,
+        context_margin_s: float = 0.0,
+        grid_step_s: float | None = None,
+        spare_s: float = 2.0,
+        last_window: str = "pad",
+        normalization: str = "population",
+        on_missing_reference: str = "error",
+        clip_at: float | None = 10.0,
+        statistics: Mapping[str, Mapping[str, Sequence[float]]] | None = None,
+        target_names: Sequence[str] = (),
+        padding_value: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        given = {name: dict(settings) for name, settings in (modalities or {}).items()}
+        self.modalities = given
+        self.modality_names = list(modality_names if modality_names is not None else given)
+        self.window_s, self.stride_s = window_s, stride_s
+        self.context_margin_s, self.grid_step_s, self.spare_s = context_margin_s, grid_step_s, spare_s
+        self.last_window, self.normalization, self.on_missing_reference = (
+            last_window,
+            normalization,
+            on_missing_reference,
+        )
+        self.clip_at = clip_at
+        self.statistics = {name: {k: list(v) for k, v in one.items()} for name, one in (statistics or {}).items()}
+        self.target_names = list(target_names)
+        self.padding_value = padding_value  # pipelines ask for it when they collate
+        for name in kwargs:
+            if name not in _BOOKKEEPING:
+                fields = [field for field in vars(self) if field != "padding_value"]
+                near = difflib.get_close_matches(name, fields, n=1)
+                offer = f" Did you mean {near[0]!r}?" if near else f" There are {', '.join(fields)}."
+                raise ConfigurationError(f"SignalWindower has no field {name!r}.{offer}")
+        super().__init__(**kwargs)
+        check_fields(self)
+
+    # -----------------------------------------------------------------------------------------------------------
+    # what follows from the fields
+
+    def modality_list(self) -> list[Modality]:
+        """The modalities in the order of a batch."""
+        return [parse_modality(name, self.modalities[name]) for name in self.modality_names]
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of the grid on which a model predicts."""
+        if self.grid_step_s is None:
+            raise ConfigurationError("This windower has no grid_step_s, so nothing is predicted over time. Set it.")
+        return round(self.window_s / self.grid_step_s)
+
+    # -----------------------------------------------------------------------------------------------------------
+    # windows
+
+    def __call__(
+        self, recordings: SignalRecording | Sequence[SignalRecording], return_tensors: str | None = None
+    ) -> SignalBatch:
+        """Turn clips, each at most one window long, into a batch.
+
+        Returns:
+            `inputs` {name: (B, T_m, C_m) float32}, `step_mask` {name: (B, T_m) bool}, `timestamps` {name: (B, T_m) float32
+            seconds from the window's start}, `modality_presence` (B, M) bool: anything measured in this window; and, when a
+            clip says by how much its streams are late, `lag_targets` (B, M) float32 seconds, NaN unknown.
+
+        Raises:
+            RecordingError: a clip longer than a window; a stream with the wrong number of channels, a broken clock or a wrong
+                rate; no `reference` where one is needed.
+            ConfigurationError: `fit` was not called.
+        """
+        clips = [recordings] if isinstance(recordings, SignalRecording) else list(recordings)
+        for clip in clips:
+            if clip.seconds > self.window_s + _EDGE:
+                raise RecordingError(
+                    f"{clip.name or 'The recording'} lasts {clip.seconds:.3f} s; expected at most one window of "
+                    f"{self.window_s:g} s. Cut it first: windower(windower.cut(recording))."
+                )
+        modalities = self.modality_list()
+        ready = [self._prepare(clip, modalities) for clip in clips]
+        batch = collect(
+            ready,
+            levels_of(ready, self.normalization, self.statistics),
+            modalities,
+            window=self.window_s,
+            margin=self.context_margin_s,
+            clip_at=None if self.normalization == "none" else self.clip_at,
+        )
+        return batch.as_type(return_tensors)
+
+    def cut(self, recording: SignalRecording, *, stride_s: float | None = None) -> list[SignalRecording]:
+        """Cut a recording into clips that cover it from `start` to `end`.
+
+        Its streams are filtered and put on their grids once, as a whole; the clips are views of that, with `context_margin_s`
+        and `spare_s` of real samples on both sides. The last one ends with the recording: see `last_window`.
+        """
+        whole = self._prepare(recording, self.modality_list())
+        margin = self.context_margin_s + self.spare_s + _EDGE
+        return [
+            whole.clip(start, min(start + self.window_s, recording.end), margin)
+            for start in self.window_starts(recording.start, recording.end, stride_s)
+        ]
+
+    def window_starts(self, start: float, end: float, stride_s: float | None = None) -> list[float]:
+        """When the windows of a recording begin, on its own clock."""
+        stride = next(one for one in (stride_s, self.stride_s, self.window_s) if one is not None)
+        if not stride > 0:
+            raise ConfigurationError(f"stride_s is {stride}; expected a positive number of seconds.")
+        rest = end - start - self.window_s - _EDGE
+        starts = [start + index * stride for index in range(1 + max(0, int(np.ceil(rest / stride))))]
+        if len(starts) > 1 and starts[-1] + self.window_s > end + _EDGE:
+            if self.last_window == "drop":
+                starts.pop()
+            elif self.last_window == "align":
+                starts[-1] = end - self.window_s
+        return starts
+
+    def stream(
+        self,
+        *,
+        start: float | None = None,
+        stride_s: float | None = None,
+        expected: Iterable[str] | None = None,
+        timeout_s: float = 2.0,
+        reference: Mapping[str, NDArray[np.floating]] | None = None,
+        wait_for_filters: bool = True,
+    ) -> "WindowStream":
+        """Windows of a recording that is still going on, as they fill; see `signal_stream.WindowStream`."""
+        from .signal_stream import WindowStream
+
+        return WindowStream(
+            self,
+            start=start,
+            stride_s=stride_s,
+            expected=expected,
+            timeout_s=timeout_s,
+            reference=reference or {},
+            wait_for_filters=wait_for_filters,
+        )
+
+    def _prepare(self, recording: SignalRecording, modalities: Sequence[Modality]) -> SignalRecording:
+        """The recording on its grids, with the level that it is to be normalised by, measured on the whole of it."""
+        ready = prepare(recording, modalities)
+        if recording.prepared:
+            return ready
+        return replace(ready, reference=add_own_level(ready, self.normalization, self.on_missing_reference))
+
+    # -----------------------------------------------------------------------------------------------------------
+    # ground truth over time
+
+    def step_times(self, clip: SignalRecording) -> NDArray[np.float64]:
+        """(S,) seconds on the recording's clock at which the steps of a prediction over time hold: the cells' centres."""
+        centres = (np.arange(self.num_steps, dtype=np.float64) + 0.5) * (self.window_s / self.num_steps)
+        return np.float64(clip.start) + centres
+
+    def targets(
+        self, clips: Sequence[SignalRecording], names: Sequence[str] | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Annotations at the steps of the grid, interpolated linearly between two real samples, as streams are.
+
+        Args:
+            clips: as `cut` gives them.
+            names: annotations, of one channel each; default `target_names`.
+
+        Returns:
+            (B, S, D) in native units, 0 where unknown, and (B, S, D) bool: known. Nothing is known beyond a clip's end.
+
+        Raises:
+            RecordingError: an annotation of more than one channel, or with a broken clock.
+        """
+        wanted = list(self.target_names if names is None else names)
+        return read_annotations(clips, [self.step_times(clip) for clip in clips], wanted)
+
+    # -----------------------------------------------------------------------------------------------------------
+    # normalisation
+
+    def measure(self, recordings: Iterable[SignalRecording]) -> dict[str, NDArray[np.float64]]:
+        """Stream name → (2, channels): median and IQR, as a standard deviation, after this windower's filters.
+
+        Of one person's recordings, or their baselines, this is a `reference`; recordings that share a person may share it.
+        """
+        samples = {name: LevelSample() for name in self.modality_names}
+        for recording in tqdm(recordings, desc="measuring signals", unit="recording", delay=2, leave=False):
+            for name, stream in prepare(recording, self.modality_list()).streams.items():
+                samples[name].add(stream.between(recording.start, recording.end).values)
+        levels = {name: sample.level() for name, sample in samples.items()}
+        return {name: level for name, level in levels.items() if level is not None}
+
+    def fit(self, recordings: Iterable[SignalRecording]) -> None:
+        """Find `statistics` on recordings of the training part. Does nothing unless `normalization` is "population"."""
+        if self.normalization != "population":
+            return
+        levels = self.measure(recordings)
+        missing = [name for name in self.modality_names if name not in levels]
+        if missing:
+            raise RecordingError(
+                f"No recording has a sample of {', '.join(missing)}, so it cannot be normalised. Expected it in some "
+                "of them. Leave the modality out, or check the streams' names."
+            )
+        self.statistics = {name: {"center": one[0].tolist(), "scale": one[1].tolist()} for name, one in levels.items()}
+
+    # -----------------------------------------------------------------------------------------------------------
+    # for pipelines
+
+    def read(self, source: "SignalRecording | str | PathLike[str] | Mapping[str, Any]") -> SignalRecording:
+        """A file, a folder or a dict of streams as a recording; see `recordings.signals.to_recording`.
+
+        Arrays without a clock tick at their modality's `sampling_rate`.
+
+        Raises:
+            RecordingError: it cannot be read, or holds none of the modalities.
+        """
+        rates = {one.name: one.sampling_rate for one in self.modality_list() if one.kind == "regular"}
+        recording = to_recording(source, rates=rates)
+        check_any(recording, self.modality_names)
+        return recording
+
+    def blank(self) -> SignalRecording:
+        """One window in which nothing was measured."""
+        return SignalRecording({}, start=0.0, end=self.window_s)
+
+    def report(self, recording: SignalRecording) -> dict[str, Any]:
+        """What became of each stream.
+
+        Returns:
+            `used` {modality: "copied", "decimated from 512 Hz", …}, `missing` [modality], `ignored` [stream that is no
+            modality], `measured` {modality: share of the time from start to end that is not masked}.
+        """
+        used, measured = {}, {}
+        for one in self.modality_list():
+            stream = recording.streams.get(one.name)
+            if stream is None or not are_real(stream.values).any():
+                continue
+            plan = plan_stream(stream, one, recording.start, name=recording.name)
+            values = plan.apply(stream).between(recording.start, recording.end).values
+            steps = max(1, round(recording.seconds * one.sampling_rate))
+            used[one.name] = plan.describe()
+            measured[one.name] = min(1.0, float(are_real(values).sum()) / steps)
+        return {
+            "used": used,
+            "missing": [name for name in self.modality_names if name not in used],
+            "ignored": sorted(name for name in recording.streams if name not in self.modality_names),
+            "measured": measured,
+        }

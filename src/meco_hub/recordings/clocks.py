@@ -1,0 +1,112 @@
+"""What a clock must be before anything is computed from it, and how fast it ticks.
+
+    check_stream(stream, "S01.edf, stream 'ecg'")       # raises RecordingError, or returns the samples per second
+
+Samples are never sorted or dropped here: where two of them claim one moment, only who recorded them can say which is right.
+
+This file knows clocks and rates; it knows no file and no processor.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import RecordingError
+from .signal_recording import Stream
+
+_EVEN = 0.05
+"""Half the steps may differ by this share of the median one in a stream that is called evenly spaced."""
+
+_GAP = 2.5
+"""A step longer than so many median ones is a gap."""
+
+_SAMPLE = 4096
+"""Steps that are looked at to say how even a clock is."""
+
+
+def check_clock(times: NDArray[np.float64], where: str) -> None:
+    """Make sure that times are finite and strictly increasing.
+
+    Args:
+        times: (samples,) seconds.
+        where: file and stream, for the message.
+
+    Raises:
+        RecordingError: a time that is no number, two that are the same, or a clock that runs backwards; says which sample.
+    """
+    finite = np.isfinite(times)
+    if not finite.all():
+        at = int(np.argmin(finite))
+        raise RecordingError(
+            f"{where}: the time of sample {at} is {times[at]}. Expected seconds that increase. Leave out samples without a time."
+        )
+    steps = np.diff(times)
+    if len(steps) and steps.min() <= 0:
+        at = int(np.argmax(steps <= 0))
+        twice = steps[at] == 0
+        what = (
+            "is there twice: a duplicate timestamp"
+            if twice
+            else f"is followed by {times[at + 1]:.6f} s: it runs backwards"
+        )
+        remedy = (
+            "Keep one sample of each moment."
+            if twice
+            else "If clocks were reset, cut the recording there; if packets came out of order, sort them where they were received."
+        )
+        raise RecordingError(
+            f"{where}: after sample {at} the clock, {times[at]:.6f} s, {what}. Expected times that increase. {remedy}"
+        )
+
+
+def estimate_rate(times: NDArray[np.float64]) -> float | None:
+    """Samples per second, from the mean step without the gaps; None with fewer than two samples.
+
+    The mean, because the clock may tick in whole milliseconds, and the steps of 128 Hz are then 7 or 8 of them.
+    """
+    if len(times) < 2:
+        return None
+    steps = np.diff(times)
+    rate = 1 / float(steps[steps <= _GAP * np.median(steps)].mean())
+    return float(round(rate)) if round(rate) and abs(rate - round(rate)) < 1e-6 * rate else rate
+
+
+def even_rate(times: NDArray[np.float64]) -> float | None:
+    """Samples per second of an evenly spaced stream, gaps allowed; None of an irregular one or of fewer than three samples."""
+    if len(times) < 3:
+        return None
+    low, middle, high = _quartiles(np.diff(times))
+    return None if high - low > _EVEN * middle else estimate_rate(times)
+
+
+def check_stream(stream: Stream, where: str) -> float | None:
+    """Make sure that a stream's clock increases and ticks at the rate that it states.
+
+    Returns:
+        Samples per second: the stated rate, or the measured one; None with fewer than two samples and no rate.
+
+    Raises:
+        RecordingError: as `check_clock` says, or a stated rate that the times contradict.
+    """
+    check_clock(stream.times, where)
+    if stream.rate is None:
+        return estimate_rate(stream.times)
+    if not stream.rate > 0 or not np.isfinite(stream.rate):
+        raise RecordingError(
+            f"{where}: the rate is {stream.rate} Hz. Expected a positive number, or None for an irregular stream."
+        )
+    if len(stream) < 3:
+        return stream.rate
+    low, middle, high = _quartiles(np.diff(stream.times)) * stream.rate
+    # even steps must be what the rate says; those of a jittered clock scatter, and only their order of magnitude can be held to it
+    tolerance = 1.05 if high - low <= _EVEN * middle else 3.0
+    if not 1 / tolerance <= middle <= tolerance:
+        raise RecordingError(
+            f"{where}: the rate is given as {stream.rate:g} Hz, but its samples lie {middle / stream.rate:g} s apart, which is "
+            f"{stream.rate / middle:g} Hz. Correct the rate, or leave it out."
+        )
+    return stream.rate
+
+
+def _quartiles(steps: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of some thousand of them, evenly taken: quartiles need no more."""
+    return np.percentile(steps[:: max(1, len(steps) // _SAMPLE)], [25, 50, 75])

@@ -1,0 +1,87 @@
+"""NumPy archives: `<stream>_values`, and `<stream>_times` or `<stream>_rate`; no pickles.
+
+This file knows npz archives; the names in them are explained in `recordings/signals.py`.
+"""
+
+import struct
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import RecordingError
+from ..signal_recording import Stream
+
+MAX_BYTES = 2**34
+"""An archive that claims to hold more is refused."""
+
+_FAILURES = (
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    NotImplementedError,
+    RuntimeError,
+    SyntaxError,
+    MemoryError,
+    OverflowError,
+)
+_FAILURES += (zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError, TypeError, AttributeError)
+
+
+def read(path: Path, rates: dict[str, float]) -> dict[str, Stream]:
+    """Streams of an npz file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > MAX_BYTES:
+            raise RecordingError(
+                f"{path} says that it holds {size >> 30} GiB; at most {MAX_BYTES >> 30} are read. Split it."
+            )
+        with np.load(path, allow_pickle=False) as archive:
+            variables = {name: archive[name] for name in archive.files}
+    except _FAILURES as error:
+        if isinstance(error, RecordingError):
+            raise
+        raise RecordingError(
+            f"{path} cannot be read as npz ({type(error).__name__}: {error}). Expected numpy.savez's format without "
+            "pickled objects. It may be cut off: copy it again."
+        ) from error
+    return streams_of(variables, str(path), rates)
+
+
+def streams_of(variables: Mapping[str, Any], path: str, rates: dict[str, float]) -> dict[str, Stream]:
+    """Streams of named arrays `<stream>_values`, `<stream>_times`, `<stream>_rate`, `<stream>_start`, `<stream>_channels`."""
+    from ..signals import as_columns, make_stream
+
+    found = {}
+    for key in variables:
+        name = key.removesuffix("_values")
+        if not name or name == key:
+            continue
+        where = f"{path}, stream {name!r}"
+        values = as_columns(variables[key], where)
+        clock = next((variables[n] for n in (f"{name}_times", f"{name}_rate") if n in variables), rates.get(name))
+        if clock is None:
+            raise RecordingError(
+                f"{where}: there is neither {name}_times nor {name}_rate. Expected one of them. Add it."
+            )
+        labels = tuple(str(one).strip() for one in np.ravel(variables.get(f"{name}_channels", ())))
+        start = np.asarray(variables.get(f"{name}_start", 0.0))
+        if start.size != 1 or start.dtype.kind not in "iuf" or not np.isfinite(start).all():
+            raise RecordingError(f"{where}: {name}_start is {start!r}. Expected one number of seconds.")
+        if labels and len(labels) != values.shape[1]:
+            raise RecordingError(
+                f"{where} has {values.shape[1]} channels and {len(labels)} names. Name each channel once."
+            )
+        found[name] = make_stream(values, where, clock=clock, start=float(start.reshape(())), channels=labels)
+    if not found:
+        raise RecordingError(
+            f"{path} holds {', '.join(map(repr, variables)) or 'nothing'}. Expected arrays named <stream>_values, "
+            "with <stream>_times or <stream>_rate. Rename them."
+        )
+    return found

@@ -1,0 +1,242 @@
+"""Reading recordings of signals: npz, csv, EDF and BDF, MAT, XDF, Empatica E4; or arrays that are at hand already.
+
+    recording = read_signals("S01.edf")                                  # streams named as the file names them
+    recording = read_signals("S01.bdf", streams={"eeg": ["Fp1", "AF3"], "ecg": ["EXG1"]})
+    recording = to_recording({"eda": (values, times), "bvp": Stream.regular(samples, 64.0)})
+
+    *.npz           for each stream `<stream>_values` (samples,) or (samples, channels), and `<stream>_times` in seconds or
+                    `<stream>_rate` in Hz; optionally `<stream>_start` (seconds, with a rate), `<stream>_channels` (names)
+    *.csv, *.tsv    a header; a column `time` (seconds; or `time_ms`, `time_us`, `time_ns`); columns `stream.channel`, and others,
+                    each a stream of one channel. Empty cells are missing samples
+    folder of csv   one such file a stream, named after it; its columns are channels of that stream
+    *.edf, *.bdf    signals; those whose labels start with a kind known to EDF+ ("EEG Fp1", "ECG") become one stream of that
+                    kind ("eeg"). Needs the extra "signals"
+    *.mat           versions 5 to 7: variables named as in npz, or structs with `values`, and `times` or `rate`
+    *.xdf, *.xdfz   numeric streams under their own names, on one clock by XDF's own offsets. Needs the extra "signals"
+    Empatica E4     folder or *.zip: acc, bvp, eda, temp, hr, ibi
+
+Every file is checked before it is believed: a truncated one, a clock that stands still or runs backwards, a rate that the times
+contradict are errors that name file and stream. Nothing is executed, and no pickle is opened.
+
+This file knows which reader takes which file; each reader beside it, in `signal_files`, knows one format.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import RecordingError
+from .clocks import check_stream
+from .signal_recording import SignalRecording, Stream
+
+SignalSource = SignalRecording | str | PathLike[str] | Mapping[str, Any]
+
+_READERS = {
+    ".npz": "npz",
+    ".csv": "csv_files",
+    ".tsv": "csv_files",
+    ".edf": "edf",
+    ".bdf": "edf",
+    ".mat": "mat",
+    ".xdf": "xdf",
+    ".xdfz": "xdf",
+}
+
+
+def read_signals(
+    path: str | PathLike[str],
+    *,
+    streams: Mapping[str, Sequence[str]] | None = None,
+    rates: Mapping[str, float] | None = None,
+) -> SignalRecording:
+    """Read a recording.
+
+    Args:
+        path: file or folder, as listed above.
+        streams: which channels make up which stream: stream name → labels, or `stream.channel`, of channels as the file names
+            them. Others are left out. Default: as the list says.
+        rates: samples per second of streams for which the file says neither times nor a rate.
+
+    Raises:
+        RecordingError: it cannot be read; names file and stream.
+        DependencyError: the format needs an extra that is not installed.
+    """
+    where = Path(path).expanduser()
+    found = _reader(where)(where, dict(rates or {}))
+    if not found:
+        raise RecordingError(
+            f"{where} holds no signal. Expected at least one stream of numbers. Check that it is the right file."
+        )
+    recording = SignalRecording(found, name=str(path))
+    if streams is not None:
+        recording = regroup(recording, streams)
+    for name, stream in recording.streams.items():
+        check_stream(stream, f"{path}, stream {name!r}")
+    return recording
+
+
+def to_recording(source: SignalSource, *, rates: Mapping[str, float] | None = None) -> SignalRecording:
+    """A recording from whatever is at hand.
+
+    Args:
+        source: a recording, which is returned as it is; a path, for `read_signals`; or a dict of streams: a `Stream`; an array
+            (samples,) or (samples, channels) of a stream in `rates`; a pair (array, times in seconds) or (array, rate in Hz).
+        rates: samples per second of arrays without times.
+
+    Raises:
+        RecordingError: none of these, or with a broken clock.
+    """
+    if isinstance(source, SignalRecording):
+        return source
+    if isinstance(source, str | PathLike):
+        return read_signals(fspath(source), rates=rates)
+    if not isinstance(source, Mapping) or not all(isinstance(name, str) for name in source):
+        raise RecordingError(
+            f"A {type(source).__name__} is no recording; expected a path, a SignalRecording, or a dict from names of "
+            "streams to arrays."
+        )
+    found = {name: _to_stream(name, one, dict(rates or {})) for name, one in source.items()}
+    for name, stream in found.items():
+        check_stream(stream, f"stream {name!r}")
+    return SignalRecording(found)
+
+
+def regroup(recording: SignalRecording, streams: Mapping[str, Sequence[str]]) -> SignalRecording:
+    """Streams made of chosen channels, which must share a clock.
+
+    Raises:
+        RecordingError: no such channel, or two that do not share a clock.
+    """
+    columns: dict[str, tuple[Stream, int]] = {}
+    for name, stream in recording.streams.items():
+        labels = stream.channels or tuple(str(index) for index in range(stream.values.shape[1]))
+        for index, label in enumerate(labels):
+            columns.setdefault(label, (stream, index))
+            columns[f"{name}.{label}"] = (stream, index)
+        if len(labels) == 1:
+            columns.setdefault(name, (stream, 0))
+    made = {}
+    for name, labels in streams.items():
+        for label in labels:
+            if label not in columns:
+                raise RecordingError(
+                    f"{recording.name} has no channel {label!r}, of which stream {name!r} is to be made. It has "
+                    f"{', '.join(columns)}."
+                )
+        parts = [columns[label] for label in labels]
+        first = parts[0][0]
+        for label, (stream, _) in zip(labels, parts, strict=True):
+            if stream.rate != first.rate or not np.array_equal(stream.times, first.times):
+                raise RecordingError(
+                    f"{recording.name}: channels {labels[0]!r} and {label!r} do not share a clock, so they cannot make up stream "
+                    f"{name!r}. Make a stream of each."
+                )
+        values = np.stack([stream.values[:, index] for stream, index in parts], axis=1)
+        made[name] = Stream(values, first.times, first.rate, tuple(labels))
+    return SignalRecording(made, recording.start, recording.end, recording.name, recording.annotations)
+
+
+def _reader(path: Path) -> Callable[[Path, dict[str, float]], dict[str, Stream]]:
+    """The function that reads such a file."""
+    import importlib
+
+    if not path.exists():
+        raise RecordingError(f"There is no {path}. Expected a file or a folder of signals. Check the path.")
+    if path.is_dir():
+        from .empatica import is_empatica
+
+        module = "empatica" if is_empatica([one.name for one in path.iterdir()]) else "csv_files"
+    elif path.suffix.lower() == ".zip":
+        module = "empatica"
+    elif path.name.lower().endswith(".xdf.gz"):
+        module = "xdf"
+    else:
+        module = _READERS.get(path.suffix.lower(), "")
+    if not module:
+        raise RecordingError(
+            f"{path}: files of type {path.suffix or '(none)'!r} are not read. Expected one of {', '.join(_READERS)}, "
+            "an Empatica E4 folder or zip, or a folder of csv files. Convert it, or hand over arrays."
+        )
+    if module == "empatica":
+        return _read_empatica
+    return importlib.import_module(f".signal_files.{module}", __package__).read
+
+
+def _read_empatica(path: Path, rates: dict[str, float]) -> dict[str, Stream]:
+    from .empatica import read_empatica
+
+    return dict(read_empatica(path).recording.streams)
+
+
+def _to_stream(name: str, source: Any, rates: dict[str, float]) -> Stream:
+    if isinstance(source, Stream):
+        return source
+    given = (
+        source if isinstance(source, tuple | list) and len(source) == 2 and np.ndim(source[0]) > 0 else (source, None)
+    )
+    values, clock = as_columns(given[0], f"stream {name!r}"), given[1]
+    clock = rates.get(name) if clock is None else clock
+    if clock is None:
+        raise RecordingError(
+            f"Stream {name!r} is an array without a clock; expected (array, times) or (array, rate). Say how fast it was sampled."
+        )
+    return make_stream(values, f"stream {name!r}", clock=clock)
+
+
+def as_columns(values: Any, where: str) -> NDArray[np.floating]:
+    """(samples, channels) floating point of an array of numbers (samples,) or (samples, channels).
+
+    Raises:
+        RecordingError: it is none.
+    """
+    try:
+        array = np.asarray(values)
+        array = (
+            array
+            if array.dtype.kind == "f" and array.dtype.itemsize in (4, 8)
+            else array.astype(np.float64, casting="same_kind")
+        )
+    except (TypeError, ValueError) as error:
+        raise RecordingError(
+            f"{where} is not made of numbers ({error}). Expected (samples,) or (samples, channels)."
+        ) from error
+    if array.ndim not in (1, 2):
+        raise RecordingError(f"{where} has the shape {array.shape}; expected (samples,) or (samples, channels).")
+    return array[:, None] if array.ndim == 1 else array
+
+
+def make_stream(
+    values: NDArray[np.floating], where: str, *, clock: Any, start: float = 0.0, channels: tuple[str, ...] = ()
+) -> Stream:
+    """A stream of (samples, channels) and either one time per sample or one rate.
+
+    Raises:
+        RecordingError: the clock fits neither, or channels were put in rows.
+    """
+    ticks = np.asarray(clock, dtype=np.float64) if np.asarray(clock).dtype.kind in "iufb" else np.empty(0)
+    if ticks.size == 1 and (ticks.ndim == 0 or len(values) != 1):
+        rate = float(ticks.reshape(()))
+        if not rate > 0 or not np.isfinite(rate):
+            raise RecordingError(
+                f"{where}: the rate is {rate}. Expected samples per second, a positive number. Correct it."
+            )
+        if values.shape[0] < values.shape[1]:
+            raise RecordingError(
+                f"{where} has {values.shape[0]} samples of {values.shape[1]} channels. Expected one row a sample; it "
+                "seems to have one row a channel. Transpose it."
+            )
+        return Stream.regular(values, rate, start=start, channels=channels)
+    times = ticks.reshape(-1)
+    if len(times) != len(values):
+        turned = " It seems to have one row a channel: transpose it." if len(times) == values.shape[1] else ""
+        raise RecordingError(
+            f"{where} has {len(values)} samples and {len(times)} times. Expected one time per sample.{turned}"
+        )
+    from .clocks import check_clock, even_rate
+
+    check_clock(times, where)
+    return Stream(values, times, even_rate(times), channels)

@@ -1,0 +1,67 @@
+"""face_crops: which faces are looked at, most prominent first, and what is said where there is none."""
+
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from meco_hub.errors import FaceNotFoundError
+from meco_hub.processing.face_crops import FaceCrops, describe_box
+from meco_hub.processing.face_finder import Face
+
+PICTURE = Image.new("RGB", (64, 48))
+
+
+class Preprocessor:
+    """Finds what it is told to, and crops to the box without a margin."""
+
+    def __init__(self, *faces: Face, do_find_face: bool = False) -> None:
+        self.do_find_face = do_find_face
+        self.face_finder: Any = self
+        self.threshold = 0.6
+        self._faces = list(faces)
+
+    def find(self, image: Image.Image) -> list[Face]:
+        assert image is PICTURE
+        return self._faces
+
+    def crop_to_face(self, image: Image.Image, face: Face) -> Image.Image:
+        return image.crop(tuple(int(edge) for edge in face.box))  # type: ignore[arg-type]
+
+
+LARGE, SMALL = Face((10.04, 5.0, 40.0, 41.0), 0.9), Face((1.0, 2.0, 9.0, 12.0), 0.7)
+
+
+def crops(*faces: Face, **options: Any) -> FaceCrops:
+    return FaceCrops(Preprocessor(*faces, **options))  # type: ignore[arg-type]
+
+
+def test_a_cropped_picture_is_taken_as_it_is() -> None:
+    assert crops(LARGE).take(PICTURE, "cropped", "a.jpg") == [(PICTURE, None)]
+    assert crops().take(PICTURE, "cropped", "a.jpg") == [(PICTURE, None)]  # nobody looks for a face
+
+
+def test_the_most_prominent_face_or_all_of_them() -> None:
+    ((crop, found),) = crops(LARGE, SMALL).take(PICTURE, "largest", "a.jpg")
+    assert found is LARGE
+    assert crop.size == (30, 36)
+    both = crops(LARGE, SMALL).take(PICTURE, "all", "a.jpg")
+    assert [one for _, one in both] == [LARGE, SMALL]
+    assert both[1][0].size == (8, 10)
+
+
+@pytest.mark.parametrize("mode", ["largest", "all"])
+def test_no_face_is_an_error_that_says_what_to_do(mode: str) -> None:
+    with pytest.raises(FaceNotFoundError, match=r"in a\.jpg \(64×48 pixels\).*score 0\.6.*faces=\"cropped\""):
+        crops().take(PICTURE, mode, "a.jpg")
+
+
+def test_the_preprocessor_says_what_is_meant_by_default() -> None:
+    assert crops().default_mode == "cropped"
+    assert crops(do_find_face=True).default_mode == "largest"
+    assert FaceCrops(None).default_mode in ("cropped", "largest")
+
+
+def test_boxes_are_told_by_name() -> None:
+    assert describe_box(None) is None
+    assert describe_box(LARGE) == {"xmin": 10.0, "ymin": 5.0, "xmax": 40.0, "ymax": 41.0}

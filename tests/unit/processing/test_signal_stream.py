@@ -1,0 +1,155 @@
+"""Windows of a recording that is still going on: the same as of a finished one, early, and in bounded memory.
+
+This file knows when a window is complete.
+"""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from meco_hub.errors import ConfigurationError, RecordingError
+from meco_hub.processing.signal_windower import SignalWindower
+from meco_hub.recordings.signal_recording import SignalRecording, Stream
+
+MODALITIES = {
+    "eeg": {"channels": 2, "sampling_rate": 64.0},
+    "bvp": {"channels": 1, "sampling_rate": 32.0},
+    "hr": {"channels": 1, "sampling_rate": 4.0},
+    "ibi": {"channels": 1, "sampling_rate": 4.0, "kind": "irregular", "max_gap_s": 2.0},
+}
+
+
+def make_recording(seconds: float = 40.0, start: float = 5.0) -> SignalRecording:
+    random = np.random.default_rng(0)
+    beats = start + np.cumsum(random.uniform(0.6, 1.1, int(seconds * 2)))
+    beats = beats[(beats < start + seconds) & ~((beats > start + 20) & (beats < start + 24))]
+
+    def regular(channels: int, rate: float, late: float = 0.0) -> Stream:
+        return Stream.regular(random.normal(size=(int((seconds - late) * rate), channels)), rate, start=start + late)
+
+    return SignalRecording(
+        {
+            "eeg": regular(2, 64.0),
+            "bvp": regular(1, 128.0, 0.003),
+            "hr": regular(1, 1.0, 3.0),
+            "ibi": Stream(random.normal(size=(len(beats), 1)), beats),
+        }
+    )
+
+
+def chunks(recording: SignalRecording, step: float):
+    edges = np.arange(recording.start, recording.end + step, step)
+    for start, end in itertools.pairwise(edges):
+        parts = {name: stream.between(start, end) for name, stream in recording.streams.items()}
+        yield end, {name: (part.values, part.times) for name, part in parts.items()}
+
+
+def run(windower: SignalWindower, recording: SignalRecording, step: float, **options):
+    stream = windower.stream(**options)
+    ready = [(end, clip) for end, chunk in chunks(recording, step) for clip in stream.push(chunk)]
+    return stream, ready, [*(clip for _, clip in ready), *stream.flush()]
+
+
+@pytest.mark.parametrize("step", [0.05, 0.7, 100.0])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"stride_s": 1.5, "context_margin_s": 0.5},
+        {"stride_s": 6.0},
+        {"last_window": "align", "stride_s": 3.0},
+        {"last_window": "drop", "stride_s": 3.0},
+    ],
+)
+def test_windows_are_those_of_the_finished_recording(step, fields):
+    recording = make_recording()
+    windower = SignalWindower(MODALITIES, window_s=4.0, normalization="none", **fields)
+    offline = windower.cut(recording)
+    _, _, online = run(windower, recording, step)
+    np.testing.assert_allclose(
+        [(clip.start, clip.end) for clip in online], [(clip.start, clip.end) for clip in offline]
+    )
+    ours, theirs = windower(online), windower(offline)
+    for name in MODALITIES:
+        np.testing.assert_array_equal(ours["step_mask"][name], theirs["step_mask"][name])
+        np.testing.assert_allclose(ours["inputs"][name], theirs["inputs"][name], atol=1e-5)
+        np.testing.assert_allclose(ours["timestamps"][name], theirs["timestamps"][name], atol=1e-6)
+
+
+def test_with_filters_too():
+    modality = {"channels": 1, "sampling_rate": 32.0, "highpass_hz": 0.5, "lowpass_hz": 10.0}
+    recording = SignalRecording({"x": make_recording(60.0).streams["bvp"]})
+    windower = SignalWindower({"x": modality}, normalization="none")
+    _, ready, online = run(windower, recording, 0.5)
+    assert ready[0][0] - ready[0][1].end > 2.5  # the wait for a high-pass at half a hertz
+    np.testing.assert_allclose(
+        windower(online)["inputs"]["x"], windower(windower.cut(recording))["inputs"]["x"], atol=1e-5
+    )
+    _, ready, early = run(windower, recording, 0.5, wait_for_filters=False)
+    assert ready[0][0] - ready[0][1].end <= 0.6
+    middle = windower(early[:5])["inputs"]["x"][:, :32] - windower(online[:5])["inputs"]["x"][:, :32]
+    assert np.abs(middle).max() < 0.2
+
+
+def test_windows_come_as_soon_as_every_clock_has_passed_their_end():
+    streams = {name: stream for name, stream in make_recording().streams.items() if name in ("eeg", "hr")}
+    recording = SignalRecording(streams)
+    both = SignalWindower({name: MODALITIES[name] for name in streams}, normalization="none")
+    _, ready, _ = run(both, recording, 0.0625)
+    for end, clip in ready:
+        assert -0.01 <= end - clip.end <= 1.1  # a slow stream's next sample is needed
+    alone = SignalWindower({"eeg": MODALITIES["eeg"]}, normalization="none")
+    _, ready, _ = run(alone, SignalRecording({"eeg": streams["eeg"]}), 1 / 64)
+    assert len(ready) == 10
+    for end, clip in ready:
+        assert end - clip.end == pytest.approx(0, abs=0.017)
+
+
+def test_a_silent_stream_is_waited_for_until_the_timeout():
+    recording = make_recording()
+    eeg = {"eeg": recording.streams["eeg"]}
+    windower = SignalWindower(MODALITIES, normalization="none")
+    for options, delay in (({}, 2.0), ({"timeout_s": 5.0}, 5.0), ({"expected": ["eeg"]}, 0.0)):
+        _, ready, _ = run(windower, SignalRecording(eeg), 0.125, **options)
+        assert ready[0][0] - ready[0][1].end == pytest.approx(delay, abs=0.15)
+        np.testing.assert_array_equal(windower(ready[0][1])["modality_presence"], [[True, False, False, False]])
+
+
+def test_memory_is_bounded():
+    windower = SignalWindower({"eeg": MODALITIES["eeg"]}, normalization="none")
+    stream, sizes = windower.stream(), []
+    for index in range(200):
+        stream.push({"eeg": np.zeros((64, 2)), "else": np.zeros(3)} if index else np.zeros((64, 2)))
+        sizes.append(stream.nbytes)
+    assert max(sizes[100:]) == max(sizes[20:60]) < 64 * 24 * 15
+    assert stream.clock == pytest.approx(200, abs=0.02)
+
+
+def test_what_cannot_be_is_refused_and_nothing_is_kept_of_it():
+    windower = SignalWindower({name: MODALITIES[name] for name in ("eeg", "hr")}, normalization="none")
+    stream = windower.stream()
+    stream.push({"eeg": (np.zeros((64, 2)), np.arange(64) / 64)})
+    before = stream.nbytes
+    with pytest.raises(RecordingError, match="'eeg': the clock stands still, runs backwards"):
+        stream.push({"hr": (np.zeros(2), np.arange(2.0)), "eeg": (np.zeros((2, 2)), np.array([0.5, 0.6]))})
+    with pytest.raises(RecordingError, match="'eeg' has 3 channels"):
+        stream.push({"eeg": np.zeros((4, 3))})
+    with pytest.raises(RecordingError, match="without the name"):
+        stream.push(np.zeros((4, 2)))
+    assert stream.nbytes == before
+    with pytest.raises(ConfigurationError, match="expected names"):
+        windower.stream(expected=["ecg"])
+    with pytest.raises(ConfigurationError, match="not known before its end"):
+        SignalWindower(MODALITIES, normalization="recording").stream()
+    assert windower.stream().flush() == []
+
+
+def test_a_reference_can_be_brought():
+    recording = make_recording()
+    windower = SignalWindower({"eeg": MODALITIES["eeg"]}, normalization="recording")
+    reference = windower.measure([recording])
+    _, _, online = run(windower, recording, 1.0, reference=reference)
+    np.testing.assert_allclose(
+        windower(online)["inputs"]["eeg"], windower(windower.cut(recording))["inputs"]["eeg"], atol=1e-5
+    )

@@ -1,0 +1,147 @@
+"""Prophesee's raw files, by real recordings where they are at hand, and word by word."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from meco_hub.errors import RecordingError
+from meco_hub.recordings.event_files import EventFile, prophesee
+from meco_hub.recordings.events import read_events
+
+SAMPLES = Path(__file__).parents[4].parent / "shared" / "data" / "events"
+needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="../shared/data/events is not here")
+
+
+@needs_samples
+def test_a_real_evt3_recording() -> None:
+    recording = read_events(SAMPLES / "evt3_sample.raw")
+    truth = np.load(SAMPLES / "evt3_sample.npy")
+    assert len(recording) == len(truth) == 219_596
+    assert (recording.width, recording.height) == (1280, 720)  # by its sensor; the header has no geometry
+    for column in "xyp":
+        np.testing.assert_array_equal(getattr(recording, column), truth[column])
+    # The sample's decoded times were made by expelliarmus, whose clock gains 4,096 µs at every step back of the low part.
+    np.testing.assert_array_equal((truth["t"] - recording.t) % 4096, 0)
+    # The camera repeats the high part every 16 µs, so 551 of them last 8.8 ms and not the 54 ms of the decoded sample.
+    raw = (SAMPLES / "evt3_sample.raw").read_bytes()
+    words = np.frombuffer(raw[raw.index(b"\n", raw.index(b"% system_ID")) + 1 :], "<u2")
+    highs = int(np.count_nonzero(words >> 12 == 8))
+    assert abs((recording.t[-1] - recording.t[0]) - 16 * highs) <= 16
+
+
+@needs_samples
+def test_a_real_evt3_recording_on_the_clock_of_its_decoded_sample() -> None:
+    recording = read_events(SAMPLES / "evt3_sample.raw", evt3_clock="expelliarmus")
+    truth = np.load(SAMPLES / "evt3_sample.npy")
+    for column in "xytp":
+        np.testing.assert_array_equal(getattr(recording, column), truth[column])
+
+
+@needs_samples
+def test_a_real_evt2_recording() -> None:
+    recording = read_events(SAMPLES / "evt2_sample.raw")
+    assert len(recording) == 539_481
+    assert recording.t[-1] - recording.t[0] == 50_000
+    assert (recording.width, recording.height) == (640, 480)
+    assert recording.x.max() < 640
+    assert recording.y.max() < 480
+    assert not {"unknown_words", "reordered", "before_first_time"} & set(recording.notes)
+
+
+@needs_samples
+@pytest.mark.parametrize("words", [1, 97, 4096])
+def test_blocks_do_not_matter(words: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = (SAMPLES / "evt3_sample.raw").read_bytes()
+    start = data.index(b"\n", data.index(b"% system_ID")) + 1
+    stream = np.frombuffer(data[start : start + 12_000], "<u2")
+    whole = prophesee.Evt3(EventFile(iter(()))).decode(stream)
+    decoder = prophesee.Evt3(EventFile(iter(())))
+    parts = [decoder.decode(stream[at : at + words]) for at in range(0, len(stream), words)]
+    for column, values in enumerate(whole):
+        np.testing.assert_array_equal(np.concatenate([part[column] for part in parts]), values)
+
+
+def _evt3(words: list[int], file: EventFile | None = None) -> list[tuple[int, int, int, int]]:
+    x, y, t, p = prophesee.Evt3(file or EventFile(iter(()))).decode(np.array(words, "<u2"))
+    return list(zip(x.tolist(), y.tolist(), t.tolist(), p.tolist(), strict=True))
+
+
+def test_evt3_vectors_go_on_from_their_base() -> None:
+    words = [0x8001, 0x6002, 0x0007, 0x3800 | 100, 0x4801, 0x5003, 0x2000 | 9, 0x4001]
+    at = (1 << 12) + 2
+    assert _evt3(words) == [
+        *((100, 7, at, 1), (111, 7, at, 1)),  # bits 0 and 11 of twelve
+        *((112, 7, at, 1), (113, 7, at, 1)),  # bits 0 and 1 of eight, twelve further
+        (9, 7, at, 0),  # a single event leaves the base alone
+        (120, 7, at, 1),  # eight further
+    ]
+
+
+def test_evt3_time_wraps_and_small_steps_back_do_not() -> None:
+    words = [0x8FFF, 0x6FFF, 0x0001, 0x2001, 0x8000, 0x6000, 0x2002, 0x8005, 0x6000, 0x2003, 0x8004, 0x2004]
+    times = [t for _, _, t, _ in _evt3(words)]
+    assert times == [(1 << 24) - 1, 1 << 24, (1 << 24) + (5 << 12), (1 << 24) + (4 << 12)]
+
+
+def test_evt3_counts_what_it_cannot_use() -> None:
+    file = EventFile(iter(()))
+    # an event before any time, one before any row, a word of type 1 (unknown), a trigger (known and skipped), one event
+    assert _evt3([0x0001, 0x2001, 0x8001, 0x1234, 0xA001, 0x2005], file) == [(5, 1, 1 << 12, 0)]
+    assert file.notes == {"unknown_words": 1, "before_first_time": 1}
+
+
+def test_evt2_time_wraps() -> None:
+    top = (1 << 28) - 1
+    words = [0x8 << 28 | top, 1 << 28 | 63 << 22 | 5 << 11 | 6, 0x8 << 28, 0 << 28 | 1 << 22 | 7 << 11 | 8]
+    x, y, t, p = prophesee.Evt2(EventFile(iter(()))).decode(np.array(words, "<u4"))
+    assert (x.tolist(), y.tolist(), p.tolist()) == ([5, 7], [6, 8], [1, 0])
+    assert t.tolist() == [(1 << 34) - 1, (1 << 34) + 1]
+
+
+@pytest.mark.parametrize(("swapped", "say"), [(True, True), (True, False), (False, False)])
+def test_evt21_in_both_orders_of_its_halves(swapped: bool, say: bool, makers, tmp_path: Path) -> None:
+    events = makers.events(500)
+    path = tmp_path / "clip.raw"
+    makers.evt21(path, events, swapped=swapped, say=say)
+    recording = read_events(path)
+    for column in "xytp":
+        np.testing.assert_array_equal(getattr(recording, column), getattr(events, column))
+
+
+def test_headers(makers, tmp_path: Path) -> None:
+    path = tmp_path / "clip.raw"
+    path.write_bytes(b"% evt 3.0\n% geometry 640x480\n" + np.array([0x8001, 0x0001, 0x2003], "<u2").tobytes())
+    recording = read_events(path)  # without "% end"
+    assert (recording.width, recording.height, len(recording)) == (640, 480, 1)
+    path.write_bytes(b"% evt 3.0\n% end\n\x01")
+    with pytest.raises(RecordingError, match="end within a word"):
+        read_events(path)
+    path.write_bytes(b"% evt 4.0\n% end\n")
+    with pytest.raises(RecordingError, match=r"'evt 4\.0'; EVT2, EVT21 and EVT3 are read"):
+        read_events(path)
+    path.write_bytes(b"% format HISTO3D;width=3\n% evt 3.0\n% end\n")
+    with pytest.raises(RecordingError, match="HISTO3D"):
+        read_events(path)
+    path.write_bytes(b"% evt 3.0")
+    with pytest.raises(RecordingError, match="does not end"):
+        read_events(path)
+
+
+def test_words_of_another_format_are_noticed(makers, tmp_path: Path) -> None:
+    path = tmp_path / "clip.raw"
+    path.write_bytes(makers.raw_header("3.0", "EVT3") + b"\xff\x10" * 1000)
+    with pytest.raises(RecordingError, match="1000 of 1000 words"):
+        read_events(path)
+
+
+def test_damage_can_be_kept_out(makers, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    events = makers.events(100)
+    path = makers.write("evt3", tmp_path, events)
+    path.write_bytes(path.read_bytes() + b"\x00")
+    with pytest.raises(RecordingError, match='damaged="keep"'):
+        read_events(path)
+    recording = read_events(path, damaged="keep")
+    np.testing.assert_array_equal(recording.t, events.t)
+    assert "end within a word" in str(recording.notes["damaged"])
+    assert "what comes before is kept" in caplog.text

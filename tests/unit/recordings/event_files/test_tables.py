@@ -1,0 +1,180 @@
+"""Tables of events — NumPy's files, text, HDF5 — in the layouts and units that occur."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from meco_hub.errors import DependencyError, RecordingError
+from meco_hub.recordings.events import read_events
+
+
+def _same(recording, events) -> bool:
+    return all(np.array_equal(getattr(recording, column), getattr(events, column)) for column in "xytp")
+
+
+def test_names_of_arrays_in_an_npz(makers, tmp_path: Path) -> None:
+    events, path = makers.events(200), tmp_path / "clip.npz"
+    x, y, t, p = events
+    np.savez(path, X=x, Y=y, Timestamp=t, Polarity=2 * p.astype(np.int8) - 1, other=np.zeros(3))
+    assert _same(read_events(path), events)
+    np.savez(path, column=x, row=y, when=t, sign=p)
+    with pytest.raises(RecordingError, match=r"holds the arrays column, row, when, sign"):
+        read_events(path)
+    assert _same(read_events(path, columns={"x": "column", "y": "row", "t": "when", "p": "sign"}), events)
+    np.savez(path, x=x, y=y[:-1], t=t, p=p)
+    with pytest.raises(RecordingError, match="the columns have the shapes"):
+        read_events(path)
+    np.savez(path, x=x, y=y, t=t)
+    with pytest.raises(RecordingError, match="none of them can be p"):
+        read_events(path)
+
+
+def test_a_structured_array_within_an_npz(makers, tmp_path: Path) -> None:
+    events, path = makers.events(200), tmp_path / "clip.npz"
+    rows = np.rec.fromarrays(list(events), names="x,y,t,p")
+    np.savez(path, events=rows)
+    assert _same(read_events(path), events)
+    np.savez(path, left=rows[:50], right=rows)
+    with pytest.raises(RecordingError, match="Say stream="):
+        read_events(path)
+    assert _same(read_events(path, stream="right"), events)
+
+
+def test_nothing_is_unpickled(tmp_path: Path) -> None:
+    path = tmp_path / "clip.npy"
+    np.save(path, np.array([{"x": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(RecordingError, match="never unpickled"):
+        read_events(path)
+
+
+@pytest.mark.parametrize("order", ["txyp", "xytp", "xypt"])
+@pytest.mark.parametrize("suffix", [".npy", ".txt"])
+def test_orders_of_nameless_tables(order: str, suffix: str, makers, tmp_path: Path) -> None:
+    events, path = makers.events(200), tmp_path / f"clip{suffix}"
+    table = np.stack([getattr(events, column).astype(np.float64) for column in order], axis=1)
+    if suffix == ".npy":
+        np.save(path, table)
+    else:
+        np.savetxt(path, table, fmt="%d", delimiter=",")
+    recording = read_events(path)
+    assert _same(recording, events)
+    assert recording.notes["columns"] == f"{order} (detected)"
+    assert _same(read_events(path, columns=order), events)
+
+
+def test_a_table_that_fits_no_order_asks(tmp_path: Path) -> None:
+    path = tmp_path / "clip.txt"
+    path.write_text("1 2 3 4\n5 6 7 8\n")
+    with pytest.raises(RecordingError, match=r"fit none of the usual orders.*columns="):
+        read_events(path)
+    with pytest.raises(RecordingError, match="does not name x, y, t and p"):
+        read_events(path, columns="xyt")
+
+
+@pytest.mark.parametrize(
+    ("unit", "factor", "told"),
+    [("s", 1e-6, None), ("us", 1, None), ("ms", 1e-3, "ms"), ("ns", 1000, "ns"), ("s", 1e-6, "s")],
+)
+def test_units_of_time(unit: str, factor: float, told: str | None, makers, tmp_path: Path) -> None:
+    events, path = makers.events(200), tmp_path / "clip.npz"
+    times = events.t * factor if factor < 1 else events.t * int(factor)
+    np.savez(path, x=events.x, y=events.y, t=times, p=events.p)
+    recording = read_events(path, time_unit=told)
+    np.testing.assert_array_equal(recording.t, events.t)
+    assert (recording.notes.get("time_unit") == f"{unit} (detected)") == (told is None)
+
+
+def test_nanoseconds_since_1970_are_seen_and_lose_no_digit(makers, tmp_path: Path) -> None:
+    events, path = makers.events(100), tmp_path / "clip"
+    since = 1_700_000_000_000_001
+    np.savez(path.with_suffix(".npz"), x=events.x, y=events.y, t=(events.t + since) * 1000, p=events.p)
+    path.with_suffix(".csv").write_text(
+        "t,x,y,p\n" + "".join(f"{(t + since) * 1000},{x},{y},{p}\n" for x, y, t, p in zip(*events, strict=True))
+    )
+    for suffix in (".npz", ".csv"):
+        recording = read_events(path.with_suffix(suffix))
+        np.testing.assert_array_equal(recording.t, events.t + since)
+        assert recording.notes["time_unit"] == "ns (detected)"
+
+
+def test_text_in_the_forms_that_occur(makers, tmp_path: Path) -> None:
+    path = tmp_path / "events.txt"
+    path.write_text("240 180\n0.000000 33 39 1\n0.000011 158 145 1\n0.000050 88 143 0\n")  # as rpg's data sets
+    recording = read_events(path)
+    assert (recording.width, recording.height) == (240, 180)
+    assert recording.t.tolist() == [0, 11, 50]
+    path.write_text("# a comment\nx;y;polarity;timestamp\n1;2;-1;7\n\n3;4;1;9\n")
+    recording = read_events(path)
+    assert [column.tolist() for column in (recording.x, recording.y, recording.t, recording.p)] == [
+        *([1, 3], [2, 4]),
+        *([7, 9], [0, 1]),
+    ]
+    path.write_text("t x y p\n0.5 1 2 1\n0.6 1 2\n")
+    with pytest.raises(RecordingError, match=r"events.txt: line 3 is '0.6 1 2'; expected a number"):
+        read_events(path)
+    path.write_text("t x y p\n0.5 1 2 1\n0.6 nan 2 1\n")
+    with pytest.raises(RecordingError, match="x holds NaN at event 1"):
+        read_events(path)
+    path.write_text("0.5 1 2 1 " * 5000)
+    with pytest.raises(RecordingError, match="line 1 is longer"):
+        read_events(path)
+
+
+def test_hdf5_layouts(makers, tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    events, path = makers.events(500), tmp_path / "clip.h5"
+    x, y, t, p = events
+    with h5py.File(path, "w") as file:  # Metavision
+        rows = np.rec.fromarrays([x, y, p.astype(np.int16), t], names="x,y,p,t")
+        file.create_dataset("CD/events", data=rows)
+        file.create_dataset("CD/indexes", data=np.zeros(3))
+        file.create_dataset("EXT_TRIGGER/events", data=np.zeros(2, [("p", "i2"), ("t", "i8"), ("id", "i2")]))
+        file.attrs["geometry"] = "1280x720"
+    recording = read_events(path)
+    assert _same(recording, events)
+    assert (recording.width, recording.height, recording.notes["stream"]) == (1280, 720, "CD/events")
+    with h5py.File(path, "w") as file:  # MVSEC
+        table = np.stack([x, y, 1.5e9 + t / 1e6, 2.0 * p - 1], axis=1)
+        file.create_dataset("davis/left/events", data=table)
+        file.create_dataset("davis/right/events", data=table[:100])
+    with pytest.raises(RecordingError, match=r"several event streams: davis/left/events, davis/right/events"):
+        read_events(path)
+    recording = read_events(path, stream="davis/left/events")
+    np.testing.assert_array_equal(recording.t - 1_500_000_000_000_000, t)
+    np.testing.assert_array_equal(recording.p, p)
+    with h5py.File(path, "w") as file:  # rpg_e2vid
+        for name, values in (("xs", x), ("ys", y), ("ts", t / 1e6), ("ps", p.astype(bool))):
+            file.create_dataset(f"events/{name}", data=values)
+        file.attrs["sensor_resolution"] = (180, 240)
+    recording = read_events(path)
+    assert _same(recording, events)
+    assert (recording.width, recording.height) == (240, 180)
+    with h5py.File(path, "w") as file:
+        file.create_dataset("pictures", data=np.zeros((3, 4)))
+    with pytest.raises(RecordingError, match="holds pictures; expected a group"):
+        read_events(path)
+
+
+def test_dsec_times_have_their_offset(makers, tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    events = makers.events(500)
+    path = makers.write("hdf5", tmp_path, events)
+    with h5py.File(path) as file:
+        assert file["events/t"][0] != events.t[0]
+    assert _same(read_events(path), events)
+
+
+def test_a_missing_compression_is_named(makers, tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    path = tmp_path / "clip.h5"
+    with h5py.File(path, "w") as file:
+        space = h5py.h5s.create_simple((8,))
+        plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        plist.set_chunk((8,))
+        plist.set_filter(0x8ECF, h5py.h5z.FLAG_OPTIONAL, ())  # Prophesee's own, which is in no package
+        group = file.create_group("events")
+        for name in "xytp":
+            h5py.h5d.create(group.id, name.encode(), h5py.h5t.NATIVE_INT32, space, plist)
+    with pytest.raises(DependencyError, match=r"compressed with filter 36559"):
+        read_events(path)

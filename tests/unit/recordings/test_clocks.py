@@ -1,0 +1,46 @@
+"""Clocks: what is refused, and how fast the others tick.
+
+This file knows what a clock may not do.
+"""
+
+import numpy as np
+import pytest
+
+from meco_hub.errors import RecordingError
+from meco_hub.recordings.clocks import check_clock, check_stream, estimate_rate, even_rate
+from meco_hub.recordings.signal_recording import Stream
+
+
+@pytest.mark.parametrize(
+    ("times", "message"),
+    [
+        ([0.0, 1.0, np.nan], "the time of sample 2 is nan"),
+        ([0.0, np.inf, 1.0], "sample 1 is inf"),
+        ([0.0, 1.0, 1.0, 2.0], "after sample 1 .* duplicate timestamp"),
+        ([0.0, 2.0, 1.0], "after sample 1 .* runs backwards"),
+    ],
+)
+def test_a_clock_that_cannot_be_right_is_refused_and_named(times, message):
+    with pytest.raises(RecordingError, match=f"S01.edf, stream 'ecg'.*{message}"):
+        check_clock(np.array(times), "S01.edf, stream 'ecg'")
+
+
+@pytest.mark.parametrize("rate", [4.0, 20.0, 128.0, 256.0, 512.0])
+def test_rates_are_measured_even_where_the_clock_ticks_in_milliseconds(rate):
+    times = np.arange(5000) / rate
+    assert even_rate(times) == rate
+    assert even_rate(np.delete(times, slice(100, 200))) == rate  # a gap
+    assert estimate_rate(np.round(times, 3)) == pytest.approx(rate, rel=2e-3)
+    assert even_rate(np.cumsum(np.random.default_rng(0).uniform(0.5, 1.2, 500))) is None
+
+
+def test_a_rate_that_the_times_contradict_is_refused():
+    values, times = np.zeros((100, 1)), np.arange(100) / 64
+    assert check_stream(Stream(values, times, 64.0), "x") == 64.0
+    assert check_stream(Stream(values, times), "x") == 64.0
+    with pytest.raises(RecordingError, match=r"given as 128 Hz, but its samples lie 0.015625 s apart, which is 64 Hz"):
+        check_stream(Stream(values, times, 128.0), "x")
+    trembling = np.sort(times + np.random.default_rng(0).normal(0, 0.05, 100))
+    assert check_stream(Stream(values, trembling, 64.0), "x") == 64.0
+    with pytest.raises(RecordingError, match="Expected a positive number"):
+        check_stream(Stream(values, times, -1.0), "x")

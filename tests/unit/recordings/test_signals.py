@@ -1,0 +1,468 @@
+"""Signal files of every format, whole and damaged: what was written comes back, and damage is an error that names the file.
+
+This file knows how each format is written; nothing here was recorded.
+"""
+
+import gzip
+import struct
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.io import savemat
+
+from meco_hub.errors import DependencyError, RecordingError
+from meco_hub.recordings.signal_recording import SignalRecording, Stream
+from meco_hub.recordings.signals import read_signals, to_recording
+
+RANDOM = np.random.default_rng(0)
+ECG = RANDOM.normal(size=(512, 2)).astype(np.float32)
+EDA = RANDOM.normal(size=(16, 1)).astype(np.float32)
+BEATS = np.cumsum(RANDOM.uniform(0.6, 1.1, 5))
+
+
+def write_npz(folder: Path) -> Path:
+    path = folder / "S01.npz"
+    np.savez(
+        path,
+        ecg_values=ECG,
+        ecg_rate=128.0,
+        ecg_channels=np.array(["I", "II"]),
+        eda_values=EDA[:, 0],
+        eda_rate=4,
+        eda_start=0.5,
+        ibi_values=BEATS * 2,
+        ibi_times=BEATS,
+    )
+    return path
+
+
+def write_csv(folder: Path) -> Path:
+    path = folder / "S01.csv"
+    lines = ["time_ms,ecg.I,ecg.II,eda"]
+    for index, row in enumerate(ECG):
+        eda = f"{EDA[index // 32, 0]:.9g}" if index % 32 == 0 else ""
+        lines.append(f"{index * 1000 / 128},{row[0]:.9g},{row[1]:.9g},{eda}")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def write_csv_folder(folder: Path) -> Path:
+    path = folder / "S02"
+    path.mkdir()
+    rows = "\n".join(f"{index / 128};{row[0]:.9g};{row[1]:.9g}" for index, row in enumerate(ECG))
+    (path / "ecg.csv").write_text(f"time;I;II\n{rows}\n")
+    (path / "ibi.csv").write_text("t,interval\n" + "\n".join(f"{beat},{beat * 2}" for beat in BEATS))
+    return path
+
+
+def write_edf(folder: Path, suffix: str = ".edf") -> Path:
+    pyedflib = pytest.importorskip("pyedflib", reason='the extra "signals" is not installed')
+    path = folder / f"S01{suffix}"
+    kind = pyedflib.FILETYPE_EDFPLUS if suffix == ".edf" else pyedflib.FILETYPE_BDFPLUS
+    with pyedflib.EdfWriter(str(path), 4, file_type=kind) as writer:
+        limit = 32767 if suffix == ".edf" else 8388607
+        for index, (label, rate) in enumerate([("ECG I", 128), ("ECG II", 128), ("GSR", 4), ("Oddity", 4)]):
+            writer.setSignalHeader(
+                index,
+                {
+                    "label": label,
+                    "dimension": "mV",
+                    "sample_frequency": rate,
+                    "physical_max": 8.0,
+                    "physical_min": -8.0,
+                    "digital_max": limit,
+                    "digital_min": -limit - 1,
+                    "transducer": "",
+                    "prefilter": "",
+                },
+            )
+        columns = [ECG[:, 0], ECG[:, 1], EDA[:, 0], EDA[:, 0]]
+        writer.writeSamples([np.ascontiguousarray(one, np.float64) for one in columns])
+    return path
+
+
+def write_mat(folder: Path) -> Path:
+    path = folder / "S01.mat"
+    savemat(
+        path,
+        {
+            "ecg_values": ECG.astype(np.float64),
+            "ecg_rate": 128.0,
+            "eda": {"data": EDA.astype(np.float64), "fs": 4.0},
+            "ibi": {"values": BEATS * 2, "times": BEATS},
+            "comment": "by hand",
+        },
+        do_compression=True,
+    )
+    return path
+
+
+def xdf_chunk(kind: int, content: bytes, stream: int | None = None) -> bytes:
+    body = struct.pack("<H", kind) + (b"" if stream is None else struct.pack("<I", stream)) + content
+    return struct.pack("<BI", 4, len(body)) + body
+
+
+def xdf_stream(number: int, name: str, kind: str, rate: float, values: np.ndarray, times: np.ndarray) -> list[bytes]:
+    labels = "".join(f"<channel><label>{name}{index}</label></channel>" for index in range(values.shape[1]))
+    header = (
+        f"<?xml version='1.0'?><info><name>{name}</name><type>{name}</type><channel_count>{values.shape[1]}</channel_count>"
+        f"<nominal_srate>{rate}</nominal_srate><channel_format>{kind}</channel_format><created_at>1</created_at>"
+        f"<desc><channels>{labels}</channels></desc></info>"
+    )
+    codes = {"float32": "<f4", "double64": "<f8"}
+    samples = struct.pack("<BI", 4, len(values))
+    for moment, row in zip(times, values, strict=True):
+        content = struct.pack("<BI", 4, len(row[0])) + row[0] if kind == "string" else row.astype(codes[kind]).tobytes()
+        samples += struct.pack("<Bd", 8, moment) + content
+    footer = f"<?xml version='1.0'?><info><sample_count>{len(values)}</sample_count></info>"
+    offsets = [xdf_chunk(4, struct.pack("<dd", at, 0.25), number) for at in (times[0], times[-1])]
+    return [
+        xdf_chunk(2, header.encode(), number),
+        xdf_chunk(3, samples, number),
+        *offsets,
+        xdf_chunk(6, footer.encode(), number),
+    ]
+
+
+def xdf_content() -> bytes:
+    parts = [b"XDF:", xdf_chunk(1, b"<?xml version='1.0'?><info><version>1.0</version></info>")]
+    parts += xdf_stream(1, "ecg", "float32", 128.0, ECG, 100 + np.arange(512) / 128)
+    parts += xdf_stream(2, "ibi", "double64", 0.0, BEATS[:, None] * 2, 100.5 + BEATS)
+    parts += xdf_stream(
+        3, "markers", "string", 0.0, np.array([[b"start"], [b"stop"]], object), np.array([100.0, 103.0])
+    )
+    return b"".join(parts)
+
+
+def write_xdf(folder: Path) -> Path:
+    pytest.importorskip("pyxdf", reason='the extra "signals" is not installed')
+    path = folder / "S01.xdf"
+    path.write_bytes(xdf_content())
+    return path
+
+
+def write_empatica(folder: Path) -> Path:
+    path = folder / "S01.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, rate, columns, count in (("ACC", 32, 3, 320), ("BVP", 64, 1, 640), ("EDA", 4, 1, 40)):
+            rows = [",".join([cell] * columns) for cell in ("1700000000.0", f"{rate}.0", *["1.5"] * count)]
+            archive.writestr(f"S01/{name}.csv", "\n".join(rows) + "\n")
+    return path
+
+
+WRITERS: dict[str, Callable[[Path], Path]] = {
+    "npz": write_npz,
+    "csv": write_csv,
+    "edf": write_edf,
+    "bdf": lambda folder: write_edf(folder, ".bdf"),
+    "mat": write_mat,
+    "xdf": write_xdf,
+    "empatica": write_empatica,
+}
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# whole files
+
+
+@pytest.mark.parametrize("kind", ["npz", "csv", "mat", "xdf"])
+def test_what_was_written_comes_back(kind, tmp_path):
+    recording = read_signals(WRITERS[kind](tmp_path))
+    ecg = recording.streams["ecg"]
+    assert ecg.rate == 128.0
+    np.testing.assert_allclose(ecg.values, ECG, rtol=1e-6)
+    np.testing.assert_allclose(ecg.times - ecg.times[0], np.arange(512) / 128, atol=1e-9)
+    if kind != "csv":
+        ibi = recording.streams["ibi"]
+        assert ibi.rate is None
+        np.testing.assert_allclose(ibi.values[:, 0], BEATS * 2)
+        np.testing.assert_allclose(np.diff(ibi.times), np.diff(BEATS))
+    assert recording.name.endswith(f"S01.{kind}")
+
+
+def test_names_and_starts(tmp_path):
+    npz = read_signals(write_npz(tmp_path)).streams
+    assert npz["ecg"].channels == ("I", "II")
+    assert npz["eda"].times[0] == 0.5
+    assert npz["eda"].values.shape == (16, 1)
+    mat = read_signals(write_mat(tmp_path)).streams
+    assert mat["eda"].rate == 4.0
+    assert list(mat) == ["ecg", "eda", "ibi"]
+
+
+def test_a_table_of_sensors_with_different_rates(tmp_path):
+    streams = read_signals(write_csv(tmp_path)).streams
+    assert streams["ecg"].channels == ("I", "II")
+    assert streams["eda"].rate == 4.0
+    np.testing.assert_allclose(streams["eda"].values, EDA, rtol=1e-6)
+
+
+def test_a_folder_of_tables(tmp_path):
+    streams = read_signals(write_csv_folder(tmp_path)).streams
+    assert set(streams) == {"ecg", "ibi"}
+    np.testing.assert_allclose(streams["ecg"].values, ECG, rtol=1e-6)
+    assert streams["ibi"].rate is None
+    np.testing.assert_allclose(streams["ibi"].times, BEATS)
+
+
+@pytest.mark.parametrize("suffix", [".edf", ".bdf"])
+def test_edf_groups_what_belongs_together(suffix, tmp_path):
+    streams = read_signals(write_edf(tmp_path, suffix)).streams
+    assert set(streams) == {"ecg", "gsr", "Oddity"}
+    assert streams["ecg"].channels == ("ECG I", "ECG II")
+    assert streams["ecg"].rate == 128.0
+    np.testing.assert_allclose(streams["ecg"].values, ECG, atol=16 / 65535)
+    np.testing.assert_allclose(streams["gsr"].values, EDA, atol=16 / 65535)
+
+
+def test_xdf_puts_streams_on_one_clock_and_leaves_markers_out(tmp_path):
+    recording = read_signals(write_xdf(tmp_path))
+    assert set(recording.streams) == {"ecg", "ibi"}
+    assert recording.streams["ecg"].channels == ("ecg0", "ecg1")
+    assert recording.start == 0.0
+    assert recording.streams["ibi"].times[0] == pytest.approx(0.5 + BEATS[0])
+    packed = tmp_path / "S01.xdfz"
+    packed.write_bytes(gzip.compress(xdf_content()))
+    np.testing.assert_array_equal(read_signals(packed).streams["ecg"].values, recording.streams["ecg"].values)
+
+
+def test_empatica_sessions(tmp_path):
+    path = write_empatica(tmp_path)
+    assert set(read_signals(path).streams) == {"acc", "bvp", "eda"}
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(tmp_path / "watch")
+    assert read_signals(tmp_path / "watch" / "S01").streams["bvp"].rate == 64.0
+
+
+def test_the_real_watch():
+    archive = Path(__file__).parents[4] / "shared" / "data" / "stress_predict" / "stress_predict.zip"
+    if not archive.is_file():
+        pytest.skip("the Stress-Predict recordings are not beside the project")
+    from meco_hub.recordings.empatica import read_empatica
+
+    streams = read_empatica(archive, folder="Raw_data/S01").recording.streams
+    assert {"acc", "bvp", "eda", "temp", "hr"} <= set(streams)
+
+
+def test_channels_are_gathered_on_request(tmp_path):
+    path = write_edf(tmp_path)
+    chosen = {"heart": ["ECG II", "ECG I"], "skin": ["gsr"], "both": ["GSR", "Oddity"]}
+    streams = read_signals(path, streams=chosen).streams
+    assert list(streams) == ["heart", "skin", "both"]
+    np.testing.assert_allclose(streams["heart"].values, ECG[:, ::-1], atol=16 / 65535)
+    with pytest.raises(RecordingError, match=r"S01.edf has no channel 'Fp1', of which stream 'eeg'"):
+        read_signals(path, streams={"eeg": ["Fp1"]})
+    with pytest.raises(RecordingError, match="'ECG I' and 'GSR' do not share a clock"):
+        read_signals(path, streams={"mix": ["ECG I", "GSR"]})
+
+
+def test_rates_that_the_file_does_not_say(tmp_path):
+    path = tmp_path / "x.npz"
+    np.savez(path, eda_values=np.zeros(9))
+    with pytest.raises(RecordingError, match=r"x.npz, stream 'eda': there is neither eda_times nor eda_rate"):
+        read_signals(path)
+    assert read_signals(path, rates={"eda": 4.0}).streams["eda"].rate == 4.0
+    table = tmp_path / "y.csv"
+    table.write_text("eda,temp\n1,2\n3,4\n5,6\n")
+    with pytest.raises(RecordingError, match=r"y.csv has the columns eda, temp and no column of times"):
+        read_signals(table)
+    assert read_signals(table, rates={"eda": 4.0, "temp": 4.0}).streams["temp"].rate == 4.0
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# damaged files
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_truncated_files_are_refused_wherever_they_were_cut(kind, tmp_path):
+    path = WRITERS[kind](tmp_path)
+    content = path.read_bytes()
+    began = time.monotonic()
+    cuts = sorted({*range(0, min(300, len(content)), 7), *np.linspace(0, len(content) - 2, 60).astype(int).tolist()})
+    if kind == "csv":  # a table that was cut between two lines, or inside its last number, is a table
+        cuts = [
+            cut for cut in cuts if content[cut - 1 : cut] != b"\n" and content[:cut].rsplit(b"\n")[-1].count(b",") < 3
+        ]
+    for cut in cuts:
+        path.write_bytes(content[:cut])
+        with pytest.raises(RecordingError, match=path.name):
+            read_signals(path)
+    assert len(cuts) > 15
+    assert time.monotonic() - began < 60
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_flipped_bytes_never_raise_anything_else_or_hang(kind, tmp_path):
+    path = WRITERS[kind](tmp_path)
+    content = path.read_bytes()
+    random = np.random.default_rng(1)
+    refused: list[str] = []
+    for _ in range(60):
+        broken = bytearray(content)
+        where = random.integers(0, min(len(content), 3000 if random.random() < 0.7 else len(content)), 3)
+        for at in where:
+            broken[at] = random.integers(256)
+        path.write_bytes(broken)
+        try:
+            read_signals(path)
+        except RecordingError as error:
+            refused.append(str(error))
+    assert refused
+    assert all(path.name in message for message in refused)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".csv", ".edf", ".bdf", ".mat", ".xdf", ".zip"])
+def test_files_of_another_kind_are_refused(suffix, tmp_path):
+    if suffix in (".edf", ".bdf"):
+        pytest.importorskip("pyedflib")
+    if suffix == ".xdf":
+        pytest.importorskip("pyxdf")
+    path = tmp_path / f"odd{suffix}"
+    for content in (b"", b"\x00" * 500, b"GIF89a" + bytes(range(256)) * 4, b"a,b\n1,2\n"):
+        path.write_bytes(content)
+        with pytest.raises(RecordingError, match=f"odd{suffix}"):
+            read_signals(path)
+
+
+def test_pickles_are_not_opened(tmp_path):
+    path = tmp_path / "evil.npz"
+
+    class Evil:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "executed",))
+
+    np.savez(path, eda_values=np.array([Evil()], object), eda_rate=4.0)
+    with pytest.raises(RecordingError, match=r"evil.npz cannot be read as npz"):
+        read_signals(path)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_stream_that_never_ended_is_refused(tmp_path):
+    pytest.importorskip("pyxdf")
+    path = tmp_path / "cut.xdf"
+    markers = np.array([[b"start"]], object)
+    parts = xdf_stream(3, "markers", "string", 0.0, markers, np.array([100.0]))
+    path.write_bytes(
+        b"".join([b"XDF:", *xdf_stream(1, "ecg", "float32", 128.0, ECG, np.arange(512) / 128), *parts[:-1]])
+    )
+    with pytest.raises(RecordingError, match="stream 'markers' never ended"):
+        read_signals(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("time,eda\n0,1\n1,2\n1,3\n", "S.csv, column of times: after sample 1 .* duplicate timestamp"),
+        ("time,eda\n0,1\n2,2\n1,3\n", "S.csv, column of times: after sample 1 .* runs backwards"),
+        ("time,eda\n0,1\n,2\n", "the time of sample 1 is nan"),
+        ("time,eda\n0,1\n1,2,3\n", "S.csv: line 3 has 3 cells. Expected 2"),
+        ("time,eda\n0,1\n1,two\n", "S.csv: line 3, column 'eda' is 'two'"),
+        ("0,1\n1,2\n", "Expected a header"),
+        ("time,time\n0,1\n", "names every column once"),
+    ],
+)
+def test_tables_that_cannot_be_right(text, message, tmp_path):
+    path = tmp_path / "S.csv"
+    path.write_text(text)
+    with pytest.raises(RecordingError, match=message):
+        read_signals(path)
+
+
+def test_arrays_that_cannot_be_right(tmp_path):
+    path = tmp_path / "S.npz"
+    cases = [
+        ({"a_values": np.zeros((4, 100)), "a_rate": 10.0}, "one row a channel. Transpose it"),
+        ({"a_values": np.zeros(5), "a_times": np.zeros(4)}, "5 samples and 4 times"),
+        ({"a_values": np.zeros(5), "a_rate": 0.0}, "the rate is 0"),
+        ({"a_values": np.zeros(5), "a_times": np.zeros(5)}, "stream 'a': after sample 0 .* duplicate"),
+        ({"a_values": np.array(["x"]), "a_rate": 1.0}, "not made of numbers"),
+        ({"a_values": np.zeros((2, 2, 2)), "a_rate": 1.0}, "has the shape"),
+        ({"a_values": np.zeros((5, 2)), "a_rate": 1.0, "a_channels": np.array(["x"])}, "2 channels and 1 names"),
+        ({"a": np.zeros(5)}, "Expected arrays named <stream>_values"),
+    ]
+    for arrays, message in cases:
+        np.savez(path, **arrays)
+        with pytest.raises(RecordingError, match=f"S.npz.*{message}"):
+            read_signals(path)
+
+
+def test_matlab_s_hdf5_is_named(tmp_path):
+    path = tmp_path / "new.mat"
+    path.write_bytes(b"MATLAB 7.3 MAT-file" + b" " * 600)
+    with pytest.raises(RecordingError, match=r"version 7.3. Expected version 5 to 7. Save it with"):
+        read_signals(path)
+
+
+def test_paths_that_lead_nowhere(tmp_path):
+    with pytest.raises(RecordingError, match="There is no"):
+        read_signals(tmp_path / "none.edf")
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(RecordingError, match=r"files of type '.txt' are not read"):
+        read_signals(tmp_path / "notes.txt")
+    with pytest.raises(RecordingError, match="folder without csv files"):
+        read_signals(tmp_path)
+
+
+def test_missing_packages_are_named(tmp_path, monkeypatch):
+    import sys
+
+    for suffix, package in ((".edf", "pyedflib"), (".xdf", "pyxdf")):
+        monkeypatch.setitem(sys.modules, package, None)
+        (tmp_path / f"S{suffix}").write_bytes(b"x")
+        with pytest.raises(DependencyError, match=rf"{package}, which is not installed.*meco-hub\[signals\]"):
+            read_signals(tmp_path / f"S{suffix}")
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# what is at hand already
+
+
+def test_recordings_from_arrays(tmp_path):
+    values = np.arange(8.0)
+    recording = to_recording(
+        {
+            "rate": (values, 4.0),
+            "times": (values[:, None], np.arange(8) / 2),
+            "events": (values, BEATS.repeat(2)[:8] + np.arange(8)),
+            "whole": (np.arange(8), 4),
+            "stream": Stream.regular(values, 2.0),
+            "bare": values,
+        },
+        rates={"bare": 8.0},
+    )
+    assert [stream.rate for stream in recording.streams.values()] == [4.0, 2.0, None, 4.0, 2.0, 8.0]
+    assert to_recording(recording) is recording
+    assert to_recording(write_npz(tmp_path)).streams["ecg"].rate == 128.0
+    for source, message in (
+        ([1, 2], "A list is no recording"),
+        ({"a": np.zeros(4)}, "'a' is an array without a clock"),
+        ({"a": (np.zeros(4), np.array([0, 1, 1, 2]))}, "stream 'a': after sample 1"),
+        ({"a": "text"}, "'a' is"),
+    ):
+        with pytest.raises(RecordingError, match=message):
+            to_recording(source)  # pyright: ignore[reportArgumentType]
+
+
+def test_the_parts_of_a_recording_keep_their_clocks():
+    truth = Stream.regular(np.arange(10.0), 1.0)
+    recording = SignalRecording(
+        {"x": Stream.regular(np.arange(100.0), 10.0)}, annotations={"v": truth}, prepared="by me"
+    )
+    clip = recording.clip(3.5, 5.5, margin=0.5)
+    np.testing.assert_allclose(clip.streams["x"].times[[0, -1]], [3.0, 5.9])
+    np.testing.assert_array_equal(clip.annotations["v"].times, [3, 4, 5, 6])  # one more on either side, to interpolate
+    assert (clip.start, clip.end, clip.prepared) == (3.5, 5.5, "by me")
+    assert len(truth.around(-5, -1)) <= 1
+    assert len(truth.around(20, 30)) == 1
+
+
+def test_npz_is_bounded(tmp_path, monkeypatch):
+    from meco_hub.recordings.signal_files import npz
+
+    monkeypatch.setattr(npz, "MAX_BYTES", 100)
+    with pytest.raises(RecordingError, match=r"S01.npz says that it holds"):
+        read_signals(write_npz(tmp_path))
