@@ -1,0 +1,23 @@
+"""A layer whose activations can be thrown away and computed again in the backward pass.
+
+transformers has such a base class, but importing it imports every Auto class, and with them every plugin: a plugin's model file
+that did so would find itself half imported. This one follows the same protocol, so `gradient_checkpointing_enable` works.
+
+This file knows transformers' protocol for gradient checkpointing; it knows no layer.
+"""
+
+from typing import Any
+
+from torch import nn
+
+
+class CheckpointedLayer(nn.Module):
+    """Base class of layers that `PreTrainedModel.gradient_checkpointing_enable` reaches. Call them with positional arguments."""
+
+    gradient_checkpointing = False
+    _gradient_checkpointing_func: Any = None  # set by transformers together with the flag
+
+    def __call__(self, *args: Any) -> Any:
+        if self.gradient_checkpointing and self.training:
+            return self._gradient_checkpointing_func(super().__call__, *args)
+        return super().__call__(*args)
