@@ -1,6 +1,6 @@
 """The command `meco`: parsing and printing only; every command calls one function of the library.
 
-    meco list | predict | convert | evaluate | train | doctor
+    meco list | predict | convert | evaluate | score | train | doctor
 
 Exit codes: 0 all is well; 1 our error, a bad input among several, or a finding of the doctor; 2 wrong usage.
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__, plugins
-from .errors import MecoError
+from .errors import ConfigurationError, MecoError
 
 NOTICE = (
     "Scores are inferred expressions, not felt emotions. This is an emotion recognition system under Regulation (EU) 2024/1689 "
@@ -47,6 +47,8 @@ def _list(arguments: argparse.Namespace) -> int:
 def _predict(arguments: argparse.Namespace) -> int:
     from .prediction import predict_files
 
+    if arguments.output is not None:
+        return _predict_folder(arguments)
     rows = predict_files(
         arguments.inputs,
         model=arguments.model,
@@ -65,6 +67,39 @@ def _predict(arguments: argparse.Namespace) -> int:
         if failed:
             print(f"{failed} of {len(rows)} files could not be used.", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _predict_folder(arguments: argparse.Namespace) -> int:
+    from .prediction import PART_SIZE, predict_folder
+
+    if arguments.annotate is not None or arguments.top_k is not None:
+        raise ConfigurationError(
+            "--output was passed together with --annotate or --top_k; expected it alone: the table holds every score and no "
+            "picture. Leave one of them out."
+        )
+    report = predict_folder(
+        arguments.inputs,
+        arguments.output,
+        model=arguments.model,
+        faces=arguments.faces,
+        batch_size=arguments.batch_size,
+        part_size=arguments.part_size or PART_SIZE,
+    )
+    if not _is_main_process():
+        return 0
+    if arguments.json:
+        _print_json(report)
+    else:
+        print(NOTICE, file=sys.stderr)
+        print(f"{report['files']} files, {report['errors']} of them could not be used. Wrote {report['answers']}")
+    return 1 if report["errors"] else 0
+
+
+def _is_main_process() -> bool:
+    """Under a launcher, one process speaks for all."""
+    from accelerate import PartialState
+
+    return PartialState().is_main_process
 
 
 def _scores(expressions: list[dict[str, Any]]) -> str:
@@ -97,27 +132,63 @@ def _convert(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    from .evaluation.run import evaluate_checkpoint
+    from .assignments import parse_assignments
+    from .evaluation.run import EvaluationSettings, evaluate_checkpoint
 
     report = evaluate_checkpoint(
         plugins.locate_checkpoint(arguments.model),
         arguments.dataset,
         arguments.data_dir,
         arguments.output_dir,
-        split=arguments.split,
-        folds=arguments.folds,
-        batch_size=arguments.batch_size,
-        exclude_unknown_labels=arguments.exclude_unknown_labels,
+        EvaluationSettings(
+            split=arguments.split,
+            folds=arguments.folds,
+            protocol=arguments.protocol,
+            protocol_fold=arguments.protocol_fold,
+            protocol_folds=arguments.protocol_folds,
+            batch_size=arguments.batch_size,
+            stride_s=arguments.stride_s,
+            exclude_unknown_labels=arguments.exclude_unknown_labels,
+            conditions=tuple(arguments.conditions),
+            routing=arguments.routing,
+            pictures=arguments.pictures,
+            workers=arguments.workers,
+            options=parse_assignments(arguments.options),
+            runs=arguments.runs,
+        ),
     )
+    if not _is_main_process():
+        return 0
     if arguments.json:
         _print_json(report)
         return 0
-    metrics = report["metrics"]
+    metrics, intervals = report["metrics"], report["confidence_intervals"]
     print(f"n = {metrics['n']}")
-    for name in ("uar", "war", "macro_f1"):
-        low, high = report["confidence_intervals"][name]
-        print(f"{name:9} {metrics[name]:.4f}  [{low:.4f}, {high:.4f}]")
+    for name, value in metrics.items():
+        if name in intervals and value is not None:
+            low, high = intervals[name]
+            print(f"{name:16} {value:.4f}  [{low:.4f}, {high:.4f}]")
+    for name, row in report["references"].items():
+        print(f"{name:16} " + "  ".join(f"{key} {row[key]:.4f}" for key in ("rmse", "ccc") if row.get(key) is not None))
+    for name, row in report["condition_families"].items():
+        if row["area"] is not None:
+            print(
+                f"{name:16} {row['metric']} {row['area']:.4f} on average over the strengths, {row['worst']:.4f} at worst"
+            )
     print(f"Wrote {arguments.output_dir / 'report.json'}")
+    return 0
+
+
+def _score(arguments: argparse.Namespace) -> int:
+    from .evaluation.report import plain
+    from .evaluation.sequence_files import score_sequence_sets
+    from .evaluation.sequence_scores import table
+
+    found = score_sequence_sets(arguments.files)
+    if arguments.json:
+        _print_json(plain({name: scores.to_dict() for name, scores in found.items()}))
+    else:
+        print(table(found))
     return 0
 
 
@@ -162,6 +233,13 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--faces", choices=("cropped", "largest", "all"), help="whether faces must be found first")
     predict.add_argument("--top_k", type=int, help="answers per face (default: all)")
     predict.add_argument("--batch_size", type=int, default=8)
+    predict.add_argument(
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="write a Parquet data set there instead, and go on with it after a kill",
+    )
+    predict.add_argument("--part_size", type=int, help="files in a part of that data set (default: 512)")
     predict.add_argument("--annotate", type=Path, metavar="FOLDER", help="write each picture with its answer drawn in")
 
     convert = command(
@@ -182,10 +260,33 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--output_dir", required=True, type=Path)
     evaluate.add_argument("--split", help="split to use (default: all of it)")
     evaluate.add_argument("--folds", type=int, nargs="+", help="folds to use (default: all of them)")
+    evaluate.add_argument("--protocol", choices=("P0", "P1", "P2", "P3", "P4"), help="test one fold of this protocol")
+    evaluate.add_argument("--protocol_fold", help="which of its folds: a number, a person, or person/part")
+    evaluate.add_argument("--protocol_folds", type=int, default=5, help="into how many folds it cuts (default: 5)")
     evaluate.add_argument("--batch_size", type=int, default=32)
+    evaluate.add_argument("--stride_s", type=float, help="seconds between the clips of a long recording")
+    evaluate.add_argument("--workers", type=int, default=1, help="threads that read")
     evaluate.add_argument(
         "--exclude_unknown_labels", action="store_true", help="leave out, and count, classes that the checkpoint lacks"
     )
+
+    evaluate.add_argument(
+        "--conditions", nargs="+", default=(), metavar="NAME",
+        help='try the model under these too: "all", families such as low_light or missing, or single ones such as blur/2; a '
+        "name that is none gets the list of those that are",
+    )  # fmt: skip
+    evaluate.add_argument(
+        "--options", nargs="+", default=(), metavar="KEY=VALUE",
+        help="options of the corpus, values in YAML (default: those that the checkpoint was trained with)",
+    )  # fmt: skip
+    evaluate.add_argument("--runs", type=int, default=1, help="so many times, each with other clips of the recordings")
+    evaluate.add_argument("--routing", action="store_true", help="tell which expert serves whom")
+    evaluate.add_argument("--pictures", action="store_true", help="draw what the report has, beside it")
+
+    score = command(
+        "score", _score, "Score per-sequence prediction files: a folder of runs, or several, a row of the table each."
+    )
+    score.add_argument("files", nargs="+", type=Path, metavar="FILE_OR_FOLDER")
 
     commands.add_parser("train", help="Train by a recipe; `meco train --help` lists its flags.", add_help=False)
     command("doctor", _doctor, "Look at the environment and say what would not work, and how to mend it.")

@@ -4,43 +4,70 @@
     recognise("face.jpg")                       → [{"label": "happiness", "score": 0.93}, …]
     recognise("party.jpg", faces="all")         → [{"box": {…}, "face_score": 0.9, "expressions": [{"label": …}, …]}, …]
     recognise(paths, batch_size=8, errors="return", top_k=1)
+    recognise("session.edf")                    → [{"label": "valence", "score": 6.1, "times": […], "scores": […], …}, …]
+    recognise({"frames": "clip.mp4", "events": "clip.aedat4"})
 
 The scores are those of inferred expressions, not of felt emotions.
 
-This file knows how answers look and how inputs become batches; it names no model.
+This file knows how inputs become batches, whatever they are recordings of; it names no model.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
+from transformers import FeatureExtractionMixin, ProcessorMixin
 from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.pipelines.base import ChunkPipeline
 
 from . import plugins
+from .answers import Answers, Entry
 from .auto import AutoModelForEmotionRecognition
-from .errors import CheckpointError, ConfigurationError, FaceNotFoundError, InputError
+from .errors import CheckpointError, ConfigurationError, InputError
+from .evaluation.predict import accepted_inputs
 from .loading import load_processor
-from .processing.face_finder import Face
+from .processing.face_crops import MODES, FaceCrops, describe_box
 from .processing.face_preprocessor import FacePreprocessor
 from .recordings.images import describe_source, read_image
 
 TASK = "emotion-recognition"
-_FACES = ("cropped", "largest", "all")
 _ERRORS = ("raise", "return")
 _FUNCTIONS = ("softmax", "sigmoid", "none")
+
+
+_CLOCKS = ("timestamps", "offsets", "lag_targets")
+"""Inputs that are seconds."""
+
+_BESIDE: dict[str, Any] = {
+    "box": None,
+    "face_score": None,
+    "error": None,
+    "start": None,
+    "end": None,
+    "times": None,
+    "streams": None,
+}
+"""What travels beside the tensors; every item of a batch needs the same keys."""
+
+
+def _join(items: list[dict[str, Any]]) -> dict[str, Any]:
+    """Inputs of single clips as a batch; mappings of streams stay mappings."""
+    first = items[0]
+    return {
+        key: _join([item[key] for item in items])
+        if isinstance(first[key], dict)
+        else torch.cat([item[key] for item in items])
+        for key in first
+    }
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
         raise ConfigurationError(f"{name}={value!r} was passed; expected one of {', '.join(map(repr, allowed))}.")
     return value
-
-
-def _box(face: Face) -> dict[str, float]:
-    return dict(zip(("xmin", "ymin", "xmax", "ymax"), (round(float(edge), 1) for edge in face.box), strict=True))
 
 
 class EmotionRecognitionPipeline(ChunkPipeline):
@@ -53,11 +80,13 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         function_to_apply: "softmax", "sigmoid" or "none"; by default what the config's `problem_type` calls for.
         errors: "raise" stops at the first input that cannot be used; "return" answers `{"error": message}` in its place.
 
-    Inputs are whatever `recordings.images.read_image` reads: paths, bytes, PIL images, arrays, or lists and generators of them.
+    Inputs are what the checkpoint's processor reads. For faces: paths, bytes, PIL images, arrays. For signals and eye clips:
+    files, folders, mappings of streams, or recordings of ours. Lists and generators of them everywhere. `stream` answers while
+    samples come in.
 
     Raises:
         CheckpointError: the checkpoint came without its processor.
-        ImageError, FaceNotFoundError: an input cannot be used.
+        ImageError, FaceNotFoundError, RecordingError: an input cannot be used.
         ConfigurationError: an argument has no meaning here.
     """
 
@@ -67,18 +96,44 @@ class EmotionRecognitionPipeline(ChunkPipeline):
     _load_processor = False
     _load_image_processor = None  # not True: its absence deserves our message, given in __init__
 
-    def __init__(self, model: Any, *args: Any, **kwargs: Any) -> None:
-        super().__init__(model, *args, **kwargs)
-        if self.image_processor is None:
+    def __init__(self, model: Any, *args: Any, processor: Any = None, **kwargs: Any) -> None:
+        super().__init__(model, *args, processor=processor, **kwargs)
+        entry = plugins.architectures().healthy.get(getattr(self.model.config, "model_type", ""))
+        # transformers finds the image processor inside a processor of several parts, and would take it for the whole
+        parts = (
+            None if entry is not None and entry.processor else kwargs.get("feature_extractor") or self.image_processor
+        )
+        given = processor or parts
+        if given is None:
             name = getattr(model, "name_or_path", "")
             if not name:
                 raise CheckpointError(
-                    "The model was made in memory and came without its processor; expected one. Pass it as image_processor=…"
+                    "The model was made in memory and came without its processor; expected one. Pass it as image_processor=…, "
+                    "feature_extractor=… or processor=…"
                 )
-            self.image_processor = load_processor(name)  # loading it failed silently; doing so again says why
+            given = load_processor(name)  # for a picture, loading it failed silently; doing so again says why
+        self._processor: Any = given
+        self._put_in_place(given)
+        self._takes = accepted_inputs(self.model)
+        self._answers = Answers(self.model)
         # A processor of transformers' own knows nothing of faces; ours with its defaults then finds them for it.
-        own = isinstance(self.image_processor, FacePreprocessor)
-        self._faces = self.image_processor if own else FacePreprocessor()
+        self._faces = FaceCrops(given if isinstance(given, FacePreprocessor) else None)
+
+    def _put_in_place(self, processor: Any) -> None:
+        """Where transformers looks for what it must save and for whether a pipeline can batch."""
+        if isinstance(processor, ProcessorMixin):
+            self.processor = processor
+            self.feature_extractor = getattr(processor, "feature_extractor", None)
+            self.image_processor = getattr(processor, "image_processor", None)
+        elif isinstance(processor, FeatureExtractionMixin):
+            self.feature_extractor = processor
+        else:
+            self.image_processor = processor
+
+    @property
+    def _reads_recordings(self) -> bool:
+        """The processor reads its own kind of recording, rather than pictures."""
+        return hasattr(self._processor, "read")
 
     def _sanitize_parameters(
         self,
@@ -96,7 +151,7 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         before: dict[str, Any] = {}
         after: dict[str, Any] = {}
         if faces is not None:
-            before["faces"] = after["faces"] = _one_of("faces", faces, _FACES)
+            before["faces"] = after["faces"] = _one_of("faces", faces, MODES)
         if errors is not None:
             before["errors"] = _one_of("errors", errors, _ERRORS)
         if top_k is not None:
@@ -115,66 +170,74 @@ class EmotionRecognitionPipeline(ChunkPipeline):
             )
         return super().__call__(inputs, **kwargs)
 
-    def _default_faces(self) -> str:
-        return "largest" if self._faces.do_find_face else "cropped"
-
-    def _crops(self, image: Image.Image, faces: str, name: str) -> list[tuple[Image.Image, Face | None]]:
-        if faces == "cropped":
-            return [(image, None)]
-        finder = self._faces.face_finder
-        found = finder.find(image)
-        if not found:
-            raise FaceNotFoundError(
-                f"No face was found in {name} ({image.width}×{image.height} pixels); expected at least one of score "
-                f'{finder.threshold}. If the picture is a cropped face already, pass faces="cropped".'
-            )
-        chosen = found[:1] if faces == "largest" else found
-        return [(self._faces.crop_to_face(image, face), face) for face in chosen]
-
     def _tensors(self, image: Image.Image) -> dict[str, torch.Tensor]:
         # Faces are cut out before this point, in one place for every processor; ours must not look for them again.
-        once = {"do_find_face": False} if self._faces is self.image_processor else {}
-        return dict(self.image_processor(image, return_tensors="pt", **once))
+        once = {"do_find_face": False} if isinstance(self._processor, FacePreprocessor) else {}
+        return dict(self._processor(image, return_tensors="pt", **once))
 
     def preprocess(self, input_: Any, faces: str | None = None, errors: str = "raise") -> Iterator[dict[str, Any]]:
+        prepare = self._prepare_recording(input_) if self._reads_recordings else self._prepare_picture(input_, faces)
         try:
-            crops = self._crops(read_image(input_), faces or self._default_faces(), describe_source(input_))
+            yield from prepare
         except InputError as error:
             if errors == "raise":
                 raise
-            # A batch needs the same keys and shapes from every item, so an unusable one travels as a blank picture whose
-            # answer is thrown away; predictions do not depend on the neighbours in a batch.
-            blank = self._tensors(Image.new("RGB", (64, 64)))
-            yield {**blank, "is_last": True, "box": None, "face_score": None, "error": str(error)}
-            return
+            # A batch needs the same keys and shapes from every item, so an unusable one travels as a blank whose answer is
+            # thrown away; predictions do not depend on the neighbours in a batch.
+            yield {**_BESIDE, "is_last": True, "error": str(error), "tensors": self._blank()}
+
+    def _blank(self) -> dict[str, Any]:
+        if not self._reads_recordings:
+            return self._tensors(Image.new("RGB", (64, 64)))
+        return dict(self._processor([self._processor.blank()], return_tensors="pt"))
+
+    def _prepare_picture(self, input_: Any, faces: str | None) -> Iterator[dict[str, Any]]:
+        crops = self._faces.take(read_image(input_), faces or self._faces.default_mode, describe_source(input_))
         for index, (crop, face) in enumerate(crops):
             yield {
-                **self._tensors(crop),
+                **_BESIDE,
                 "is_last": index == len(crops) - 1,
-                "box": _box(face) if face else None,
+                "box": describe_box(face),
                 "face_score": float(face.score) if face else None,
-                "error": None,
+                "tensors": self._tensors(crop),
             }
 
-    def _forward(self, model_inputs: dict[str, Any]) -> dict[str, Any]:
-        beside = {key: model_inputs.pop(key) for key in ("is_last", "box", "face_score", "error")}
-        tensors = {
-            key: value.to(self.model.dtype) if torch.is_floating_point(value) else value
-            for key, value in model_inputs.items()
-        }
-        return {"logits": self.model(**tensors).logits.float(), **beside}
+    def _prepare_recording(self, input_: Any) -> Iterator[dict[str, Any]]:
+        processor = self._processor
+        recording = processor.read(input_)
+        clips = processor.cut(recording) if hasattr(processor, "cut") else [recording]
+        # all of them before the first leaves: an error in the last must not follow half an answer
+        ready = [self._item(clip) for clip in clips]
+        streams = processor.report(recording) if hasattr(processor, "report") else None
+        for index, item in enumerate(ready):
+            yield {**item, "is_last": index == len(ready) - 1, "streams": streams}
 
-    def _expressions(self, logits: torch.Tensor, top_k: int | None, function: str | None) -> list[dict[str, Any]]:
-        config = self.model.config
-        names = {int(index): name for index, name in (config.id2label or {}).items()}
-        problem = config.problem_type
-        if function is None:
-            function = {"regression": "none", "multi_label_classification": "sigmoid"}.get(problem or "", "softmax")
-        scores = {"softmax": logits.softmax(-1), "sigmoid": logits.sigmoid(), "none": logits}[function].tolist()
-        answer = [{"label": names[index], "score": score} for index, score in enumerate(scores)]
-        if problem != "regression":  # valence stays before arousal, whatever their values
-            answer.sort(key=lambda entry: entry["score"], reverse=True)
-        return answer[:top_k]
+    def _item(self, clip: Any) -> dict[str, Any]:
+        times = self._processor.step_times(clip).tolist() if hasattr(self._processor, "step_times") else None
+        return {
+            **_BESIDE,
+            "tensors": dict(self._processor([clip], return_tensors="pt")),
+            "start": getattr(clip, "start", None),
+            "end": getattr(clip, "end", None),
+            "times": times,
+        }
+
+    def _forward(self, model_inputs: dict[str, Any]) -> dict[str, Any]:
+        beside = {key: value for key, value in model_inputs.items() if key != "tensors"}
+        tensors = model_inputs["tensors"]
+        inputs = {
+            key: self._cast(key, value)
+            for key, value in (_join(tensors) if isinstance(tensors, list) else tensors).items()
+            if key in self._takes
+        }
+        return {"logits": self.model(**inputs).logits.float(), **beside}
+
+    def _cast(self, key: str, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: self._cast(key, inner) for name, inner in value.items()}
+        # clocks lose their milliseconds in half precision
+        keeps = not torch.is_floating_point(value) or key in _CLOCKS
+        return value if keeps else value.to(self.model.dtype)
 
     def postprocess(
         self,
@@ -185,21 +248,61 @@ class EmotionRecognitionPipeline(ChunkPipeline):
     ) -> Any:
         if model_outputs[0]["error"] is not None:
             return {"error": model_outputs[0]["error"]}
+        if self._reads_recordings:
+            return self._answer_recording(model_outputs, top_k, function_to_apply)
         answers = [
             {
                 "box": output["box"],
                 "face_score": output["face_score"],
-                "expressions": self._expressions(output["logits"][0], top_k, function_to_apply),
+                "expressions": self._answers.entries(
+                    self._answers.scores(output["logits"][0], function_to_apply), top_k, function_to_apply
+                ),
             }
             for output in model_outputs
         ]
-        faces = faces or self._default_faces()
+        faces = faces or self._faces.default_mode
         if faces == "all":
             return answers
         (answer,) = answers
         if faces == "cropped":
             return answer["expressions"]
         return [{**entry, "box": answer["box"]} for entry in answer["expressions"]]
+
+    def _answer_recording(self, outputs: list[dict[str, Any]], top_k: int | None, function: str | None) -> list[Entry]:
+        scores = np.concatenate([self._answers.scores(output["logits"], function) for output in outputs])
+        if scores.ndim == 3:  # the model answers over time
+            times = np.asarray([output["times"] for output in outputs])
+            entries = self._answers.over_time(scores, times, top_k, function)
+        elif len(outputs) > 1:  # one answer a clip: each holds in the middle of its clip
+            middles = np.asarray([[(output["start"] + output["end"]) / 2] for output in outputs])
+            entries = self._answers.over_time(scores[:, None], middles, top_k, function)
+        else:
+            entries = self._answers.entries(scores[0], top_k, function)
+        streams = outputs[0]["streams"]
+        return [{**entry, "streams": streams} for entry in entries] if streams is not None else entries
+
+    def stream(self, chunks: Iterable[Any], *, reference: Any = None, **parameters: Any) -> Iterator[list[Entry]]:
+        """Answer while a recording goes on: one answer for every window, as soon as its samples are there.
+
+        Args:
+            chunks: what the processor's stream takes: mappings of stream name → (samples, times).
+            reference: the person's own level, for a checkpoint that normalises by it: `processor.measure([an earlier recording])`.
+            parameters: those of a call.
+
+        Raises:
+            ConfigurationError: the checkpoint's processor cannot follow a recording that goes on.
+        """
+        if not hasattr(self._processor, "stream"):
+            raise ConfigurationError(
+                f"{type(self._processor).__name__} takes whole recordings only; expected a processor that has `stream`. Pass a "
+                "file, or use a checkpoint for signals."
+            )
+        windows = self._processor.stream(reference=reference)
+        for chunk in chunks:
+            for window in windows.push(chunk):
+                yield self(window, **parameters)
+        for window in windows.flush():
+            yield self(window, **parameters)
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
         """Save model and processor so that `pipeline(model=folder)` loads them again.

@@ -17,13 +17,14 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 LAYERS = (
     {"errors"},
-    {"labels", "plugins"},
+    {"labels", "plugins", "assignments"},
     {"recordings", "outputs", "auto", "listing"},
     {"processing", "nn", "modeling", "drawing"},
     {"loading"},
     {"corpora"},
     {"evaluation"},
     {"training"},
+    {"answers"},
     {"pipeline", "train"},
     {"prediction"},
     {"registration"},

@@ -32,6 +32,9 @@ logger = logging.getLogger(__name__)
 Condition = Callable[[Any, str], Any]
 """(recording, sample_id) → the recording under some condition; the same for the same arguments, in whatever process."""
 
+ClipCondition = Callable[[Any, str, int], Any]
+"""(clip, sample_id, number of the clip) → the clip under some condition, likewise."""
+
 
 @dataclass(frozen=True)
 class RowAnswer:
@@ -118,10 +121,12 @@ class _Preparation:
         batch_size: int,
         stride_s: float | None,
         condition: Condition | None,
+        clip_condition: ClipCondition | None,
         workers: int,
     ) -> None:
         self._processor, self._rows, self._chosen = processor, rows, chosen
-        self._batch_size, self._stride, self._condition, self._workers = batch_size, stride_s, condition, workers
+        self._batch_size, self._stride, self._workers = batch_size, stride_s, workers
+        self._condition, self._clip_condition = condition, clip_condition
         self._cut = getattr(processor, "cut", None)
         self._step_times = getattr(processor, "step_times", None)
 
@@ -143,12 +148,13 @@ class _Preparation:
 
     def _read(self, row: int) -> tuple[int, list[Any], str]:
         try:
-            recording = self._rows[row]
+            recording, name = self._rows[row], self._rows.sample_ids[row]
             if self._condition is not None:
-                recording = self._condition(recording, self._rows.sample_ids[row])
-            if self._cut is None:
-                return row, [recording], ""
-            return row, list(self._cut(recording, stride_s=self._stride)), ""
+                recording = self._condition(recording, name)
+            clips = [recording] if self._cut is None else list(self._cut(recording, stride_s=self._stride))
+            if self._clip_condition is not None:
+                clips = [self._clip_condition(clip, name, number) for number, clip in enumerate(clips)]
+            return row, clips, ""
         except InputError as error:
             return row, [], str(error)
 
@@ -203,6 +209,7 @@ def predict_rows(
     batch_size: int = 32,
     stride_s: float | None = None,
     condition: Condition | None = None,
+    clip_condition: ClipCondition | None = None,
     observe: Callable[[Any, list[int]], None] | None = None,
     options: dict[str, Any] | None = None,
     workers: int = 1,
@@ -218,6 +225,7 @@ def predict_rows(
         batch_size: clips per forward pass.
         stride_s: seconds between the beginnings of the clips of a long recording; the processor's own when None.
         condition: what happens to a recording before it is cut.
+        clip_condition: what happens to each of its clips afterwards.
         observe: called with the model's output and the rows of its clips after every forward pass of this process.
         options: further arguments of the model's forward, such as `output_router_logits=True`.
         workers: threads that read.
@@ -236,7 +244,7 @@ def predict_rows(
     takes = accepted_inputs(model)
     found: dict[int, list[tuple[NDArray[np.float32], float, NDArray[np.float64] | None]]] = {}
     failed: dict[int, str] = {}
-    preparation = _Preparation(processor, rows, own, batch_size, stride_s, condition, workers)
+    preparation = _Preparation(processor, rows, own, batch_size, stride_s, condition, clip_condition, workers)
     show = progress and state.is_local_main_process
     with torch.inference_mode(), tqdm(total=len(own), unit="rec", disable=not show, desc="predict") as bar:
         for batch in _ahead(iter(preparation)):

@@ -1,17 +1,19 @@
 """The report of an evaluation: `report.json` for programs, `predictions.csv` for whoever wants to look again.
 
-The schema is described in `docs/report.md`; `SCHEMA_VERSION` goes up whenever a key changes its meaning or vanishes.
+The schema is described in `docs/report.md`; `SCHEMA_VERSION` goes up whenever a key changes its meaning or vanishes, or `kind`
+gains a value.
 
 This file knows how figures are written down; it computes none.
 """
 
+import copy
 import csv
 import json
 import math
 import platform
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,17 +21,34 @@ from typing import Any
 import accelerate
 import datasets
 import numpy as np
+import pyarrow
 import sklearn
 import torch
 import transformers
 from numpy.typing import NDArray
+from pyarrow import parquet
 
 from .. import __version__
+from ..errors import InputError
 from .bootstrap import Intervals
-from .metrics import ClassificationFigures, softmax
+from .levels import ValueScores
+from .metrics import ClassificationFigures
+from .probabilities import softmax
 
 SCHEMA = "meco_hub/report"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""2: `kind` may be "regression", and the keys in `_LATER` are there. Nothing that version 1 says changed its meaning."""
+
+_LATER: dict[str, Any] = {
+    "reliability": None,
+    "groups": {},
+    "references": {},
+    "calibration": None,
+    "conditions": [],
+    "condition_families": {},
+    "routing": None,
+    "run": None,
+}
 
 
 def library_versions() -> dict[str, str]:
@@ -51,67 +70,124 @@ class Report:
     """An evaluation, complete.
 
     Attributes:
-        figures: metrics; see `metrics.py` for the conventions.
-        intervals: confidence intervals.
-        names: class names in the order of the logits.
+        figures: metrics of classes or of values; see `metrics.py` and `levels.py` for the conventions.
+        intervals: confidence intervals; None takes those that scores of values bring along.
+        names: class or target names in the order of the outputs.
         checkpoint: what was evaluated: name, model_type, parameters, weights_sha256, operating_point.
-        data: on what: corpus, split, folds, fingerprint, numbers of samples, persons, what was left out.
+        data: on what: corpus, split, folds, fingerprint, numbers of samples, persons, what was left out; and `protocol` and
+            `leak_check`, which stay null where nobody looked.
         seconds: wall time of reading and predicting.
+        groups: as of `groups.group_figures`; None takes those that scores of values bring along.
+        calibration: as of `calibration.describe_calibration`; None: outputs are as the weights give them.
+        conditions: one entry per condition and strength; see `docs/report.md`.
+        condition_families: family of conditions → what remains over its curve; as of `degradation.sum_up`.
+        routing: which expert served what; see `docs/report.md`.
+        references: name → figures of predictors that are no model; None takes those that scores of values bring along.
+        run: where the weights come from: what their run.json says of recipe, seed and data.
     """
 
-    figures: ClassificationFigures
-    intervals: Intervals
+    figures: ClassificationFigures | ValueScores
+    intervals: Intervals | None
     names: Sequence[str]
     checkpoint: Mapping[str, Any]
     data: Mapping[str, Any]
     seconds: float
+    groups: Mapping[str, Any] | None = None
+    calibration: Mapping[str, Any] | None = None
+    conditions: Sequence[Mapping[str, Any]] = ()
+    condition_families: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    routing: Mapping[str, Any] | None = None
+    references: Mapping[str, Mapping[str, Any]] | None = None
+    run: Mapping[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The report as `report.json` holds it."""
-        f = self.figures
+        scored = isinstance(self.figures, ValueScores)
+        brought = self.figures if isinstance(self.figures, ValueScores) else None
+        intervals = self.intervals or (brought.intervals if brought else None)
+        groups = self.groups if self.groups is not None else (brought.groups if brought else {})
+        references = self.references if self.references is not None else (brought.references if brought else {})
         return {
             "schema": SCHEMA,
             "schema_version": SCHEMA_VERSION,
-            "kind": "classification",
+            "kind": "regression" if scored else "classification",
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "checkpoint": dict(self.checkpoint),
-            "data": dict(self.data),
-            "metrics": {
-                "n": f.n,
-                "uar": f.uar,
-                "war": f.war,
-                "macro_f1": f.macro_f1,
-                "macro_auroc": f.macro_auroc,
-                "ece": f.ece,
-                "cross_entropy": f.loss,
-            },
-            "confidence_intervals": {
-                **{name: list(bounds) for name, bounds in self.intervals.bounds.items()},
-                "level": self.intervals.level,
-                "method": "percentile bootstrap",
-                "unit": self.intervals.unit,
-                "units": self.intervals.units,
-                "resamples": self.intervals.resamples,
-                "seed": self.intervals.seed,
-            },
-            "per_class": {name: asdict(one) for name, one in f.per_class.items()},
-            "confusion_matrix": {
-                "labels": list(self.names),
-                "rows": "true",
-                "columns": "predicted",
-                "counts": f.confusion.tolist(),
-            },
+            "data": {"protocol": None, "leak_check": None, **self.data},
+            **(_values(brought) if brought is not None else _classes(self.figures, self.names)),
+            "confidence_intervals": intervals.to_dict() if intervals else None,
+            "groups": dict(groups),
+            "references": {name: dict(row) for name, row in references.items()},
+            "calibration": dict(self.calibration) if self.calibration else None,
+            "conditions": [dict(one) for one in self.conditions],
+            "condition_families": {name: dict(row) for name, row in self.condition_families.items()},
+            "routing": dict(self.routing) if self.routing else None,
+            "run": dict(self.run) if self.run else None,
             "seconds": round(self.seconds, 3),
             "versions": library_versions(),
         }
 
 
-def _plain(value: Any) -> Any:
+def _classes(figures: Any, names: Sequence[str]) -> dict[str, Any]:
+    return {
+        "metrics": {"n": figures.n, **figures.flat()},
+        "per_class": {name: asdict(one) for name, one in figures.per_class.items()},
+        "confusion_matrix": {
+            "labels": list(names),
+            "rows": "true",
+            "columns": "predicted",
+            "counts": figures.confusion.tolist(),
+        },
+        "reliability": {"of": "top label", "bins": [asdict(one) for one in figures.bins]},
+    }
+
+
+def _values(scores: ValueScores) -> dict[str, Any]:
+    return {
+        "targets": list(scores.names),
+        "headline": scores.headline,
+        "metrics": dict(scores.metrics),
+        "levels": dict(scores.levels),
+    }
+
+
+def read_report(file: Path) -> dict[str, Any]:
+    """Read a report.json of any version, with the keys of the newest: what an older one does not tell is null or empty.
+
+    Raises:
+        InputError: it is no report, or of a version that this library does not know yet.
+    """
+    try:
+        report = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        raise InputError(
+            f"{file} cannot be read as a report: {error}. Expected what `meco evaluate` writes."
+        ) from error
+    if not isinstance(report, dict) or report.get("schema") != SCHEMA:
+        raise InputError(f"{file} is no report: it lacks schema {SCHEMA!r}. Expected what `meco evaluate` writes.")
+    version = report.get("schema_version")
+    if not isinstance(version, int) or not 1 <= version <= SCHEMA_VERSION:
+        raise InputError(
+            f"{file} has schema_version {version!r}; this library reads 1 to {SCHEMA_VERSION}. Update meco_hub to read it."
+        )
+    if version == 1:
+        metrics = report["metrics"]
+        metrics.setdefault("balanced_accuracy", metrics.get("uar"))
+        metrics.setdefault("auroc", metrics.get("macro_auroc"))
+        for key in ("brier", "mce"):
+            metrics.setdefault(key, None)
+        report["data"] = {"protocol": None, "leak_check": None, **report["data"]}
+        for key, empty in _LATER.items():
+            report.setdefault(key, copy.copy(empty))
+    return report
+
+
+def plain(value: Any) -> Any:
     """JSON has no NaN; what is undefined is null."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
@@ -119,7 +195,7 @@ def _plain(value: Any) -> Any:
 
 def write_json(value: Any, file: Path) -> None:
     """Write strict, readable JSON: undefined numbers as null, keys in their own order, a line feed at the end."""
-    text = json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False)
     # a row of a confusion matrix is read as a row; no bracket inside, so strings with brackets keep their lines
     text = re.sub(r"\[\n\s*([^][{}]*?)\n\s*\]", lambda found: "[" + re.sub(r"\n *", " ", found[1]) + "]", text)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -134,11 +210,63 @@ def write_predictions(
     logits: NDArray[np.floating],
 ) -> None:
     """One line per sample: sample_id, label, prediction, and the probability of each class under its name."""
-    probabilities = softmax(logits)
-    predictions = probabilities.argmax(axis=1)
+    probabilities, predictions = softmax(logits), logits.argmax(axis=1)  # as the figures take it
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["sample_id", "label", "prediction", *names])
         for sample, label, prediction, row in zip(sample_ids, labels, predictions, probabilities, strict=True):
             writer.writerow([sample, names[label], names[prediction], *(f"{value:.6f}" for value in row)])
+
+
+def write_table(
+    file: Path,
+    names: Sequence[str],
+    sample_ids: Sequence[str],
+    labels: NDArray[np.integer],
+    logits: NDArray[np.floating],
+) -> None:
+    """The same as Parquet, with every digit: sample_id, label, prediction, and `score_<class>` in float32."""
+    probabilities = softmax(logits)
+    columns: dict[str, Any] = {
+        "sample_id": list(sample_ids),
+        "label": [names[label] for label in labels],
+        "prediction": [names[index] for index in logits.argmax(axis=1)],
+    }
+    for index, name in enumerate(names):
+        columns[f"score_{name}"] = np.ascontiguousarray(probabilities[:, index], np.float32)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    parquet.write_table(pyarrow.table(columns), file)
+
+
+def write_values(
+    file: Path,
+    names: Sequence[str],
+    sample_ids: Sequence[str],
+    truth: Sequence[NDArray[np.floating]],
+    predictions: Sequence[NDArray[np.floating]],
+    times: Sequence[NDArray[np.floating]] | None = None,
+) -> None:
+    """One line per value: sample_id, time_s, and per target `<target>_true` and `<target>`, in native units.
+
+    Args:
+        file: where to.
+        names: target names in order.
+        sample_ids: recordings.
+        truth, predictions: for each recording (points, targets); an unknown truth (NaN) is an empty cell.
+        times: for each recording (points,) seconds; None writes the number of the window in their place, under `window`.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        columns = [column for name in names for column in (f"{name}_true", name)]
+        writer.writerow(["sample_id", "window" if times is None else "time_s", *columns])
+        for index, (sample, true, predicted) in enumerate(zip(sample_ids, truth, predictions, strict=True)):
+            places = range(len(true)) if times is None else [f"{time:.6g}" for time in times[index]]
+            for place, own, answer in zip(places, true, predicted, strict=True):
+                cells = [
+                    cell
+                    for a, b in zip(own, answer, strict=True)
+                    for cell in ("" if math.isnan(a) else f"{a:.6g}", f"{b:.6g}")
+                ]
+                writer.writerow([sample, place, *cells])

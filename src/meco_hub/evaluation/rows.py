@@ -72,6 +72,8 @@ class RecordingRows:
         for row, identifier in enumerate(tqdm(self.sample_ids, desc=f"read {name}", unit="rec", disable=not progress)):
             try:
                 recording = self._corpus.read(self._dataset[row])
+                if hasattr(recording, "loaded"):  # what is decoded on demand is decoded here, and its faults are found
+                    recording = recording.loaded()
             except InputError as error:
                 reason = str(error)
                 self.unreadable[identifier] = reason

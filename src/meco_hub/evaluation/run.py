@@ -6,39 +6,85 @@ This file knows the steps and their order; each step is a file of its own.
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
+import datasets
+import numpy as np
 import torch
 from accelerate import PartialState
 from transformers import PreTrainedModel
 
 from .. import plugins
+from ..corpora import Corpus
+from ..corpora.protocols import PROTOCOLS, folds
 from ..corpora.splits import fingerprint
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, unknown_name
 from ..loading import load_model, load_processor
 from .bootstrap import bootstrap
+from .calibration import Calibration, calibration_of, describe_calibration
+from .clip_runs import check_runs, describe_runs, predict_runs, write_runs
+from .conditions import AppliedCondition
+from .degradation import choose_conditions, sum_up, try_conditions
+from .groups import class_groups
 from .metrics import figures
-from .predict import predict_rows
-from .report import Report, write_json, write_predictions
+from .pictures import require_matplotlib
+from .predict import Predictions, predict_rows
+from .probabilities import softmax
+from .provenance import corpus_options, read_run, seen_people, summarise_run
+from .report import Report, read_report, write_json, write_predictions, write_table, write_values
+from .report_pictures import write_pictures
+from .routing import ROUTER_OPTIONS, RoutedRows, RoutingRecord, describe_routers, tables_by
 from .rows import RecordingRows
-from .subset import map_labels, take_folds, take_split
+from .series import rate_answers, score_answers, summarise
+from .subset import LabelledSubset, map_labels, map_targets, take_folds, take_split
+from .task import Task, task_of_model
 
 logger = logging.getLogger(__name__)
 
 
-def class_names(model: PreTrainedModel) -> list[str]:
-    """Class names of a head in the order of its logits.
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """What is evaluated, and how.
 
-    Raises:
-        ConfigurationError: the model gives values, not classes.
+    Attributes:
+        split: one split; None is all of them.
+        folds: samples of these folds only; None is all of them.
+        protocol: "P0" … "P4" instead of `folds`; see `corpora/protocols.py`.
+        protocol_fold: which of its folds is tested, by name or number.
+        protocol_folds, protocol_seed: how it is cut.
+        batch_size: clips per forward pass.
+        stride_s: seconds between the clips of a long recording; None: the processor's own.
+        options: options of the corpus's `load`.
+        exclude_unknown_labels: leave out samples of classes that the checkpoint lacks, and count them in the report, instead of
+            stopping.
+        conditions: names of conditions to answer the same rows under again: families, single ones, or "all"; see `conditions.py`.
+        condition_seed: another one draws other faults.
+        routing: tell which expert serves whom.
+        pictures: draw what the report has, beside it.
+        runs: answer every row so often, each time with another clip of it, and tell mean and spread; 1: the middle clip, once.
+        workers: threads that read.
+        progress: show progress bars.
     """
-    if model.config.problem_type == "regression":
-        raise ConfigurationError(
-            f"{type(model).__name__} gives values (problem_type is 'regression'); expected classes. Evaluate a classifier."
-        )
-    id2label: Any = model.config.id2label
-    return [id2label[index] for index in range(len(id2label))]
+
+    split: str | None = None
+    folds: Sequence[int] | None = None
+    protocol: str | None = None
+    protocol_fold: str | None = None
+    protocol_folds: int = 5
+    protocol_seed: int = 0
+    batch_size: int = 32
+    stride_s: float | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    exclude_unknown_labels: bool = False
+    conditions: tuple[str, ...] = ()
+    condition_seed: int = 0
+    routing: bool = False
+    pictures: bool = False
+    runs: int = 1
+    workers: int = 1
+    progress: bool = True
 
 
 def describe_checkpoint(model: PreTrainedModel, checkpoint: str) -> dict[str, Any]:
@@ -60,58 +106,341 @@ def describe_checkpoint(model: PreTrainedModel, checkpoint: str) -> dict[str, An
     }
 
 
+def choose_rows(splits: datasets.DatasetDict, settings: EvaluationSettings) -> datasets.Dataset:
+    """The rows that are evaluated.
+
+    Raises:
+        UnknownNameError: no such split, protocol, or fold of the protocol.
+        ConfigurationError: folds and a protocol at once.
+        CorpusError: rows without what the protocol cuts by.
+    """
+    pool = take_split(splits, settings.split)
+    if settings.protocol is None:
+        return take_folds(pool, settings.folds)
+    if settings.folds is not None or settings.protocol_fold is None:
+        raise ConfigurationError(
+            f"The protocol {settings.protocol} was asked for with folds {settings.folds} and protocol_fold "
+            f"{settings.protocol_fold}. Expected protocol_fold, one of the protocol's own, and no folds."
+        )
+    made = {
+        one.name: one
+        for one in folds(pool, settings.protocol, n_folds=settings.protocol_folds, seed=settings.protocol_seed)
+    }
+    if settings.protocol_fold not in made:
+        raise unknown_name(f"fold of {settings.protocol}", settings.protocol_fold, made)
+    return made[settings.protocol_fold].take(pool)[1]
+
+
+def _columns(subset: LabelledSubset, corpus: Corpus, predictions: Predictions) -> dict[str, list[Any]]:
+    """What is known of the rows that were answered, column by column."""
+    wanted = [
+        "identity",
+        "fold",
+        *(name for name in ("trial", "stimulus", *corpus.groups) if name in subset.dataset.column_names),
+    ]
+    whole = {name: subset.dataset[name][:] for name in wanted}
+    return {name: [column[row] for row in predictions.positions] for name, column in whole.items()}
+
+
+class Evaluation:
+    """One checkpoint on the rows of one corpus.
+
+    Args:
+        model, processor: a loaded checkpoint.
+        corpus: whose rows.
+        subset: the rows, with what is to be predicted of them.
+        settings: how they are read.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        processor: Any,
+        corpus: Corpus,
+        subset: LabelledSubset,
+        settings: EvaluationSettings,
+    ) -> None:
+        self.model, self.processor, self.corpus = model, processor, corpus
+        self.subset, self.settings = subset, settings
+        self.task: Task = task_of_model(model)
+        self.calibration: Calibration | None = calibration_of(model.config)
+        self.rows = RecordingRows(corpus, subset.dataset)
+        # before anything is computed: a wrong name must not cost a night
+        self.conditions = choose_conditions(corpus.kind, settings.conditions, processor)
+        self.routed: dict[str, RoutedRows] = {}
+        if settings.runs != 1:
+            check_runs(processor, settings.runs)
+        if settings.routing:
+            RoutingRecord(model)
+        if settings.pictures:
+            require_matplotlib()
+
+    def predict(self, **more: Any) -> Predictions:
+        """Answers for every row; more arguments as of `predict_rows`."""
+        settings = self.settings
+        return predict_rows(
+            self.model,
+            self.processor,
+            self.rows,
+            batch_size=settings.batch_size,
+            stride_s=settings.stride_s,
+            workers=settings.workers,
+            **{"progress": settings.progress, **more},
+        )
+
+    def predict_clean(self) -> Predictions:
+        """Answers for every row as it is; notes the routing where settings say so."""
+        if not self.settings.routing:
+            return self.predict()
+        record = RoutingRecord(self.model)
+        predictions = self.predict(observe=record.observe, options=ROUTER_OPTIONS)
+        self.routed["clean"] = record.finish(predictions.positions)
+        return predictions
+
+    def degrade(self, predictions: Predictions) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """The figures under every condition of the settings, and what remains over each family; of clean answers."""
+        if not self.conditions:
+            return [], {}
+        signals = self.corpus.kind == "signals"
+
+        def answer(applied: AppliedCondition) -> tuple[dict[str, float | None], Predictions]:
+            where = "clip_condition" if signals else "condition"
+            record = RoutingRecord(self.model) if self.settings.routing else None
+            watch = {} if record is None else {"observe": record.observe, "options": ROUTER_OPTIONS}
+            found = self.predict(**{where: applied}, **watch, progress=False)
+            if record is not None:
+                self.routed[applied.name] = record.finish(found.positions)
+            return self.headline(found), found
+
+        identities = self.subset.dataset["identity"][:]
+        known = {
+            "dataset": self.corpus.name,
+            "protocol": self.settings.protocol or "",
+            "seed": self.settings.condition_seed,
+            "subjects": dict(zip(self.rows.sample_ids, identities, strict=True)),
+        }
+        clean = self.headline(predictions)
+        metric = "ccc" if self.task.regression else "uar"
+        streams = list(self.processor.modality_names) if signals else []
+        entries = try_conditions(
+            self.conditions, answer, clean, metric, known=known, streams=streams, progress=self.settings.progress
+        )
+        return entries, sum_up(entries, clean, metric)
+
+    def describe_routing(self, predictions: Predictions) -> dict[str, Any] | None:
+        """Routers and tables of what was answered; None where nobody watched."""
+        if not self.routed:
+            return None
+        clean, columns = self.routed["clean"], _columns(self.subset, self.corpus, predictions)
+        tables = []
+        if not self.task.regression:
+            names = self.task.names
+            tables += tables_by("class", clean, [names[label] for label in self._labels(predictions)], names)
+        for name in self.corpus.groups:
+            if name in columns:
+                tables += tables_by(name, clean, columns[name])
+        if len(self.routed) > 1:
+            tables += tables_by("condition", list(self.routed.items()))
+        return {"routers": describe_routers(clean), "tables": tables}
+
+    def repeat(self, folder: Path) -> dict[str, Any]:
+        """Other clips of the same recordings, `settings.runs` times: mean and spread of the headline, and a file per run."""
+        runs = predict_runs(
+            self.model,
+            self.processor,
+            self.rows,
+            runs=self.settings.runs,
+            batch_size=self.settings.batch_size,
+            progress=self.settings.progress,
+        )
+        if _is_main():
+            write_runs(folder, runs, self.task.names)
+        return describe_runs([self.headline(one) for one in runs])
+
+    def headline(self, predictions: Predictions) -> dict[str, float | None]:
+        """The figures of `metrics`, without intervals: what a curve over conditions is drawn of."""
+        if self.task.regression:
+            rated = rate_answers(predictions, self.rows, self.subset, self.corpus, self.task, self.calibration)
+            found = summarise(rated, self.corpus, self.task.names)
+            return {"n": found.n, "rmse": found.rmse, "mae": found.mae, "ccc": found.ccc, "pcc": found.pcc}
+        return {
+            "n": len(predictions.positions),
+            **figures(self._labels(predictions), self._scores(predictions), self.task.names).flat(),
+        }
+
+    def _labels(self, predictions: Predictions) -> Any:
+        return self.subset.labels[predictions.positions]
+
+    def _scores(self, predictions: Predictions) -> Any:
+        scores = predictions.class_scores()
+        return scores if self.calibration is None else self.calibration.apply(scores)
+
+    def report(self, predictions: Predictions, folder: Path, **parts: Any) -> Report:
+        """Figures, intervals and groups; writes the predictions beside the report. `parts` are handed to `Report`."""
+        columns = _columns(self.subset, self.corpus, predictions)
+        known = {"names": self.task.names, "seconds": predictions.seconds, **parts}
+        if self.task.regression:
+            return self._values(predictions, columns, folder, known)
+        labels, scores = self._labels(predictions), self._scores(predictions)
+        computed = figures(labels, scores, self.task.names)
+        groups = {name: columns[name] for name in self.corpus.groups if name in columns}
+        if _is_main():
+            write_predictions(folder / "predictions.csv", self.task.names, predictions.sample_ids, labels, scores)
+            write_table(folder / "predictions.parquet", self.task.names, predictions.sample_ids, labels, scores)
+        plain = figures(labels, predictions.class_scores(), self.task.names)
+        return Report(
+            figures=computed,
+            intervals=bootstrap(
+                labels,
+                scores.argmax(axis=1),
+                len(self.task.names),
+                columns["identity"],
+                probabilities=softmax(scores),
+            ),
+            groups=class_groups(groups, labels, scores, self.task.names, columns["identity"]) if groups else {},
+            calibration=describe_calibration(self.calibration, {"ece": plain.ece, "cross_entropy": plain.loss}),
+            **known,
+        )
+
+    def _values(
+        self, predictions: Predictions, columns: dict[str, list[Any]], folder: Path, known: dict[str, Any]
+    ) -> Report:
+        rated = rate_answers(predictions, self.rows, self.subset, self.corpus, self.task, self.calibration)
+        numbers = columns["fold"] if min(columns["fold"]) >= 0 else ()
+        references = reference_values(known["run"], columns, self.task.names)
+        scored = score_answers(rated, self.corpus, self.task, columns, folds=numbers, references=references)
+        plain: dict[str, float] = {}
+        if self.calibration is not None:
+            raw = rate_answers(predictions, self.rows, self.subset, self.corpus, self.task)
+            found = summarise(raw, self.corpus, self.task.names)
+            plain = {"rmse": found.rmse, "ccc": found.ccc}
+        if _is_main():
+            truth = [one.truth for one in rated.courses] or [
+                np.repeat(own[None], len(windows), axis=0)
+                for own, windows in zip(rated.truth, rated.windows, strict=True)
+            ]
+            write_values(
+                folder / "predictions.csv",
+                self.task.names,
+                predictions.sample_ids,
+                truth,
+                [one.predictions for one in rated.courses] or rated.windows,
+                [one.times for one in rated.courses] or None,
+            )
+        return Report(
+            figures=scored, intervals=None, calibration=describe_calibration(self.calibration, plain), **known
+        )
+
+
+def reference_values(
+    run: Mapping[str, Any] | None, columns: Mapping[str, Sequence[str]], names: Sequence[str]
+) -> dict[str, list[Any]]:
+    """Predictors that are no model, as far as the run's record says what training knew.
+
+    "training_mean" answers the training part's mean rating; "stimulus_oracle" is told which stimulus was shown and answers the
+    training part's mean rating of it, which no sensor could know.
+    """
+    train = ((run or {}).get("data") or {}).get("train") or {}
+    mean, by_stimulus = train.get("target_means"), train.get("stimulus_means") or {}
+    if not mean:
+        return {}
+    overall = np.asarray([mean[name] for name in names])
+    found = {"training_mean": [overall] * len(columns["identity"])}
+    stimuli = columns.get("stimulus", [])
+    if stimuli and all(one in by_stimulus for one in stimuli):
+        found["stimulus_oracle"] = [np.asarray([by_stimulus[one][name] for name in names]) for one in stimuli]
+    return found
+
+
+def _is_main() -> bool:
+    return PartialState().is_main_process
+
+
+def _describe_protocol(corpus: Corpus, settings: EvaluationSettings) -> dict[str, Any] | None:
+    if settings.protocol is None:
+        own = corpus.own_protocol(settings.options)
+        return own.to_dict() if own is not None else None
+    cut = {"fold": settings.protocol_fold, "n_folds": settings.protocol_folds, "seed": settings.protocol_seed}
+    return {**PROTOCOLS[settings.protocol].to_dict(), **cut}
+
+
+def label_rows(
+    model: PreTrainedModel, corpus: Corpus, rows: datasets.Dataset, checkpoint: str, exclude_unknown_labels: bool
+) -> LabelledSubset:
+    """The rows with what the model shall say of them."""
+    task = task_of_model(model)
+    if task.regression:
+        return map_targets(rows, corpus, task)
+    if corpus.targets:
+        raise ConfigurationError(
+            f"The corpus {corpus.name!r} is rated in values ({', '.join(one.name for one in corpus.targets)}), and {checkpoint} "
+            "answers classes. Use a corpus of classes, or a checkpoint that answers values."
+        )
+    may_drop = None if exclude_unknown_labels else ()
+    return map_labels(rows, task.names, may_drop=may_drop, purpose=f"the checkpoint {checkpoint}")
+
+
 def evaluate_model(
     model: PreTrainedModel,
     processor: Any,
-    corpus: str,
+    dataset: str,
     data_dir: str | Path,
     output_dir: str | Path,
+    settings: EvaluationSettings,
     *,
     checkpoint: str,
-    split: str | None = None,
-    folds: Sequence[int] | None = None,
-    batch_size: int = 32,
-    options: Mapping[str, Any] | None = None,
-    exclude_unknown_labels: bool = False,
-    progress: bool = True,
 ) -> dict[str, Any]:
-    """Evaluate a loaded model; arguments and errors as of `evaluate_checkpoint`."""
-    names = class_names(model)
-    source = plugins.corpus(corpus)
-    splits = source.load(data_dir, **(options or {}))
-    chosen = take_folds(take_split(splits, split), folds)
-    subset = map_labels(
-        chosen, names, may_drop=None if exclude_unknown_labels else (), purpose=f"the checkpoint {checkpoint}"
-    )
-    rows = RecordingRows(source, subset.dataset)
-    predictions = predict_rows(model, processor, rows, batch_size=batch_size, progress=progress)
-    logits, labels = predictions.class_scores(), subset.labels[predictions.positions]
-    everyone = subset.dataset["identity"][:]
-    identities = [everyone[row] for row in predictions.positions]
-    computed = figures(labels, logits, names)
-    intervals = bootstrap(labels, logits.argmax(axis=1), len(names), identities)
-    report = Report(
-        figures=computed,
-        intervals=intervals,
-        names=names,
-        checkpoint=describe_checkpoint(model, checkpoint),
-        data={
-            "corpus": corpus,
-            "options": dict(options or {}),
-            "split": split,
-            "folds": list(folds) if folds is not None else None,
-            # of what was answered: a file that cannot be read was reported above, and must not lose the finished run here
-            "fingerprint": fingerprint(subset.dataset.select(predictions.positions)),
-            "samples": len(chosen),
-            "identities": len({name for name in identities if name}),
-            "excluded_labels": subset.excluded,
-            "unreadable": predictions.unreadable,
-        },
-        seconds=predictions.seconds,
-    ).to_dict()
+    """Evaluate a loaded model; arguments and errors as of `evaluate_checkpoint`, `checkpoint` being its name or folder."""
+    corpus = plugins.corpus(dataset)
+    run = read_run(checkpoint)
+    # a corpus that was divided otherwise for training would bring people of the training back among those who are tested
+    settings = replace(settings, options={**corpus_options(run, dataset), **settings.options})
+    splits = corpus.load(data_dir, **settings.options)
+    chosen = choose_rows(splits, settings)
+    subset = label_rows(model, corpus, chosen, checkpoint, settings.exclude_unknown_labels)
+    evaluation = Evaluation(model, processor, corpus, subset, settings)
+    predictions = evaluation.predict_clean()
+    entries, families = evaluation.degrade(predictions)
+    answered = subset.dataset.select(predictions.positions)
+    data = {
+        "corpus": dataset,
+        "options": dict(settings.options),
+        "split": settings.split,
+        "folds": list(settings.folds) if settings.folds is not None else None,
+        "protocol": _describe_protocol(corpus, settings),
+        "leak_check": (run or {}).get("data", {}).get("leak_check"),
+        "seen": seen_people(run, dataset, answered["identity"][:]),
+        # of what was answered: a file that cannot be read was reported above, and must not lose the finished run here
+        "fingerprint": fingerprint(answered),
+        "samples": len(chosen),
+        "identities": len({name for name in answered["identity"][:] if name}),
+        "excluded_labels": subset.excluded,
+        "unreadable": predictions.unreadable,
+    }
+    if data["seen"] is not None and data["seen"]["trained_on"]:
+        logger.warning(
+            "%d of %d people were trained on: the figures do not hold for strangers.",
+            data["seen"]["trained_on"],
+            data["seen"]["people"],
+        )
     folder = Path(output_dir)
-    write_predictions(folder / "predictions.csv", names, predictions.sample_ids, labels, logits)
-    write_json(report, folder / "report.json")
+    built = evaluation.report(
+        predictions,
+        folder,
+        checkpoint=describe_checkpoint(model, checkpoint),
+        data=data,
+        run=summarise_run(run),
+        conditions=entries,
+        condition_families=families,
+        routing=evaluation.describe_routing(predictions),
+    )
+    report = built.to_dict()
+    if settings.runs > 1:
+        report["runs"] = evaluation.repeat(folder / "runs")
+    if _is_main():
+        write_json(report, folder / "report.json")
+        if settings.pictures:
+            write_pictures(read_report(folder / "report.json"), folder)
     if predictions.unreadable:
         logger.warning(
             "%d of %d samples could not be used; report.json names them.", len(predictions.unreadable), len(chosen)
@@ -124,13 +453,7 @@ def evaluate_checkpoint(
     dataset: str,
     data_dir: str | Path,
     output_dir: str | Path,
-    *,
-    split: str | None = None,
-    folds: Sequence[int] | None = None,
-    batch_size: int = 32,
-    options: Mapping[str, Any] | None = None,
-    exclude_unknown_labels: bool = False,
-    progress: bool = True,
+    settings: EvaluationSettings | None = None,
 ) -> dict[str, Any]:
     """Evaluate a checkpoint on a corpus and write `report.json` and `predictions.csv`.
 
@@ -139,22 +462,16 @@ def evaluate_checkpoint(
         dataset: name of a registered corpus.
         data_dir: its folder or zip.
         output_dir: folder to write to; created when missing.
-        split: one split; None is all of them.
-        folds: samples of these folds only; None is all of them.
-        batch_size: pictures per forward pass.
-        options: options of the corpus's `load`.
-        exclude_unknown_labels: leave out samples of classes that the checkpoint lacks, and count them in the report,
-            instead of stopping.
-        progress: show a progress bar.
+        settings: which samples, and how; by default all of them.
 
     Returns:
         The report as written; `docs/report.md` describes it.
 
     Raises:
-        UnknownNameError: no such checkpoint, corpus or split.
+        UnknownNameError: no such checkpoint, corpus, split or protocol.
         CheckpointError: incomplete or unsafe checkpoint.
         CorpusError: the data are not laid out as the corpus is, or have classes that the checkpoint lacks.
-        ConfigurationError: an option or fold that does not exist, or a model that gives no classes.
+        ConfigurationError: an option or fold that does not exist, or a model and a corpus that do not fit each other.
         InputError: not one sample could be read.
     """
     source = plugins.locate_checkpoint(str(checkpoint))
@@ -162,16 +479,5 @@ def evaluate_checkpoint(
     processor = load_processor(source)
     cast(Any, model).to(device=PartialState().device, memory_format=torch.channels_last)
     return evaluate_model(
-        model,
-        processor,
-        dataset,
-        data_dir,
-        output_dir,
-        checkpoint=str(checkpoint),
-        split=split,
-        folds=folds,
-        batch_size=batch_size,
-        options=options,
-        exclude_unknown_labels=exclude_unknown_labels,
-        progress=progress,
+        model, processor, dataset, data_dir, output_dir, settings or EvaluationSettings(), checkpoint=source
     )

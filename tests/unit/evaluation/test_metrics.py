@@ -12,6 +12,8 @@ from meco_hub.evaluation.metrics import (
     macro_auroc,
     scores_of_confusion,
     softmax,
+    top_k_accuracy,
+    weighted_auroc,
 )
 
 # Rows true, columns predicted, as printed by the authors of arXiv 2510.13493 (AffectNet-7, AffectNet-8, RAF-DB, FER-2013).
@@ -143,3 +145,88 @@ def test_stacks_of_matrices_are_scored_at_once() -> None:
 def test_refuses_what_has_no_figures(labels: np.ndarray, logits: np.ndarray, says: str) -> None:
     with pytest.raises(InputError, match=says):
         figures(labels, logits, ["a", "b"])
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("classes", [2, 6])
+def test_agrees_with_torchmetrics(seed: int, classes: int) -> None:
+    torch = pytest.importorskip("torch")
+    theirs = pytest.importorskip("torchmetrics.functional.classification")
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(0, classes, 200)
+    logits = generator.normal(size=(200, classes)) + np.eye(classes)[labels]
+    computed = figures(labels, logits, [f"c{index}" for index in range(classes)])
+    given, options = (torch.tensor(softmax(logits)), torch.tensor(labels)), {"num_classes": classes}
+    assert computed.war == pytest.approx(float(theirs.multiclass_accuracy(*given, average="micro", **options)))
+    assert computed.uar == pytest.approx(float(theirs.multiclass_accuracy(*given, average="macro", **options)))
+    assert computed.macro_f1 == pytest.approx(float(theirs.multiclass_f1_score(*given, average="macro", **options)))
+    assert computed.macro_auroc == pytest.approx(float(theirs.multiclass_auroc(*given, **options)), abs=1e-6)
+    assert (computed.confusion == theirs.multiclass_confusion_matrix(*given, **options).numpy()).all()
+    for k, value in computed.top_k.items():
+        told = theirs.multiclass_accuracy(*given, average="micro", top_k=k, **options)
+        assert value == pytest.approx(float(told))
+
+
+def test_two_classes_have_the_area_of_the_second() -> None:
+    generator = np.random.default_rng(0)
+    labels = (generator.random(150) < 0.3).astype(int)
+    logits = generator.normal(size=(150, 2)) + np.eye(2)[labels]
+    computed = figures(labels, logits, ["calm", "stress"])
+    assert computed.auroc == pytest.approx(sk.roc_auc_score(labels, softmax(logits)[:, 1]))
+    assert computed.auroc == pytest.approx(sk.roc_auc_score(labels == 1, logits[:, 1] - logits[:, 0]))
+    flat = computed.flat()
+    assert (
+        flat["balanced_accuracy"] == flat["uar"] == pytest.approx(sk.balanced_accuracy_score(labels, logits.argmax(1)))
+    )
+    assert computed.top_k == {}
+    assert figures(np.zeros(3, int), logits[:3], ["calm", "stress"]).auroc is None
+    more = figures(np.arange(6) % 3, generator.normal(size=(6, 3)), list("abc"))
+    assert more.auroc == more.macro_auroc
+
+
+def test_top_k_agrees_with_scikit_learn_and_breaks_ties_as_the_prediction_does() -> None:
+    generator = np.random.default_rng(2)
+    labels, scores = generator.integers(0, 7, 300), generator.normal(size=(300, 7))
+    for k in (1, 2, 3, 6):
+        told = sk.top_k_accuracy_score(labels, scores, k=k, labels=range(7))
+        assert top_k_accuracy(labels, scores, k) == pytest.approx(float(told))
+    ties = generator.integers(0, 2, size=(300, 7)).astype(float)
+    assert top_k_accuracy(labels, ties, 1) == pytest.approx((ties.argmax(1) == labels).mean())
+    equal = np.zeros((4, 4))
+    assert [top_k_accuracy(np.arange(4), equal, k) for k in (1, 2, 3, 4)] == [0.25, 0.5, 0.75, 1.0]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_weighted_area_agrees_with_scikit_learn_ties_and_all(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    positive, scores = generator.random(120) < 0.4, generator.integers(0, 12, 120) / 12
+    weights = generator.integers(0, 4, size=(5, 120)).astype(float)
+    ours = weighted_auroc(positive, scores)(weights)
+    for row, value in zip(weights, ours, strict=True):
+        assert value == pytest.approx(sk.roc_auc_score(positive, scores, sample_weight=row))
+    assert weighted_auroc(positive, np.zeros(120))(np.ones((1, 120)))[0] == pytest.approx(0.5)
+    assert np.isnan(weighted_auroc(np.ones(120, bool), scores)(np.ones((1, 120)))[0])
+
+
+def test_saturated_scores_keep_their_order() -> None:
+    # both probabilities round to 1; the prediction must follow the scores all the same
+    computed = figures(np.array([1]), np.array([[50.0, 60.0, -900.0]]), list("abc"))
+    assert computed.war == 1.0
+    assert figures(np.array([1, 1]), np.array([[800.0, 801.0], [0.0, 1.0]]), ["a", "b"]).war == 1.0
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("labels", "predictions"),
+    [([1], [1]), ([1], [0]), ([2, 2, 2], [2, 2, 2]), ([2, 2, 2], [0, 1, 0]), ([0, 1, 2], [1, 1, 1]), ([0, 0, 1], [2, 2, 2])],
+    ids=["one hit", "one miss", "one class, all hits", "one class, no hit", "one answer", "never true"],
+)  # fmt: skip
+def test_degenerate_cases_agree_with_scikit_learn(labels: list[int], predictions: list[int]) -> None:
+    computed = figures(np.array(labels), logits_of(np.array(predictions), 3), list("abc"))
+    present = sorted(set(labels))
+    assert computed.war == pytest.approx(sk.accuracy_score(labels, predictions))
+    assert computed.uar == pytest.approx(sk.balanced_accuracy_score(labels, predictions))
+    assert computed.uar == pytest.approx(sk.recall_score(labels, predictions, labels=present, average="macro"))
+    assert computed.macro_f1 == pytest.approx(sk.f1_score(labels, predictions, labels=present, average="macro"))
+    assert (computed.macro_auroc is None) == (len(present) == 1)
+    assert all(value is None or np.isfinite(value) for value in computed.flat().values())

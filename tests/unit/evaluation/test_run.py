@@ -13,7 +13,7 @@ from transformers import AutoConfig
 from meco_hub import plugins
 from meco_hub.corpora.synthetic import write_image_folder
 from meco_hub.errors import CheckpointError, ConfigurationError, CorpusError, InputError, UnknownNameError
-from meco_hub.evaluation.run import evaluate_checkpoint
+from meco_hub.evaluation.run import EvaluationSettings, evaluate_checkpoint
 
 MODEL = "meco_expressnet_moe"
 TINY: dict[str, Any] = {
@@ -57,7 +57,7 @@ def checkpoint(tmp_path: Path) -> Path:
 
 
 def evaluate(checkpoint: Path, corpus: Path, out: Path, **options: Any) -> dict[str, Any]:
-    return evaluate_checkpoint(checkpoint, "image_folder", corpus, out, progress=False, **options)
+    return evaluate_checkpoint(checkpoint, "image_folder", corpus, out, EvaluationSettings(progress=False, **options))
 
 
 def rows_of(out: Path) -> list[dict[str, str]]:
@@ -146,4 +146,4 @@ def test_incomplete_checkpoints_are_refused(checkpoint: Path, corpus: Path, tmp_
 
 def test_unknown_corpus_offers_the_nearest(checkpoint: Path, corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="image_folder"):
-        evaluate_checkpoint(checkpoint, "image_foldr", corpus, tmp_path / "out", progress=False)
+        evaluate_checkpoint(checkpoint, "image_foldr", corpus, tmp_path / "out")

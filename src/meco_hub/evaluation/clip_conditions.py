@@ -1,0 +1,174 @@
+"""Conditions under which answers to eye clips are tried: those of pictures, on the frames; and a camera that fails or lags.
+
+    conditions = clip_conditions()
+    worse = conditions["hdr/4"].apply(clip, np.random.default_rng(0))
+
+An event camera sees changes of light and not light, so that what spoils frames leaves events as they are. Pictures are changed
+when they are decoded; what happens to a time step depends on its number and not on which others are read.
+
+Families, beside those of `image_conditions.py`: `frames_missing` and `events_missing` (share of the time steps at which that
+camera delivered nothing: a black frame, a picture without events; 1 is a camera that fails), `event_noise` (share of the pixels
+with a false event, per time step), `time_offset` (time steps by which the events are late).
+
+This file knows what can be wrong with two cameras; how pictures are spoiled is in `image_conditions.py`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..recordings.event_recording import EventRecording
+from ..recordings.eye_clips import EyeClip
+from ..recordings.pictures import Pictures
+from .condition_draws import Condition
+from .image_conditions import PictureFault, picture_faults, spoil
+
+MISSING_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+FALSE_EVENT_SHARES = (0.0, 0.005, 0.02, 0.05, 0.1)
+OFFSET_STEPS = (0.0, 1.0, 2.0, 4.0, 8.0)
+
+
+def clip_conditions() -> dict[str, Condition]:
+    """All conditions for eye clips, by name."""
+    found: dict[str, Condition] = {}
+
+    def add(family: str, unit: str, value: float, apply: Callable[..., EyeClip]) -> None:
+        name = f"{family}/{value:g}"
+        found[name] = Condition(name, family, value, apply, family, unit, unchanged=value == 0)
+
+    for family, (unit, values, fault) in picture_faults(faces=False).items():
+        for value in values:
+            add(family, unit, value, partial(_spoil_frames, fault=partial(fault, value)))
+    for value in MISSING_SHARES:
+        add("frames_missing", "share of the time steps", value, partial(_lose_frames, share=value))
+        add("events_missing", "share of the time steps", value, partial(_lose_events, share=value))
+    for value in FALSE_EVENT_SHARES:
+        add("event_noise", "share of the pixels", value, partial(_add_events, share=value))
+    for value in OFFSET_STEPS:
+        add("time_offset", "time steps", value, partial(_delay_events, steps=int(value)))
+    return found
+
+
+# What a time step suffers is drawn from the seed and its number, and so does not depend on the order of reading.
+
+
+def _seed(generator: np.random.Generator) -> int:
+    return int(generator.integers(2**63))
+
+
+def _spoil_frames(clip: EyeClip, generator: np.random.Generator, fault: PictureFault) -> EyeClip:
+    return clip.change_frames(partial(_spoil_one, seed=_seed(generator), fault=fault))
+
+
+def _spoil_one(picture: Image.Image, step: int, seed: int, fault: PictureFault) -> Image.Image:
+    return spoil(picture, np.random.default_rng([seed, 0]), np.random.default_rng([seed, 1, step]), fault)
+
+
+def _lose_frames(clip: EyeClip, generator: np.random.Generator, share: float) -> EyeClip:
+    if share == 0:
+        return clip
+    lost = generator.random(len(clip)) < share
+    return clip.change_frames(partial(_black_where, lost=lost))
+
+
+def _lose_events(clip: EyeClip, generator: np.random.Generator, share: float) -> EyeClip:
+    if share == 0:
+        return clip
+    lost = generator.random(len(clip)) < share
+    if isinstance(clip.events, EventRecording):
+        # every event belongs to the next frame, those after the last one to the last
+        owner = np.minimum(np.searchsorted(_times(clip), clip.events.t, side="right"), len(clip) - 1)
+        keep = ~lost[owner]
+        if (
+            not keep.any()
+        ):  # without a single event it would be no recording; one, on the frames' clock, is as near as can be
+            keep[min(int(np.searchsorted(clip.events.t, _times(clip)[0])), len(keep) - 1)] = True
+        return replace(clip, events=_only(clip.events, keep))
+    return clip.change_events(partial(_empty_where, lost=lost))
+
+
+def _add_events(clip: EyeClip, generator: np.random.Generator, share: float) -> EyeClip:
+    if share == 0:
+        return clip
+    seed = _seed(generator)
+    if isinstance(clip.events, EventRecording):
+        return replace(clip, events=_with_false_events(clip, clip.events, np.random.default_rng(seed), share))
+    return clip.change_events(partial(_sprinkle, seed=seed, share=share))
+
+
+def _delay_events(clip: EyeClip, generator: np.random.Generator, steps: int) -> EyeClip:
+    if steps == 0 or clip.events is None:
+        return clip
+    if isinstance(clip.events, EventRecording):
+        step_us = round(float(np.median(np.diff(_times(clip))))) if len(clip) > 1 else 0
+        # no further than the clocks still overlap
+        most = max(0, int(_times(clip)[-1]) - int(clip.events.t[0]))
+        return replace(clip, events=clip.events.shift(min(steps * step_us, most)))
+    return replace(clip, events=_Late(clip.events, steps))
+
+
+class _Late(Pictures):
+    """Each picture some steps later; until the first one comes, it stands there already."""
+
+    def __init__(self, inner: Pictures, steps: int) -> None:
+        self._inner, self._steps = inner, steps
+
+    def __len__(self) -> int:
+        return len(self._inner)
+
+    def read(self, places: Sequence[int]) -> list[Image.Image]:
+        self._check(places)
+        return self._inner.read([max(0, place - self._steps) for place in places])
+
+
+def _times(clip: EyeClip) -> NDArray[np.int64]:
+    return np.asarray(clip.frame_times)
+
+
+def _black_where(picture: Image.Image, step: int, lost: NDArray[np.bool_]) -> Image.Image:
+    return Image.new(picture.mode, picture.size) if lost[step] else picture
+
+
+def _empty_where(picture: Image.Image, step: int, lost: NDArray[np.bool_]) -> Image.Image:
+    """Nothing but the ground: events are few, so the median is what no event looks like."""
+    if not lost[step]:
+        return picture
+    values = np.asarray(picture)
+    ground = np.median(values, axis=(0, 1)).astype(np.uint8)
+    return Image.fromarray(np.broadcast_to(ground, values.shape).copy())
+
+
+def _sprinkle(picture: Image.Image, step: int, seed: int, share: float) -> Image.Image:
+    """False events in the colours that true ones have here; of a picture without any, black and white."""
+    generator = np.random.default_rng([seed, step])
+    values = np.array(picture)
+    flat = values.reshape(-1, values.shape[-1] if values.ndim == 3 else 1)
+    away = np.abs(flat.astype(np.int16) - np.median(flat, axis=0)).max(axis=1)
+    seen = flat[away > 64]
+    colours = seen if len(seen) else np.array([[0], [255]], np.uint8).repeat(flat.shape[1], axis=1)
+    struck = np.flatnonzero(generator.random(len(flat)) < share)
+    flat[struck] = colours[generator.integers(len(colours), size=len(struck))]
+    return Image.fromarray(flat.reshape(values.shape))
+
+
+def _only(events: EventRecording, keep: NDArray[np.bool_]) -> EventRecording:
+    return replace(events, x=events.x[keep], y=events.y[keep], t=events.t[keep], p=events.p[keep])
+
+
+def _with_false_events(
+    clip: EyeClip, events: EventRecording, generator: np.random.Generator, share: float
+) -> EventRecording:
+    """As many per time step as the share of the sensor's pixels says, anywhere, at any time, of either polarity."""
+    width, height = events.width or int(events.x.max()) + 1, events.height or int(events.y.max()) + 1
+    count = round(share * width * height * len(clip))
+    first, last = int(events.t[0]), int(events.t[-1])
+    x = np.concatenate([events.x, generator.integers(width, size=count).astype(np.uint16)])
+    y = np.concatenate([events.y, generator.integers(height, size=count).astype(np.uint16)])
+    t = np.concatenate([events.t, generator.integers(first, last + 1, size=count)])
+    p = np.concatenate([events.p, generator.integers(2, size=count).astype(np.uint8)])
+    order = np.argsort(t, kind="stable")
+    return replace(events, x=x[order], y=y[order], t=t[order], p=p[order])

@@ -1,0 +1,328 @@
+"""Pictures of a report: confusion, reliability, degradation, routing, and values against their truth.
+
+Colours are of Okabe and Ito's palette and of cividis, which people who see colours differently, and grey printers, tell apart;
+lines differ in marker and dash too. `report_pictures.py` draws whatever a report has.
+
+This file knows how figures are drawn; it computes none.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DependencyError, InputError
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe and Ito 2008, without the yellow, which is faint on white."""
+
+_MARKERS, _DASHES = "osD^vPX", ("-", "--", "-.", ":")
+_STYLE = {"font.size": 11, "axes.titlesize": 12, "axes.spines.top": False, "axes.spines.right": False}
+_DPI = 150
+_MOST_NAMED = 30
+"""Rows or columns up to which every cell of a heat map is labelled with its number."""
+
+
+def require_matplotlib() -> None:
+    """Make sure that pictures can be drawn, before anything is computed that they shall show.
+
+    Raises:
+        DependencyError: matplotlib is missing.
+    """
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise DependencyError(
+            'Pictures of reports need matplotlib, which is not installed. Run `pip install "meco-hub[report]"`.'
+        ) from error
+
+
+@contextmanager
+def _picture(file: str | Path, width: float, height: float) -> Iterator[Any]:
+    """An empty figure of no window system, saved when whoever asked for it has drawn."""
+    require_matplotlib()
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    style: Any = _STYLE
+    with matplotlib.rc_context(style):
+        figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
+        FigureCanvasAgg(figure)
+        yield figure
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+        # without matplotlib's version, so that equal reports give equal files
+        figure.savefig(file, format="png", metadata={"Software": None})
+
+
+def _heat_map(
+    figure: Any, values: NDArray[np.float64], rows: Sequence[str], columns: Sequence[str], texts: Any, bar: str
+) -> Any:
+    """Cells from 0 to 1 with their texts; NaN is left grey."""
+    axes = figure.add_subplot()
+    axes.set_facecolor("#DDDDDD")
+    shown = axes.imshow(np.ma.masked_invalid(values), cmap="cividis", vmin=0, vmax=1, aspect="auto")
+    axes.spines[:].set_visible(False)
+    axes.set_xticks(
+        range(len(columns)),
+        columns,
+        rotation=40 if max(map(len, columns)) > 4 else 0,
+        ha="right" if max(map(len, columns)) > 4 else "center",
+        rotation_mode="anchor",
+    )
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set_xticks(np.arange(len(columns) + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(len(rows) + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color="white", linewidth=1.5)
+    axes.tick_params(which="both", length=0)
+    if max(values.shape) <= _MOST_NAMED:
+        for row, column in np.ndindex(*values.shape):
+            dark = np.isfinite(values[row, column]) and values[row, column] < 0.55
+            axes.text(
+                column,
+                row,
+                texts[row][column],
+                ha="center",
+                va="center",
+                fontsize=9,
+                color="white" if dark else "black",
+            )
+    figure.colorbar(shown, ax=axes, label=bar, fraction=0.046, pad=0.02).outline.set_visible(False)
+    return axes
+
+
+def draw_confusion(counts: Any, labels: Sequence[str], file: str | Path, *, title: str = "") -> Path:
+    """Confusion matrix: cells coloured by the share of their row, with share and count.
+
+    Args:
+        counts: (classes, classes), rows true, columns predicted.
+        labels: class names in order.
+        file: PNG to write.
+        title: over the picture.
+    """
+    table = np.asarray(counts, np.float64)
+    _check(table, len(labels), len(labels))
+    with np.errstate(invalid="ignore"):
+        shares = table / table.sum(axis=1, keepdims=True)
+    texts = [
+        ["" if np.isnan(share) else f"{share:.2f}\n{count:.0f}" for share, count in zip(*both, strict=True)]
+        for both in zip(shares, table, strict=True)
+    ]
+    side = max(5.0, 0.85 * len(labels) + 2.2)
+    with _picture(file, side + 0.8, side) as figure:
+        axes = _heat_map(figure, shares, labels, labels, texts, "share of the true class (recall on the diagonal)")
+        axes.set_xlabel("predicted")
+        axes.set_ylabel("true")
+        axes.set_title(title)
+    return Path(file)
+
+
+def draw_reliability(
+    bins: Sequence[Mapping[str, Any]], file: str | Path, *, ece: float | None = None, title: str = ""
+) -> Path:
+    """Reliability diagram: accuracy over confidence, and how many samples each bin holds.
+
+    Args:
+        bins: of the report: "low", "high", "n", "confidence", "accuracy" (null without samples).
+        file: PNG to write.
+        ece: expected calibration error, told in the title.
+        title: over the picture.
+    """
+    with _picture(file, 5.6, 6.2) as figure:
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        filled = [one for one in bins if one["n"]]
+        widths = [one["high"] - one["low"] for one in filled]
+        upper.plot([0, 1], [0, 1], color="#666666", linestyle="--", linewidth=1.2, label="as often right as sure")
+        upper.bar(
+            [one["low"] for one in filled], [one["accuracy"] for one in filled], widths, align="edge",
+            color=COLOURS[5], edgecolor="white", label="accuracy",
+        )  # fmt: skip
+        upper.plot(
+            [one["confidence"] for one in filled], [one["accuracy"] for one in filled], color=COLOURS[1], marker="o",
+            markersize=5, linewidth=1.5, label="at the mean confidence of the bin",
+        )  # fmt: skip
+        upper.set_ylabel("share that is right")
+        upper.set_ylim(0, 1.02)
+        upper.legend(loc="upper left", frameon=False, fontsize=10)
+        lower.bar(
+            [one["low"] for one in filled],
+            [one["n"] for one in filled],
+            widths,
+            align="edge",
+            color="#888888",
+            edgecolor="white",
+        )
+        lower.set_xlim(0, 1)
+        lower.set_xlabel("confidence: probability of the top label")
+        lower.set_ylabel("samples")
+        # the bars leave no corner free for it
+        upper.set_title(title if ece is None else f"{title}   ECE {ece:.3f}".strip())
+    return Path(file)
+
+
+def draw_degradation(
+    curves: Mapping[str, Mapping[str, Sequence[float | None]]],
+    file: str | Path,
+    *,
+    metric: str,
+    level: str = "strength",
+    clean: float | None = None,
+    title: str = "",
+) -> Path:
+    """Curves of a figure over the strength of a condition.
+
+    Args:
+        curves: name → "levels" and "values", of one length, and perhaps "low" and "high", the bounds of an interval. A level
+            whose value is None breaks the line.
+        file: PNG to write.
+        metric: what the values are, for the axis.
+        level: what the levels are, with their unit, for the axis.
+        clean: value without any condition, drawn as a line across.
+        title: over the picture.
+    """
+    with _picture(file, 7.2, 4.6) as figure:
+        axes = figure.add_subplot()
+        if clean is not None:
+            axes.axhline(clean, color="#666666", linestyle=":", linewidth=1.2)
+            axes.annotate(
+                "clean",
+                (1, clean),
+                xycoords=("axes fraction", "data"),
+                xytext=(2, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=10,
+                color="#444444",
+            )
+        for index, (name, curve) in enumerate(curves.items()):
+            levels, values = curve["levels"], _numbers(curve["values"])
+            if len(levels) != len(values):
+                raise InputError(
+                    f"The curve {name!r} has {len(levels)} levels and {len(values)} values; expected as many."
+                )
+            colour = COLOURS[index % len(COLOURS)]
+            axes.plot(
+                levels, values, color=colour, marker=_MARKERS[index % len(_MARKERS)], markersize=6,
+                linestyle=_DASHES[index % len(_DASHES)], linewidth=1.8, label=name,
+            )  # fmt: skip
+            if "low" in curve and "high" in curve:
+                axes.fill_between(
+                    levels, _numbers(curve["low"]), _numbers(curve["high"]), color=colour, alpha=0.15, linewidth=0
+                )
+        axes.set_xlabel(level)
+        axes.set_ylabel(metric)
+        axes.grid(axis="y", color="#E5E5E5")
+        axes.set_axisbelow(True)
+        if len(curves) > 1:
+            figure.legend(loc="outside right upper", frameon=False, fontsize=10)
+        axes.set_title(title if len(curves) != 1 else title or next(iter(curves)))
+    return Path(file)
+
+
+def draw_bars(
+    values: Mapping[str, float | None],
+    file: str | Path,
+    *,
+    metric: str,
+    clean: float | None = None,
+    title: str = "",
+) -> Path:
+    """A figure under conditions that have no order, such as which sensors are there.
+
+    Args:
+        values: name → value; None leaves its place empty.
+        file: PNG to write.
+        metric: what the values are, for the axis.
+        clean: value without any condition, drawn as a line.
+        title: over the picture.
+    """
+    heights = _numbers(list(values.values()))
+    with _picture(file, 7.2, max(2.4, 0.34 * len(values) + 1.3)) as figure:
+        axes = figure.add_subplot()
+        places = np.arange(len(heights))
+        axes.barh(places, np.nan_to_num(heights), color=COLOURS[0])
+        for place, height in zip(places, heights, strict=True):
+            text = "–" if np.isnan(height) else f"{height:.3f}"
+            # beside the axes, where neither bars nor the line run through it
+            axes.annotate(text, (1.02, place), xycoords=("axes fraction", "data"), va="center", fontsize=10)
+        if clean is not None:
+            axes.axvline(clean, color="#666666", linestyle=":", linewidth=1.2, label="clean")
+            figure.legend(loc="outside right upper", frameon=False, fontsize=10)
+        axes.set_yticks(places, list(values))
+        axes.invert_yaxis()
+        axes.set_xlabel(metric)
+        axes.set_title(title)
+    return Path(file)
+
+
+def draw_routing(
+    shares: Any,
+    rows: Sequence[str],
+    experts: Sequence[str],
+    file: str | Path,
+    *,
+    what: str = "share of the weight",
+    by: str = "",
+    title: str = "",
+) -> Path:
+    """Heat map of which expert serves what.
+
+    Args:
+        shares: (rows, experts) in [0, 1]; NaN where there was nothing to route.
+        rows: classes, conditions, lights: whatever is served.
+        experts: names of the experts.
+        file: PNG to write.
+        what: what a share is of, for the scale.
+        by: what the rows are, for the axis.
+        title: over the picture.
+    """
+    table = np.asarray(shares, np.float64)
+    _check(table, len(rows), len(experts))
+    texts = [["" if np.isnan(share) else f"{share:.2f}" for share in row] for row in table]
+    with _picture(file, max(5.0, 0.75 * len(experts) + 3.2), max(3.0, 0.45 * len(rows) + 1.8)) as figure:
+        axes = _heat_map(figure, table, rows, experts, texts, what)
+        axes.set_xlabel("expert")
+        axes.set_ylabel(by)
+        axes.set_title(title)
+    return Path(file)
+
+
+def draw_values(truth: Any, predictions: Any, names: Sequence[str], file: str | Path, *, title: str = "") -> Path:
+    """Predicted against true values, one panel per target, with the line on which they agree.
+
+    Args:
+        truth, predictions: (n, targets) native values; NaN in the truth is left out.
+        names: target names in order.
+        file: PNG to write.
+        title: over the picture.
+    """
+    true, answered = np.asarray(truth, np.float64), np.asarray(predictions, np.float64)
+    _check(true, len(true), len(names))
+    with _picture(file, 1.2 + 3.9 * len(names), 4.4) as figure:
+        panels = figure.subplots(1, len(names), squeeze=False)[0]
+        for column, (axes, name) in enumerate(zip(panels, names, strict=True)):
+            known = ~np.isnan(true[:, column])
+            own, answer = true[known, column], answered[known, column]
+            ends = [min(own.min(), answer.min()), max(own.max(), answer.max())] if len(own) else [0.0, 1.0]
+            axes.plot(ends, ends, color="#666666", linestyle="--", linewidth=1.2)
+            many = len(own) > 2000
+            axes.scatter(own, answer, s=4 if many else 18, color=COLOURS[0], alpha=0.15 if many else 0.6, linewidths=0)
+            axes.set_xlabel(f"{name}, rated")
+            axes.set_ylabel(f"{name}, predicted")
+            axes.set_aspect("equal", adjustable="datalim")
+        figure.suptitle(title)
+    return Path(file)
+
+
+def _numbers(values: Sequence[float | None]) -> NDArray[np.float64]:
+    return np.array([np.nan if value is None else value for value in values], np.float64)
+
+
+def _check(table: NDArray[np.float64], rows: int, columns: int) -> None:
+    if table.shape != (rows, columns) or not rows or not columns:
+        raise InputError(
+            f"A table of shape {table.shape} was passed; expected ({rows}, {columns}), one name for each side."
+        )

@@ -1,0 +1,125 @@
+"""Pictures: every kind is written, is not blank, follows its data, and says which extra is missing."""
+
+import builtins
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from meco_hub.errors import DependencyError, InputError
+
+pytest.importorskip("matplotlib")
+
+from meco_hub.evaluation.pictures import (
+    COLOURS,
+    draw_confusion,
+    draw_degradation,
+    draw_reliability,
+    draw_routing,
+    draw_values,
+)
+from meco_hub.evaluation.report_pictures import write_pictures
+
+BINS = [
+    {"low": 0.0, "high": 0.5, "n": 0, "confidence": None, "accuracy": None},
+    {"low": 0.5, "high": 1.0, "n": 12, "confidence": 0.8, "accuracy": 0.6},
+]
+
+
+def pixels(file: Path) -> np.ndarray:
+    with Image.open(file) as picture:
+        assert picture.format == "PNG"
+        return np.asarray(picture.convert("RGB"))
+
+
+def has_colour(shown: np.ndarray, colour: str) -> bool:
+    wanted = np.array([int(colour[start : start + 2], 16) for start in (1, 3, 5)])
+    return bool((np.abs(shown.astype(int) - wanted).max(axis=-1) <= 2).sum() > 30)
+
+
+def test_confusion_shows_shares_of_rows(tmp_path: Path) -> None:
+    labels = ["calm", "stress", "amusement"]
+    first = draw_confusion([[9, 1, 0], [2, 8, 0], [0, 0, 0]], labels, tmp_path / "deep" / "a.png", title="model")
+    other = draw_confusion([[1, 9, 0], [2, 8, 0], [0, 0, 0]], labels, tmp_path / "b.png", title="model")
+    shown = pixels(first)
+    assert min(shown.shape[:2]) >= 600
+    assert has_colour(shown, "#DDDDDD")  # the class without samples has no shares
+    assert not np.array_equal(shown, pixels(other))
+    assert np.array_equal(
+        shown, pixels(draw_confusion([[9, 1, 0], [2, 8, 0], [0, 0, 0]], labels, tmp_path / "c.png", title="model"))
+    )
+    with pytest.raises(InputError, match=r"\(2, 2\)"):
+        draw_confusion([[1, 2], [3, 4]], labels, tmp_path / "d.png")
+
+
+def test_reliability_leaves_empty_bins_out(tmp_path: Path) -> None:
+    shown = pixels(draw_reliability(BINS, tmp_path / "r.png", ece=0.2, title="model"))
+    assert has_colour(shown, COLOURS[5])
+    below_the_legend = shown[shown.shape[0] // 3 :, : shown.shape[1] // 2]
+    assert not has_colour(below_the_legend, COLOURS[5])
+
+
+def test_curves_have_colours_of_their_own_and_break_where_nothing_is_known(tmp_path: Path) -> None:
+    curves = {
+        "all": {"levels": [0, 1, 2], "values": [0.9, None, 0.3], "low": [0.8, None, 0.2], "high": [0.95, None, 0.4]},
+        "eda": {"levels": [0, 1, 2], "values": [0.9, 0.8, 0.7]},
+    }
+    shown = pixels(draw_degradation(curves, tmp_path / "d.png", metric="CCC", level="rate", clean=0.92))
+    assert has_colour(shown, COLOURS[0])
+    assert has_colour(shown, COLOURS[1])
+    with pytest.raises(InputError, match="'x' has 2 levels and 1 values"):
+        draw_degradation({"x": {"levels": [0, 1], "values": [1.0]}}, tmp_path / "e.png", metric="UAR")
+
+
+def test_routing_and_values(tmp_path: Path) -> None:
+    shares = [[0.9, 0.1], [np.nan, np.nan], [0.5, 0.5]]
+    assert has_colour(
+        pixels(draw_routing(shares, ["a", "b", "c"], ["expert 0", "expert 1"], tmp_path / "r.png")), "#DDDDDD"
+    )
+    truth = np.array([[1.0, np.nan], [2.0, np.nan], [3.0, np.nan]])
+    shown = pixels(draw_values(truth, truth + 0.1, ["valence", "arousal"], tmp_path / "v.png"))
+    assert shown.shape[1] > shown.shape[0]
+
+
+def test_a_report_gets_the_pictures_that_it_has_data_for(tmp_path: Path) -> None:
+    report: dict[str, Any] = {
+        "kind": "classification",
+        "checkpoint": {"name": "model"},
+        "metrics": {"uar": 0.7, "ece": 0.1},
+        "confusion_matrix": {"labels": ["a", "b"], "counts": [[3, 1], [0, 4]]},
+        "reliability": {"bins": BINS},
+        "conditions": [
+            *({"family": f"delay/{who}", "value": level, "unit": "s", "metrics": {"uar": 0.7 - level / 10}}
+              for level in (2, 0, 1) for who in ("eda", "ecg")),
+            {"family": "dark", "value": 1, "metrics": {"uar": 0.6}},
+            {"family": "present", "value": "eda", "metrics": {"uar": 0.6}},
+            {"family": "present", "value": "eda+ecg", "metrics": {"uar": None}},
+        ],
+        "routing": {"tables": [{"router": "top", "by": "class", "rows": ["a", "b"], "experts": ["0", "1"],
+                                "shares": [[0.2, 0.8], [None, None]]}]},
+    }  # fmt: skip
+    written = write_pictures(report, tmp_path)
+    assert [file.name for file in written] == [
+        "confusion.png",
+        "reliability.png",
+        "degradation_delay.png",  # one strength of darkness is no curve
+        "degradation_present.png",
+        "routing_top_class.png",
+    ]
+    assert all(pixels(file).std() > 5 for file in written)
+    assert write_pictures({"kind": "regression", "metrics": {}, "conditions": [], "routing": None}, tmp_path) == []
+
+
+def test_without_matplotlib_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def refuse(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name.split(".")[0] == "matplotlib":
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    with pytest.raises(DependencyError, match=r"meco-hub\[report\]"):
+        draw_confusion([[1]], ["a"], tmp_path / "a.png")
