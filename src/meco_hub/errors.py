@@ -12,7 +12,8 @@
     ├── ConfigurationError (ValueError)  a recipe, a flag or a config field that makes no sense
     ├── CorpusError (ValueError)         a data folder that is not laid out as its corpus is
     │   └── LeakError                    one person, trial or picture on both sides of a split
-    └── ConversionError (ValueError)     foreign weights that do not fit the architecture
+    ├── ConversionError (ValueError)     foreign weights that do not fit the architecture
+    └── TrainingInterrupted              a signal told a training to stop, and it did, after writing a checkpoint
 
 Every message says what was seen, what was expected and what to do, in that order, and names the file where there is one.
 Where a caller would expect a built-in error, the class derives from it too, so that generic handlers keep working.
@@ -81,6 +82,23 @@ class LeakError(CorpusError):
 
 class ConversionError(MecoError, ValueError):
     """Foreign weights that do not fit the architecture."""
+
+
+class TrainingInterrupted(MecoError):
+    """A signal told a training to stop, and it did, after writing a checkpoint.
+
+    Args:
+        message: what was written, and how to go on.
+        signal_number: which signal it was.
+
+    Attributes:
+        exit_code: 128 + the signal's number, as a shell reports it.
+    """
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.signal_number = signal_number
+        self.exit_code = 128 + signal_number
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> UnknownNameError:

@@ -9,14 +9,15 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from .errors import MecoError
+from .errors import MecoError, TrainingInterrupted
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train by flags and recipe.
 
     Returns:
-        0, or 1 after one of our errors, which is printed as one line.
+        0; 1 after one of our errors, which is printed as one line; 128 + the signal's number (143 for SIGTERM) after one that
+        told the run to stop, which by then has written a checkpoint.
     """
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("meco_hub").setLevel(logging.INFO)
@@ -31,6 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not options.progress:
             transformers.utils.logging.disable_progress_bar()
         record = train(recipe, options)
+    except TrainingInterrupted as stop:
+        print(f"meco train: {stop}", file=sys.stderr)
+        return stop.exit_code
     except MecoError as error:
         print(f"meco train: {type(error).__name__}: {error}", file=sys.stderr)
         return 1

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
+from ..assignments import parse_assignments, parse_value
 from ..errors import ConfigurationError
 from .recipe_files import known_recipes, override, read_recipe_file, recipe_from_dict
 from .recipes import Recipe
@@ -69,11 +68,19 @@ def _checkpointing(text: str) -> str | int:
     raise argparse.ArgumentTypeError(f"{text!r} is neither a positive number of steps nor 'epoch'")
 
 
+def _positive(text: str) -> int:
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser, its help taken from the fields of `Recipe`."""
     parser = argparse.ArgumentParser(
         prog="python -m meco_hub.train",
         description="Train a model by a recipe. `accelerate launch -m meco_hub.train …` uses more than one process.",
+        epilog="Exit codes: 0 done; 1 an error, in one line; 2 wrong usage; 143 (SIGTERM), 130 (Ctrl-C) or 138 (SIGUSR1) told to "
+        "stop, after a checkpoint was written, from which --resume_from_checkpoint auto goes on.",
         argument_default=argparse.SUPPRESS,  # a flag that is not given must leave no trace that could override
         allow_abbrev=False,
     )
@@ -89,7 +96,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     state = parser.add_argument_group("checkpoints and trackers")
     state.add_argument("--checkpointing_steps", type=_checkpointing, help="a number of optimiser steps, or 'epoch'")
-    state.add_argument("--checkpoints_total_limit", type=int, help="keep only the newest so many")
+    state.add_argument("--checkpoints_total_limit", type=_positive, help="keep only the newest so many")
     state.add_argument("--resume_from_checkpoint", help="a checkpoint's folder, or 'auto' for the newest of output_dir")
     state.add_argument("--with_tracking", action="store_true", help="report to all trackers that are installed")
     state.add_argument("--report_to", nargs="+", help="report to these trackers (tensorboard, wandb, trackio, …)")
@@ -102,13 +109,6 @@ def build_parser() -> argparse.ArgumentParser:
             # values stay YAML here; the recipe's own check converts them and words the errors
             keys.add_argument(f"--{one.name}", metavar=_metavar(kind), help=kind.__metadata__[0].replace("%", "%%"))
     return parser
-
-
-def _parse_value(text: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"The value {text!r} is no YAML: {error}. Quote it.") from error
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> tuple[Recipe, RunOptions]:
@@ -127,16 +127,12 @@ def parse_arguments(argv: Sequence[str] | None = None) -> tuple[Recipe, RunOptio
             text, hint = given[one.name], hints[one.name]
             is_text = hint is str or str in typing.get_args(hint)
             # only numbers, switches and null are YAML: a path such as 2024 or yes is a string all the same
-            changes[one.name] = text if is_text and text != "null" else _parse_value(text)
+            changes[one.name] = text if is_text and text != "null" else parse_value(text)
     if "labels" in given:
         changes["labels"] = given["labels"]
     if "dataset" in given:
         changes["data.corpus"] = given["dataset"]
-    for assignment in given.get("set", []):
-        key, separator, value = assignment.partition("=")
-        if not separator or not key:
-            raise ConfigurationError(f"--set got {assignment!r}; expected KEY=VALUE, such as data.validation.seed=3.")
-        changes[key] = _parse_value(value)
+    changes |= parse_assignments(given.get("set", []))
     if "recipe" not in given and "model_type" not in changes:
         known = ", ".join(known_recipes()) or "none is installed"
         raise ConfigurationError(f"Neither --recipe nor --model_type was given; expected one. Recipes: {known}.")

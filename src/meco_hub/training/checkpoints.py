@@ -1,14 +1,17 @@
 """Checkpoints of a run in progress: Accelerate's `save_state`, complete or absent.
 
-A checkpoint is written beside its place and moved there when it is whole, so that a folder `step_N` or `epoch_N` is never half
-of one, whatever kills the run.
+A folder `step_N` or `epoch_N` holds Accelerate's state, the weights that were the best until then (`best/`), and, written last,
+`checkpoint.json`: which run it belongs to, where the run stood, and the sizes of all other files. It is written beside its place
+and moved there when it is whole and on the disk. Because it brings its own best weights, a resumed run never compares with, or
+keeps, weights that it has not reached yet.
 
-This file knows folders; what is in them is Accelerate's.
+This file knows what makes a checkpoint whole and whose it is; the state in it is Accelerate's.
 """
 
+import json
 import logging
 import re
-import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,10 +19,29 @@ from typing import Any
 from accelerate import Accelerator
 
 from ..errors import CheckpointError
+from .durable import PARTIAL, begin, hidden, link_tree, remove, settle, swap_in, sync_tree
 
 logger = logging.getLogger(__name__)
 
-_NAME = re.compile(r"(step|epoch)_(\d+)")
+MANIFEST = "checkpoint.json"
+"""Written last into a checkpoint; says what it must hold."""
+
+SCHEMA, SCHEMA_VERSION = "meco_hub/checkpoint", 1
+
+BEST = "best"
+"""Folder of the kept weights while the run goes on, in the run's folder and in each checkpoint."""
+
+RESULT = "result"
+"""Name under which the files that a run ends with are written before they move into its folder."""
+
+_NAME = re.compile(r"(step|epoch)_\d+")
+_WRITTEN = re.compile(rf"{_NAME.pattern}|{BEST}|{RESULT}")
+
+_STATE_KEYS = ("model_type", "model.", "labels", "optimizer", "frozen_modules")
+"""Recipe keys, or beginnings of keys, whose change makes a saved state the state of something else."""
+
+_STATE_SWITCHES = ("distillation", "ema_decay", "backbone_learning_rate")
+"""Recipe keys that may change, but not between something and nothing."""
 
 
 @dataclass
@@ -28,14 +50,16 @@ class Progress:
 
     Attributes:
         epoch: epochs finished, and the one under way counted from 0.
-        batch: batches done in the epoch under way.
+        batch: batches done in the epoch under way, by each process.
         step: optimiser steps done.
         learning_rate: of the first parameter group, at the start of the epoch under way.
-        loss_sum, loss_count: of the epoch under way, over batches.
+        loss_sums: of the epoch under way, one per process: the sum over samples of the loss.
+        loss_count: samples of the epoch under way, of all processes.
         best: the best value of the selection criterion so far, larger being better.
         best_epoch: the epoch (from 1) it was reached in.
         stale_epochs: epochs since.
         seconds: training time of all sessions so far.
+        energy: joules of all sessions so far, by counter; empty where nothing counts them.
         history: one row of figures per finished epoch.
     """
 
@@ -43,12 +67,13 @@ class Progress:
     batch: int = 0
     step: int = 0
     learning_rate: float = 0.0
-    loss_sum: float = 0.0
+    loss_sums: list[float] = field(default_factory=list)
     loss_count: int = 0
     best: float | None = None
     best_epoch: int = 0
     stale_epochs: int = 0
     seconds: float = 0.0
+    energy: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
 
     def state_dict(self) -> dict[str, Any]:
@@ -59,35 +84,158 @@ class Progress:
             setattr(self, key, value)
 
 
+@dataclass(frozen=True)
+class RunIdentity:
+    """What a checkpoint and the run that goes on from it must share.
+
+    Attributes:
+        recipe: the recipe's keys, flat.
+        processes: how many train together; each has random states, and a place in the epoch, of its own.
+        data: fingerprints of the samples; empty until they have been read.
+    """
+
+    recipe: Mapping[str, Any]
+    processes: int
+    data: Mapping[str, str] = field(default_factory=dict)
+
+
+# --- whole or not
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """Every file of a checkpoint but its manifest, and its size in bytes."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
+    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a checkpoint that is whole.
+
+    Raises:
+        CheckpointError: it is not whole; the message says what is missing.
+    """
+    file = folder / MANIFEST
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+        expected = dict(manifest["files"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{folder} is no complete checkpoint: its {MANIFEST}, which is written last, is "
+            f"{'unreadable' if file.exists() else 'missing'} ({type(error).__name__}). Resume from another, or say auto."
+        ) from error
+    seen = _sizes(folder)
+    for name, size in expected.items():
+        if seen.get(name) != size:
+            there = f"has {seen[name]} bytes" if name in seen else "is missing"
+            raise CheckpointError(
+                f"{folder} is no complete checkpoint: {name} {there}; expected {size} bytes. Resume from another, or say auto."
+            )
+    return manifest
+
+
+def _take_stock(output_dir: Path) -> tuple[list[tuple[int, Path]], list[str]]:
+    """Complete checkpoints by their serial numbers, in order, and why others are none."""
+    found, defects = [], []
+    for path in sorted(output_dir.glob("*_*")):
+        if path.is_dir() and _NAME.fullmatch(path.name):
+            try:
+                found.append((int(_read_manifest(path)["serial"]), path))
+            except CheckpointError as error:
+                defects.append(str(error))
+    return sorted(found), defects
+
+
+def _is_complete(folder: Path) -> bool:
+    try:
+        _read_manifest(folder)
+    except CheckpointError:
+        return False
+    return True
+
+
 def list_checkpoints(output_dir: Path) -> list[Path]:
-    """Complete checkpoints of a run, oldest first."""
-    found = [path for path in output_dir.glob("*_*") if path.is_dir() and _NAME.fullmatch(path.name)]
-    return sorted(found, key=lambda path: (path.stat().st_mtime_ns, int(path.name.rsplit("_", 1)[1])))
+    """Complete checkpoints of a run, in the order in which they were written."""
+    return [path for _, path in _take_stock(output_dir)[0]]
 
 
-def save_checkpoint(accelerator: Accelerator, output_dir: Path, name: str, total_limit: int | None) -> None:
+def recover_checkpoints(output_dir: Path) -> None:
+    """Finish or remove what was being written when a run was killed; called by the main process before anyone resumes."""
+    for line in settle(output_dir, _WRITTEN, _is_complete):
+        logger.warning("In %s: %s.", output_dir, line)
+
+
+# --- written
+
+
+def save_checkpoint(
+    accelerator: Accelerator,
+    output_dir: Path,
+    name: str,
+    *,
+    progress: Progress,
+    identity: RunIdentity,
+    total_limit: int | None = None,
+) -> Path:
     """Save the state of a run as `output_dir/name`; called by every process.
 
     Args:
         accelerator: everything registered with it is saved.
-        output_dir: the run's folder.
+        output_dir: the run's folder, which all processes share.
         name: "step_N" or "epoch_N".
+        progress: where the run stands.
+        identity: whose checkpoint it is.
         total_limit: older checkpoints beyond this number are removed.
+
+    Returns:
+        The folder.
     """
-    partial, final = output_dir / f".{name}.partial", output_dir / name
-    if accelerator.is_main_process and partial.exists():
-        shutil.rmtree(partial)
+    place = output_dir / name
+    partial = hidden(place, PARTIAL)
+    if accelerator.is_main_process:
+        begin(place)
     accelerator.wait_for_everyone()
     accelerator.save_state(str(partial))
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        if final.exists():
-            shutil.rmtree(final)
-        partial.rename(final)
-        if total_limit is not None:
-            for old in list_checkpoints(output_dir)[:-total_limit]:
-                shutil.rmtree(old)
+        if progress.best_epoch:
+            link_tree(output_dir / BEST, partial / BEST)
+        sync_tree(partial)  # the manifest must not be on the disk before what it vouches for
+        before = _take_stock(output_dir)[0]
+        manifest = {
+            "schema": SCHEMA,
+            "schema_version": SCHEMA_VERSION,
+            # counted, because times of files do not survive copying and steps begin anew where a run went back
+            "serial": before[-1][0] + 1 if before else 1,
+            "epoch": progress.epoch,
+            "batch": progress.batch,
+            "step": progress.step,
+            **asdict(identity),
+            "files": _sizes(partial),
+        }
+        (partial / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
+        swap_in(place)
+        limit_checkpoints(output_dir, total_limit)
     accelerator.wait_for_everyone()
+    return place
+
+
+def limit_checkpoints(output_dir: Path, total_limit: int | None) -> None:
+    """Remove the oldest checkpoints beyond a number; called by the main process."""
+    if total_limit is not None:
+        for old in list_checkpoints(output_dir)[:-total_limit]:
+            remove(old)
+
+
+def restore_best(checkpoint: Path, output_dir: Path) -> None:
+    """Make `best/` what it was when the checkpoint was written; called by the main process."""
+    if (checkpoint / BEST).is_dir():
+        link_tree(checkpoint / BEST, begin(output_dir / BEST))
+        swap_in(output_dir / BEST)
+    elif (output_dir / BEST).is_dir():
+        remove(output_dir / BEST)
+
+
+# --- found
 
 
 def find_checkpoint(output_dir: Path, wanted: str) -> Path | None:
@@ -101,15 +249,69 @@ def find_checkpoint(output_dir: Path, wanted: str) -> Path | None:
         The folder; None when "auto" finds none, and the run begins at the beginning.
 
     Raises:
-        CheckpointError: the folder named is not there.
+        CheckpointError: the folder named is not there, or is not complete.
     """
-    found = list_checkpoints(output_dir)
+    stock, defects = _take_stock(output_dir)
+    found = [path for _, path in stock]
+    for defect in defects:
+        logger.warning("Skipped: %s", defect)
     if wanted == "auto":
         return found[-1] if found else None
     for path in (Path(wanted), output_dir / wanted):
         if path.is_dir():
+            _read_manifest(path)
             return path
     names = ", ".join(path.name for path in found) or "none"
     raise CheckpointError(
         f"There is no checkpoint {wanted} to resume from. {output_dir} has: {names}. Name one, or say auto."
     )
+
+
+def choose_checkpoint(output_dir: Path, wanted: str | None, identity: RunIdentity) -> Path | None:
+    """The folder that a run goes on from, found and checked; None when it begins at the beginning. Errors as of the steps."""
+    if wanted is None:
+        return None
+    found = find_checkpoint(output_dir, wanted)
+    if found is None:
+        logger.info("There is no checkpoint in %s; the run begins at the beginning.", output_dir)
+    else:
+        check_identity(found, identity)
+    return found
+
+
+def check_identity(folder: Path, identity: RunIdentity) -> None:
+    """Refuse a checkpoint of something else; say what changed where going on makes sense all the same.
+
+    Raises:
+        CheckpointError: its state does not fit the recipe, or it was written by another number of processes.
+    """
+    manifest = _read_manifest(folder)
+    if manifest["processes"] != identity.processes:
+        raise CheckpointError(
+            f"{folder} was written by {manifest['processes']} process(es); this run has {identity.processes}. Random states, "
+            "schedule and place in the epoch belong to that number: resume with as many, or train anew."
+        )
+    before, now = manifest["recipe"], json.loads(json.dumps(dict(identity.recipe)))
+    changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+    other = [key for key in changed if key.startswith(_STATE_KEYS)]
+    other += [key for key in _STATE_SWITCHES if (before.get(key) == "None") != (now.get(key) == "None")]
+    if other:
+        listing = "; ".join(f"{key} was {before.get(key, 'not set')}, is {now.get(key, 'not set')}" for key in other)
+        raise CheckpointError(
+            f"{folder} holds the state of another training: {listing}. Resume by the recipe it began with (recipe.yaml beside it), "
+            "or train anew, from its weights if they fit (model_name_or_path)."
+        )
+    if changed:
+        logger.warning(
+            "The run is resumed by another recipe than %s was written by; changed: %s.", folder.name, ", ".join(changed)
+        )
+
+
+def check_samples(folder: Path, identity: RunIdentity) -> None:
+    """Say so if the samples are not those that a checkpoint was trained on."""
+    if identity.data != _read_manifest(folder)["data"]:
+        logger.warning(
+            "The samples are not those that %s was trained on (their fingerprints differ); the run will not be what it would "
+            "have been without the interruption.",
+            folder.name,
+        )

@@ -18,7 +18,6 @@ from transformers import PreTrainedModel
 
 from .. import plugins
 from ..errors import ConfigurationError
-from ..evaluation.run import class_names
 from ..evaluation.task import Task, task_of_model
 from ..labels import index_map
 from ..loading import load_model, load_processor
@@ -52,14 +51,15 @@ def relabel(model: PreTrainedModel, names: Sequence[str]) -> None:
     Raises:
         ConfigurationError: the head has no such layer.
     """
-    places = index_map(names, class_names(model))
+    own = task_of_model(model).names
+    places = index_map(names, own)
     if places == list(range(len(places))) and len(places) == model.config.num_labels:
         return
     old = getattr(model, "classifier", None)
     if not isinstance(old, nn.Linear):
         raise ConfigurationError(
             f"{type(model).__name__} has no `classifier` that is a Linear layer, so it cannot be given the classes "
-            f"{', '.join(names)}. Train from scratch, or with the checkpoint's own: {', '.join(class_names(model))}."
+            f"{', '.join(names)}. Train from scratch, or with the checkpoint's own: {', '.join(own)}."
         )
     new = nn.Linear(old.in_features, len(names), bias=old.bias is not None).to(old.weight)
     with torch.no_grad():
@@ -126,7 +126,7 @@ def _outputs(recipe: Recipe, task: Task, fields: Sequence[str], owner: str) -> d
     return values
 
 
-def _build_processor(entry: plugins.Architecture, options: dict[str, Any]) -> Any:
+def _build_processor(entry: plugins.Architecture, config: Any, options: dict[str, Any]) -> Any:
     path = entry.processor or entry.image_processor or entry.feature_extractor
     if path is None:
         raise ConfigurationError(
@@ -134,7 +134,8 @@ def _build_processor(entry: plugins.Architecture, options: dict[str, Any]) -> An
         )
     kind = plugins.load_dotted(path)
     _refuse_unknown(options, _processor_options(kind), "processor", kind.__name__)
-    return kind(**options)
+    # where windows, rates and grids are the model's, they are not said twice
+    return kind.for_config(config, **options) if hasattr(kind, "for_config") else kind(**options)
 
 
 def build(recipe: Recipe, task: Task) -> tuple[PreTrainedModel, Any]:
@@ -157,7 +158,7 @@ def build(recipe: Recipe, task: Task) -> tuple[PreTrainedModel, Any]:
     _refuse_unknown(recipe.model, fields, "model", config_class.__name__)
     config = config_class(**{**_outputs(recipe, task, fields, config_class.__name__), **recipe.model})
     model = plugins.load_dotted(entry.head)(config)
-    processor = _build_processor(entry, recipe.processor)
+    processor = _build_processor(entry, config, recipe.processor)
     if recipe.backbone_weights is not None:
         load = getattr(model, "load_backbone_weights", None)
         if load is None:

@@ -4,18 +4,23 @@ This file knows corpora and how a recipe divides them; `examples.py` knows what 
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import plugins
 from ..corpora import Corpus
+from ..corpora.contents import with_content_hashes
 from ..corpora.leaks import LeakReport
-from ..corpora.splits import by_identity, fingerprint, leak_check, stratified
-from ..errors import ConfigurationError
+from ..corpora.protocols import PROTOCOLS, folds
+from ..corpora.splits import by_identity, by_stimulus, by_trial, fingerprint, leak_check, stratified
+from ..errors import ConfigurationError, InputError, LeakError, unknown_name
+from ..evaluation.provenance import hash_people
+from ..evaluation.series import mean_ratings
 from ..evaluation.subset import LabelledSubset, label_names, map_labels, map_targets, take_folds, take_split
 from ..evaluation.task import Task, task_of_corpus
 from .recipes import DataRecipe, Recipe
@@ -59,19 +64,105 @@ class TrainingData:
                 counts = np.bincount(side.labels, minlength=len(self.names))
                 sides[name]["classes"] = {label: int(count) for label, count in zip(self.names, counts, strict=True)}
             sides[name] |= {"dropped": side.excluded, "fingerprint": self.fingerprints[name]}
+            sides[name]["people"] = hash_people(self.corpus.name, side.dataset["identity"][:])
+        if self.task.regression:
+            sides["train"] |= self._training_means()
         return {**sides, "leak_check": self.leaks.to_dict()}
 
+    def _training_means(self) -> dict[str, Any]:
+        """What training knew without any sensor: mean ratings, of all and of each stimulus; evaluations compare with them."""
+        ratings = np.asarray(self.train.labels, np.float64)
+        if self.corpus.time_continuous:
+            ratings = np.stack([self._mean_rating(dict(row)) for row in self.train.dataset])
+        known = self.train.dataset["stimulus"][:] if "stimulus" in self.train.dataset.column_names else []
 
-def _divide(splits: datasets.DatasetDict, recipe: DataRecipe) -> tuple[datasets.Dataset, datasets.Dataset]:
-    chosen = recipe.validation
+        def means(rows: NDArray[np.float64]) -> dict[str, float]:
+            """Empty where a target is never rated: half a predictor cannot be compared with."""
+            if not np.isfinite(rows).any(axis=0).all():
+                return {}
+            return dict(zip(self.task.names, np.nanmean(rows, axis=0).tolist(), strict=True))
+
+        stimuli = sorted({stimulus for stimulus in known if stimulus})
+        by_stimulus = {one: means(ratings[[stimulus == one for stimulus in known]]) for one in stimuli}
+        return {
+            "target_means": means(ratings),
+            "stimulus_means": {one: found for one, found in by_stimulus.items() if found},
+        }
+
+    def _mean_rating(self, row: dict[str, Any]) -> NDArray[np.float64]:
+        """(targets,) of a recording; NaN where it cannot be read, which training has reported and gone on without."""
+        try:
+            return mean_ratings(self.corpus.read(row), self.task.names, self.corpus.scored_seconds)
+        except InputError:
+            return np.full(len(self.task.names), np.nan)
+
+
+_HOLD_OUT = {"by_identity": by_identity, "by_trial": by_trial, "by_stimulus": by_stimulus, "stratified": stratified}
+"""Key of `data.validation` → how it holds its share out."""
+
+
+@dataclass(frozen=True)
+class _Division:
+    """The sides of a training, and what they share on purpose.
+
+    Attributes:
+        train, validation: what is learnt from and selected on.
+        test: the protocol's other side, which is only compared with these; None without a protocol.
+        within: kinds of `leaks.KINDS` that training and validation share on purpose.
+        across: kinds that both share with the test side on purpose.
+    """
+
+    train: datasets.Dataset
+    validation: datasets.Dataset
+    test: datasets.Dataset | None
+    within: frozenset[str]
+    across: frozenset[str]
+
+
+def _divide(splits: datasets.DatasetDict, recipe: DataRecipe) -> _Division:
     pool = take_split(splits, recipe.train.split)
-    train = take_folds(pool, recipe.train.folds)
-    if chosen.by_identity is not None:
-        return by_identity(train, chosen.by_identity, seed=chosen.seed)
-    if chosen.stratified is not None:
-        return stratified(train, chosen.stratified, seed=chosen.seed)
+    test, across = None, frozenset({"stimulus"})
+    if recipe.protocol is not None:
+        wanted = recipe.protocol
+        made = {one.name: one for one in folds(pool, wanted.name, n_folds=wanted.n_folds, seed=wanted.seed)}
+        if wanted.fold not in made:
+            raise unknown_name(f"fold of {wanted.name}", wanted.fold, made)
+        train, test = made[wanted.fold].take(pool)
+        across = frozenset(PROTOCOLS[wanted.name].shares)
+    else:
+        train = take_folds(pool, recipe.train.folds)
+    chosen = recipe.validation
+    for key, hold_out in _HOLD_OUT.items():
+        share = getattr(chosen, key)
+        if share is not None:
+            train, validation = hold_out(train, share, seed=chosen.seed)
+            purpose = {"by_trial": {"identity"}, "by_stimulus": {"identity"}}.get(key, set())
+            return _Division(train, validation, test, frozenset({"stimulus", *purpose}), across)
     own = pool if chosen.split is None else take_split(splits, chosen.split)
-    return train, take_folds(own, chosen.folds)
+    return _Division(train, take_folds(own, chosen.folds), test, frozenset({"stimulus"}), across)
+
+
+def _check_leaks(division: _Division, sides: list[LabelledSubset], allow_leak: bool) -> LeakReport:
+    """Compare what is trained on with what is selected on, and both with what is tested on.
+
+    Raises:
+        LeakError: something stands on two sides, not on purpose, and the recipe does not allow it.
+    """
+    names = ("train", "validation", "test")
+    inner = leak_check(*(side.dataset for side in sides), names=names[:2], raises=not allow_leak, allow=division.within)
+    if division.test is None:
+        return inner
+    outer = leak_check(
+        *(side.dataset for side in sides), division.test, names=names, raises=False, allow=division.across
+    )
+    concerned = [one for one in outer.overlaps if one.second == "test"]
+    noted = [one for one in outer.notes if one.second == "test"]
+    whole = replace(outer, overlaps=(*inner.overlaps, *concerned), notes=(*inner.notes, *noted))
+    if not whole.clean and not allow_leak:
+        raise LeakError(
+            f"{whole} Expected nothing of the test fold in training. Use another protocol, or set data.allow_leak."
+        )
+    return whole
 
 
 def load_training_data(recipe: Recipe, data_dir: str | Path) -> TrainingData:
@@ -84,11 +175,11 @@ def load_training_data(recipe: Recipe, data_dir: str | Path) -> TrainingData:
     """
     corpus = plugins.corpus(recipe.data.corpus)
     splits = corpus.load(data_dir, **recipe.data.options)
-    train, validation = _divide(splits, recipe.data)
-    task, sides = _label(corpus, recipe, train, validation)
-    leaks = leak_check(
-        sides[0].dataset, sides[1].dataset, names=("train", "validation"), raises=not recipe.data.allow_leak
-    )
+    division = _divide(splits, recipe.data)
+    task, labelled = _label(corpus, recipe, division.train, division.validation)
+    # two leak checks and a fingerprint look at the contents: read them once
+    sides = [replace(side, dataset=with_content_hashes(side.dataset)) for side in labelled]
+    leaks = _check_leaks(division, sides, recipe.data.allow_leak)
     if not leaks.clean:
         logger.warning("Training goes on with a leak, because the recipe allows it: %s", leaks)
     prints = {name: fingerprint(side.dataset) for name, side in zip(("train", "validation"), sides, strict=True)}

@@ -73,6 +73,7 @@ class Examples(Dataset):
         augmentation: changes a recording or clip; None leaves it.
         seed: of the augmentation.
         readable: rows that can be read; all of them when None.
+        cache_bytes: memory that clips may take; when they need more, each is cut anew whenever it is shown.
 
     Attributes:
         owners: (n,) row of every example.
@@ -87,13 +88,26 @@ class Examples(Dataset):
         augmentation: Augmentation | None = None,
         seed: int = 0,
         readable: Sequence[int] | None = None,
+        cache_bytes: int = 0,
     ) -> None:
         self._rows, self._subset, self._cut = rows, subset, cut
         self._augmentation, self._seed = augmentation, seed
+        self._room, self._kept = cache_bytes, dict[int, Sequence[Any]]()
         chosen = list(range(len(rows))) if readable is None else list(readable)
-        counts = [1 if cut is None else len(cut(rows[row])) for row in chosen]
+        counts = [1 if cut is None else len(self._cut_once(row)) for row in chosen]
         self.owners: NDArray[np.int64] = np.repeat(np.asarray(chosen, np.int64), counts)
         self._parts = np.concatenate([np.arange(count) for count in counts])
+
+    def _cut_once(self, row: int) -> Sequence[Any]:
+        """The clips of a row; kept while all so far fit, because filters cost more than anything else that happens to a clip."""
+        assert self._cut is not None
+        clips = self._cut(self._rows[row])
+        self._room -= sum(getattr(clip, "nbytes", 0) for clip in clips)
+        if self._room > 0:
+            self._kept[row] = clips
+        else:
+            self._kept.clear()
+        return clips
 
     @property
     def labels(self) -> NDArray[Any]:
@@ -106,9 +120,10 @@ class Examples(Dataset):
     def __getitem__(self, draw: Draw | int) -> Example:
         index = draw.index if isinstance(draw, Draw) else draw
         row = int(self.owners[index])
-        recording = self._rows[row]
-        if self._cut is not None:
-            recording = self._cut(recording)[self._parts[index]]
+        if self._cut is None:
+            recording = self._rows[row]
+        else:
+            recording = (self._kept.get(row) or self._cut(self._rows[row]))[self._parts[index]]
         if self._augmentation is not None and isinstance(draw, Draw):
             recording = self._augmentation(recording, np.random.default_rng((self._seed, draw.epoch, draw.place)))
         return Example(recording, self._subset.labels[row], row)

@@ -16,8 +16,11 @@ from transformers import PreTrainedModel
 
 from ..evaluation.predict import accepted_inputs
 from ..evaluation.rows import RecordingRows
+from ..evaluation.task import Task
 from .data import TrainingData
 from .examples import Collate, Examples, build_augmentation, check_labels
+from .interruption import ignore_in_worker
+from .losses import ClassificationLoss, RegressionLoss
 from .recipes import Recipe
 from .sampling import EpochSampler, RecordingSampler
 
@@ -53,6 +56,14 @@ class Loaders:
         return {"train": self.train_rows.unreadable, "validation": self.validation_rows.unreadable}
 
 
+def build_criterion(recipe: Recipe, task: Task, loaders: Loaders) -> ClassificationLoss | RegressionLoss:
+    """The label loss; that of classes knows how often each is shown."""
+    if task.regression:
+        return RegressionLoss(recipe.mse_weight, recipe.ccc_weight)
+    shown = loaders.class_counts(len(task.names)).astype(np.float64)
+    return ClassificationLoss(recipe.label_smoothing, shown / shown.sum(), recipe.logit_adjustment)
+
+
 def build_loaders(
     recipe: Recipe,
     data: TrainingData,
@@ -83,6 +94,7 @@ def build_loaders(
         augmentation=build_augmentation(recipe.augmentation),
         seed=recipe.seed,
         readable=readable,
+        cache_bytes=cache,
     )
     if recipe.clips_per_recording is not None:
         sampler: EpochSampler | RecordingSampler = RecordingSampler(
@@ -101,8 +113,9 @@ def build_loaders(
             processor, data.task, accepted_inputs(model), recipe.channels_last, data.corpus.time_continuous
         ),
         num_workers=recipe.dataloader_num_workers,
+        worker_init_fn=ignore_in_worker,
         # a last batch of one sample would make BatchNorm fail, a small one would make it noisy
-        drop_last=len(sampler) >= batch * accelerator.num_processes,
+        drop_last=recipe.dataloader_drop_last and len(sampler) >= batch * accelerator.num_processes,
         # an own generator: the loader's seed must not come out of the stream that dropout draws from
         generator=torch.Generator().manual_seed(recipe.seed),
     )

@@ -14,9 +14,10 @@ This file knows the order of events; models, data, losses and schedules are hand
 
 import logging
 import math
-import shutil
+import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,24 +33,37 @@ from accelerate.utils import (
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from ..errors import ConfigurationError, MecoError
-from ..evaluation.metrics import figures
-from ..evaluation.operating_point import class_prior, correct, write_operating_point
+from ..errors import ConfigurationError, MecoError, TrainingInterrupted
+from ..evaluation.operating_point import class_prior
 from ..evaluation.predict import accepted_inputs
-from ..evaluation.report import write_json
+from .accumulation import EpochPlan, LossSum, take_first
 from .arguments import RunOptions
-from .checkpoints import Progress, find_checkpoint, list_checkpoints, save_checkpoint
+from .checkpoints import (
+    BEST,
+    Progress,
+    RunIdentity,
+    check_samples,
+    choose_checkpoint,
+    restore_best,
+    save_checkpoint,
+)
+from .compilation import compile_in_place
 from .construction import build
 from .data import load_training_data
 from .distillation import Distillation, build_teacher
 from .ema import averaged_copy
-from .loaders import build_loaders
-from .losses import ClassificationLoss, RegressionLoss, mix_batch
+from .energy import EnergyMeter
+from .interruption import Interruption
+from .loaders import build_criterion, build_loaders
+from .losses import mix_batch
 from .optimization import BackboneFreeze, StillModules, build_optimizer, build_schedule
-from .output import BEST, check_output, prepare_output, save_model
-from .recipe_files import recipe_to_dict
+from .output import check_output, prepare_output, save_best
+from .recipe_files import recipe_to_dict, write_recipe
 from .recipes import Recipe
-from .record import describe_figures, flatten, write_record
+from .record import flatten
+from .result import write_result
+from .settlement import settle
+from .trackers import check_trackers
 from .validation import Validator
 
 logger = logging.getLogger(__name__)
@@ -68,17 +82,26 @@ def train(recipe: Recipe, options: RunOptions) -> dict[str, Any] | None:
     Raises:
         ConfigurationError: the recipe does not fit the architecture or the data, or the loss is no longer finite.
         CorpusError, LeakError: the data cannot be used.
-        UnknownNameError: an architecture, corpus, split or recipe that does not exist.
+        UnknownNameError: an architecture, corpus, split, recipe or tracker that does not exist.
+        DependencyError: a tracker that is not installed.
+        CheckpointError: the checkpoint to resume from is not there, not complete, or of another run.
+        TrainingInterrupted: a signal told the run to stop; a checkpoint is written.
     """
     check_output(options)
+    check_trackers(options.report_to)
     run = TrainingRun(recipe, options)
     try:
-        if options.resume_from_checkpoint is not None:
-            run.resume(options.resume_from_checkpoint)
-        while not run.finished:
-            run.train_epoch()
-            run.close_epoch()
-        return run.finish()
+        run.resume()
+        with run.interruption:
+            try:
+                while not run.finished:
+                    run.train_epoch()
+                    run.close_epoch()
+                run.interruption.check()
+            except TrainingInterrupted as stop:
+                raise run.stop(stop.signal_number) from stop
+            run.interruption.heeded = False  # what is left is short, and nothing could go on from the middle of it
+            return run.finish()
     finally:
         run.accelerator.end_training()
 
@@ -99,11 +122,26 @@ class TrainingRun:
         )
         show = options.progress and self.accelerator.is_local_main_process
         if self.accelerator.is_main_process:
-            prepare_output(recipe, options)
+            prepare_output(options)
+        self.accelerator.wait_for_everyone()
+        self.identity = RunIdentity(flatten(recipe_to_dict(recipe)), self.accelerator.num_processes)
+        self.checkpoint = choose_checkpoint(options.output_dir, options.resume_from_checkpoint, self.identity)
+        if self.accelerator.is_main_process:
+            write_recipe(recipe, options.output_dir / "recipe.yaml")
         self.data = load_training_data(recipe, options.data_dir)
         set_seed(recipe.seed)  # after the data, whose reading must not decide the first weights
         model, self.processor = build(recipe, self.data.task)
         self.loaders = build_loaders(recipe, self.data, model, self.processor, self.accelerator, show)
+        self.identity = replace(self.identity, data=self.data.fingerprints)
+        self.plan = EpochPlan(
+            samples=len(self.loaders.sampler),
+            batch_size=recipe.per_device_train_batch_size,
+            batches=len(self.loaders.train),
+            processes=self.accelerator.num_processes,
+            accumulation=recipe.gradient_accumulation_steps,
+        )
+        self.losses = LossSum(self.accelerator)
+        self.interruption = Interruption(self.accelerator)
         self.progress = Progress()
         self.accelerator.register_for_checkpointing(self.progress)
         self._prepare_training(model)
@@ -111,6 +149,9 @@ class TrainingRun:
         if options.report_to:
             self.accelerator.init_trackers("meco_hub", config=flatten(recipe_to_dict(recipe)))
         self._bar = tqdm(total=self.total_steps, unit="step", desc="train", disable=not show)
+        self._since = time.perf_counter()
+        self._spent: dict[str, float] = {}
+        self.energy = EnergyMeter(gpus=self.accelerator.device.type == "cuda")
 
     # --- preparation
 
@@ -135,20 +176,16 @@ class TrainingRun:
         if self.average is not None:
             accelerator.register_for_checkpointing(self.average)
         self.bare_model = model
+        if recipe.torch_compile:
+            compile_in_place({model, self.judged_model}, recipe.torch_compile_backend)
         self.model, self.optimizer, self.schedule = accelerator.prepare(model, optimizer, schedule)
         if self.distillation is not None:
             self.distillation.watch()  # only now: the averaged copy must not report to it
             self.distillation = accelerator.prepare(self.distillation)
         self._takes = accepted_inputs(model)
-        self.prior: Any = None
-        if self.data.task.regression:
-            self.criterion: Any = RegressionLoss(recipe.mse_weight, recipe.ccc_weight)
-        else:
-            shown = loaders.class_counts(len(self.data.names)).astype(np.float64)
-            self.criterion = ClassificationLoss(recipe.label_smoothing, shown / shown.sum(), recipe.logit_adjustment)
-            # the prior of the samples as they are, whatever was drawn: the operating point corrects towards the population
-            self.prior = class_prior(loaders.examples.labels, len(self.data.names))
-        self.validator = Validator(accelerator, recipe, self.data, loaders, self.processor, self.prior)
+        prior = None if self.data.task.regression else class_prior(loaders.examples.labels, len(self.data.names))
+        self.criterion = build_criterion(recipe, self.data.task, loaders)
+        self.validator = Validator(accelerator, recipe, self.data, loaders, self.processor, prior)
 
     def _build_distillation(self, model: PreTrainedModel, optimizer: torch.optim.Optimizer) -> Distillation | None:
         recipe = self.recipe.distillation
@@ -164,15 +201,21 @@ class TrainingRun:
         """The model that is validated and kept: the averaged one, if there is one."""
         return cast(PreTrainedModel, self.average.module) if self.average is not None else self.bare_model
 
-    def resume(self, wanted: str) -> None:
-        """Go on from a checkpoint; "auto" with none there begins at the beginning."""
-        folder = find_checkpoint(self.options.output_dir, wanted)
+    def resume(self) -> None:
+        """Go on from the checkpoint that was asked for, if any."""
+        folder, progress, bar = self.checkpoint, self.progress, self._bar
         if folder is None:
-            logger.info("There is no checkpoint in %s; the run begins at the beginning.", self.options.output_dir)
             return
+        check_samples(folder, self.identity)
         self.accelerator.load_state(str(folder))
-        self._bar.update(self.progress.step)
-        logger.info("Resumed from %s at step %d, epoch %d.", folder, self.progress.step, self.progress.epoch + 1)
+        if self.accelerator.is_main_process:
+            restore_best(folder, self.options.output_dir)
+        self.accelerator.wait_for_everyone()
+        bar.initial = bar.n = bar.last_print_n = progress.step  # or the rate would count steps of other sessions
+        bar.refresh()
+        self.losses.begin(progress.loss_sums)
+        self._spent = progress.energy
+        logger.info("Resumed from %s at step %d, epoch %d.", folder, progress.step, progress.epoch + 1)
 
     # --- events
 
@@ -196,19 +239,17 @@ class TrainingRun:
     def train_epoch(self) -> None:
         """Train to the end of the epoch under way, or of the steps."""
         progress, accelerator = self.progress, self.accelerator
-        began = time.perf_counter()
         self.model.train()
         self.freeze.start_epoch(progress.epoch)
         self.still.start_epoch()
-        total = torch.zeros((), device=accelerator.device)
         if progress.batch == 0:
             progress.learning_rate = self.schedule.get_last_lr()[0]
         for batch in self._batches():
             if progress.step >= self.total_steps:
                 break
-            total += self._train_batch(batch)
+            self._train_batch(batch)
+            progress.loss_count += self.plan.all(progress.batch)
             progress.batch += 1
-            progress.loss_count += 1
             if not accelerator.sync_gradients:
                 continue
             progress.step += 1
@@ -217,20 +258,23 @@ class TrainingRun:
                 self.average.update_parameters(self.bare_model)
             every = self.options.checkpointing_steps
             if isinstance(every, int) and progress.step % every == 0:
-                progress.loss_sum, total = progress.loss_sum + float(total), torch.zeros_like(total)
-                progress.seconds, began = progress.seconds + time.perf_counter() - began, time.perf_counter()
                 self._save(f"step_{progress.step}")
-        progress.loss_sum += float(total)
-        progress.seconds += time.perf_counter() - began
-        if not math.isfinite(progress.loss_sum):
+            self.interruption.check()
+        self._settle()
+        if not math.isfinite(sum(progress.loss_sums)):
             raise ConfigurationError(
-                f"The loss of epoch {progress.epoch + 1} is {progress.loss_sum}; expected a finite number. Lower "
+                f"The loss of epoch {progress.epoch + 1} is {sum(progress.loss_sums)}; expected a finite number. Lower "
                 "learning_rate, set max_grad_norm, or train with mixed_precision no."
             )
 
-    def _train_batch(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """One forward and backward pass; gives the loss, detached."""
+    def _train_batch(self, batch: dict[str, Any]) -> None:
+        """One forward and backward pass, and the optimiser's step when it is due."""
         recipe, accelerator = self.recipe, self.accelerator
+        number, process = self.progress.batch, accelerator.process_index
+        own = self.plan.own(number, process)
+        # where all are fillers the batch stays as it is: this process must take part in the step, but nothing of it counts
+        if 0 < own < len(batch["labels"]):
+            batch = take_first(batch, own)
         labels, mask = batch["labels"], batch.get("label_mask")
         inputs = {key: value for key, value in batch.items() if key not in ("labels", "label_mask")}
         known = {"label_mask": mask} if mask is not None and "label_mask" in self._takes else {}
@@ -247,32 +291,35 @@ class TrainingRun:
                 loss = loss + outputs.aux_loss
             if self.distillation is not None:
                 loss = loss + self.distillation(inputs, outputs.logits)
-            accelerator.backward(loss)
+            accelerator.backward(loss * self.plan.weight(number, process))
             if accelerator.sync_gradients and recipe.max_grad_norm is not None:
                 accelerator.clip_grad_norm_(self.model.parameters(), recipe.max_grad_norm)
             self.optimizer.step()
             self.schedule.step()
             self.optimizer.zero_grad()
-        return loss.detach()
+        self.losses.add(loss, own)
 
     def close_epoch(self) -> None:
         """Validate, keep the weights if they are the best so far, and write down how it went."""
         progress, accelerator = self.progress, self.accelerator
-        began = time.perf_counter()
-        judgement = self.validator.judge(self.judged_model)
-        value = self.validator.value(judgement)
+        # several processes judge in different numbers of batches, and cannot agree to stop between two of them
+        alone = accelerator.num_processes == 1
+        judgement = self.validator.judge(self.judged_model, (lambda *_: self.interruption.check()) if alone else None)
+        value = self.validator.value(judgement, progress.epoch + 1)
         better = progress.best is None or value > progress.best
         if better:
             progress.best, progress.best_epoch, progress.stale_epochs = value, progress.epoch + 1, 0
-            self._save_model(self.judged_model, self.options.output_dir / BEST)
+            if accelerator.is_main_process:
+                save_best(self.judged_model, self.processor, self.options.output_dir)
+            accelerator.wait_for_everyone()
         else:
             progress.stale_epochs += 1
-        progress.seconds += time.perf_counter() - began
+        self._settle()
         row = {
             "epoch": progress.epoch + 1,
             "step": progress.step,
             "learning_rate": progress.learning_rate,
-            "train_loss": progress.loss_sum / max(progress.loss_count, 1),
+            "train_loss": sum(progress.loss_sums) / max(progress.loss_count, 1),
             **judgement.summary(),
             "selection": value,
             "best": better,
@@ -280,7 +327,8 @@ class TrainingRun:
         }
         progress.history.append(row)
         progress.epoch += 1
-        progress.batch, progress.loss_sum, progress.loss_count = 0, 0.0, 0
+        progress.batch, progress.loss_sums, progress.loss_count = 0, [], 0
+        self.losses.begin([])
         if self.options.report_to:
             accelerator.log({key: number for key, number in row.items() if number is not None}, step=progress.step)
         if accelerator.is_main_process:
@@ -299,40 +347,48 @@ class TrainingRun:
         model = self.bare_model
         model.load_state_dict(type(model).from_pretrained(folder / BEST).state_dict())
         judgement = self.validator.judge(model)
-        final, point = judgement.figures, self.validator.choose_point(judgement)
-        validation = {}
-        if point is not None:
-            write_operating_point(model, point)
-            validation = {"before_operating_point": describe_figures(final)}
-            corrected = correct(judgement.outputs, self.prior, point.tau)
-            final = figures(judgement.labels, corrected, self.data.names)
-        validation = describe_figures(final) | validation
-        self._save_model(model, folder)
+        settled = settle(model, judgement, self.validator, self.recipe)
         record = None
         if accelerator.is_main_process:
-            if not list_checkpoints(folder):  # whoever resumes one may need the kept weights again
-                shutil.rmtree(folder / BEST)
-            record = write_record(
-                folder / "run.json",
+            record = write_result(
+                model,
+                self.processor,
                 accelerator=accelerator,
-                model=model,
                 recipe=self.recipe,
+                options=self.options,
                 data=self.data,
-                data_dir=self.options.data_dir,
-                progress=self.progress,
-                validation=validation,
-                operating_point=point.to_dict() if point else None,
                 unreadable=self.loaders.unreadable(),
+                progress=self.progress,
+                settled=settled,
             )
-            numbers = {f"eval_{key}": value for key, value in validation.items() if isinstance(value, int | float)}
-            write_json({"epoch": self.progress.epoch, **numbers}, folder / "all_results.json")
         accelerator.wait_for_everyone()
         return record
 
-    def _save(self, name: str) -> None:
-        save_checkpoint(self.accelerator, self.options.output_dir, name, self.options.checkpoints_total_limit)
+    def stop(self, signal_number: int) -> TrainingInterrupted:
+        """Write a checkpoint of where the run stands; gives the error that says so."""
+        place = self._save(f"step_{self.progress.step}")
+        self._bar.close()
+        return TrainingInterrupted(
+            f"{signal.Signals(signal_number).name} stopped the training after step {self.progress.step} of {self.total_steps}; "
+            f"{place} is complete. Go on by the same command with --resume_from_checkpoint auto.",
+            signal_number,
+        )
 
-    def _save_model(self, model: PreTrainedModel, folder: Path) -> None:
-        if self.accelerator.is_main_process:
-            save_model(model, self.processor, folder)
-        self.accelerator.wait_for_everyone()
+    def _settle(self) -> None:
+        """Bring the progress up to date, the same in every process."""
+        now = time.perf_counter()
+        self.progress.seconds, self._since = self.progress.seconds + now - self._since, now
+        self.progress.loss_sums = self.losses.of_all()
+        spent = self.energy.read() or {}
+        self.progress.energy = {key: round(self._spent.get(key, 0.0) + value, 1) for key, value in spent.items()}
+
+    def _save(self, name: str) -> Path:
+        self._settle()
+        return save_checkpoint(
+            self.accelerator,
+            self.options.output_dir,
+            name,
+            progress=self.progress,
+            identity=self.identity,
+            total_limit=self.options.checkpoints_total_limit,
+        )

@@ -12,7 +12,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..errors import ConfigurationError
-from ..nn.concordance import concordance_loss, masked_mse
+from ..nn.concordance import concordance_loss
+from ..nn.masked import masked_mean
 
 
 class ClassificationLoss(nn.Module):
@@ -66,9 +67,12 @@ class RegressionLoss(nn.Module):
                 f"The model answers values of shape {tuple(outputs.shape)}, and the labels have shape {tuple(targets.shape)}. "
                 "Expected the same: set the model's prediction mode to what the corpus is rated on (over time, or once)."
             )
-        loss = self.mse_weight * masked_mse(outputs, targets, mask)
+        count = outputs.shape[-1]
+        outputs, targets = outputs.float().reshape(-1, count), targets.float().reshape(-1, count)
+        known = torch.ones_like(outputs, dtype=torch.bool) if mask is None else mask.reshape(-1, count)
+        loss = self.mse_weight * masked_mean((outputs - targets).square(), known)
         if self.ccc_weight:
-            loss = loss + self.ccc_weight * concordance_loss(outputs, targets, mask)
+            loss = loss + self.ccc_weight * concordance_loss(outputs, targets, known)
         return loss
 
 

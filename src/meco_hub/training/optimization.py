@@ -8,6 +8,7 @@ This file knows parameters by where they stand and how many dimensions they have
 
 import difflib
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -33,21 +34,57 @@ def _require_backbone(model: PreTrainedModel, key: str) -> nn.Module:
     return backbone
 
 
+def _offer(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
+    return f" Did you mean {' or '.join(repr(one) for one in near)}?" if near else ""
+
+
+def _inside(name: str, module: str) -> bool:
+    return name == module or name.startswith(f"{module}.")
+
+
+def rate_factors(model: PreTrainedModel, recipe: Recipe) -> dict[str, float]:
+    """Parameter name → factor on its learning rate, by the longest module name of the recipe that it stands in.
+
+    Raises:
+        ConfigurationError: the model has no such module.
+    """
+    modules = dict(model.named_modules())
+    for module in recipe.learning_rate_factors:
+        if module not in modules:
+            raise ConfigurationError(
+                f"Recipe key 'learning_rate_factors' names {module!r}, which the model lacks.{_offer(module, list(modules))}"
+            )
+    factors: dict[str, float] = {}
+    for name, _ in model.named_parameters():
+        fitting = [module for module in recipe.learning_rate_factors if _inside(name, module)]
+        factors[name] = recipe.learning_rate_factors[max(fitting, key=len)] if fitting else 1.0
+    return factors
+
+
 def parameter_groups(model: PreTrainedModel, recipe: Recipe) -> list[dict]:
-    """Trainable parameters in up to four groups: backbone or not, with weight decay or (biases, norms) without."""
+    """Trainable parameters, grouped by learning rate and by whether their weights decay.
+
+    Vectors (biases, norms) do not decay, nor do the parameters that the model names by `no_weight_decay()`, as timm's do.
+    """
     rate = recipe.backbone_learning_rate
     apart = set() if rate is None else set(_require_backbone(model, "backbone_learning_rate").parameters())
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            groups.setdefault((parameter in apart, parameter.ndim > 1), []).append(parameter)
+    named: Any = getattr(model, "no_weight_decay", None)
+    exempt: set[str] = set(named()) if named is not None else set()
+    factors = rate_factors(model, recipe)
+    groups: dict[tuple[bool, float, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        decays = recipe.decay_everything or (parameter.ndim > 1 and name not in exempt)
+        groups.setdefault((parameter in apart, factors[name], decays), []).append(parameter)
     return [
         {
             "params": parameters,
-            "lr": rate if in_backbone else recipe.learning_rate,
+            "lr": factor * (rate if in_backbone and rate is not None else recipe.learning_rate),
             "weight_decay": recipe.weight_decay if decays else 0.0,
         }
-        for (in_backbone, decays), parameters in sorted(groups.items(), key=lambda item: item[0])
+        for (in_backbone, factor, decays), parameters in sorted(groups.items(), key=lambda item: item[0])
     ]
 
 
@@ -74,7 +111,7 @@ def build_schedule(
         ticks: how often the schedule is advanced per optimiser step: Accelerate does so once per process.
     """
     warmup = recipe.num_warmup_steps if recipe.warmup_ratio is None else int(recipe.warmup_ratio * total_steps)
-    if recipe.lr_scheduler_type != "exponential_per_epoch":
+    if recipe.lr_scheduler_type not in ("exponential_per_epoch", "step_per_epoch"):
         return get_scheduler(
             recipe.lr_scheduler_type,
             optimizer,
@@ -82,10 +119,12 @@ def build_schedule(
             num_training_steps=total_steps * ticks,
         )
 
+    first = 1 if recipe.lr_scheduler_type == "exponential_per_epoch" else 0
+
     def factor(tick: int) -> float:
         step = tick // ticks
         rising = min(1.0, (step + 1) / warmup) if warmup else 1.0
-        return rising * recipe.lr_decay ** (1 + step // steps_per_epoch)
+        return rising * recipe.lr_decay ** (first + step // steps_per_epoch)
 
     return LambdaLR(optimizer, factor)
 
@@ -134,9 +173,9 @@ class StillModules:
         known = dict(model.named_modules())
         for name in names:
             if name not in known:
-                near = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
-                offer = f" Did you mean {' or '.join(repr(one) for one in near)}?" if near else ""
-                raise ConfigurationError(f"Recipe key 'frozen_modules' names {name!r}, which the model lacks.{offer}")
+                raise ConfigurationError(
+                    f"Recipe key 'frozen_modules' names {name!r}, which the model lacks.{_offer(name, list(known))}"
+                )
         self._modules = [known[name].requires_grad_(False) for name in names]
 
     def start_epoch(self) -> None:

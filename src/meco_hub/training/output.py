@@ -8,8 +8,6 @@
 This file knows names of files; it does not know when they are written.
 """
 
-import logging
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +15,11 @@ from transformers import PreTrainedModel
 
 from ..errors import ConfigurationError
 from .arguments import RunOptions
-from .checkpoints import list_checkpoints
-from .recipe_files import load_recipe, recipe_to_dict, write_recipe
-from .recipes import Recipe
-from .record import flatten
+from .checkpoints import BEST, list_checkpoints, recover_checkpoints
+from .durable import begin, remove, swap_in
 
-logger = logging.getLogger(__name__)
-
-BEST = "best"
-"""Folder of the kept weights while the run goes on."""
+_CLAIMS = ("run.json", "all_results.json", "model.safetensors", "config.json")
+"""What a finished run says it is; gone first when it is overwritten."""
 
 
 def check_output(options: RunOptions) -> None:
@@ -46,21 +40,25 @@ def check_output(options: RunOptions) -> None:
         )
 
 
-def prepare_output(recipe: Recipe, options: RunOptions) -> None:
-    """Make the folder, clear what an overwritten run left, and write the recipe; called by the main process."""
+def prepare_output(options: RunOptions) -> None:
+    """Make the folder, clear what an overwritten run left and tidy up after a killed one; called by the main process."""
     folder = options.output_dir
     folder.mkdir(parents=True, exist_ok=True)
-    saved = folder / "recipe.yaml"
-    if options.resume_from_checkpoint is None:
-        for old in [*list_checkpoints(folder), folder / BEST]:
-            if old.is_dir():
-                shutil.rmtree(old)
-    elif saved.is_file():
-        before, now = flatten(recipe_to_dict(load_recipe(str(saved)))), flatten(recipe_to_dict(recipe))
-        changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
-        if changed:
-            logger.warning("The run is resumed by another recipe than it began with; changed: %s.", ", ".join(changed))
-    write_recipe(recipe, saved)
+    recover_checkpoints(folder)
+    if options.resume_from_checkpoint is not None:
+        return
+    if options.overwrite_output_dir:
+        for name in _CLAIMS:
+            (folder / name).unlink(missing_ok=True)
+    for old in [*reversed(list_checkpoints(folder)), folder / BEST]:
+        if old.is_dir():
+            remove(old)
+
+
+def save_best(model: PreTrainedModel, processor: Any, output_dir: Path) -> None:
+    """Keep these weights as `best/`, instead of those kept so far, wholly or not at all."""
+    save_model(model, processor, begin(output_dir / BEST))
+    swap_in(output_dir / BEST)
 
 
 def save_model(model: PreTrainedModel, processor: Any, folder: Path) -> None:

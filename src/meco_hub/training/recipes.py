@@ -15,12 +15,23 @@ from typing import Annotated, Any, Literal
 from ..errors import ConfigurationError
 
 Criterion = Literal[
-    "uar", "war", "macro_f1", "macro_auroc", "balanced_score", "operating_point", "loss", "rmse", "mae", "ccc", "pcc"
+    "uar",
+    "war",
+    "macro_f1",
+    "macro_auroc",
+    "balanced_score",
+    "operating_point",
+    "loss",
+    "rmse",
+    "mae",
+    "ccc",
+    "pcc",
+    "last",
 ]
 REGRESSION_CRITERIA = ("rmse", "mae", "ccc", "pcc")
-"""Criteria for values; the others are for classes."""
+"""Criteria for values; the others are for classes, but "last", which is for both."""
 Rule = Literal["none", "max_uar", "max_war", "max_macro_f1", "max_mean"]
-Schedule = Literal["linear", "cosine", "constant", "constant_with_warmup", "exponential_per_epoch"]
+Schedule = Literal["linear", "cosine", "constant", "constant_with_warmup", "exponential_per_epoch", "step_per_epoch"]
 Precision = Literal["no", "fp16", "bf16"]
 
 
@@ -41,10 +52,27 @@ class ValidationRecipe:
         None
     )
     by_identity: Annotated[float | None, "share of the training set's persons, held out whole (0.15)"] = None
+    by_trial: Annotated[
+        float | None,
+        "share of everybody's trials in the training set, held out whole; people are then on both sides on purpose",
+    ] = None
+    by_stimulus: Annotated[float | None, "share of the training set's stimuli, held out whole"] = None
     stratified: Annotated[
         float | None, "share of the training set, held out class by class; for want of identities"
     ] = None
     seed: Annotated[int, "seed of the part held out"] = 0
+
+
+@dataclass(frozen=True)
+class ProtocolRecipe:
+    """One fold of a protocol of `corpora/protocols.py`: trained on its one side, and never looked at the other."""
+
+    name: Annotated[
+        Literal["P0", "P1", "P2", "P3", "P4"], "P0 random rows (leaky), P1 trials, P2 one subject, P3 subjects, P4"
+    ]
+    fold: Annotated[str, "which fold is left out for testing: a number, a person, or person/part"]
+    n_folds: Annotated[int, "into how many folds P0, P1 and P3 cut, and P4 its stimuli"] = 5
+    seed: Annotated[int, "seed of the folds"] = 0
 
 
 @dataclass(frozen=True)
@@ -54,6 +82,7 @@ class DataRecipe:
     corpus: Annotated[str, "name of a registered corpus (image_folder, fer2013, raf_db, affectnet, …)"] = "image_folder"
     options: Annotated[dict[str, Any], "options of the corpus's `load`"] = field(default_factory=dict)
     train: Annotated[SubsetRecipe, "what is trained on"] = field(default_factory=SubsetRecipe)
+    protocol: Annotated[ProtocolRecipe | None, "leave out one fold of a protocol: {name: P2, fold: S01}"] = None
     validation: Annotated[ValidationRecipe, "what is validated on"] = field(default_factory=ValidationRecipe)
     drop_labels: Annotated[list[str], "classes left out on purpose (contempt, in AffectNet-7)"] = field(
         default_factory=list
@@ -122,7 +151,13 @@ class Recipe:
     optimizer: Annotated[Literal["adam", "adamw"], "adam (weight decay is L2) or adamw (decoupled)"] = "adamw"
     learning_rate: Annotated[float, "peak learning rate"] = 1e-4
     backbone_learning_rate: Annotated[float | None, "peak rate of the model's `backbone`; else learning_rate"] = None
-    weight_decay: Annotated[float, "of matrices and kernels; biases and norms have none"] = 0.0
+    learning_rate_factors: Annotated[
+        dict[str, Any],
+        "module of the model → factor on its rate, the longest name that fits counting: {encoder: 0.1, encoder.norm: 1}; 0 stands "
+        "still",
+    ] = field(default_factory=dict)
+    weight_decay: Annotated[float, "of matrices and kernels; see decay_everything"] = 0.0
+    decay_everything: Annotated[bool, "decay biases, norms and what the model exempts too, as plain AdamW does"] = False
     adam_beta1: Annotated[float, "decay of the first moment"] = 0.9
     adam_beta2: Annotated[float, "decay of the second moment"] = 0.999
     adam_epsilon: Annotated[float, "epsilon of Adam (Keras: 1e-7)"] = 1e-8
@@ -131,15 +166,18 @@ class Recipe:
     # --- length and schedule
     per_device_train_batch_size: Annotated[int, "samples per process and step"] = 32
     per_device_eval_batch_size: Annotated[int, "samples per process and validation step"] = 64
-    gradient_accumulation_steps: Annotated[int, "batches per optimiser step"] = 1
+    gradient_accumulation_steps: Annotated[int, "batches per process and optimiser step"] = 1
+    dataloader_drop_last: Annotated[
+        bool, "leave out, in each epoch others, the last samples that fill no batch on every process"
+    ] = True
     num_train_epochs: Annotated[int, "epochs, at most"] = 10
     max_train_steps: Annotated[int | None, "optimiser steps, at most; overrides num_train_epochs"] = None
     lr_scheduler_type: Annotated[
         Schedule,
         "exponential_per_epoch is learning_rate · lr_decay^epoch with epochs counted from 1, so that the first epoch "
-        "is decayed already",
+        "is decayed already; step_per_epoch the same counted from 0",
     ] = "cosine"
-    lr_decay: Annotated[float, "factor per epoch of exponential_per_epoch"] = 0.95
+    lr_decay: Annotated[float, "factor per epoch of exponential_per_epoch and step_per_epoch"] = 0.95
     num_warmup_steps: Annotated[int, "optimiser steps of linear warm-up"] = 0
     warmup_ratio: Annotated[float | None, "the same as a share of all steps; overrides num_warmup_steps"] = None
     freeze_backbone_epochs: Annotated[int, "epochs in which the `backbone`, its BatchNorm too, stands still"] = 0
@@ -151,7 +189,8 @@ class Recipe:
         Criterion,
         "the one validation criterion, for the kept checkpoint and for early stopping; balanced_score is the mean of "
         "UAR and WAR, operating_point the objective of that rule at its best tau; loss, rmse and mae are minimised; rmse, mae, "
-        "ccc and pcc are for values, the others for classes",
+        "ccc and pcc are for values; last chooses nothing and keeps the final weights, where validation is too small to choose by; the "
+        "others are for classes",
     ] = "uar"
 
     # --- loss, sampling, regularisation
@@ -181,8 +220,15 @@ class Recipe:
         default_factory=OperatingPointRecipe
     )
 
+    calibrate: Annotated[
+        bool,
+        "fit a temperature (classes), or a slope and an intercept (values), on validation and save it with the checkpoint",
+    ] = False
+
     # --- execution
     seed: Annotated[int, "seed of weights, order, augmentation and dropout"] = 0
+    torch_compile: Annotated[bool, "compile the model by torch.compile, for training and validation"] = False
+    torch_compile_backend: Annotated[str, "what compiles it, as torch.compile names it"] = "inductor"
     dataloader_num_workers: Annotated[int, "processes that prepare batches; 0: the training process itself"] = 0
     mixed_precision: Annotated[Precision, "Accelerate's mixed precision"] = "no"
     channels_last: Annotated[bool, "lay images out channels_last: several times faster convolutions on CPU"] = True
@@ -217,6 +263,9 @@ _NOT_NEGATIVE = [
     "dataloader_num_workers",
     "cache_gb",
 ]
+_HELD_OUT = ("by_identity", "by_trial", "by_stimulus", "stratified")
+"""Ways of holding validation out of the training set."""
+
 _SHARES = ["adam_beta1", "adam_beta2", "label_smoothing", "warmup_ratio", "ema_decay"]
 
 
@@ -237,7 +286,10 @@ def _check_numbers(recipe: Recipe) -> None:
         for key in keys:
             value = getattr(recipe, key)
             _demand(value is None or holds(value), key, value, expected)
-    for key in ("by_identity", "stratified"):
+    for module, factor in recipe.learning_rate_factors.items():
+        number = isinstance(factor, int | float) and not isinstance(factor, bool)
+        _demand(number and factor >= 0, f"learning_rate_factors.{module}", factor, "zero or a positive number")
+    for key in _HELD_OUT:
         share = getattr(recipe.data.validation, key)
         _demand(share is None or 0 < share < 1, f"data.validation.{key}", share, "a share between 0 and 1")
     taught = recipe.distillation
@@ -262,12 +314,19 @@ def _check_combinations(recipe: Recipe) -> None:
     labels = recipe.labels
     _demand(labels is None or len(set(labels)) == len(labels) > 0, "labels", labels, "names, each once")
     chosen = recipe.data.validation
-    ways = (chosen.split is not None or chosen.folds is not None, chosen.by_identity, chosen.stratified)
+    ways = (chosen.split is not None or chosen.folds is not None, *(getattr(chosen, key) for key in _HELD_OUT))
     _demand(
         sum(bool(way) for way in ways) == 1,
         "data.validation",
         {key: value for key, value in dataclasses.asdict(chosen).items() if key != "seed" and value is not None},
-        "exactly one of: split and/or folds (a set of its own), by_identity, stratified (a share of the training set)",
+        f"exactly one of: split and/or folds (a set of its own), {', '.join(_HELD_OUT)} (a share of the training set)",
+    )
+    _demand(
+        recipe.data.protocol is None
+        or (recipe.data.train.folds is None and chosen.split is None and chosen.folds is None),
+        "data.protocol",
+        recipe.data.protocol,
+        "no folds beside it, and validation held out of its training side",
     )
     _demand(
         recipe.clips_per_recording is None or not recipe.class_balance,

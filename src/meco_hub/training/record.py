@@ -8,6 +8,7 @@ This file knows what is written about a run; it computes nothing.
 import os
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from transformers import PreTrainedModel
 
 from ..evaluation.metrics import ClassificationFigures
 from ..evaluation.report import library_versions, write_json
+from ..evaluation.series import ValueFigures
 from .checkpoints import Progress
 from .data import TrainingData
 from .recipe_files import recipe_to_dict
@@ -37,8 +39,10 @@ def describe_hardware(accelerator: Accelerator) -> dict[str, Any]:
     }
 
 
-def describe_figures(figures: ClassificationFigures) -> dict[str, Any]:
+def describe_figures(figures: ClassificationFigures | ValueFigures) -> dict[str, Any]:
     """The figures of a validation as plain numbers."""
+    if isinstance(figures, ValueFigures):
+        return asdict(figures)
     return {
         "n": figures.n,
         "uar": figures.uar,
@@ -63,6 +67,7 @@ def write_record(
     progress: Progress,
     validation: Mapping[str, Any],
     operating_point: Mapping[str, Any] | None,
+    calibration: Mapping[str, Any] | None,
     unreadable: Mapping[str, Sequence[str] | Mapping[str, str]],
 ) -> dict[str, Any]:
     """Write `run.json` and give back what it says."""
@@ -84,7 +89,9 @@ def write_record(
         "selection": {"criterion": recipe.selection, "best_epoch": progress.best_epoch, "value": progress.best},
         "validation": dict(validation),
         "operating_point": dict(operating_point) if operating_point else None,
+        "calibration": dict(calibration) if calibration else None,
         "seed": recipe.seed,
+        "energy": progress.energy or None,
         "seconds": round(progress.seconds, 1),
         "hardware": describe_hardware(accelerator),
         "versions": library_versions(),

@@ -7,6 +7,7 @@ This file knows how weights are judged; it changes none.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -21,6 +22,7 @@ from ..errors import ConfigurationError
 from ..evaluation.metrics import ClassificationFigures, figures
 from ..evaluation.operating_point import OperatingPoint, choose_operating_point
 from ..evaluation.predict import Predictions, predict_rows
+from ..evaluation.series import RatedAnswers, ValueFigures, rate_answers, summarise
 from .data import TrainingData
 from .loaders import Loaders
 from .recipes import REGRESSION_CRITERIA, Recipe
@@ -36,16 +38,18 @@ class Judgement:
         outputs: (n, outputs) class scores, or native values averaged over each recording.
         labels: (n,) class indices, or (n, targets) native values of every validation sample.
         figures: of these.
+        rated: values laid beside their ratings, for what is fitted on them; None for classes.
     """
 
     outputs: NDArray[np.floating]
     labels: NDArray[Any]
-    figures: Any
+    figures: ClassificationFigures | ValueFigures
+    rated: RatedAnswers | None = None
 
     def summary(self) -> dict[str, float | None]:
         """The figures of a line of the history."""
         f = self.figures
-        if not isinstance(f, ClassificationFigures):
+        if isinstance(f, ValueFigures):
             return {"rmse": f.rmse, "mae": f.mae, "ccc": f.ccc, "pcc": f.pcc}
         return {
             "validation_loss": f.loss,
@@ -81,8 +85,8 @@ class Validator:
         prior: NDArray[np.floating] | None,
     ) -> None:
         self._accelerator, self._recipe, self._data = accelerator, recipe, data
-        self._loaders, self._processor, self._prior = loaders, processor, prior
-        if (recipe.selection in REGRESSION_CRITERIA) != data.task.regression:
+        self._loaders, self._processor, self.prior = loaders, processor, prior
+        if recipe.selection != "last" and (recipe.selection in REGRESSION_CRITERIA) != data.task.regression:
             kind, fitting = (
                 ("values", "rmse, mae, ccc or pcc") if data.task.regression else ("classes", "uar, war, loss, …")
             )
@@ -90,8 +94,13 @@ class Validator:
                 f"Recipe key 'selection' is {recipe.selection!r}, and {data.corpus.name} is rated in {kind}. Select by {fitting}."
             )
 
-    def judge(self, model: PreTrainedModel) -> Judgement:
-        """One exact pass over validation; every process gets all of it."""
+    def judge(self, model: PreTrainedModel, observe: Callable[[Any, list[int]], None] | None = None) -> Judgement:
+        """One exact pass over validation; every process gets all of it.
+
+        Args:
+            model: what is judged.
+            observe: called after every forward pass, as `predict_rows` does; an error that it raises ends the pass.
+        """
         model.eval()
         if self._accelerator.num_processes > 1:
             # BatchNorm's statistics differ between processes; all must judge what the main one will save
@@ -104,6 +113,7 @@ class Validator:
                 self._loaders.validation_rows,
                 chosen=self._loaders.judged,
                 batch_size=self._recipe.per_device_eval_batch_size,
+                observe=observe,
                 workers=max(1, self._recipe.dataloader_num_workers),
                 progress=False,
             )
@@ -122,23 +132,26 @@ class Validator:
         return Judgement(scores, labels, figures(labels, scores, self._data.names))
 
     def _values(self, predictions: Predictions, labels: NDArray[Any]) -> Judgement:
-        from ..evaluation.regression import regression_figures
-        from ..evaluation.series import collect_series
-
         values = predictions.values()
-        if not np.isfinite(values).all():
+        if not np.isfinite(values).all():  # before figures are made of them
             raise _diverged()
-        side = self._data.validation
-        series = collect_series(predictions, self._loaders.validation_rows, side, self._data.corpus, self._data.task)
-        return Judgement(self._data.task.native(values), labels, regression_figures(series, self._data.names))
+        data = self._data
+        rated = rate_answers(predictions, self._loaders.validation_rows, data.validation, data.corpus, data.task)
+        return Judgement(data.task.native(values), labels, summarise(rated, data.corpus, data.names), rated)
 
-    def value(self, judgement: Judgement) -> float:
+    def value(self, judgement: Judgement, epoch: int = 0) -> float:
         """The recipe's selection criterion, signed so that larger is better.
+
+        Args:
+            judgement: what validation says.
+            epoch: after which it was made; for "last", of which a later one is better.
 
         Raises:
             ConfigurationError: the criterion is undefined on this validation set.
         """
         criterion, computed = self._recipe.selection, judgement.figures
+        if criterion == "last":
+            return float(epoch)
         if criterion == "balanced_score" and isinstance(computed, ClassificationFigures):
             return (computed.uar + computed.war) / 2
         if criterion == "operating_point":
@@ -155,19 +168,29 @@ class Validator:
     def choose_point(self, judgement: Judgement) -> OperatingPoint | None:
         """The operating point by the recipe's rule; None when the rule is none, and for values."""
         rule = self._recipe.operating_point
-        if rule.rule == "none" or self._prior is None:
+        if rule.rule == "none" or self.prior is None:
             return None
         steps = math.floor((rule.tau_max - rule.tau_min) / rule.tau_step + 1e-9)
         return choose_operating_point(
             judgement.outputs,
             judgement.labels,
-            self._prior,
+            self.prior,
             self._data.names,
             rule=rule.rule,
             taus=rule.tau_min + rule.tau_step * np.arange(steps + 1),
             war_floor=rule.war_floor,
             chosen_on=self.named,
         )
+
+    @property
+    def names(self) -> list[str]:
+        """Classes or targets in order."""
+        return self._data.names
+
+    @property
+    def scored_seconds(self) -> tuple[float, float] | None:
+        """The part of each recording that counts."""
+        return self._data.corpus.scored_seconds
 
     @property
     def named(self) -> str:

@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassi
 
 from meco_hub.corpora.synthetic import write_image_folder
 from meco_hub.errors import ConfigurationError, LeakError
-from meco_hub.evaluation.run import evaluate_checkpoint
+from meco_hub.evaluation.run import EvaluationSettings, evaluate_checkpoint
 from meco_hub.train import main
 from meco_hub.training import loop
 from meco_hub.training.arguments import RunOptions
@@ -131,7 +131,7 @@ def test_the_folder_is_a_checkpoint(trained: Path) -> None:
 
 
 def test_evaluating_the_checkpoint_gives_the_run_s_own_figures(trained: Path, corpus: Path, tmp_path: Path) -> None:
-    report = evaluate_checkpoint(trained, "image_folder", corpus, tmp_path, folds=[3], progress=False)
+    report = evaluate_checkpoint(trained, "image_folder", corpus, tmp_path, EvaluationSettings(folds=[3]))
     record = json.loads((trained / "run.json").read_text(encoding="utf-8"))
     for name in ("uar", "war", "macro_f1"):
         assert report["metrics"][name] == pytest.approx(record["validation"][name])

@@ -125,3 +125,39 @@ def test_average_follows_its_formula() -> None:
         assert average.module[1].running_mean[0].item() == pytest.approx(expected, rel=1e-5)
         assert average.module[1].num_batches_tracked.item() == step
     assert model[0].weight[0, 0].item() == 29.0
+
+
+def test_rates_by_module_and_the_longest_name_counts() -> None:
+    settings = recipe(learning_rate=1.0, learning_rate_factors={"base_model": 0.1, "base_model.stem": 0.5})
+    model = Head()
+    rate_of = {p: group["lr"] for group in parameter_groups(model, settings) for p in group["params"]}  # pyright: ignore[reportArgumentType]
+    assert {rate_of[p] for p in model.base_model.backbone.parameters()} == {0.1}
+    assert {rate_of[p] for p in model.base_model.stem.parameters()} == {0.5}
+    assert {rate_of[p] for p in model.classifier.parameters()} == {1.0}
+    with pytest.raises(ConfigurationError, match="Did you mean 'classifier'"):
+        parameter_groups(model, recipe(learning_rate_factors={"clasifier": 0.1}))  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ConfigurationError, match="zero or a positive"):
+        recipe(learning_rate_factors={"classifier": -1})
+
+
+def test_what_a_model_exempts_does_not_decay_unless_everything_does() -> None:
+    class Prototypes(Head):
+        def no_weight_decay(self) -> set[str]:
+            return {"base_model.stem.weight"}
+
+    def decaying(model: nn.Module, **changes: Any) -> set[str]:
+        names = {p: name for name, p in model.named_parameters()}
+        groups = parameter_groups(model, recipe(weight_decay=0.1, **changes))  # pyright: ignore[reportArgumentType]
+        return {names[p] for group in groups if group["weight_decay"] for p in group["params"]}
+
+    assert decaying(Head()) == {"base_model.backbone.0.weight", "base_model.stem.weight", "classifier.weight"}
+    assert decaying(Prototypes()) == {"base_model.backbone.0.weight", "classifier.weight"}
+    assert decaying(Prototypes(), decay_everything=True) == {name for name, _ in Head().named_parameters()}
+
+
+def test_steps_per_epoch_counted_from_zero() -> None:
+    # MCO-E style: 3e-4 · 0.94^epoch, 6.6e-7 in the hundredth
+    settings = recipe(learning_rate=3e-4, lr_scheduler_type="step_per_epoch", lr_decay=0.94)
+    seen = rates(settings, steps_per_epoch=1, total=100)
+    assert seen[0] == pytest.approx(3e-4)
+    assert seen[-1] == pytest.approx(6.6e-7, rel=0.01)

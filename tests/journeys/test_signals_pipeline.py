@@ -1,0 +1,147 @@
+"""The pipeline on signals: files and arrays, sensors that are missing, recordings longer than a window, and such as go on."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import pipeline
+
+from meco_hub.errors import ConfigurationError, InputError, RecordingError
+from meco_hub.recordings.signal_recording import SignalRecording, Stream
+
+RATES = {"eda": 4.0, "resp": 8.0}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Values over time, untrained, calibrated by hand so that the answer must say so."""
+    from meco_himoe.configuration_himoe import HiMoEConfig
+    from meco_himoe.modeling_himoe import HiMoEForEmotionRecognition
+    from meco_himoe.processing_himoe import HiMoESignalWindower
+
+    torch.manual_seed(0)
+    config = HiMoEConfig(
+        modalities={name: {"channels": 1, "sampling_rate": rate, "patch_s": 1.0} for name, rate in RATES.items()},
+        window_s=4.0,
+        grid_step_s=1.0,
+        max_lag_s=2.0,
+        d_model=16,
+        encoder_layers=1,
+        eeb_layers=1,
+        prediction_mode="sequence",
+        target_names=["valence", "arousal"],
+        target_center=[5.0, 5.0],
+        target_halfrange=[4.0, 4.0],
+        id2label={0: "valence", 1: "arousal"},
+        problem_type="regression",
+    )
+    config.calibration = {
+        "method": "affine",
+        "names": ["valence", "arousal"],
+        "slope": [0.5, 1.0],
+        "intercept": [1.0, 0.0],
+        "fitted_on": "nothing, in a test",
+        "n": 2,
+        "at_bound": False,
+        "before": {},
+        "after": {},
+    }
+    folder = tmp_path_factory.mktemp("checkpoints") / "signals"
+    HiMoEForEmotionRecognition(config).save_pretrained(folder)
+    HiMoESignalWindower.for_config(config, normalization="none").save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def recognise(checkpoint: Path) -> Any:
+    return pipeline("emotion-recognition", model=str(checkpoint))
+
+
+@pytest.fixture(scope="module")
+def recording() -> SignalRecording:
+    generator = np.random.default_rng(0)
+    streams = {name: Stream.regular(generator.normal(size=int(10 * rate)), rate) for name, rate in RATES.items()}
+    return SignalRecording(streams, name="ten seconds")
+
+
+def test_an_answer_over_time_in_native_units(recognise: Any, recording: SignalRecording) -> None:
+    valence, arousal = recognise(recording)
+    assert (valence["label"], arousal["label"]) == ("valence", "arousal")
+    assert valence["times"] == [0.5 + second for second in range(len(valence["times"]))]
+    assert valence["score"] == pytest.approx(np.mean(valence["scores"]))
+    assert valence["streams"]["missing"] == []
+    assert set(valence["streams"]["used"]) == {"eda", "resp"}
+    assert "calibrated" in valence["calibration"]
+    # the calibration is applied: what it leaves untouched is the network's own answer, in native units
+    raw = recognise(recording, function_to_apply="none")
+    assert "calibration" not in raw[0]
+    assert arousal["scores"] == pytest.approx([5 + 4 * one for one in raw[1]["scores"]], abs=1e-5)
+    assert valence["scores"] == pytest.approx([1 + 0.5 * (5 + 4 * one) for one in raw[0]["scores"]], abs=1e-5)
+
+
+def test_file_arrays_and_order_say_the_same(recognise: Any, recording: SignalRecording, tmp_path: Path) -> None:
+    arrays = {name: (stream.values, stream.times) for name, stream in recording.streams.items()}
+    file = tmp_path / "session.npz"
+    np.savez(
+        file,
+        **{
+            f"{name}_{part}": one
+            for name, both in arrays.items()
+            for part, one in zip(("values", "times"), both, strict=True)
+        },
+    )
+    expected = recognise(recording)
+    for source in (str(file), arrays, dict(reversed(arrays.items()))):
+        assert [entry["scores"] for entry in recognise(source)] == [entry["scores"] for entry in expected]
+
+
+def test_batches_of_unlike_recordings_change_nothing(recognise: Any, recording: SignalRecording) -> None:
+    sources = [recording, recording.clip(0.0, 3.0), recording.without(["eda"])]
+    alone = [recognise(source) for source in sources]
+    together = recognise(sources, batch_size=4)
+    for one, other in zip(alone, together, strict=True):
+        for first, second in zip(one, other, strict=True):
+            assert first["scores"] == pytest.approx(second["scores"], abs=1e-5)
+            assert first["streams"] == second["streams"]
+
+
+def test_a_missing_sensor_is_named_and_none_at_all_is_an_error(recognise: Any, recording: SignalRecording) -> None:
+    entry = recognise(recording.without(["resp"]))[0]
+    assert entry["streams"]["missing"] == ["resp"]
+    assert np.isfinite(entry["scores"]).all()
+    with pytest.raises(RecordingError, match="eda"):
+        recognise(recording.without(["eda", "resp"]))
+
+
+def test_what_cannot_be_used_costs_the_others_nothing(
+    recognise: Any, recording: SignalRecording, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.npz"
+    broken.write_bytes(b"PK nothing")
+    with pytest.raises(InputError, match=r"broken\.npz"):
+        recognise(str(broken))
+    bad, good = recognise([str(broken), recording], errors="return", batch_size=3)
+    assert "broken.npz" in bad["error"]
+    assert [entry["scores"] for entry in good] == [
+        pytest.approx(entry["scores"], abs=1e-5) for entry in recognise(recording)
+    ]
+
+
+def test_a_recording_that_goes_on_is_answered_window_by_window(recognise: Any, recording: SignalRecording) -> None:
+    def seconds() -> Any:
+        for second in range(10):
+            part = {name: one.between(second, second + 1) for name, one in recording.streams.items()}
+            yield {name: (one.values, one.times) for name, one in part.items()}
+
+    answers = list(recognise.stream(seconds()))
+    assert len(answers) == 3  # two windows, and what is left
+    for index in range(2):
+        whole = recognise(recording.clip(4.0 * index, 4.0 * index + 4.0))
+        assert answers[index][0]["scores"] == pytest.approx(whole[0]["scores"], abs=1e-5)
+
+
+def test_pictures_do_not_go_on(tiny_checkpoint: Path) -> None:
+    with pytest.raises(ConfigurationError, match="whole recordings only"):
+        next(pipeline("emotion-recognition", model=str(tiny_checkpoint)).stream([]))  # pyright: ignore[reportAttributeAccessIssue]

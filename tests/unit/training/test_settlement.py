@@ -1,0 +1,120 @@
+"""settlement: what is chosen on validation is written into the model, and the figures are those of what is saved."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from meco_hub.evaluation.calibration import calibration_of
+from meco_hub.evaluation.levels import Course
+from meco_hub.evaluation.metrics import figures
+from meco_hub.evaluation.operating_point import class_prior, choose_operating_point
+from meco_hub.evaluation.regression import regression_figures
+from meco_hub.evaluation.series import RatedAnswers, ValueFigures
+from meco_hub.training.settlement import settle
+from meco_hub.training.validation import Judgement
+
+NAMES = ["neutral", "anger"]
+
+
+class Head(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.classifier = torch.nn.Linear(2, 2)
+        torch.nn.init.zeros_(self.classifier.bias)
+        self.config = SimpleNamespace(id2label=dict(enumerate(NAMES)))
+
+
+def recipe(calibrate: bool) -> Any:
+    return SimpleNamespace(calibrate=calibrate)
+
+
+def validator(**more: Any) -> Any:
+    known = {"named": "validation part of some, 4 samples", "names": NAMES, "scored_seconds": None, "prior": None}
+    return SimpleNamespace(**(known | {"choose_point": lambda judgement: None} | more))
+
+
+@pytest.fixture
+def judged() -> Judgement:
+    """Nine of ten are neutral; scores lean that way, and are far too sure."""
+    draw = np.random.default_rng(0)
+    labels = (np.arange(200) % 10 == 0).astype(np.int64)
+    scores = np.stack([np.full(200, 6.0), 8.0 * labels + draw.normal(0, 5, 200)], axis=1)
+    return Judgement(scores, labels, figures(labels, scores, NAMES))
+
+
+def test_nothing_is_chosen_where_nothing_is_asked_for(judged: Judgement) -> None:
+    model: Any = Head()
+    settled = settle(model, judged, validator(), recipe(False))
+    assert settled.operating_point is settled.calibration is None
+    assert settled.validation["uar"] == judged.figures.uar  # type: ignore[union-attr]
+    assert "before_operating_point" not in settled.validation
+    assert not hasattr(model.config, "operating_point")
+    assert calibration_of(model.config) is None
+    assert not model.classifier.bias.any()
+
+
+def test_the_temperature_is_that_of_the_logits_after_the_operating_point(judged: Judgement) -> None:
+    prior = class_prior(judged.labels, 2)
+
+    def choose(judgement: Judgement) -> Any:
+        return choose_operating_point(
+            judgement.outputs, judgement.labels, prior, NAMES, rule="max_uar", taus=np.arange(0, 3.1, 0.5)
+        )
+
+    model: Any = Head()
+    settled = settle(model, judged, validator(prior=prior, choose_point=choose), recipe(True))
+    point, calibration = settled.operating_point, settled.calibration
+    assert point is not None
+    assert point.tau > 0
+    assert calibration is not None
+    # what is saved: the bias moved, and both records in the config
+    assert np.allclose(model.classifier.bias.detach().numpy(), -point.tau * np.log(prior), atol=1e-6)
+    assert model.config.operating_point["tau"] == point.tau
+    assert calibration_of(model.config) == calibration
+    assert (calibration.fitted_on, calibration.n) == ("validation part of some, 4 samples", 200)
+    # the figures are those of the moved scores, and those before are told beside them
+    moved = figures(judged.labels, judged.outputs - point.tau * np.log(prior), NAMES)
+    assert settled.validation["uar"] == moved.uar > judged.figures.uar  # type: ignore[union-attr]
+    assert settled.validation["before_operating_point"]["uar"] == judged.figures.uar  # type: ignore[union-attr]
+    assert calibration.before["cross_entropy"] == pytest.approx(moved.loss)
+    assert calibration.after["cross_entropy"] < moved.loss
+
+
+def values(rated: RatedAnswers) -> Judgement:
+    return Judgement(np.zeros((1, 2)), np.zeros((1, 2)), ValueFigures(1, 1.0, 1.0, 0.0, 0.0), rated)
+
+
+def test_a_line_is_fitted_to_the_scored_seconds_alone() -> None:
+    times = np.arange(20.0)
+    truth = np.stack([times, 20 - times], axis=1)
+    answers = 2 * truth + 3
+    answers[:5] = 99.0  # before the scored part
+    rated = RatedAnswers(np.arange(1), [Course(times, truth, answers)], np.full((1, 2), np.nan), [])
+    model: Any = Head()
+    settled = settle(model, values(rated), validator(scored_seconds=(5.0, 30.0)), recipe(True))
+    assert settled.calibration is not None
+    assert np.allclose(settled.calibration.slope, 0.5)
+    assert np.allclose(settled.calibration.intercept, -1.5)
+    assert settled.calibration.n == 15
+    assert calibration_of(model.config) == settled.calibration
+    assert settled.validation["rmse"] == 1.0
+    assert settle(Head(), values(rated), validator(), recipe(False)).calibration is None  # type: ignore[arg-type]
+
+
+def test_clips_of_a_trial_are_averaged_before_a_line_is_fitted() -> None:
+    truth = np.array([[1.0, 4.0], [3.0, np.nan], [5.0, 2.0]])
+    windows = [np.stack([2 * row, 2 * row + 2]) for row in np.nan_to_num(truth)]  # on average 2 · truth + 1
+    settled = settle(
+        Head(),  # type: ignore[arg-type]
+        values(RatedAnswers(np.arange(3), [], truth, windows)),
+        validator(),
+        recipe(True),
+    )
+    assert settled.calibration is not None
+    assert np.allclose(settled.calibration.slope, 0.5)
+    assert np.allclose(settled.calibration.intercept, -0.5)
+    corrected = settled.calibration.apply(np.stack([one.mean(axis=0) for one in windows]))
+    assert regression_figures(truth, corrected, NAMES).mean("rmse") == pytest.approx(0, abs=1e-9)
