@@ -1,0 +1,85 @@
+"""Pretrained weights for the backbones: read once, on purpose, before training.
+
+Notable:
+- Nothing here runs when a model is built or loaded. After `load_backbone_weights` the weights are the model's own, and its
+  checkpoint holds them.
+- All backbones start from the same weights, as published, and part in training.
+- All or nothing: names and shapes are compared first, and the error lists what does not fit.
+
+This file knows where backbone weights can come from and under which names; it does not know what is built on them.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from meco_hub.errors import ConfigurationError, ConversionError, DependencyError
+
+from .backbones import ResNet
+from .weight_files import read_state_dict
+
+IMAGENET = "resnet18.tv_in1k"
+"""What timm calls torchvision's IMAGENET1K_V1 weights of ResNet-18, which the published network starts from."""
+
+
+def load_backbone_weights(
+    backbones: Sequence[ResNet], source: str | Path | None = None, pretrained: bool = False
+) -> None:
+    """Replace the weights of all backbones by the same pretrained ones, or of none.
+
+    Args:
+        backbones: what to fill, in place.
+        source: a .safetensors, .pth or .pt file with the names of torchvision's or timm's ResNet. Backbones without a classifier
+            leave one in the file out.
+        pretrained: instead of `source`, let timm **download** torchvision's ImageNet weights (`IMAGENET`).
+
+    Raises:
+        ConfigurationError: neither or both of `source` and `pretrained`.
+        CheckpointError: the file is missing, damaged, or would run code when read.
+        ConversionError: names or shapes do not fit; the message lists them, and nothing was loaded.
+        DependencyError: timm is needed and not installed.
+    """
+    if (source is None) == (not pretrained):
+        raise ConfigurationError(f"source={source!r} and pretrained={pretrained}; expected exactly one of them.")
+    weights = _download() if source is None else read_state_dict(Path(source))
+    fitting = _fit(weights, backbones[0], str(source or IMAGENET))
+    for backbone in backbones:
+        backbone.load_state_dict(fitting)
+
+
+def _download() -> dict[str, torch.Tensor]:
+    try:
+        import timm
+    except ImportError as error:
+        raise DependencyError(
+            "timm downloads the ImageNet weights, and it is not installed. Run `pip install timm`."
+        ) from error
+    return timm.create_model(IMAGENET, pretrained=True).state_dict()
+
+
+def _fit(weights: dict[str, torch.Tensor], backbone: ResNet, origin: str) -> dict[str, torch.Tensor]:
+    """`weights` complete and without more, or an error that names what does not fit."""
+    expected = backbone.state_dict()
+    if backbone.fc is None:
+        weights = {name: value for name, value in weights.items() if not name.startswith("fc.")}
+    # Files older than torch 0.4.1 do not count BatchNorm's batches, and nothing here reads the count.
+    missing = [name for name in expected if name not in weights and not name.endswith("num_batches_tracked")]
+    unexpected = [name for name in weights if name not in expected]
+    shapes = [
+        f"{name} {tuple(weights[name].shape)} instead of {tuple(value.shape)}"
+        for name, value in expected.items()
+        if name in weights and weights[name].shape != value.shape
+    ]
+    if missing or unexpected or shapes:
+        parts = (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
+        listing = "; ".join(
+            f"{len(names)} {what}: {', '.join(names[:4])}{', …' if len(names) > 4 else ''}"
+            for what, names in parts
+            if names
+        )
+        raise ConversionError(
+            f"The weights of {origin} do not fit the backbone: {listing}. Nothing was loaded. "
+            "Check the backbone_… fields of the config: the defaults are ResNet-18's."
+        )
+    return {**expected, **weights}
