@@ -2,7 +2,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PROJECTS := pyproject.toml plugins/expressnet_moe/pyproject.toml
+PLUGINS := plugins/expressnet_moe plugins/himoe plugins/mcoenet
+PROJECTS := pyproject.toml $(PLUGINS:%=%/pyproject.toml)
+EVERYTHING := faces,events,signals,video,report,demo
 # Tests must not compute with more threads than they are given cores, nor ask anything of the network.
 OFFLINE := HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1
 
@@ -13,11 +15,11 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/demo.installed: $(PROJECTS) | $(BIN)/python
-	$(BIN)/python -m pip install --quiet -e ".[faces,demo]" -e plugins/expressnet_moe
+	$(BIN)/python -m pip install --quiet -e ".[faces,demo]" $(PLUGINS:%=-e %)
 	touch $@
 
 $(VENV)/test.installed: $(PROJECTS) | $(BIN)/python
-	$(BIN)/python -m pip install --quiet -e ".[faces,demo,test]" -e plugins/expressnet_moe
+	$(BIN)/python -m pip install --quiet -e ".[$(EVERYTHING),test]" $(PLUGINS:%=-e %)
 	touch $@
 
 demo: $(VENV)/demo.installed

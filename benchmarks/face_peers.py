@@ -19,7 +19,7 @@ import torch
 from meco_hub import plugins
 from meco_hub.corpora.splits import by_fold
 from meco_hub.evaluation.metrics import figures
-from meco_hub.evaluation.run import evaluate_checkpoint
+from meco_hub.evaluation.run import EvaluationSettings, evaluate_checkpoint
 from meco_hub.evaluation.subset import take_split
 from meco_hub.processing.face_preprocessor import FacePreprocessor
 from meco_hub.training.teachers import FaceApiExpressions
@@ -52,7 +52,11 @@ def main() -> None:
     model = arguments.model or str(plugins.default_checkpoint())
     with tempfile.TemporaryDirectory() as folder:
         ours = evaluate_checkpoint(
-            plugins.locate_checkpoint(model), "image_folder", arguments.data_dir, folder, folds=arguments.folds
+            plugins.locate_checkpoint(model),
+            "image_folder",
+            arguments.data_dir,
+            folder,
+            EvaluationSettings(folds=arguments.folds),
         )["metrics"]
     print(f"{'':28} {'UAR':>6} {'WAR':>6} {'macro-F1':>9} {'macro AUROC':>12}   n = {ours['n']}")
     names_and_figures = (

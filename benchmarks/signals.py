@@ -1,0 +1,236 @@
+"""How fast signals become windows, beside the loop over windows that one would write with SciPy.
+
+    python benchmarks/signals.py            # about two minutes on one core
+    python benchmarks/signals.py --quick    # a quarter of the recording
+
+Both make the same batches of the same recordings: seeded noise in the layouts of DEAP's raw files (EEG and others at 512 Hz) and of
+an Empatica E4 (six streams at 64 Hz and less), an hour each, in windows of 4 s that overlap by half, and in ones of 60 s every
+30 s. The loop takes each window with a second of surroundings, thins by `scipy.signal.resample_poly`, interpolates with
+`scipy.interpolate.interp1d`, masks, normalises and stacks. What is compared takes turns within one run.
+`benchmarks/README.md` says what was predicted and what came of it.
+
+This file knows how to time a windower; what it times lives elsewhere.
+"""
+
+import argparse
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import scipy
+from scipy import interpolate, signal
+
+from meco_hub.processing.signal_windower import SignalWindower
+from meco_hub.recordings.signal_recording import SignalRecording, Stream
+
+GOAL = 10.0
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Sensors: name → (channels, their rate in Hz or None for events, the rate of the grid)."""
+
+    name: str
+    sensors: dict[str, tuple[int, float | None, float]]
+    window_s: float
+    stride_s: float
+
+
+LAYOUTS = (
+    Layout(
+        "DEAP's raw files, 4 s every 2 s",
+        {"eeg": (32, 512.0, 128.0), "eye": (2, 512.0, 128.0), "emg": (2, 512.0, 128.0), "ans": (4, 512.0, 32.0)},
+        4.0,
+        2.0,
+    ),
+    Layout(
+        "DEAP as published, 4 s every 2 s",
+        {"eeg": (32, 128.0, 128.0), "eye": (2, 128.0, 128.0), "emg": (2, 128.0, 128.0), "ans": (4, 128.0, 32.0)},
+        4.0,
+        2.0,
+    ),
+    Layout(
+        "Empatica E4, 60 s every 30 s",
+        {
+            "acc": (3, 32.0, 32.0),
+            "bvp": (1, 64.0, 32.0),
+            "eda": (1, 4.0, 4.0),
+            "temp": (1, 4.0, 4.0),
+            "hr": (1, 1.0, 4.0),
+            "ibi": (1, None, 4.0),
+        },
+        60.0,
+        30.0,
+    ),
+)
+
+
+def make_recording(layout: Layout, seconds: float) -> SignalRecording:
+    """Seeded noise, of which every stream loses one second in 600."""
+    random = np.random.default_rng(0)
+    streams = {}
+    for name, (channels, rate, _) in layout.sensors.items():
+        if rate is None:
+            times = np.cumsum(random.uniform(0.6, 1.1, int(seconds)))
+            streams[name] = Stream(random.normal(size=(len(times), channels)).astype(np.float32), times)
+            continue
+        values = random.normal(size=(int(seconds * rate), channels)).astype(np.float32)
+        per_second = max(1, int(rate))
+        for second in random.choice(int(seconds), int(seconds / 600), replace=False):
+            values[second * per_second : (second + 1) * per_second] = np.nan
+        streams[name] = Stream.regular(values, rate)
+    return SignalRecording(streams, 0.0, seconds)
+
+
+def make_windower(layout: Layout) -> SignalWindower:
+    modalities: dict[str, Any] = {}
+    for name, (channels, rate, grid) in layout.sensors.items():
+        modalities[name] = {
+            "channels": channels,
+            "sampling_rate": grid,
+            "kind": "irregular" if rate is None else "regular",
+        }
+    statistics_ = {name: {"center": [0.0] * one[0], "scale": [1.0] * one[0]} for name, one in layout.sensors.items()}
+    return SignalWindower(modalities, window_s=layout.window_s, stride_s=layout.stride_s, statistics=statistics_)
+
+
+def window_by_window(layout: Layout, recording: SignalRecording) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The loop that one would write: every window by itself, from the raw streams."""
+    starts = np.arange(0.0, recording.end - layout.window_s + 1e-9, layout.stride_s)
+    batch = {}
+    for name, (channels, rate, grid) in layout.sensors.items():
+        stream = recording.streams[name]
+        steps = round(layout.window_s * grid)
+        inputs = np.zeros((len(starts), steps, channels), np.float32)
+        masks = np.zeros((len(starts), steps), bool)
+        for row, start in enumerate(starts):
+            first, last = np.searchsorted(stream.times, [start - 1.0, start + layout.window_s + 1.0])
+            values, times = stream.values[first:last], stream.times[first:last]
+            real: np.ndarray = np.asarray(np.isfinite(values).all(axis=1))
+            points = start + (np.arange(steps) + 0.5) / grid
+            if rate == grid:
+                inside = slice(*np.searchsorted(times, [start - 1e-6, start + layout.window_s - 1e-6]))
+                window, mask = values[inside], real[inside]
+            elif rate is not None and rate > grid:
+                ratio = Fraction(grid / rate).limit_denominator(1000)
+                low = signal.resample_poly(np.nan_to_num(values), ratio.numerator, ratio.denominator, axis=0)
+                offset = round((start - times[0]) * grid)
+                window = low[offset : offset + steps]
+                mask = np.interp(points, times, real.astype(float)) >= 0.5
+            else:
+                if real.sum() < 2:
+                    continue
+                window = interpolate.interp1d(times[real], values[real], axis=0, bounds_error=False)(points)
+                after = np.clip(np.searchsorted(times[real], points), 1, real.sum() - 1)
+                mask = np.diff(times[real])[after - 1] <= (1.5 / rate if rate else 2.5)
+            count = min(len(window), steps)
+            mask = mask[:count] & np.isfinite(window[:count]).all(axis=1)
+            inputs[row, :count] = np.where(mask[:, None], np.clip((window[:count] - 0.0) / 1.0, -10, 10), 0)
+            masks[row, :count] = mask
+        batch[name] = inputs, masks
+    return batch
+
+
+def windows_of(windower: SignalWindower, recording: SignalRecording) -> Any:
+    return windower(windower.cut(recording))
+
+
+def time_in_turns(programs: Sequence[Callable[[], object]], rounds: int) -> list[list[float]]:
+    """Seconds of every program in every round, each round running all of them once; one round before is not counted."""
+    seconds: list[list[float]] = [[] for _ in programs]
+    for turn in range(rounds + 1):
+        for index, program in enumerate(programs):
+            start = time.perf_counter()
+            program()
+            if turn:
+                seconds[index].append(time.perf_counter() - start)
+    return seconds
+
+
+def check_same(layout: Layout, recording: SignalRecording) -> float:
+    """Share of samples that both sides hold and that agree to a tenth of a standard deviation, where nothing is resampled."""
+    ours, theirs = windows_of(make_windower(layout), recording), window_by_window(layout, recording)
+    shares = []
+    for name, (_, rate, grid) in layout.sensors.items():
+        count = len(theirs[name][0])
+        mask = ours["step_mask"][name][:count] & theirs[name][1]
+        near = np.abs(ours["inputs"][name][:count] - theirs[name][0]).max(axis=-1) < 0.1
+        if rate == grid:
+            shares.append(float(near[mask].mean()))
+    return min(shares, default=float("nan"))
+
+
+def report_windower(seconds: float, rounds: int) -> None:
+    print(
+        f"\nSignalWindower, cut and called, over a SciPy loop; {seconds:.0f} s of recording, medians of {rounds} rounds"
+    )
+    print(f"  {'layout':36s} {'samples/s':>12s} {'loop':>12s} {'ratio':>8s}   x real time")
+    for layout in LAYOUTS:
+        recording, windower = make_recording(layout, seconds), make_windower(layout)
+        share = check_same(layout, make_recording(layout, 300.0))
+        if share < 0.999:
+            print(f"  {layout.name}: the two disagree in {1 - share:.2%} of the samples that nobody resampled")
+        batch = windows_of(windower, recording)
+        samples = sum(values.size for values in batch["inputs"].values())
+        ours, loop = time_in_turns(
+            [
+                lambda w=windower, r=recording: windows_of(w, r),
+                lambda one=layout, r=recording: window_by_window(one, r),
+            ],
+            rounds,
+        )
+        ratio = statistics.median(b / a for a, b in zip(ours, loop, strict=True))
+        ours_s, loop_s = statistics.median(ours), statistics.median(loop)
+        verdict = f"goal ≥ {GOAL:g}: {'met' if ratio >= GOAL else 'MISSED'}"
+        rates = f"{samples / ours_s:12.3g} {samples / loop_s:12.3g} {ratio:8.1f}   {seconds / ours_s:9.0f}"
+        print(f"  {layout.name:36s} {rates}   {verdict}")
+
+
+def report_streaming(seconds: float, answer: Callable[[Any], object] | None = None) -> None:
+    """Time each hop of a stream; `answer` is a model's part in it, given the batch of a hop."""
+    print(
+        "\nSignalWindower.stream, pushed half a second at a time: windower's share of the latency of a hop, milliseconds"
+    )
+    for layout in LAYOUTS:
+        recording, windower = make_recording(layout, seconds), make_windower(layout)
+        stream, waits = windower.stream(), []
+        for start in np.arange(0.0, seconds, 0.5):
+            chunk = {}
+            for name, one in recording.streams.items():
+                part = one.between(start, start + 0.5)
+                chunk[name] = (part.values, part.times)
+            began = time.perf_counter()
+            ready = stream.push(chunk)
+            if ready:
+                batch = windower(ready)
+                if answer is not None:
+                    answer(batch)
+                waits.append((time.perf_counter() - began) / len(ready) * 1e3)
+        hop = layout.stride_s * 1e3
+        print(
+            f"  {layout.name:36s} median {statistics.median(waits):7.2f}   worst {max(waits):7.2f}   "
+            f"{hop / statistics.median(waits):7.0f} x real time   {stream.nbytes / 2**20:5.1f} MiB kept"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--quick", action="store_true", help="a quarter of the recording and fewer rounds")
+    options = parser.parse_args()
+    seconds, rounds = (900.0, 3) if options.quick else (3600.0, 5)
+    print(
+        f"Python {platform.python_version()}, numpy {np.__version__}, scipy {scipy.__version__}, {os.cpu_count()} cores, "
+        f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'unset')}, load {os.getloadavg()[0]:.1f}"
+    )
+    report_windower(seconds, rounds)
+    report_streaming(min(seconds, 900.0))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""An attention-GRU for values over time: what a model of signals that runs its streams side by side is to be compared with.
+
+It reads what Hi-MoE reads, from the same processor, in the same batches, with the same augmentation (missing streams among it), and
+is trained as long with the same loss: all streams joined step by step with a mark of what is there, two directions, attention
+over time beside the state of the step. Streams must share one rate.
+
+This file knows this one network and its training; `signals_folds.py` knows what it is compared with.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from meco_hub import plugins
+from meco_hub.evaluation.run import Evaluation, EvaluationSettings, choose_rows, label_rows
+from meco_hub.outputs import EmotionRecognitionOutput
+from meco_hub.training.construction import build
+from meco_hub.training.data import load_training_data
+from meco_hub.training.loaders import build_loaders
+from meco_hub.training.losses import RegressionLoss
+from meco_hub.training.recipes import Recipe
+
+WIDTH, DROPOUT, LEARNING_RATE, WEIGHT_DECAY = 32, 0.3, 3e-3, 0.05
+
+
+class AttentionGRUConfig(PreTrainedConfig):
+    """Streams and targets; what it is not told here is fixed."""
+
+    model_type = "attention_gru_baseline"
+
+    def __init__(self, channels: dict[str, int] | None = None, num_steps: int = 1, **kwargs: Any) -> None:
+        self.channels, self.num_steps = channels or {}, num_steps
+        super().__init__(**kwargs)
+
+
+class AttentionGRU(PreTrainedModel):
+    """(B, T, C) of every stream → (B, S, D) scaled values."""
+
+    config_class = AttentionGRUConfig
+    main_input_name = "modality_presence"
+
+    def __init__(self, config: AttentionGRUConfig) -> None:
+        super().__init__(config)
+        self.names = sorted(config.channels)
+        inputs = sum(config.channels.values()) + len(self.names)
+        self.project = nn.Sequential(nn.Linear(inputs, WIDTH), nn.GELU(), nn.Dropout(DROPOUT))
+        self.gru = nn.GRU(WIDTH, WIDTH, batch_first=True, bidirectional=True)
+        self.score = nn.Linear(2 * WIDTH, 1)
+        self.head = nn.Sequential(nn.Dropout(DROPOUT), nn.Linear(4 * WIDTH, len(config.id2label)))
+        self.post_init()
+
+    def forward(
+        self,
+        inputs: dict[str, torch.Tensor],
+        step_mask: dict[str, torch.Tensor],
+        modality_presence: torch.Tensor | None = None,
+    ) -> EmotionRecognitionOutput:
+        columns = [inputs[name] for name in self.names]
+        there = [step_mask[name].unsqueeze(-1).to(columns[0].dtype) for name in self.names]
+        hidden, _ = self.gru(self.project(torch.cat([*columns, *there], dim=-1)))
+        pooled = (self.score(hidden).softmax(dim=1) * hidden).sum(dim=1, keepdim=True)
+        steps = nn.functional.adaptive_avg_pool1d(hidden.transpose(1, 2), self.config.num_steps).transpose(1, 2)
+        return EmotionRecognitionOutput(logits=self.head(torch.cat([steps, pooled.expand_as(steps)], dim=-1)))
+
+
+@dataclass
+class _Schedule:
+    total: int
+
+    def __call__(self, step: int) -> float:
+        rising = min(1.0, (step + 1) / max(1, self.total // 10))
+        return rising * 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.total)))
+
+
+def train_and_try(recipe: Recipe, data_dir: Path, fold: int, conditions: tuple[str, ...]) -> dict[str, Any]:
+    """Train by a recipe's data, processor, augmentation and length; evaluate on a fold.
+
+    Returns:
+        `metrics` and `conditions`, as `report.json` has them.
+    """
+    data = load_training_data(recipe, data_dir)
+    set_seed(recipe.seed)
+    reference, processor = build(recipe, data.task)
+    settings: Any = reference.config
+    config = AttentionGRUConfig(
+        {name: settings.modalities[name]["channels"] for name in settings.modality_names},
+        settings.num_steps,
+        id2label=dict(enumerate(data.task.names)),
+        problem_type="regression",
+    )
+    config.target_names, config.target_center = list(data.task.names), list(data.task.center)
+    config.target_halfrange = list(data.task.halfrange)
+    model = AttentionGRU(config)
+    loaders = build_loaders(recipe, data, model, processor, Accelerator(), progress=False)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    total = recipe.num_train_epochs * len(loaders.train)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _Schedule(total))
+    criterion = RegressionLoss(recipe.mse_weight, recipe.ccc_weight)
+    model.train()
+    for epoch in range(recipe.num_train_epochs):
+        loaders.sampler.set_epoch(epoch)
+        loaders.train.set_epoch(epoch)
+        for batch in loaders.train:
+            answer = model(batch["inputs"], batch["step_mask"])
+            loss = criterion(answer.logits, batch["labels"], batch["label_mask"])
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+    model.eval()
+    chosen = EvaluationSettings(folds=[fold], batch_size=128, conditions=conditions, progress=False)
+    corpus = plugins.corpus(recipe.data.corpus)
+    rows = choose_rows(corpus.load(data_dir, **recipe.data.options), chosen)
+    evaluation = Evaluation(model, processor, corpus, label_rows(model, corpus, rows, "attention-GRU", False), chosen)
+    predictions = evaluation.predict()
+    entries, _ = evaluation.degrade(predictions)
+    return {"metrics": evaluation.headline(predictions), "conditions": entries}
