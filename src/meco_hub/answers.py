@@ -63,8 +63,8 @@ class Answers:
         if self._task.regression:
             if function is not None:
                 raise ConfigurationError(
-                    f"function_to_apply={function!r} was passed; the checkpoint answers values ({', '.join(self._task.names)}), which "
-                    'are no probabilities. Leave it out, or pass "none" for the outputs before they are put on their scale.'
+                    f"function_to_apply={function!r} was passed; the checkpoint answers values ({', '.join(self._task.names)}), "
+                    'which are no probabilities. Leave it out, or pass "none" for the outputs before they get their scale.'
                 )
             native = self._task.native(raw.cpu().numpy())
             return native if self._calibration is None else self._calibration.apply(native)

@@ -92,7 +92,14 @@ def _predict_folder(arguments: argparse.Namespace) -> int:
     else:
         print(NOTICE, file=sys.stderr)
         print(f"{report['files']} files, {report['errors']} of them could not be used. Wrote {report['answers']}")
-    return 1 if report["errors"] else 0
+    # a launcher takes any other code for a crash, and may begin again
+    return 1 if report["errors"] and not _is_launched() else 0
+
+
+def _is_launched() -> bool:
+    from accelerate import PartialState
+
+    return PartialState().num_processes > 1
 
 
 def _is_main_process() -> bool:

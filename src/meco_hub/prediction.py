@@ -234,13 +234,12 @@ def predict_folder(
         ConfigurationError: another list, model or setting began in this folder.
         UnknownNameError, CheckpointError: the model cannot be found or loaded.
     """
-    from accelerate import PartialState
-
+    from .evaluation.processes import join_processes
     from .evaluation.shards import ANSWERS, PartRun, checkpoint_fingerprint, open_run
     from .evaluation.task import task_of_model
 
     # listing millions of files takes one process longer than the others would usually wait
-    state = PartialState(timeout=timedelta(days=1))
+    state = join_processes(timedelta(days=1))
     source = _locate(model)
     recognise = _load_pipeline(source, device=state.device)
     processors = (recognise.processor, recognise.feature_extractor, recognise.image_processor)

@@ -158,7 +158,7 @@ def test_a_kill_loses_no_part_and_the_end_is_the_same(checkpoint: Path, pictures
     assert sorted(path.name for path in killed.iterdir()) == ["answers.parquet", "files.jsonl", "manifest.json"]
 
 
-TWO = ("-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0")
+TWO = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 
 
 @pytest.mark.slow
@@ -166,7 +166,8 @@ def test_two_processes_answer_as_one(checkpoint: Path, pictures: Path, tmp_path:
     words = ["predict", pictures, "--model", checkpoint, "--part_size", 4, "--batch_size", 2]
     one = predict_folder([pictures], tmp_path / "one", model=str(checkpoint), part_size=4, batch_size=2, progress=False)
     done = run_meco(*words, "--output", tmp_path / "two", launcher=TWO)
-    assert "43 files, 2 of them" in done.stdout, done.stderr
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("43 files, 2 of them") == 1  # one speaks for both
     assert read(tmp_path / "two") == read(tmp_path / "one")
     assert one["parts"] == 11
 
@@ -175,7 +176,6 @@ def test_two_processes_answer_as_one(checkpoint: Path, pictures: Path, tmp_path:
 def test_two_processes_evaluate_as_one(checkpoint: Path, tmp_path: Path) -> None:
     corpus = tmp_path / "faces"
     write_image_folder(corpus, seed=1, people=5, takes=1, folds=3, size=40)
-    next((corpus / "neutral").glob("*.jpg")).unlink()
     next((corpus / "happiness").glob("*.jpg")).write_bytes(b"no picture")
     options: dict[str, Any] = {"conditions": ("noise/32", "occlusion/random"), "routing": True, "batch_size": 1}
     evaluate_checkpoint(
@@ -188,7 +188,7 @@ def test_two_processes_evaluate_as_one(checkpoint: Path, tmp_path: Path) -> None
     assert done.returncode == 0, done.stderr
     two = json.loads((tmp_path / "two" / "report.json").read_text(encoding="utf-8"))
     one = json.loads((tmp_path / "one" / "report.json").read_text(encoding="utf-8"))
-    assert one["metrics"]["n"] % 2 == 1 or one["data"]["samples"] % 2 == 1
+    assert (one["data"]["samples"], one["metrics"]["n"]) == (15, 14)  # eight rows for one process, seven for the other
     for key in set(one) - {"created", "seconds"}:
         assert two[key] == one[key], key
     for name in ("predictions.csv", "predictions.parquet"):

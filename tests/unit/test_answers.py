@@ -50,7 +50,9 @@ def test_values_in_native_units_and_in_their_own_order() -> None:
     scores = some.scores(torch.tensor([-1.0, 1.0]))
     assert some.entries(scores) == [{"label": "valence", "score": 1.0}, {"label": "arousal", "score": 7.0}]
     assert some.scores(torch.tensor([-1.0, 1.0]), "none").tolist() == [-1, 1]
-    with pytest.raises(ConfigurationError, match=r"'softmax' was passed; the checkpoint answers values \(valence, arousal\)"):
+    with pytest.raises(
+        ConfigurationError, match=r"'softmax' was passed; the checkpoint answers values \(valence, arousal\)"
+    ):
         some.scores(torch.tensor([-1.0, 1.0]), "softmax")
 
 

@@ -179,7 +179,9 @@ def _annotations(address: str) -> NDArray[np.float64]:
         check_targets(table[:, place], 0.5, 9.5, f"{address}, {_ANNOTATIONS[place]}")
     if not np.isfinite(table[:, 3]).all():
         line = int(np.argmax(~np.isfinite(table[:, 3]))) + 1
-        raise CorpusError(f"{address}, column video, sample {line}: no number. Expected which film is on. Mend the file.")
+        raise CorpusError(
+            f"{address}, column video, sample {line}: no number. Expected which film is on. Mend the file."
+        )
     return table
 
 

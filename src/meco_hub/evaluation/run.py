@@ -25,21 +25,20 @@ from ..loading import load_model, load_processor
 from .bootstrap import bootstrap
 from .calibration import Calibration, calibration_of, describe_calibration
 from .clip_runs import check_runs, describe_runs, predict_runs, write_runs
-from .conditions import AppliedCondition
-from .degradation import choose_conditions, sum_up, try_conditions
 from .groups import class_groups
 from .metrics import figures
 from .pictures import require_matplotlib
 from .predict import Predictions, predict_rows
 from .probabilities import softmax
+from .processes import join_processes
 from .provenance import corpus_options, read_run, seen_people, summarise_run
 from .report import Report, read_report, write_json, write_predictions, write_table, write_values
 from .report_pictures import write_pictures
-from .routing import ROUTER_OPTIONS, RoutedRows, RoutingRecord, describe_routers, tables_by
 from .rows import RecordingRows
 from .series import rate_answers, score_answers, summarise
 from .subset import LabelledSubset, map_labels, map_targets, take_folds, take_split
 from .task import Task, task_of_model
+from .trials import Trials
 
 logger = logging.getLogger(__name__)
 
@@ -131,17 +130,6 @@ def choose_rows(splits: datasets.DatasetDict, settings: EvaluationSettings) -> d
     return made[settings.protocol_fold].take(pool)[1]
 
 
-def _columns(subset: LabelledSubset, corpus: Corpus, predictions: Predictions) -> dict[str, list[Any]]:
-    """What is known of the rows that were answered, column by column."""
-    wanted = [
-        "identity",
-        "fold",
-        *(name for name in ("trial", "stimulus", *corpus.groups) if name in subset.dataset.column_names),
-    ]
-    whole = {name: subset.dataset[name][:] for name in wanted}
-    return {name: [column[row] for row in predictions.positions] for name, column in whole.items()}
-
-
 class Evaluation:
     """One checkpoint on the rows of one corpus.
 
@@ -166,12 +154,9 @@ class Evaluation:
         self.calibration: Calibration | None = calibration_of(model.config)
         self.rows = RecordingRows(corpus, subset.dataset)
         # before anything is computed: a wrong name must not cost a night
-        self.conditions = choose_conditions(corpus.kind, settings.conditions, processor)
-        self.routed: dict[str, RoutedRows] = {}
+        self.trials = Trials(self)
         if settings.runs != 1:
             check_runs(processor, settings.runs)
-        if settings.routing:
-            RoutingRecord(model)
         if settings.pictures:
             require_matplotlib()
 
@@ -187,61 +172,6 @@ class Evaluation:
             workers=settings.workers,
             **{"progress": settings.progress, **more},
         )
-
-    def predict_clean(self) -> Predictions:
-        """Answers for every row as it is; notes the routing where settings say so."""
-        if not self.settings.routing:
-            return self.predict()
-        record = RoutingRecord(self.model)
-        predictions = self.predict(observe=record.observe, options=ROUTER_OPTIONS)
-        self.routed["clean"] = record.finish(predictions.positions)
-        return predictions
-
-    def degrade(self, predictions: Predictions) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        """The figures under every condition of the settings, and what remains over each family; of clean answers."""
-        if not self.conditions:
-            return [], {}
-        signals = self.corpus.kind == "signals"
-
-        def answer(applied: AppliedCondition) -> tuple[dict[str, float | None], Predictions]:
-            where = "clip_condition" if signals else "condition"
-            record = RoutingRecord(self.model) if self.settings.routing else None
-            watch = {} if record is None else {"observe": record.observe, "options": ROUTER_OPTIONS}
-            found = self.predict(**{where: applied}, **watch, progress=False)
-            if record is not None:
-                self.routed[applied.name] = record.finish(found.positions)
-            return self.headline(found), found
-
-        identities = self.subset.dataset["identity"][:]
-        known = {
-            "dataset": self.corpus.name,
-            "protocol": self.settings.protocol or "",
-            "seed": self.settings.condition_seed,
-            "subjects": dict(zip(self.rows.sample_ids, identities, strict=True)),
-        }
-        clean = self.headline(predictions)
-        metric = "ccc" if self.task.regression else "uar"
-        streams = list(self.processor.modality_names) if signals else []
-        entries = try_conditions(
-            self.conditions, answer, clean, metric, known=known, streams=streams, progress=self.settings.progress
-        )
-        return entries, sum_up(entries, clean, metric)
-
-    def describe_routing(self, predictions: Predictions) -> dict[str, Any] | None:
-        """Routers and tables of what was answered; None where nobody watched."""
-        if not self.routed:
-            return None
-        clean, columns = self.routed["clean"], _columns(self.subset, self.corpus, predictions)
-        tables = []
-        if not self.task.regression:
-            names = self.task.names
-            tables += tables_by("class", clean, [names[label] for label in self._labels(predictions)], names)
-        for name in self.corpus.groups:
-            if name in columns:
-                tables += tables_by(name, clean, columns[name])
-        if len(self.routed) > 1:
-            tables += tables_by("condition", list(self.routed.items()))
-        return {"routers": describe_routers(clean), "tables": tables}
 
     def repeat(self, folder: Path) -> dict[str, Any]:
         """Other clips of the same recordings, `settings.runs` times: mean and spread of the headline, and a file per run."""
@@ -265,11 +195,19 @@ class Evaluation:
             return {"n": found.n, "rmse": found.rmse, "mae": found.mae, "ccc": found.ccc, "pcc": found.pcc}
         return {
             "n": len(predictions.positions),
-            **figures(self._labels(predictions), self._scores(predictions), self.task.names).flat(),
+            **figures(self.labels(predictions), self._scores(predictions), self.task.names).flat(),
         }
 
-    def _labels(self, predictions: Predictions) -> Any:
+    def labels(self, predictions: Predictions) -> Any:
+        """(n,) true classes of the rows that were answered."""
         return self.subset.labels[predictions.positions]
+
+    def columns(self, predictions: Predictions) -> dict[str, list[Any]]:
+        """What is known of the rows that were answered, column by column."""
+        subset = self.subset
+        optional = (name for name in ("trial", "stimulus", *self.corpus.groups) if name in subset.dataset.column_names)
+        whole = {name: subset.dataset[name][:] for name in ("identity", "fold", *optional)}
+        return {name: [column[row] for row in predictions.positions] for name, column in whole.items()}
 
     def _scores(self, predictions: Predictions) -> Any:
         scores = predictions.class_scores()
@@ -277,11 +215,11 @@ class Evaluation:
 
     def report(self, predictions: Predictions, folder: Path, **parts: Any) -> Report:
         """Figures, intervals and groups; writes the predictions beside the report. `parts` are handed to `Report`."""
-        columns = _columns(self.subset, self.corpus, predictions)
+        columns = self.columns(predictions)
         known = {"names": self.task.names, "seconds": predictions.seconds, **parts}
         if self.task.regression:
             return self._values(predictions, columns, folder, known)
-        labels, scores = self._labels(predictions), self._scores(predictions)
+        labels, scores = self.labels(predictions), self._scores(predictions)
         computed = figures(labels, scores, self.task.names)
         groups = {name: columns[name] for name in self.corpus.groups if name in columns}
         if _is_main():
@@ -399,8 +337,8 @@ def evaluate_model(
     chosen = choose_rows(splits, settings)
     subset = label_rows(model, corpus, chosen, checkpoint, settings.exclude_unknown_labels)
     evaluation = Evaluation(model, processor, corpus, subset, settings)
-    predictions = evaluation.predict_clean()
-    entries, families = evaluation.degrade(predictions)
+    predictions = evaluation.trials.predict()
+    under_conditions = evaluation.trials.degrade(predictions)
     answered = subset.dataset.select(predictions.positions)
     data = {
         "corpus": dataset,
@@ -430,9 +368,8 @@ def evaluate_model(
         checkpoint=describe_checkpoint(model, checkpoint),
         data=data,
         run=summarise_run(run),
-        conditions=entries,
-        condition_families=families,
-        routing=evaluation.describe_routing(predictions),
+        **under_conditions,
+        routing=evaluation.trials.routing(predictions),
     )
     report = built.to_dict()
     if settings.runs > 1:
@@ -474,10 +411,11 @@ def evaluate_checkpoint(
         ConfigurationError: an option or fold that does not exist, or a model and a corpus that do not fit each other.
         InputError: not one sample could be read.
     """
+    state = join_processes()
     source = plugins.locate_checkpoint(str(checkpoint))
     model = load_model(source)
     processor = load_processor(source)
-    cast(Any, model).to(device=PartialState().device, memory_format=torch.channels_last)
+    cast(Any, model).to(device=state.device, memory_format=torch.channels_last)
     return evaluate_model(
         model, processor, dataset, data_dir, output_dir, settings or EvaluationSettings(), checkpoint=source
     )

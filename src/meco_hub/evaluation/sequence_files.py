@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..corpora.see_annotations import LIGHTINGS, NAME_FIELDS
-from ..errors import InputError, UnknownNameError
+from ..corpora.see_annotations import parse_sequence_name
+from ..errors import CorpusError, InputError, UnknownNameError
 from ..labels import canonical
 from .sequence_scores import SHORT_LIGHTINGS, SHORT_NAMES, SequenceScores, score_runs
 
@@ -34,26 +34,18 @@ ParseName = Callable[[str], Mapping[str, str]]
 
 
 def sequence_name(name: str) -> dict[str, str]:
-    """What a name of nine fields says, the light spelt as `LIGHTINGS` spells it.
+    """What a name of nine fields says, the light spelt as in `see_annotations.LIGHTINGS`.
 
     >>> sequence_name("1_001_man_24_Master_normal_angry_45_take000")["emotion"]
     'angry'
 
     Raises:
-        InputError: not nine fields, or no known light in the sixth.
+        InputError: not nine fields, or one that cannot be what it should.
     """
-    parts = name.split("_")
-    if len(parts) != len(NAME_FIELDS):
-        raise InputError(
-            f"The sequence name {name!r} has {len(parts)} fields; expected {'_'.join(NAME_FIELDS)}. Give a parser for other names."
-        )
-    said = dict(zip(NAME_FIELDS, parts, strict=True))
-    lights = {light.casefold(): light for light in LIGHTINGS}
-    if said["lighting"].casefold() not in lights:
-        raise InputError(
-            f"The sequence name {name!r} names the lighting {said['lighting']!r}; expected one of {', '.join(LIGHTINGS)}."
-        )
-    return {**said, "lighting": lights[said["lighting"].casefold()]}
+    try:
+        return parse_sequence_name(name)
+    except CorpusError as error:
+        raise InputError(f"{error} Give a parser for other names.") from error
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

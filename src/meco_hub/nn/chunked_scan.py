@@ -26,7 +26,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 _HELD = {True: 2**19, False: 2**26}
-"""Numbers of the state held at once, on a CPU and elsewhere: four arrays of so many are the working memory."""
+"""Numbers of the state held at once, on a CPU and elsewhere: three arrays of so many are the working memory."""
 
 
 def recurrence(v: torch.Tensor, delta: torch.Tensor, A: torch.Tensor, B: torch.Tensor, C: torch.Tensor) -> torch.Tensor:
@@ -92,7 +92,7 @@ class _ChunkedScan(torch.autograd.Function):
         dv, ddelta, dA, dB, dC = (
             dy.new_empty(shape) for shape in (dy.shape, dy.shape, shape_of_A, shape_of_B, shape_of_B)
         )
-        memory = _working_memory(dy, shape_of_A[-1], arrays=4)
+        memory = _working_memory(dy, shape_of_A[-1], arrays=3)
         for index, rows in enumerate(_pieces(dy, shape_of_A[-1])):
             *tensors, entering = kept[6 * index : 6 * index + 6]
             piece = _Piece(tensors, memory)
@@ -142,13 +142,13 @@ class _Piece:
             dC_t = Σ_channels h_t dy_t      dB_t = Σ_channels g_t v_t       dv_t = Σ_state g_t B_t
             p_t = g_t exp(Δ_t A) h_{t−1}    dΔ_t = Σ_state p_t A            dA = Σ_t p_t Δ_t
         """
-        decay, states, gradient, scratch = self.arrays
+        decay, states, gradient = self.arrays
         decays, each, gradients = decay.unbind(), states.unbind(), gradient.unbind()
         self._fill(decay, states)
         before = entering
         for state, factor in zip(each, decays, strict=True):
             before = state.addcmul_(factor, before)
-        dC = torch.mul(states, dy, out=scratch).sum(dim=2)
+        dC = torch.mul(states, dy, out=gradient).sum(dim=2)
         # As forwards, but what is handed on is exp(Δ A) g of a chunk's first step, to the chunk before.
         torch.mul(dy, self.C, out=gradient)
         leaving = gradients[-1].clone()
@@ -157,11 +157,12 @@ class _Piece:
         handed = self._carry(leaving.mul_(decays[0]), backwards=True)
         for new, factor in zip(reversed(gradients), reversed(decays), strict=True):
             handed = factor.mul_(new.add_(handed))  # from here on, decay is exp(Δ A) g
-        dB = torch.mul(gradient, self.v, out=scratch).sum(dim=2)
-        dv = torch.mul(gradient, self.B, out=scratch).sum(dim=1)
         p = decay
         p[1:] *= states[:-1]
         p[0] *= entering
+        scratch = states
+        dB = torch.mul(gradient, self.v, out=scratch).sum(dim=2)
+        dv = torch.mul(gradient, self.B, out=scratch).sum(dim=1)
         ddelta = torch.mul(p, self.A, out=scratch).sum(dim=1)
         dA = p.mul_(self.delta).sum(dim=0).sum(dim=-1)
         return dv, ddelta, dA, dB, dC
@@ -191,7 +192,8 @@ class _Piece:
             shift = distance if backwards else -distance
             far = slice(first + shift, first + chunks + shift)
             torch.addcmul(handed[..., own], decay[..., own], handed[..., far], out=other_handed[..., own])
-            torch.mul(decay[..., own], decay[..., far], out=other_decay[..., own])
+            if 2 * distance < chunks:
+                torch.mul(decay[..., own], decay[..., far], out=other_decay[..., own])
             handed, other_handed, decay, other_decay = other_handed, handed, other_decay, decay
             distance *= 2
         shift = 1 if backwards else -1

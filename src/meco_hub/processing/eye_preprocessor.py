@@ -25,6 +25,7 @@ from transformers.processing_utils import ImagesKwargs
 
 from ..errors import ConfigurationError, InputError
 from ..recordings.images import read_image
+from .pixel_tables import check_pixel_fields, pixel_tables
 
 FIELDS = ("size", "resample", "do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std", "do_grayscale")
 """The fields of `EyePreprocessor`."""
@@ -111,7 +112,7 @@ class EyePreprocessor(PilBackend):
 
     def _preprocess(self, images: list[Image.Image], **kwargs: Any) -> BatchFeature:
         side = int(kwargs["size"].shortest_edge)
-        tables = _tables(**kwargs)
+        tables = pixel_tables(kwargs)
         pixels = np.empty((len(images), 3, side, side), np.float32)
         for picture, planes in zip(images, pixels, strict=True):
             coloured = picture.convert("L") if kwargs["do_grayscale"] or picture.mode == "L" else picture
@@ -168,14 +169,7 @@ class EyePreprocessor(PilBackend):
         ):
             seen = {key: value for key, value in size.items() if value is not None}
             raise ConfigurationError(f'The size is {seen}; expected {{"shortest_edge": pixels}}.')
-        if kwargs["do_rescale"] and kwargs["rescale_factor"] is None:
-            raise ConfigurationError("do_rescale is set and rescale_factor is None; expected a number, such as 1/255.")
-        if kwargs["do_normalize"]:
-            mean, std = _three(kwargs["image_mean"], "image_mean"), _three(kwargs["image_std"], "image_std")
-            if not np.isfinite(mean).all() or not np.isfinite(std).all() or not (std > 0).all():
-                raise ConfigurationError(
-                    f"image_mean {mean} and image_std {std} must be finite, and the latter positive."
-                )
+        check_pixel_fields(kwargs)
 
 
 def fit_square(picture: Image.Image, side: int, resample: int = PILImageResampling.BILINEAR) -> Image.Image:
@@ -190,22 +184,3 @@ def fit_square(picture: Image.Image, side: int, resample: int = PILImageResampli
         return picture
     left, top = round((width - side) / 2), round((height - side) / 2)
     return picture.crop((left, top, left + side, top + side))
-
-
-def _three(values: Any, name: str) -> np.ndarray:
-    """One value per channel, float64."""
-    array = np.atleast_1d(np.asarray(values, np.float64))
-    if array.shape not in ((1,), (3,)):
-        raise ConfigurationError(f"{name} is {values}; expected one number or three, one per channel.")
-    return np.broadcast_to(array, (3,))
-
-
-def _tables(**kwargs: Any) -> np.ndarray:
-    """What each 8-bit value becomes in each channel: (3, 256), float32."""
-    table = np.broadcast_to(np.arange(256, dtype=np.float64), (3, 256))
-    if kwargs["do_rescale"]:
-        table = table * kwargs["rescale_factor"]
-    if kwargs["do_normalize"]:
-        mean, std = _three(kwargs["image_mean"], "image_mean"), _three(kwargs["image_std"], "image_std")
-        table = (table - mean[:, None]) / std[:, None]
-    return np.ascontiguousarray(table, np.float32)

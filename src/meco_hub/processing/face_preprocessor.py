@@ -30,6 +30,7 @@ from transformers.processing_utils import ImagesKwargs
 from ..errors import ConfigurationError, FaceNotFoundError, ImageError, InputError
 from ..recordings.images import ImageSource, describe_source, read_image
 from .face_finder import DETECTORS, Face, FaceFinder, check_crop, crop_face
+from .pixel_tables import check_pixel_fields, pixel_tables
 
 logger = logging.getLogger(__name__)
 
@@ -169,7 +170,7 @@ class FacePreprocessor(PilBackend):
                     f"The pictures have the sizes {sorted({picture.size for picture in pictures})} (width, height), which no "
                     "batch can hold. Set do_resize=True, or pass pictures of one size."
                 )
-        tables = _tables(**kwargs)
+        tables = pixel_tables(kwargs)
         pixels = np.empty((len(pictures), 3, height, width), np.float32)
         for picture, planes in zip(pictures, pixels, strict=True):
             grey = picture.convert("L") if kwargs["do_grayscale"] else picture
@@ -239,14 +240,7 @@ class FacePreprocessor(PilBackend):
         if kwargs["do_resize"] and (not size or not size.height or not size.width or min(size.height, size.width) < 1):
             seen = size and {key: value for key, value in dict(size).items() if value is not None}
             raise ConfigurationError(f'The size is {seen}; expected {{"height": pixels, "width": pixels}}.')
-        if kwargs["do_rescale"] and kwargs["rescale_factor"] is None:
-            raise ConfigurationError("do_rescale is set and rescale_factor is None; expected a number, such as 1/255.")
-        if kwargs["do_normalize"]:
-            mean, std = _three(kwargs["image_mean"], "image_mean"), _three(kwargs["image_std"], "image_std")
-            if not np.isfinite(mean).all() or not np.isfinite(std).all() or not (std > 0).all():
-                raise ConfigurationError(
-                    f"image_mean {mean} and image_std {std} must be finite, and the latter positive."
-                )
+        check_pixel_fields(kwargs)
         check_crop(kwargs["face_margin"], kwargs["face_shift"])
         if kwargs["face_detector"] not in DETECTORS:
             raise ConfigurationError(
@@ -278,22 +272,3 @@ def _flatten(images: Any) -> Iterable[ImageSource]:
         )
     else:
         yield images
-
-
-def _three(values: Any, name: str) -> np.ndarray:
-    """One value per channel, float64."""
-    array = np.atleast_1d(np.asarray(values, np.float64))
-    if array.shape not in ((1,), (3,)):
-        raise ConfigurationError(f"{name} is {values}; expected one number or three, for R, G and B.")
-    return np.broadcast_to(array, (3,))
-
-
-def _tables(**kwargs: Any) -> np.ndarray:
-    """What each 8-bit value becomes in each channel: (3, 256), float32."""
-    table = np.broadcast_to(np.arange(256, dtype=np.float64), (3, 256))
-    if kwargs["do_rescale"]:
-        table = table * kwargs["rescale_factor"]
-    if kwargs["do_normalize"]:
-        mean, std = _three(kwargs["image_mean"], "image_mean"), _three(kwargs["image_std"], "image_std")
-        table = (table - mean[:, None]) / std[:, None]
-    return np.ascontiguousarray(table, np.float32)

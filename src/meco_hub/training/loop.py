@@ -27,6 +27,7 @@ from accelerate import Accelerator, skip_first_batches
 from accelerate.utils import (
     DataLoaderConfiguration,
     DistributedDataParallelKwargs,
+    DistributedType,
     ProjectConfiguration,
     set_seed,
 )
@@ -106,6 +107,19 @@ def train(recipe: Recipe, options: RunOptions) -> dict[str, Any] | None:
         run.accelerator.end_training()
 
 
+def check_engine(accelerator: Accelerator) -> None:
+    """Refuse engines that hold a model in parts: weights are judged and written whole here, by the main process.
+
+    Raises:
+        ConfigurationError: FSDP or DeepSpeed is configured.
+    """
+    if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
+        raise ConfigurationError(
+            f"Accelerate is configured for {accelerator.distributed_type.value}, which holds a model in parts; this loop trains whole "
+            "models: one process, or several by DDP (MULTI_GPU, MULTI_CPU). Change it by `accelerate config`."
+        )
+
+
 class TrainingRun:
     """One run: everything that has a state, and the events in order."""
 
@@ -120,6 +134,7 @@ class TrainingRun:
             # an expert that no sample of a batch chose has no gradient
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
+        check_engine(self.accelerator)
         show = options.progress and self.accelerator.is_local_main_process
         if self.accelerator.is_main_process:
             prepare_output(options)

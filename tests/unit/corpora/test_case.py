@@ -204,7 +204,8 @@ def test_only_the_interpolated_files_are_read(published: Path, tmp_path: Path) -
     shutil.copytree(published / "data" / "interpolated", jittering)
     with pytest.raises(CorpusError, match="holds no folder interpolated/physiological/"):
         corpus.load(tmp_path)
-    assert len(corpus.load(jittering)["all"]) == len(corpus.load(published)["all"])  # named itself, it is taken at its word
+    # named itself, it is taken at its word
+    assert len(corpus.load(jittering)["all"]) == len(corpus.load(published)["all"])
 
 
 def test_somebody_without_annotations(published: Path) -> None:

@@ -11,6 +11,7 @@ from meco_hub.corpora import Corpus
 from meco_hub.errors import InputError, RecordingError
 from meco_hub.evaluation.rows import RecordingRows
 from meco_hub.recordings.eye_clips import EyeClip
+from meco_hub.recordings.pictures import as_pictures
 from meco_hub.recordings.signal_recording import SignalRecording, Stream
 
 READ: list[str] = []
@@ -24,12 +25,18 @@ def read_signals(row: dict[str, str]) -> SignalRecording:
 
 
 def read_clip(row: dict[str, str]) -> EyeClip:
-    return EyeClip(frames=[row["path"]] * 2, name=row["sample_id"])
+    return EyeClip(frames=as_pictures([row["path"]] * 2, "frames"), name=row["sample_id"])
 
 
 def corpus(reader: str, kind: str = "signals") -> Corpus:
     return Corpus(
-        name="some", kind=kind, labels=None, description="", layout="", loader="nowhere:x", reader=f"{__name__}:{reader}"
+        name="some",
+        kind=kind,
+        labels=None,
+        description="",
+        layout="",
+        loader="nowhere:x",
+        reader=f"{__name__}:{reader}",
     )
 
 

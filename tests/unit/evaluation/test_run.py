@@ -147,3 +147,11 @@ def test_incomplete_checkpoints_are_refused(checkpoint: Path, corpus: Path, tmp_
 def test_unknown_corpus_offers_the_nearest(checkpoint: Path, corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="image_folder"):
         evaluate_checkpoint(checkpoint, "image_foldr", corpus, tmp_path / "out")
+
+
+def test_runs_that_would_all_be_the_same_are_refused_before_anything_is_computed(
+    checkpoint: Path, corpus: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigurationError, match="no clip_sampling, so every run would be the same"):
+        evaluate(checkpoint, corpus, tmp_path / "out", runs=3)
+    assert not (tmp_path / "out").exists()

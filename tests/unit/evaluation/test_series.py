@@ -21,7 +21,7 @@ def rating(name: str) -> SignalRecording:
     """10 s from second 100 on; valence rises from 1 to 9, arousal is rated by another clock and rests at 3."""
     times = 100 + np.arange(21) / RATE
     valence = Stream(np.linspace(1, 9, 21, dtype=np.float32)[:, None], times, RATE, ("valence",))
-    arousal = Stream(np.full((7, 1), 3, np.float32), 99.9 + 2.0 * np.arange(7), 0.5, ("arousal",))
+    arousal = Stream(np.full((7, 1), 3, np.float32), np.linspace(99.9, 111.9, 7), 0.5, ("arousal",))
     return SignalRecording({}, 100.0, 110.0, name, {"valence": valence, "arousal": arousal})
 
 

@@ -8,7 +8,15 @@ import pytest
 
 from meco_hub.errors import ConfigurationError
 from meco_hub.processing.signal_augmentation import SignalAugmentation
-from meco_hub.processing.signal_changes import add_noise, correct_delay, jitter, lose_between, silence, slow_down
+from meco_hub.processing.signal_changes import (
+    add_noise,
+    correct_delay,
+    jitter,
+    lose_between,
+    miscalibrate,
+    silence,
+    slow_down,
+)
 from meco_hub.processing.signal_windower import SignalWindower
 from meco_hub.recordings.signal_recording import SignalRecording, Stream
 
@@ -150,3 +158,26 @@ def test_single_changes():
     single = Stream(stream.values.astype(np.float32), stream.times, 10.0)
     assert add_noise(single, np.array([1.0]), random).values.dtype == np.float32
     assert set(silence(stream, np.array([True])).values[:, 0]) == {49.5}
+
+
+def test_gain_and_offset_turn_each_channel_about_its_centre_and_leave_other_changes_alone(clip):
+    level = {name: np.array([[3.0, -1.0], [2.0, 0.5]]) for name in RATES}
+    known = SignalRecording(clip.streams, clip.start, clip.end, reference=level, prepared=clip.prepared)
+    plain = SignalAugmentation(**OFF | {"noise": 0.1})(known, np.random.default_rng(5))
+    moved = SignalAugmentation(**OFF | {"noise": 0.1}, gain=0.5, offset=0.5)(known, np.random.default_rng(5))
+    for name, stream in moved.streams.items():
+        before = plain.streams[name].values - level[name][0]
+        slope, rest = np.polyfit(before[:, 0], stream.values[:, 0] - level[name][0][0], 1)
+        assert slope > 0
+        assert abs(slope - 1) > 1e-3
+        assert np.abs(before[:, 0] * slope + rest - (stream.values[:, 0] - 3.0)).max() < 1e-4
+    assert np.isclose(
+        miscalibrate(clip.streams["eeg"], np.zeros(2), np.ones(2), np.zeros(2)).values, clip.streams["eeg"].values
+    ).all()
+
+
+def test_gains_spread_as_much_as_was_asked_for(clip):
+    gained = draws(SignalAugmentation(**OFF, gain=0.3), clip, 400)
+    spread = np.array([one.streams["ans"].values.std(axis=0) for one in gained]) / clip.streams["ans"].values.std(axis=0)
+    assert abs(np.log(spread).std() - 0.3) < 0.05
+    assert abs(np.log(spread).mean()) < 0.05

@@ -60,7 +60,9 @@ def known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plugins, "corpus", lambda name: DECLARED)
 
 
-def divide(folder: Path, validation: dict[str, Any], protocol: dict[str, Any] | None = None, **more: Any) -> TrainingData:
+def divide(
+    folder: Path, validation: dict[str, Any], protocol: dict[str, Any] | None = None, **more: Any
+) -> TrainingData:
     data = {"corpus": "planted", "train": {"split": "all"}, "validation": validation, "protocol": protocol, **more}
     return load_training_data(recipe_from_dict({"model_type": "some", "data": data}), folder)
 
@@ -128,7 +130,9 @@ def test_a_leak_into_the_test_side_stops_the_training(
         planted = f"{min(test)} = {min(set(load(Path())['all']['sample_id']) - test)}"
     copy, _, original = planted.partition(" = ")
     divide(tmp_path, validation, protocol)
-    with pytest.raises(LeakError, match=rf"1 contents.* and in test \(1 rows there\): {original} = {copy}\.") as stopped:
+    with pytest.raises(
+        LeakError, match=rf"1 contents.* and in test \(1 rows there\): {original} = {copy}\."
+    ) as stopped:
         divide(tmp_path, validation, protocol, options={"planted": planted})
     assert "set data.allow_leak" in str(stopped.value)
     marked = divide(tmp_path, validation, protocol, options={"planted": planted}, allow_leak=True)
@@ -154,7 +158,10 @@ def test_both_sides_are_noted_by_fingerprint_and_nobody_by_name(tmp_path: Path) 
     assert found["train"]["fingerprint"] != other["train"]["fingerprint"]
     assert len(found["train"]["people"]) == found["train"]["identities"]
     assert not set(found["train"]["people"]) & set(found["validation"]["people"])
-    assert found["train"]["classes"] == {"calm": found["train"]["samples"] // 2, "stress": found["train"]["samples"] // 2}
+    assert found["train"]["classes"] == {
+        "calm": found["train"]["samples"] // 2,
+        "stress": found["train"]["samples"] // 2,
+    }
 
 
 def test_folds_that_are_not_there(tmp_path: Path) -> None:

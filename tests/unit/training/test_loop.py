@@ -222,6 +222,13 @@ def test_early_stopping_and_best_weights_share_one_criterion(corpus: Path, tmp_p
     assert record["validation"]["cross_entropy"] == pytest.approx(min(losses), rel=1e-5)
 
 
+def test_last_keeps_the_final_weights_whatever_validation_says(corpus: Path, tmp_path: Path) -> None:
+    record = run(corpus, tmp_path, recipe(num_train_epochs=3, selection="last", learning_rate=0.03))
+    assert record["selection"]["best_epoch"] == 3
+    assert [row["best"] for row in record["history"]] == [True] * 3
+    assert record["validation"]["cross_entropy"] == pytest.approx(record["history"][-1]["validation_loss"], rel=1e-5)
+
+
 def test_a_finished_run_is_not_overwritten(corpus: Path, tmp_path: Path) -> None:
     run(corpus, tmp_path, recipe(max_train_steps=1))
     with pytest.raises(ConfigurationError, match="overwrite_output_dir"):
@@ -320,3 +327,14 @@ def test_resuming_by_another_recipe_is_noticed(corpus: Path, tmp_path: Path, cap
     with caplog.at_level(logging.WARNING, logger=loop.__name__.rpartition(".")[0]):
         run(corpus, tmp_path, recipe(max_train_steps=3), resume_from_checkpoint="step_2")
     assert "max_train_steps" in caplog.text
+
+
+def test_engines_that_hold_a_model_in_parts_are_refused() -> None:
+    from types import SimpleNamespace
+
+    from accelerate.utils import DistributedType
+
+    for kind in (DistributedType.FSDP, DistributedType.DEEPSPEED):
+        with pytest.raises(ConfigurationError, match=kind.value):
+            loop.check_engine(SimpleNamespace(distributed_type=kind))  # pyright: ignore[reportArgumentType]
+    loop.check_engine(SimpleNamespace(distributed_type=DistributedType.MULTI_CPU))  # pyright: ignore[reportArgumentType]

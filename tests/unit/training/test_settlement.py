@@ -10,7 +10,7 @@ import torch
 from meco_hub.evaluation.calibration import calibration_of
 from meco_hub.evaluation.levels import Course
 from meco_hub.evaluation.metrics import figures
-from meco_hub.evaluation.operating_point import class_prior, choose_operating_point
+from meco_hub.evaluation.operating_point import choose_operating_point, class_prior
 from meco_hub.evaluation.regression import regression_figures
 from meco_hub.evaluation.series import RatedAnswers, ValueFigures
 from meco_hub.training.settlement import settle
