@@ -42,12 +42,12 @@ class RowAnswer:
 
     Attributes:
         outputs: (clips, outputs) class scores or scaled values, or (clips, steps, outputs) when they run over time.
-        starts: (clips,) seconds at which the clips begin; NaN for recordings without a clock.
+        middles: (clips,) seconds at the middle of the clips; NaN for recordings without a clock.
         times: (clips, steps) seconds at which outputs over time hold; None for the others.
     """
 
     outputs: NDArray[np.float32]
-    starts: NDArray[np.float64]
+    middles: NDArray[np.float64]
     times: NDArray[np.float64] | None = None
 
 
@@ -86,7 +86,7 @@ class Predictions:
 @dataclass
 class _Batch:
     owners: list[int]
-    starts: list[float]
+    middles: list[float]
     times: list[NDArray[np.float64]] | None
     inputs: dict[str, Any] | None
     failures: list[tuple[int, str]]
@@ -104,6 +104,10 @@ def to_device(value: Any, device: torch.device) -> Any:
     if isinstance(value, torch.Tensor) and value.ndim == 4 and value.is_floating_point():
         return value.to(device, memory_format=torch.channels_last)
     return value.to(device)
+
+
+def _middle(clip: Any) -> float:
+    return (clip.start + clip.end) / 2 if hasattr(clip, "start") and hasattr(clip, "end") else float("nan")
 
 
 def _process(processor: Any, clips: Sequence[Any]) -> dict[str, Any]:
@@ -177,9 +181,9 @@ class _Preparation:
                 return _Batch([], [], None, None, failures)
             pending = good
             inputs = _process(self._processor, [clip for _, clip in pending])
-        starts = [float(getattr(clip, "start", float("nan"))) for _, clip in pending]
+        middles = [_middle(clip) for _, clip in pending]
         times = [self._step_times(clip) for _, clip in pending] if self._step_times is not None else None
-        return _Batch([row for row, _ in pending], starts, times, inputs, failures)
+        return _Batch([row for row, _ in pending], middles, times, inputs, failures)
 
 
 def _ahead(batches: Iterator[_Batch]) -> Iterator[_Batch]:
@@ -194,10 +198,10 @@ def _ahead(batches: Iterator[_Batch]) -> Iterator[_Batch]:
 
 def _join(answers: list[tuple[NDArray[np.float32], float, NDArray[np.float64] | None]]) -> RowAnswer:
     outputs = np.stack([one[0] for one in answers])
-    starts = np.asarray([one[1] for one in answers])
+    middles = np.asarray([one[1] for one in answers])
     times = [one[2] for one in answers]
     over_time = outputs.ndim == 3 and times[0] is not None
-    return RowAnswer(outputs, starts, np.stack(times) if over_time else None)  # pyright: ignore[reportArgumentType, reportCallIssue]
+    return RowAnswer(outputs, middles, np.stack(times) if over_time else None)  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
 def predict_rows(
@@ -259,7 +263,7 @@ def predict_rows(
                     zip(batch.owners, output.logits.float().cpu().numpy(), strict=True)
                 ):
                     times = batch.times[place] if batch.times is not None else None
-                    found.setdefault(row, []).append((logits, batch.starts[place], times))
+                    found.setdefault(row, []).append((logits, batch.middles[place], times))
             bar.update(len(found.keys() | failed.keys()) - bar.n)
     answers = {row: _join(parts) for row, parts in found.items() if row not in failed}
     if state.num_processes > 1:

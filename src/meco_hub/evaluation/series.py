@@ -72,11 +72,11 @@ def mean_ratings(
 
 
 def _over_time(answer: RowAnswer, times: NDArray[np.float64], task: Task) -> NDArray[np.float64]:
-    """(moments, targets) native values; a model that answers once per clip holds its answer at the clip's beginning."""
+    """(moments, targets) native values; a model that answers once per clip holds its answer at the clip's middle."""
     if answer.times is not None:
         known, values = stitch(answer.times, answer.outputs)
     else:
-        known, values = stitch(answer.starts[:, None], answer.outputs.reshape(len(answer.outputs), 1, -1))
+        known, values = stitch(answer.middles[:, None], answer.outputs.reshape(len(answer.outputs), 1, -1))
     return task.native(read_off(known, values, times))
 
 

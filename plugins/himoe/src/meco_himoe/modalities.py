@@ -74,6 +74,8 @@ def complete_modality(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
             raise ConfigurationError(f"Modality {name!r} has {key} {value!r}; expected a number above 0.")
     if whole["channels"] != int(whole["channels"]):
         raise ConfigurationError(f"Modality {name!r} has {whole['channels']} channels; expected a whole number.")
-    if whole["stem"] not in ("conv", "linear"):
-        raise ConfigurationError(f"Modality {name!r} has the stem {whole['stem']!r}; expected 'conv' or 'linear'.")
+    if whole["stem"] not in ("conv", "statistics", "linear"):
+        raise ConfigurationError(
+            f"Modality {name!r} has the stem {whole['stem']!r}; expected 'conv', 'statistics' or 'linear'."
+        )
     return {**whole, "channels": int(whole["channels"])}

@@ -218,11 +218,11 @@ class SignalStem(nn.Module):
         super().__init__()
         entry = (config.modalities or {})[modality]
         self.patch = config.patch_samples(modality)
-        self.is_conv = entry["stem"] == "conv"
+        self.is_conv, self.is_statistics = entry["stem"] == "conv", entry["stem"] == "statistics"
         channels, width = entry["channels"], config.stem_channels
         if not self.is_conv:
             self.stride = 1
-            self.patch_embedding = nn.Linear(channels, config.d_model)
+            self.patch_embedding = nn.Linear(channels * (4 if self.is_statistics else 1), config.d_model)
             return
         self.stride = 4 if self.patch >= 8 and self.patch % 4 == 0 else 1
         self.conv_in = nn.Conv1d(channels, width, 3 if self.stride == 1 else 2 * self.stride + 1, stride=self.stride)
@@ -233,6 +233,8 @@ class SignalStem(nn.Module):
 
     def forward(self, samples: torch.Tensor, valid: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         coverage = valid.unflatten(1, (-1, self.patch)).to(torch.float32).mean(dim=-1)
+        if self.is_statistics:
+            return self.patch_embedding(_describe_patches(samples, valid, self.patch)), coverage
         if self.is_conv:
             enough = valid.unflatten(1, (-1, self.stride)).to(torch.float32).mean(dim=-1) >= 0.5
             keep = enough.unsqueeze(-1).to(samples.dtype)  # finite by now, so a product is safe
@@ -243,6 +245,25 @@ class SignalStem(nn.Module):
         vectors = F.linear(patches, self.patch_embedding.weight)
         vectors = vectors / coverage.clamp(min=0.5).unsqueeze(-1).to(vectors.dtype)
         return vectors + self.patch_embedding.bias, coverage
+
+
+def _describe_patches(samples: torch.Tensor, valid: torch.Tensor, patch: int) -> torch.Tensor:
+    """(B, N·P, C) → (B, N, 4·C): mean, slope, and the logarithms of spread and of roughness of each channel, of valid samples alone.
+
+    Slope is the covariance with time, which runs from −1 to 1 over a patch; roughness the root mean square of the steps between
+    neighbours. Logarithms, because how much a signal moves varies by factors.
+    """
+    with _full_precision(samples):
+        x, keep = widen(samples).unflatten(1, (-1, patch)), valid.unflatten(1, (-1, patch)).unsqueeze(-1)
+        there = keep.to(x.dtype)  # (B, N, P, 1)
+        mean = _average(x, there, dim=2)
+        centred = (x - mean.unsqueeze(2)) * there
+        ramp = torch.linspace(-1.0, 1.0, patch, device=x.device, dtype=x.dtype).unsqueeze(-1)
+        both = there[:, :, 1:] * there[:, :, :-1]
+        spread = _average(centred.square(), there, dim=2)
+        steps = _average((x[:, :, 1:] - x[:, :, :-1]).square(), both, dim=2)
+        moving = [0.5 * (power + 1e-4).log() for power in (spread, steps)]
+        return torch.cat([mean, _average(centred * ramp, there, dim=2), *moving], dim=-1).to(samples.dtype)
 
 
 def _convolve(conv: nn.Conv1d, inputs: torch.Tensor) -> torch.Tensor:
@@ -395,7 +416,7 @@ class GridResampler(nn.Module):
         # a patch longer than the radius must not leave holes between its tokens
         radius = config.availability_radius_steps * self.step
         self.radii = [
-            max(radius, entry["patch_s"] / 2 if entry["stem"] == "conv" else 0.5 / entry["sampling_rate"])
+            max(radius, entry["patch_s"] / 2 if entry["stem"] != "linear" else 0.5 / entry["sampling_rate"])
             for entry in ((config.modalities or {})[name] for name in config.modality_names or [])
         ]
         width = config.d_model
