@@ -47,18 +47,18 @@ class Protocol:
     recipe: str
     folds: tuple[int, ...]
     metrics: tuple[str, ...]
-    streams: tuple[str, ...]
+    streams: tuple[str, ...]  # in the processor's order
 
 
 PROTOCOLS = {
     "case": Protocol(
-        "meco_himoe/case", (0, 1, 2, 3), ("rmse", "ccc"), ("cardiac", "eda", "emg", "resp", "temp")
+        "meco_himoe/case", (0, 1, 2, 3), ("rmse", "ccc"), ("cardiac", "eda", "resp", "temp", "emg")
     ),
     "stress_predict": Protocol(
         "meco_himoe/stress_predict",
         (0, 1, 2, 3, 4),
         ("balanced_accuracy", "auroc"),
-        ("acc", "bvp", "eda", "hr", "ibi", "temp"),
+        ("acc", "bvp", "eda", "temp", "hr", "ibi"),
     ),
 }
 
@@ -114,7 +114,8 @@ def main() -> None:
 
 
 def _one_missing(streams: Sequence[str]) -> list[str]:
-    return [f"present/{'+'.join(one for one in sorted(streams) if one != gone)}" for gone in streams]
+    """Names of the conditions in which one stream is gone; `signal_conditions` joins the others in the processor's order."""
+    return [f"present/{'+'.join(one for one in streams if one != gone)}" for gone in streams]
 
 
 def _changes(corpus: str, protocol: Protocol, fold: int, seed: int) -> dict[str, Any]:
@@ -135,6 +136,7 @@ def _himoe(
 ) -> dict[str, Any]:
     """Train and evaluate one run, unless it is there."""
     if not (folder / "run.json").is_file():
+        print(f"training {folder.name}", flush=True)
         recipe = load_recipe(protocol.recipe, _changes(corpus, protocol, fold, seed) | changes)
         train(recipe, RunOptions(data_dir, folder, overwrite_output_dir=True, progress=False))
     file = folder / "test" / "report.json"

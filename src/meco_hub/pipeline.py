@@ -117,6 +117,7 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         self._takes = accepted_inputs(self.model)
         self._answers = Answers(self.model)
         # A processor of transformers' own knows nothing of faces; ours with its defaults then finds them for it.
+        self._finds_faces = isinstance(given, FacePreprocessor)
         self._faces = FaceCrops(given if isinstance(given, FacePreprocessor) else None)
 
     def _put_in_place(self, processor: Any) -> None:
@@ -172,7 +173,7 @@ class EmotionRecognitionPipeline(ChunkPipeline):
 
     def _tensors(self, image: Image.Image) -> dict[str, torch.Tensor]:
         # Faces are cut out before this point, in one place for every processor; ours must not look for them again.
-        once = {"do_find_face": False} if isinstance(self._processor, FacePreprocessor) else {}
+        once = {"do_find_face": False} if self._finds_faces else {}
         return dict(self._processor(image, return_tensors="pt", **once))
 
     def preprocess(self, input_: Any, faces: str | None = None, errors: str = "raise") -> Iterator[dict[str, Any]]:

@@ -13,7 +13,9 @@
     processes.py        who shares the work                       trials.py        clean pass, conditions, routing
     conditions.py       conditions by name                        degradation.py   figures under conditions
     image_conditions.py, clip_conditions.py, signal_conditions.py, condition_draws.py      what they are
-    routing.py          which expert serves whom                  run.py           all of it for one checkpoint
+    routing.py          which expert serves whom                  provenance.py    what the weights have seen
+    settings.py         the choices of an evaluation              measuring.py     one checkpoint on the rows of one corpus
+    run.py              all of it, and what is written
 
 This file knows the table above and imports nothing.
 """

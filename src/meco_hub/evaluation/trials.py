@@ -11,7 +11,7 @@ from .predict import Predictions
 from .routing import ROUTER_OPTIONS, RoutedRows, RoutingRecord, describe_routers, tables_by
 
 if TYPE_CHECKING:
-    from .run import Evaluation
+    from .measuring import Evaluation
 
 
 class Trials:

@@ -115,8 +115,8 @@ def check_engine(accelerator: Accelerator) -> None:
     """
     if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
         raise ConfigurationError(
-            f"Accelerate is configured for {accelerator.distributed_type.value}, which holds a model in parts; this loop trains whole "
-            "models: one process, or several by DDP (MULTI_GPU, MULTI_CPU). Change it by `accelerate config`."
+            f"Accelerate is configured for {accelerator.distributed_type.value}, which holds a model in parts; this loop trains "
+            "whole models: one process, or several by DDP (MULTI_GPU, MULTI_CPU). Change it by `accelerate config`."
         )
 
 

@@ -189,8 +189,8 @@ class Recipe:
         Criterion,
         "the one validation criterion, for the kept checkpoint and for early stopping; balanced_score is the mean of "
         "UAR and WAR, operating_point the objective of that rule at its best tau; loss, rmse and mae are minimised; rmse, mae, "
-        "ccc and pcc are for values; last chooses nothing and keeps the final weights, where validation is too small to choose by; the "
-        "others are for classes",
+        "ccc and pcc are for values, the others for classes; last chooses nothing and keeps the final weights, where validation "
+        "is too small to choose by",
     ] = "uar"
 
     # --- loss, sampling, regularisation

@@ -140,7 +140,7 @@ def test_what_makes_no_sense_is_refused_before_anything_is_read(
     def read_nothing(*arguments: Any, **options: Any) -> Predictions:
         raise AssertionError("rows were predicted before the settings were checked")
 
-    monkeypatch.setattr("meco_hub.evaluation.run.predict_rows", read_nothing)
+    monkeypatch.setattr("meco_hub.evaluation.measuring.predict_rows", read_nothing)
     with pytest.raises(UnknownNameError, match="motion_blur"):
         evaluate(checkpoint, corpus, tmp_path, conditions=("motionblur",))
     with pytest.raises(ConfigurationError, match="signals"):
@@ -149,7 +149,7 @@ def test_what_makes_no_sense_is_refused_before_anything_is_read(
     def missing() -> None:
         raise DependencyError("report")
 
-    monkeypatch.setattr("meco_hub.evaluation.run.require_matplotlib", missing)
+    monkeypatch.setattr("meco_hub.evaluation.measuring.require_matplotlib", missing)
     with pytest.raises(DependencyError):
         evaluate(checkpoint, corpus, tmp_path, pictures=True)
     monkeypatch.setattr("meco_hub.evaluation.routing.accepted_inputs", lambda model: frozenset({"pixel_values"}))

@@ -178,6 +178,8 @@ def test_gain_and_offset_turn_each_channel_about_its_centre_and_leave_other_chan
 
 def test_gains_spread_as_much_as_was_asked_for(clip):
     gained = draws(SignalAugmentation(**OFF, gain=0.3), clip, 400)
-    spread = np.array([one.streams["ans"].values.std(axis=0) for one in gained]) / clip.streams["ans"].values.std(axis=0)
+    spread = np.array([one.streams["ans"].values.std(axis=0) for one in gained]) / clip.streams["ans"].values.std(
+        axis=0
+    )
     assert abs(np.log(spread).std() - 0.3) < 0.05
     assert abs(np.log(spread).mean()) < 0.05

@@ -47,8 +47,10 @@ class HiMoEConfig(PreTrainedConfig):
     ]  # fmt: skip
 
     # --- input ---
-    # name → {channels, sampling_rate (Hz), patch_s 0.25, stem "conv"}. patch_s: seconds that become one token. stem "linear": for
-    # features that are computed already (band powers): one token per sample, `sampling_rate` being theirs. None: DEAP's four.
+    # name → {channels, sampling_rate (Hz), patch_s 0.25, stem "conv"}. patch_s: seconds that become one token. stem "statistics":
+    # a patch by mean, slope, spread and roughness of each channel instead of convolutions, for few recordings and long patches.
+    # "linear": for features that are computed already (band powers): one token per sample, `sampling_rate` being theirs. None:
+    # DEAP's four.
     modalities: dict[str, dict[str, Any]] | None = None
     modality_names: list[str] | None = None  # their order in (B, M) tensors; None: the order in which they are given
     window_s: float | int = 4.0  # seconds that are judged at once

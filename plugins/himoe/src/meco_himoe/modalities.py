@@ -55,7 +55,8 @@ def complete_modality(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         name: what errors call it.
         entry: `channels`, `sampling_rate` in Hz; optionally `patch_s`, seconds that become one token, and `stem`: "conv" for
-            samples, "linear" for features that are computed already.
+            samples; "statistics" for samples of which mean, slope, spread and roughness of every patch are enough; "linear" for
+            features that are computed already.
 
     Raises:
         ConfigurationError: a setting that does not exist, is missing, or makes no sense.
