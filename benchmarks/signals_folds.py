@@ -1,4 +1,4 @@
-"""How well the recipes for CASE and Stress-Predict do on people they have never seen, beside predictors that are no network of ours.
+"""How well the recipes for CASE and Stress-Predict do on people they have never seen, beside simpler predictors.
 
     python benchmarks/signals_folds.py case --data_dir case_20hz.npz --output_dir out/case
     python benchmarks/signals_folds.py stress_predict --data_dir stress_predict.zip --output_dir out/stress
@@ -51,9 +51,7 @@ class Protocol:
 
 
 PROTOCOLS = {
-    "case": Protocol(
-        "meco_himoe/case", (0, 1, 2, 3), ("rmse", "ccc"), ("cardiac", "eda", "resp", "temp", "emg")
-    ),
+    "case": Protocol("meco_himoe/case", (0, 1, 2, 3), ("rmse", "ccc"), ("cardiac", "eda", "resp", "temp", "emg")),
     "stress_predict": Protocol(
         "meco_himoe/stress_predict",
         (0, 1, 2, 3, 4),
@@ -169,7 +167,10 @@ def _references(name: str, protocol: Protocol, data_dir: Path) -> dict[str, list
             means = np.stack([mean_ratings(one, names, corpus.scored_seconds) for one in recordings])
             model = make_pipeline(StandardScaler(), RidgeCV(np.logspace(0, 4, 20))).fit(statistics[seen], means[seen])
             answers = model.predict(statistics[test])
-            score = [_rmse(recordings[row], corpus, names, own) for row, own in zip(np.flatnonzero(test), answers)]
+            score = [
+                _rmse(recordings[row], corpus, names, own)
+                for row, own in zip(np.flatnonzero(test), answers, strict=True)
+            ]
             found.setdefault("ridge on window statistics", []).append({"rmse": float(np.mean(score))})
             continue
         labels = np.asarray(rows["label"][:])
@@ -211,16 +212,17 @@ def _print_rows(rows: dict[str, list[dict[str, float]]], protocol: Protocol, see
         for metric in protocol.metrics:
             values = np.asarray([one.get(metric, np.nan) for one in own], np.float64).reshape(len(protocol.folds), -1)
             means = values.mean(axis=0)
-            told.setdefault(name, {})[metric] = {"mean": float(means.mean()), "by_seed": means.tolist(),
-                                                 "by_fold": values.mean(axis=1).tolist()}
+            told.setdefault(name, {})[metric] = {
+                "mean": float(means.mean()),
+                "by_seed": means.tolist(),
+                "by_fold": values.mean(axis=1).tolist(),
+            }
             cells += [f"{means.mean():.4f}", f"{means.std():.4f}" if len(means) > 1 else ""]
         print(f"| {name} | " + " | ".join(cells) + " |")
     return told
 
 
-def _print_conditions(
-    reports: dict[str, list[dict[str, Any]]], protocol: Protocol, folder: Path
-) -> dict[str, Any]:
+def _print_conditions(reports: dict[str, list[dict[str, Any]]], protocol: Protocol, folder: Path) -> dict[str, Any]:
     """Each stream missing, and the curves; the latter as pictures too."""
     metric = protocol.metrics[0]
     key = {"balanced_accuracy": "uar"}.get(metric, metric)

@@ -217,6 +217,7 @@ def predict_rows(
     observe: Callable[[Any, list[int]], None] | None = None,
     options: dict[str, Any] | None = None,
     workers: int = 1,
+    together: bool = False,
     progress: bool = True,
 ) -> Predictions:
     """Answer for every row that can be read.
@@ -233,6 +234,7 @@ def predict_rows(
         observe: called with the model's output and the rows of its clips after every forward pass of this process.
         options: further arguments of the model's forward, such as `output_router_logits=True`.
         workers: threads that read.
+        together: every process answers for every row, as it must where each has a part of the model only.
         progress: show a progress bar.
 
     Raises:
@@ -243,7 +245,7 @@ def predict_rows(
         raise InputError("There is no sample to predict. Check the split and the folds.")
     began = time.perf_counter()
     state = PartialState()
-    own = wanted[state.process_index :: state.num_processes]
+    own = wanted if together else wanted[state.process_index :: state.num_processes]
     model.eval()
     takes = accepted_inputs(model)
     found: dict[int, list[tuple[NDArray[np.float32], float, NDArray[np.float64] | None]]] = {}
@@ -266,7 +268,7 @@ def predict_rows(
                     found.setdefault(row, []).append((logits, batch.middles[place], times))
             bar.update(len(found.keys() | failed.keys()) - bar.n)
     answers = {row: _join(parts) for row, parts in found.items() if row not in failed}
-    if state.num_processes > 1:
+    if state.num_processes > 1 and not together:
         answers, failed = dict(gather_object(list(answers.items()))), dict(gather_object(list(failed.items())))
     for row, reason in sorted(failed.items()):
         logger.warning("%s is left out: %s", rows.sample_ids[row], reason)

@@ -27,7 +27,6 @@ from accelerate import Accelerator, skip_first_batches
 from accelerate.utils import (
     DataLoaderConfiguration,
     DistributedDataParallelKwargs,
-    DistributedType,
     ProjectConfiguration,
     set_seed,
 )
@@ -54,6 +53,7 @@ from .data import load_training_data
 from .distillation import Distillation, build_teacher
 from .ema import averaged_copy
 from .energy import EnergyMeter
+from .engine import check_engine, gather_weights, in_parts
 from .interruption import Interruption
 from .loaders import build_criterion, build_loaders
 from .losses import mix_batch
@@ -107,19 +107,6 @@ def train(recipe: Recipe, options: RunOptions) -> dict[str, Any] | None:
         run.accelerator.end_training()
 
 
-def check_engine(accelerator: Accelerator) -> None:
-    """Refuse engines that hold a model in parts: weights are judged and written whole here, by the main process.
-
-    Raises:
-        ConfigurationError: FSDP or DeepSpeed is configured.
-    """
-    if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
-        raise ConfigurationError(
-            f"Accelerate is configured for {accelerator.distributed_type.value}, which holds a model in parts; this loop trains "
-            "whole models: one process, or several by DDP (MULTI_GPU, MULTI_CPU). Change it by `accelerate config`."
-        )
-
-
 class TrainingRun:
     """One run: everything that has a state, and the events in order."""
 
@@ -134,7 +121,7 @@ class TrainingRun:
             # an expert that no sample of a batch chose has no gradient
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
-        check_engine(self.accelerator)
+        check_engine(self.accelerator, recipe)
         show = options.progress and self.accelerator.is_local_main_process
         if self.accelerator.is_main_process:
             prepare_output(options)
@@ -324,8 +311,9 @@ class TrainingRun:
         better = progress.best is None or value > progress.best
         if better:
             progress.best, progress.best_epoch, progress.stale_epochs = value, progress.epoch + 1, 0
+            gathered = gather_weights(accelerator, self.model)
             if accelerator.is_main_process:
-                save_best(self.judged_model, self.processor, self.options.output_dir)
+                save_best(self.judged_model, self.processor, self.options.output_dir, gathered)
             accelerator.wait_for_everyone()
         else:
             progress.stale_epochs += 1
@@ -359,9 +347,13 @@ class TrainingRun:
         if not (folder / BEST).is_dir():
             raise MecoError(f"{folder / BEST} is gone, which held the best weights so far. Train anew, or put it back.")
         accelerator.wait_for_everyone()
-        model = self.bare_model
-        model.load_state_dict(type(model).from_pretrained(folder / BEST).state_dict())
-        judgement = self.validator.judge(model)
+        kept = type(self.bare_model).from_pretrained(folder / BEST)
+        if in_parts(accelerator):
+            model = cast(Any, kept).to(accelerator.device)
+        else:
+            model = self.bare_model
+            model.load_state_dict(kept.state_dict())
+        judgement = self.validator.judge(model, together=False)
         settled = settle(model, judgement, self.validator, self.recipe)
         record = None
         if accelerator.is_main_process:

@@ -8,6 +8,7 @@
 This file knows names of files; it does not know when they are written.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,15 +56,17 @@ def prepare_output(options: RunOptions) -> None:
             remove(old)
 
 
-def save_best(model: PreTrainedModel, processor: Any, output_dir: Path) -> None:
-    """Keep these weights as `best/`, instead of those kept so far, wholly or not at all."""
-    save_model(model, processor, begin(output_dir / BEST))
+def save_best(
+    model: PreTrainedModel, processor: Any, output_dir: Path, weights: Mapping[str, Any] | None = None
+) -> None:
+    """Keep these weights as `best/`, instead of those kept so far, wholly or not at all; `weights` where the model has but parts."""
+    save_model(model, processor, begin(output_dir / BEST), weights)
     swap_in(output_dir / BEST)
 
 
-def save_model(model: PreTrainedModel, processor: Any, folder: Path) -> None:
+def save_model(model: PreTrainedModel, processor: Any, folder: Path, weights: Mapping[str, Any] | None = None) -> None:
     """Write config, safetensors and processor, so that the Auto classes load the folder."""
     # safetensors holds plain layouts only, and channels_last is none
-    state = {name: value.contiguous() for name, value in model.state_dict().items()}
+    state = {name: value.contiguous() for name, value in (weights or model.state_dict()).items()}
     model.save_pretrained(folder, state_dict=state)
     processor.save_pretrained(folder)

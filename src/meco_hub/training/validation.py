@@ -24,6 +24,7 @@ from ..evaluation.operating_point import OperatingPoint, choose_operating_point
 from ..evaluation.predict import Predictions, predict_rows
 from ..evaluation.series import RatedAnswers, ValueFigures, rate_answers, summarise
 from .data import TrainingData
+from .engine import in_parts
 from .loaders import Loaders
 from .recipes import REGRESSION_CRITERIA, Recipe
 
@@ -94,12 +95,19 @@ class Validator:
                 f"Recipe key 'selection' is {recipe.selection!r}, and {data.corpus.name} is rated in {kind}. Select by {fitting}."
             )
 
-    def judge(self, model: PreTrainedModel, observe: Callable[[Any, list[int]], None] | None = None) -> Judgement:
+    def judge(
+        self,
+        model: PreTrainedModel,
+        observe: Callable[[Any, list[int]], None] | None = None,
+        *,
+        together: bool | None = None,
+    ) -> Judgement:
         """One exact pass over validation; every process gets all of it.
 
         Args:
             model: what is judged.
             observe: called after every forward pass, as `predict_rows` does; an error that it raises ends the pass.
+            together: as of `predict_rows`; by default, where the engine holds the model in parts.
         """
         model.eval()
         if self._accelerator.num_processes > 1:
@@ -115,6 +123,7 @@ class Validator:
                 batch_size=self._recipe.per_device_eval_batch_size,
                 observe=observe,
                 workers=max(1, self._recipe.dataloader_num_workers),
+                together=in_parts(self._accelerator) if together is None else together,
                 progress=False,
             )
         labels = self._data.validation.labels[predictions.positions]

@@ -327,14 +327,3 @@ def test_resuming_by_another_recipe_is_noticed(corpus: Path, tmp_path: Path, cap
     with caplog.at_level(logging.WARNING, logger=loop.__name__.rpartition(".")[0]):
         run(corpus, tmp_path, recipe(max_train_steps=3), resume_from_checkpoint="step_2")
     assert "max_train_steps" in caplog.text
-
-
-def test_engines_that_hold_a_model_in_parts_are_refused() -> None:
-    from types import SimpleNamespace
-
-    from accelerate.utils import DistributedType
-
-    for kind in (DistributedType.FSDP, DistributedType.DEEPSPEED):
-        with pytest.raises(ConfigurationError, match=kind.value):
-            loop.check_engine(SimpleNamespace(distributed_type=kind))  # pyright: ignore[reportArgumentType]
-    loop.check_engine(SimpleNamespace(distributed_type=DistributedType.MULTI_CPU))  # pyright: ignore[reportArgumentType]

@@ -248,7 +248,7 @@ class SignalStem(nn.Module):
 
 
 def _describe_patches(samples: torch.Tensor, valid: torch.Tensor, patch: int) -> torch.Tensor:
-    """(B, N·P, C) → (B, N, 4·C): mean, slope, and the logarithms of spread and of roughness of each channel, of valid samples alone.
+    """(B, N·P, C) → (B, N, 4·C): mean, slope, and the logarithms of spread and of roughness of each channel, where valid.
 
     Slope is the covariance with time, which runs from −1 to 1 over a patch; roughness the root mean square of the steps between
     neighbours. Logarithms, because how much a signal moves varies by factors.

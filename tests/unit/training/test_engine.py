@@ -1,0 +1,74 @@
+"""Engines that hold a model in parts: what they cannot do is refused, and their way through the loop ends with the same weights.
+
+No such engine runs without a GPU, so their way is taken here by a model that is whole.
+"""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from accelerate.utils import DistributedType
+from safetensors.torch import load_file
+
+from meco_hub.corpora.synthetic import write_image_folder
+from meco_hub.errors import ConfigurationError
+from meco_hub.training import engine, loop, validation
+from meco_hub.training.arguments import RunOptions
+from meco_hub.training.recipe_files import recipe_from_dict
+
+BASE: dict[str, Any] = {
+    "model_type": "meco_expressnet_moe",
+    "model": {
+        "image_size": 32,
+        "fe1_channels": [4, 8, 8],
+        "fe1_kernel_sizes": [7, 6, 3],
+        "fe1_hidden_size": 16,
+        "fe2_channels": [4, 8],
+        "fe2_kernel_sizes": [5, 3],
+        "backbone_depths": [1, 1],
+        "backbone_widths": [4, 8],
+        "fusion_hidden_size": 16,
+    },
+    "processor": {"size": {"height": 32, "width": 32}},
+    "data": {"corpus": "image_folder", "train": {"split": "all", "folds": [0, 1]}, "validation": {"folds": [2]}},
+    "per_device_train_batch_size": 8,
+    "num_train_epochs": 2,
+    "operating_point": {"rule": "max_uar"},
+}
+
+
+def configured(kind: DistributedType, fsdp2: bool = True) -> Any:
+    return SimpleNamespace(distributed_type=kind, is_fsdp2=fsdp2)
+
+
+def test_what_an_engine_cannot_do_is_refused() -> None:
+    plain, averaged = recipe_from_dict(BASE), recipe_from_dict({**BASE, "ema_decay": 0.9})
+    for kind in (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.FSDP, DistributedType.DEEPSPEED):
+        engine.check_engine(configured(kind), plain)
+    engine.check_engine(configured(DistributedType.MULTI_GPU), averaged)
+    with pytest.raises(ConfigurationError, match=r"ema_decay.*cannot be combined"):
+        engine.check_engine(configured(DistributedType.FSDP), averaged)
+    with pytest.raises(ConfigurationError, match="fsdp_version: 2"):
+        engine.check_engine(configured(DistributedType.FSDP, fsdp2=False), plain)
+    with pytest.raises(ConfigurationError, match="language models only"):
+        engine.check_engine(configured(DistributedType.MEGATRON_LM), plain)
+
+
+def test_gathered_weights_make_the_same_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.set_num_threads(1)
+    write_image_folder(tmp_path / "faces", seed=1, labels=("neutral", "happiness"), people=9, takes=1, folds=3, size=32)
+    asked: list[str] = []
+
+    def run(name: str) -> dict[str, torch.Tensor]:
+        loop.train(recipe_from_dict(BASE), RunOptions(tmp_path / "faces", tmp_path / name, progress=False))
+        return load_file(tmp_path / name / "model.safetensors")
+
+    whole = run("whole")
+    for module in (engine, loop, validation):
+        monkeypatch.setattr(module, "in_parts", lambda accelerator: asked.append("asked") or True)
+    parts = run("parts")
+    assert asked
+    assert whole.keys() == parts.keys()
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
