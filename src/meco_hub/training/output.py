@@ -59,7 +59,7 @@ def prepare_output(options: RunOptions) -> None:
 def save_best(
     model: PreTrainedModel, processor: Any, output_dir: Path, weights: Mapping[str, Any] | None = None
 ) -> None:
-    """Keep these weights as `best/`, instead of those kept so far, wholly or not at all; `weights` where the model has but parts."""
+    """Keep these weights as `best/`, instead of those kept so far, wholly or not at all; `weights` where the model has parts"""
     save_model(model, processor, begin(output_dir / BEST), weights)
     swap_in(output_dir / BEST)
 
