@@ -98,12 +98,12 @@ def main() -> None:
         reports["attention-GRU"] = []
         for fold in protocol.folds:
             for seed in arguments.seeds:
-                file = arguments.output_dir / f"gru_fold{fold}_seed{seed}.json"
-                recipe = load_recipe(protocol.recipe, _changes(arguments.corpus, protocol, fold, seed) | changes)
-                if not file.is_file():
-                    report = signals_gru.train_and_try(recipe, arguments.data_dir, fold, conditions)
-                    file.write_text(json.dumps(report, indent=1), encoding="utf-8")
-                reports["attention-GRU"].append(json.loads(file.read_text(encoding="utf-8")))
+                folder = arguments.output_dir / f"gru_fold{fold}_seed{seed}"
+                if not (folder / "report.json").is_file():
+                    recipe = load_recipe(protocol.recipe, _changes(arguments.corpus, protocol, fold, seed) | changes)
+                    signals_gru.train_and_try(recipe, arguments.data_dir, folder, fold, conditions)
+                reports["attention-GRU"].append(json.loads((folder / "report.json").read_text(encoding="utf-8")))
+                print(folder.name, round(reports["attention-GRU"][-1]["metrics"]["rmse"], 4), flush=True)
         rows["attention-GRU"] = [one["metrics"] for one in reports["attention-GRU"]]
     summary = {"rows": _print_rows(rows, protocol, arguments.seeds)}
     if conditions:

@@ -18,8 +18,7 @@ from accelerate.utils import set_seed
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from meco_hub import plugins
-from meco_hub.evaluation.run import Evaluation, EvaluationSettings, choose_rows, label_rows
+from meco_hub.evaluation.run import EvaluationSettings, evaluate_model
 from meco_hub.outputs import EmotionRecognitionOutput
 from meco_hub.training.construction import build
 from meco_hub.training.data import load_training_data
@@ -79,19 +78,17 @@ class _Schedule:
         return rising * 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.total)))
 
 
-def train_and_try(recipe: Recipe, data_dir: Path, fold: int, conditions: tuple[str, ...]) -> dict[str, Any]:
-    """Train by a recipe's data, processor, augmentation and length; evaluate on a fold.
-
-    Returns:
-        `metrics` and `conditions`, as `report.json` has them.
-    """
+def train_and_try(
+    recipe: Recipe, data_dir: Path, output_dir: Path, fold: int, conditions: tuple[str, ...]
+) -> dict[str, Any]:
+    """Train by a recipe's data, processor, augmentation and length; evaluate on a fold, and give the report."""
     data = load_training_data(recipe, data_dir)
     set_seed(recipe.seed)
     reference, processor = build(recipe, data.task)
-    settings: Any = reference.config
+    wanted: Any = reference.config
     config = AttentionGRUConfig(
-        {name: settings.modalities[name]["channels"] for name in settings.modality_names},
-        settings.num_steps,
+        {name: wanted.modalities[name]["channels"] for name in wanted.modality_names},
+        wanted.num_steps,
         id2label=dict(enumerate(data.task.names)),
         problem_type="regression",
     )
@@ -116,10 +113,7 @@ def train_and_try(recipe: Recipe, data_dir: Path, fold: int, conditions: tuple[s
             optimizer.step()
             schedule.step()
     model.eval()
-    chosen = EvaluationSettings(folds=[fold], batch_size=128, conditions=conditions, progress=False)
-    corpus = plugins.corpus(recipe.data.corpus)
-    rows = choose_rows(corpus.load(data_dir, **recipe.data.options), chosen)
-    evaluation = Evaluation(model, processor, corpus, label_rows(model, corpus, rows, "attention-GRU", False), chosen)
-    predictions = evaluation.predict()
-    entries, _ = evaluation.degrade(predictions)
-    return {"metrics": evaluation.headline(predictions), "conditions": entries}
+    settings = EvaluationSettings(folds=[fold], batch_size=128, conditions=conditions, progress=False)
+    return evaluate_model(
+        model, processor, recipe.data.corpus, data_dir, output_dir, settings, checkpoint="attention-GRU"
+    )

@@ -122,7 +122,7 @@ def test_senseless_values_say_what_was_expected(options: dict[str, Any], message
         ({"ecg": {"channels": 1, "sampling_rat": 64}}, "Did you mean 'sampling_rate'"),
         ({"ecg": {"sampling_rate": 64}}, "has channels None; expected a number above 0"),
         ({"ecg": {"channels": 1.5, "sampling_rate": 64}}, "expected a whole number"),
-        ({"ecg": {"channels": 1, "sampling_rate": 64, "stem": "lstm"}}, "expected 'conv' or 'linear'"),
+        ({"ecg": {"channels": 1, "sampling_rate": 64, "stem": "lstm"}}, "expected 'conv', 'statistics' or 'linear'"),
     ],
 )
 def test_modalities_are_checked_key_by_key(modalities: dict[str, Any], message: str) -> None:
