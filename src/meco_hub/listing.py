@@ -1,6 +1,6 @@
 """`meco list`: what the installed plugins offer, as data.
 
-This file knows how to read plugins; `cli.py` prints what it returns.
+This file knows how to read plugins; `commands/list.py` prints what it returns.
 """
 
 import json

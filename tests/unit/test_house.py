@@ -29,6 +29,7 @@ LAYERS = (
     {"prediction"},
     {"registration"},
     {"doctor"},
+    {"commands"},
     {"cli", "__init__", "__main__"},
 )
 """Who stands below whom; a module may import, at its head, only from its own layer or one above it in this list."""
