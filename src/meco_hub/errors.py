@@ -13,6 +13,8 @@
     ├── CorpusError (ValueError)         a data folder that is not laid out as its corpus is
     │   └── LeakError                    one person, trial or picture on both sides of a split
     ├── ConversionError (ValueError)     foreign weights that do not fit the architecture
+    ├── CardError (ValueError)           a model card that cannot be rendered or must not be published as it is
+    ├── PublishingError                  a push that was refused before it began, or that the Hub did not take
     └── TrainingInterrupted              a signal told a training to stop, and it did, after writing a checkpoint
 
 Every message says what was seen, what was expected and what to do, in that order, and names the file where there is one.
@@ -82,6 +84,28 @@ class LeakError(CorpusError):
 
 class ConversionError(MecoError, ValueError):
     """Foreign weights that do not fit the architecture."""
+
+
+class CardError(MecoError, ValueError):
+    """A model card that cannot be rendered (no limits, a broken card.yaml), or must not be published as it is."""
+
+
+class PublishingError(MecoError):
+    """A push that was refused before it began, or that the Hub did not take.
+
+    It is raised free of the exceptions that led to it: those hold requests, whose headers carry the user's token.
+
+    Args:
+        message: what was seen, whether the remote changed, and what to do.
+        remote_changed: whether the branch pushed to holds anything of this push; None when that could not be found out.
+
+    Attributes:
+        remote_changed: as above.
+    """
+
+    def __init__(self, message: str, remote_changed: bool | None = False) -> None:
+        super().__init__(message)
+        self.remote_changed = remote_changed
 
 
 class TrainingInterrupted(MecoError):

@@ -6,8 +6,9 @@ canonical names are nouns (happiness, not happy); `canonical` turns the spelling
 This file knows names and orders; it does not know data sets on disk.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from .errors import ConfigurationError, unknown_name
 
@@ -81,3 +82,25 @@ def index_map(source: Sequence[str], target: Sequence[str]) -> list[int]:
 
     position = {key(name): index for index, name in enumerate(target)}
     return [position.get(key(name), -1) for name in source]
+
+
+_OF_A_HEAD = ("id2label", "label2id", "target_names", "target_center", "target_halfrange")
+"""Fields of a config that have one entry for each number that the head answers with."""
+
+
+def for_another_head(config: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """A saved config's fields without the labels of its head, where a head of another size is wanted.
+
+    `from_pretrained(folder, num_labels=5, ignore_mismatched_sizes=True)` is how users of transformers go on from a checkpoint with
+    other classes; the saved names would contradict it.
+
+    Args:
+        config: the fields, as saved.
+        wanted: what was passed to `from_pretrained`; `num_labels` and `id2label` are looked at.
+    """
+    names = wanted.get("id2label")
+    count = wanted.get("num_labels") if names is None else len(names)
+    if count in (None, len(config.get("id2label") or ())):
+        return dict(config)
+    own = {name: value for name, value in config.items() if name not in _OF_A_HEAD}
+    return own | {name: wanted[name] for name in _OF_A_HEAD if wanted.get(name) is not None}

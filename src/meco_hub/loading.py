@@ -7,15 +7,42 @@ import json
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoFeatureExtractor, AutoImageProcessor, AutoProcessor, PreTrainedModel
+from huggingface_hub.errors import StrictDataclassError
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoImageProcessor,
+    AutoProcessor,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 
 from . import plugins
 from .errors import CheckpointError
+from .hub_files import CONFIG, explain_absence
 from .modeling import check_folder
 
 PROCESSOR_FILE = "preprocessor_config.json"
 COMBINED_FILE = "processor_config.json"
 """Of processors that hold several, each in a section of its own."""
+
+
+def read_config(checkpoint: str) -> PreTrainedConfig:
+    """The config of a checkpoint.
+
+    Args:
+        checkpoint: folder or Hub id.
+
+    Raises:
+        CheckpointError: it is not there, or nobody can read it.
+    """
+    try:
+        return AutoConfig.from_pretrained(checkpoint)
+    except (OSError, ValueError, KeyError, StrictDataclassError) as error:
+        absence = explain_absence(checkpoint, CONFIG) if isinstance(error, OSError) else None
+        raise absence or CheckpointError(
+            f"The config of {checkpoint} cannot be read: {error}. Expected one of a registered architecture; see `meco list`."
+        ) from error
 
 
 def load_model(checkpoint: str, **options: Any) -> PreTrainedModel:
@@ -32,12 +59,7 @@ def load_model(checkpoint: str, **options: Any) -> PreTrainedModel:
     folder = Path(checkpoint)
     if folder.is_dir():
         check_folder(folder)
-    try:
-        config = AutoConfig.from_pretrained(checkpoint)
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(
-            f"The config of {checkpoint} cannot be read: {error}. Expected one of a registered architecture; see `meco list`."
-        ) from error
+    config = read_config(checkpoint)
     head = plugins.load_dotted(plugins.architecture(config.model_type).head)
     return head.from_pretrained(checkpoint, **options)
 
@@ -58,7 +80,7 @@ def _declared(folder: Path) -> str | None:
 
 def _expected(checkpoint: str) -> str:
     """Which kind of processor a Hub id should come with: that which its architecture declares."""
-    entry = plugins.architecture(AutoConfig.from_pretrained(checkpoint).model_type)
+    entry = plugins.architecture(read_config(checkpoint).model_type)
     if entry.processor is not None:
         return "processor"
     return "image_processor" if entry.image_processor is not None else "feature_extractor"
@@ -88,6 +110,10 @@ def load_processor(checkpoint: str) -> Any:
     try:
         return auto.from_pretrained(checkpoint)
     except (OSError, ValueError, ImportError, KeyError, TypeError) as error:
+        usual = COMBINED_FILE if kind == "processor" else PROCESSOR_FILE
+        absence = explain_absence(checkpoint, tuple(dict.fromkeys((usual, PROCESSOR_FILE, COMBINED_FILE))))
+        if absence is not None:
+            raise absence from error
         # transformers answers with the list of all its models; the first sentence is what concerns the reader
         raise CheckpointError(
             f"The processor of {checkpoint} cannot be loaded: {str(error).split('. ')[0]}. Mend or replace its "

@@ -1,28 +1,46 @@
 """`EmotionPreTrainedModel`: what every model of the zoo is, beyond transformers' `PreTrainedModel`.
 
-Weights are safetensors, always: a pickle can run code, so a folder that has nothing else is refused rather than read.
+Weights are safetensors, always: a pickle can run code, so a folder that has nothing else is refused rather than read. And they fit
+the model or are refused: transformers warns of weights that are missing or left over, and answers with random ones.
+
+On purpose, and therefore allowed: a base model's weights under a new head, when the checkpoint does not claim to have one; a
+base model out of a checkpoint with a head; other sizes with `ignore_mismatched_sizes=True`.
 
 This file knows how checkpoints are loaded and saved; it knows no architecture.
 """
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import torch
+from huggingface_hub import CommitInfo, try_to_load_from_cache
 from safetensors import SafetensorError
 from transformers import PreTrainedModel
-from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
-from .errors import CheckpointError, ConfigurationError
+from . import plugins
+from .errors import CheckpointError, ConfigurationError, MecoError
+from .hub_files import CONFIG, WEIGHT_FILES, explain_absence
+from .installed_code import InstalledCode
+from .weight_files import INDEX, WEIGHTS, TensorEntry, list_some, read_weights
 
 _PICKLED = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 
 
-def check_folder(folder: Path) -> None:
-    """Refuse a local model folder that lacks its config or safetensors weights, before anything in it is read.
+def check_folder(folder: Path, variant: str | None = None) -> dict[str, TensorEntry] | None:
+    """Refuse a local model folder that lacks its config or sound safetensors weights, before anything in it is used.
+
+    Args:
+        folder: what `save_pretrained` wrote.
+        variant: as of `from_pretrained`.
+
+    Returns:
+        Name → dtype and shape of all its tensors; None when its safetensors have other names than usual.
 
     Raises:
-        CheckpointError: says which files were seen, which were expected, and how to get them.
+        CheckpointError: says which files were seen, which were expected, and how to get them; or which file is cut off or
+            contradicts itself, and where.
     """
     present = sorted(path.name for path in folder.iterdir() if path.is_file())
     listing = ", ".join(present[:12]) + (", …" if len(present) > 12 else "") or "no files"
@@ -31,22 +49,35 @@ def check_folder(folder: Path) -> None:
             f"{folder} is no checkpoint: it holds {listing}, expected config.json. Pass a folder that `save_pretrained` wrote."
         )
     if any(name.endswith((".safetensors", ".safetensors.index.json")) for name in present):
-        return
+        return read_weights(folder, variant)
     pickled = [name for name in present if name.endswith(_PICKLED)]
     if pickled:
         raise CheckpointError(
             f"{folder} holds weights only as {', '.join(pickled)}, which can run code when read; expected "
-            f"{SAFE_WEIGHTS_NAME} or {SAFE_WEIGHTS_INDEX_NAME}. Ask for a safetensors version, or, if you trust its author, "
+            f"{WEIGHTS} or {INDEX}. Ask for a safetensors version, or, if you trust its author, "
             "load the file with torch.load(weights_only=True) and save it again with safetensors."
         )
     raise CheckpointError(
-        f"{folder} holds no weights: it holds {listing}, expected {SAFE_WEIGHTS_NAME}. Copy the whole folder, "
-        "Git LFS files included."
+        f"{folder} holds no weights: it holds {listing}, expected {WEIGHTS}. Copy the whole folder, Git LFS files included."
     )
 
 
-class EmotionPreTrainedModel(PreTrainedModel):
-    """Base class of every model in the zoo: safetensors only, and errors that say what to do."""
+def _cached_folder(name: str, options: Mapping[str, Any]) -> Path | None:
+    """Where a Hub id's weights lie on this machine, once they are downloaded."""
+    for file in (WEIGHTS, INDEX):
+        found = try_to_load_from_cache(
+            name,
+            f"{options['subfolder']}/{file}" if options.get("subfolder") else file,
+            cache_dir=options.get("cache_dir"),
+            revision=options.get("revision"),
+        )
+        if isinstance(found, str):
+            return Path(found).parent
+    return None
+
+
+class EmotionPreTrainedModel(InstalledCode, PreTrainedModel):
+    """Base class of every model in the zoo: safetensors only, weights that fit, and errors that say what to do."""
 
     @classmethod
     def from_pretrained(
@@ -54,13 +85,14 @@ class EmotionPreTrainedModel(PreTrainedModel):
         pretrained_model_name_or_path: str | os.PathLike[str] | None,
         *model_args: Any,
         use_safetensors: bool | None = None,
+        output_loading_info: bool = False,
         **kwargs: Any,
     ) -> Self:
-        """As transformers' `from_pretrained`, but reads nothing except safetensors.
+        """As transformers' `from_pretrained`, but reads nothing except safetensors, and only weights that fit the model.
 
         Raises:
-            CheckpointError: no config, no weights, weights only as a pickle, a damaged safetensors file,
-                or weights of another shape.
+            CheckpointError: no config, no weights, weights only as a pickle, a damaged safetensors file or index, weights of
+                another shape or type, weights that are missing or left over other than those of a head (see the module).
             ConfigurationError: `use_safetensors=False` was asked for.
         """
         if use_safetensors is False:
@@ -69,12 +101,17 @@ class EmotionPreTrainedModel(PreTrainedModel):
                 "loaded here. Leave the argument out."
             )
         name = pretrained_model_name_or_path
-        folder = Path(name) if name is not None else None
-        if folder is not None and folder.is_dir():
-            check_folder(folder / (kwargs.get("subfolder") or ""))
+        local = name is not None and Path(name).is_dir()
+        entries = None
+        if local:
+            entries = check_folder(Path(str(name)) / (kwargs.get("subfolder") or ""), kwargs.get("variant"))
         try:
-            return super().from_pretrained(name, *model_args, use_safetensors=True, **kwargs)
+            loaded: Any = super().from_pretrained(
+                name, *model_args, use_safetensors=True, output_loading_info=True, **kwargs
+            )
         except SafetensorError as error:
+            if name is not None and not local and (folder := _cached_folder(str(name), kwargs)) is not None:
+                read_weights(folder, kwargs.get("variant"))  # names the file and what is wrong with it
             raise CheckpointError(
                 f"The safetensors weights of {name} cannot be read: {error}. Expected a whole file; copy or download it again."
             ) from error
@@ -86,9 +123,138 @@ class EmotionPreTrainedModel(PreTrainedModel):
                 "the head on purpose, pass ignore_mismatched_sizes=True."
             ) from error
         except OSError as error:
-            if "safetensors" in str(error):
+            if isinstance(error, MecoError):
+                raise
+            found = {key: kwargs.get(key) for key in ("revision", "cache_dir", "subfolder")}
+            absence = explain_absence(str(name), CONFIG, **found) or explain_absence(str(name), WEIGHT_FILES, **found)
+            if absence is not None:
+                raise absence from error
+            if "safetensors" not in str(error):
+                raise
+            raise CheckpointError(
+                f"{name} offers no safetensors weights, and pickled ones can run code when read. "
+                f"Ask its author for {WEIGHTS}."
+            ) from error
+        model, info = loaded
+        if name is not None and not local and (folder := _cached_folder(str(name), kwargs)) is not None:
+            entries = read_weights(folder, kwargs.get("variant"))
+        model._refuse_misfits(str(name or "state_dict"), info, entries)
+        return (model, info) if output_loading_info else model  # pyright: ignore[reportReturnType] as transformers' own
+
+    def _refuse_misfits(self, source: str, info: Mapping[str, Any], entries: Mapping[str, TensorEntry] | None) -> None:
+        missing, left_over = set(info["missing_keys"]), set(info["unexpected_keys"])
+        prefix = f"{self.base_model_prefix}."
+        saved_as = list(self.config.architectures or [])
+        if hasattr(self, self.base_model_prefix):  # a head
+            own_head = {key for key in self.state_dict() if not key.startswith(prefix)}
+            if missing == own_head and not left_over and type(self).__name__ not in saved_as:
+                missing = set()  # a base model's checkpoint; transformers warns that the head is new
+        elif left_over:
+            left_over -= self._head_keys()
+        if missing:
+            raise CheckpointError(
+                f"The weights of {source} lack {len(missing)} of the {len(self.state_dict())} that {type(self).__name__} has: "
+                f"{list_some(missing)}. Expected all of them: answers from random weights would mean nothing. Copy the whole "
+                "checkpoint, or load the class that it was saved with"
+                + (f" ({', '.join(saved_as)})." if saved_as else ".")
+            )
+        if left_over:
+            raise CheckpointError(
+                f"The weights of {source} hold {len(left_over)} that {type(self).__name__} has no place for: "
+                f"{list_some(left_over)}. Expected the weights of this model alone, but for those of its head. Is it the "
+                "checkpoint of another model, or does its config.json belong to another?"
+            )
+        self._refuse_other_types(source, entries or {})
+
+    def _head_keys(self) -> set[str]:
+        """Names of the weights that this base model's head has beside it."""
+        entry = plugins.architectures().healthy.get(self.config.model_type)
+        if entry is None:
+            return set()
+        head = plugins.load_dotted(entry.head)
+        with torch.device("meta"):
+            keys = head(self.config).state_dict()
+        return {key for key in keys if not key.startswith(f"{self.base_model_prefix}.")}
+
+    def _refuse_other_types(self, source: str, entries: Mapping[str, TensorEntry]) -> None:
+        """A file may call floating-point numbers whole ones of the same width: transformers would convert them silently."""
+        if getattr(self, "hf_quantizer", None) is not None:
+            return
+        prefix = f"{self.base_model_prefix}."
+        for name, value in self.state_dict().items():
+            entry = entries.get(name) or entries.get(prefix + name) or entries.get(name.removeprefix(prefix))
+            if entry is not None and entry.floating != value.is_floating_point():
                 raise CheckpointError(
-                    f"{name} offers no safetensors weights, and pickled ones can run code when read. "
-                    f"Ask its author for {SAFE_WEIGHTS_NAME}."
-                ) from error
-            raise
+                    f"The weights of {source} give {name} the dtype {entry.dtype}; {type(self).__name__} has "
+                    f"{str(value.dtype).removeprefix('torch.')} there. Expected the file that was saved with this model; copy "
+                    "or download it again."
+                )
+
+    def save_pretrained(
+        self, save_directory: str | os.PathLike[str], *args: Any, push_to_hub: bool = False, **kwargs: Any
+    ) -> None:
+        """As transformers' `save_pretrained`: config and safetensors, and neither sources nor `auto_map`.
+
+        A model that came through `trust_remote_code=True` is saved like any other: the stub that makes a repository loadable
+        without importing us is written by `push_to_hub`.
+
+        Raises:
+            ConfigurationError: `push_to_hub=True`, which would push weights without their processor and card.
+        """
+        if push_to_hub:
+            raise ConfigurationError(
+                "save_pretrained(push_to_hub=True) was called, which would push weights without processor and card. Call "
+                "push_to_hub(…) of the model; it pushes all of them in one commit."
+            )
+        # of a config class of somebody else, that does not mix InstalledSettings in
+        vars(self.config).pop("auto_map", None)
+        type(self.config)._auto_class = None
+        super().save_pretrained(save_directory, *args, **kwargs)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        processor: Any = None,
+        private: bool | None = None,
+        revision: str | None = None,
+        create_pr: bool = False,
+        commit_message: str | None = None,
+        token: str | bool | None = None,
+        max_shard_size: int | str = "5GB",
+        tags: Sequence[str] = (),
+    ) -> CommitInfo:
+        """Push weights, config, processor and card to the Hub, as one commit that strangers can load.
+
+        The processor is the one beside the weights that this model was loaded from, unless another is passed. Records of those
+        weights (run.json, report.json, card.yaml, pictures) go along while the weights are unchanged.
+
+        Args:
+            repo_id: "owner/name"; made when it does not exist.
+            processor: of a model that was made in memory.
+            private: make the repository private; one that is public already is refused.
+            revision: the branch, made when it does not exist.
+            create_pr: open a pull request instead of committing.
+            commit_message: of the commit.
+            token: as everywhere in huggingface_hub; by default the one that is logged in.
+            max_shard_size: weights beyond it are cut into shards.
+            tags: more tags for the card.
+
+        Raises:
+            PublishingError: no processor is known, something must not be published, or the Hub did not take it; says whether the
+                remote changed, and what to do.
+        """
+        from .publishing.objects import push_model  # above this module; needed by few
+
+        return push_model(
+            self,
+            repo_id,
+            processor=processor,
+            private=private,
+            revision=revision,
+            create_pr=create_pr,
+            commit_message=commit_message,
+            token=token,
+            max_shard_size=max_shard_size,
+            tags=tags,
+        )

@@ -3,7 +3,7 @@
 import pytest
 
 from meco_hub.errors import ConfigurationError, UnknownNameError
-from meco_hub.labels import EXPRESSIONS, LabelSpace, canonical, index_map
+from meco_hub.labels import EXPRESSIONS, LabelSpace, canonical, for_another_head, index_map
 
 
 @pytest.mark.parametrize(("spelling", "name"), [("Happy", "happiness"), (" ANGRY ", "anger"), ("neutral", "neutral")])
@@ -38,3 +38,18 @@ def test_index_map_goes_by_name_not_by_position() -> None:
 
 def test_index_map_leaves_names_it_does_not_know_alone() -> None:
     assert index_map(["Stress", "rest"], ["rest", "stress"]) == [1, 0]
+
+
+SAVED = {"id2label": {0: "a", 1: "b"}, "label2id": {"a": 0, "b": 1}, "target_center": [1.0, 2.0], "hidden_size": 4}
+
+
+@pytest.mark.parametrize("wanted", [{}, {"num_labels": 2}, {"num_labels": None}, {"id2label": {0: "c", 1: "d"}}])
+def test_a_head_of_the_same_size_keeps_its_labels(wanted):
+    assert for_another_head(SAVED, wanted) == SAVED
+
+
+def test_a_head_of_another_size_has_other_labels():
+    assert for_another_head(SAVED, {"num_labels": 3}) == {"hidden_size": 4}
+    names = {0: "c", 1: "d", 2: "e"}
+    assert for_another_head(SAVED, {"id2label": names, "dropout": 0.1}) == {"hidden_size": 4, "id2label": names}
+    assert "id2label" in SAVED

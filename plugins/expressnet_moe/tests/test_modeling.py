@@ -1,17 +1,19 @@
 """The network: the published counts and shapes, its formulas, checkpoints, graphs, and errors."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
+from transformers import PreTrainedModel
 
 from meco_expressnet_moe import modeling_expressnet_moe as modeling
 from meco_expressnet_moe.configuration_expressnet_moe import ExpressNetMoEConfig
 from meco_expressnet_moe.modeling_expressnet_moe import ExpressNetMoEForEmotionRecognition, ExpressNetMoEModel
-from meco_hub.errors import InputError
+from meco_hub.errors import CheckpointError, InputError
 
 SMALL = {
     "image_size": 32,
@@ -378,7 +380,7 @@ def test_save_and_load_gives_identical_logits(pixels, tmp_path):
         assert torch.equal(copy.deepcopy(again)(pixels).logits, copy.deepcopy(model)(pixels).logits)
 
 
-def test_what_a_checkpoint_lacks_is_initialised_and_the_rest_kept(tmp_path):
+def test_what_a_checkpoint_lacks_is_refused_by_us_and_initialised_by_transformers(tmp_path):
     model = small_model()
     model.save_pretrained(tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
@@ -393,7 +395,10 @@ def test_what_a_checkpoint_lacks_is_initialised_and_the_rest_kept(tmp_path):
         tmp_path / "model.safetensors",
         {"format": "pt"},
     )
-    again, info = ExpressNetMoEForEmotionRecognition.from_pretrained(tmp_path, output_loading_info=True)
+    with pytest.raises(CheckpointError, match="lack 4 of the"):
+        ExpressNetMoEForEmotionRecognition.from_pretrained(tmp_path)
+    plainly: Any = PreTrainedModel.from_pretrained.__func__  # as every load goes, before ours looks at what came of it
+    again, info = plainly(ExpressNetMoEForEmotionRecognition, tmp_path, output_loading_info=True)
     assert set(info["missing_keys"]) == lacking
     state = again.state_dict()
     for name, value in weights.items():

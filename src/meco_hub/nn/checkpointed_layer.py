@@ -6,6 +6,8 @@ that did so would find itself half imported. This one follows the same protocol,
 This file knows transformers' protocol for gradient checkpointing; it knows no layer.
 """
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from torch import nn
@@ -17,7 +19,19 @@ class CheckpointedLayer(nn.Module):
     gradient_checkpointing = False
     _gradient_checkpointing_func: Any = None  # set by transformers together with the flag
 
-    def __call__(self, *args: Any) -> Any:
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "forward" in vars(cls):
+            cls.forward = _computed_again(cls.forward)
+
+
+def _computed_again(forward: Callable[..., Any]) -> Callable[..., Any]:
+    # Around `forward` rather than `__call__`: hooks of whoever shards or watches the layer must run once, not again in the
+    # backward pass.
+    @wraps(forward)
+    def checkpointed(self: CheckpointedLayer, *args: Any) -> Any:
         if self.gradient_checkpointing and self.training:
-            return self._gradient_checkpointing_func(super().__call__, *args)
-        return super().__call__(*args)
+            return self._gradient_checkpointing_func(forward.__get__(self), *args)
+        return forward(self, *args)
+
+    return checkpointed

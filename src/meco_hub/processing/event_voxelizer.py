@@ -32,6 +32,7 @@ from PIL import Image
 from transformers.feature_extraction_utils import BatchFeature, FeatureExtractionMixin
 
 from ..errors import InputError, RecordingError
+from ..installed_code import InstalledSettings
 from ..recordings.event_recording import EventRecording
 from ..recordings.events import read_events
 from .event_grids import (
@@ -45,9 +46,10 @@ from .event_grids import (
 )
 from .event_settings import SEE_WINDOW_US, check_names, check_settings
 from .event_windows import cut_windows, find_sensor, follow_counts, follow_windows, keep_inside
+from .publication import PublishedProcessor
 
 
-class EventVoxelizer(FeatureExtractionMixin):
+class EventVoxelizer(PublishedProcessor, InstalledSettings, FeatureExtractionMixin):
     """Events to `event_values`, float32.
 
     Args:

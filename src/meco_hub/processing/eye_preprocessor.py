@@ -24,8 +24,10 @@ from transformers.image_utils import PILImageResampling, SizeDict
 from transformers.processing_utils import ImagesKwargs
 
 from ..errors import ConfigurationError, InputError
+from ..installed_code import InstalledSettings
 from ..recordings.images import read_image
 from .pixel_tables import check_pixel_fields, pixel_tables
+from .publication import PublishedProcessor
 
 FIELDS = ("size", "resample", "do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std", "do_grayscale")
 """The fields of `EyePreprocessor`."""
@@ -54,7 +56,7 @@ class EyePreprocessorKwargs(ImagesKwargs, total=False):
     do_grayscale: bool | None
 
 
-class EyePreprocessor(PilBackend):
+class EyePreprocessor(PublishedProcessor, InstalledSettings, PilBackend):
     """Pictures of eyes to `pixel_values` (pictures, 3, S, S), float32, where S is the size's shortest edge.
 
     Its fields are constructor arguments, are saved by `save_pretrained`, and can be overridden for one call.

@@ -28,9 +28,11 @@ from transformers.image_utils import PILImageResampling, SizeDict
 from transformers.processing_utils import ImagesKwargs
 
 from ..errors import ConfigurationError, FaceNotFoundError, ImageError, InputError
+from ..installed_code import InstalledSettings
 from ..recordings.images import ImageSource, describe_source, read_image
 from .face_finder import DETECTORS, Face, FaceFinder, check_crop, crop_face
 from .pixel_tables import check_pixel_fields, pixel_tables
+from .publication import PublishedProcessor
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +76,7 @@ class FacePreprocessorKwargs(ImagesKwargs, total=False):
     return_faces: bool | None
 
 
-class FacePreprocessor(PilBackend):
+class FacePreprocessor(PublishedProcessor, InstalledSettings, PilBackend):
     """Pictures of faces to `pixel_values` (batch, 3, height, width), float32, RGB.
 
     Its fields are constructor arguments, are saved by `save_pretrained`, and can be overridden for one call.

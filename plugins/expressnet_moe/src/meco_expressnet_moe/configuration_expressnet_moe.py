@@ -10,13 +10,13 @@ Notable:
 This file knows the numbers that define an ExpressNet-MoE; it knows no tensors and downloads nothing.
 """
 
-import difflib
-from dataclasses import field, fields
+from collections.abc import Sequence
+from dataclasses import field
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
-from transformers import PreTrainedConfig
 
+from meco_hub.configuration import EmotionConfig
 from meco_hub.errors import ConfigurationError
 
 OWN_BACKBONE = "resnet50_vggface"
@@ -30,7 +30,7 @@ PUBLISHED_LABELS: dict[int, tuple[str, ...]] = {
 
 
 @strict
-class ExpressNetMoEConfig(PreTrainedConfig):
+class ExpressNetMoEConfig(EmotionConfig):
     """What an ExpressNet-MoE is made of. The default is the published network with seven labels.
 
     `num_labels=7` and `num_labels=8` without names take the authors' class order (`PUBLISHED_LABELS`); any other number
@@ -128,45 +128,9 @@ class ExpressNetMoEConfig(PreTrainedConfig):
         """The backbone's name as timm knows it, or None for the published one."""
         return None if self.backbone == OWN_BACKBONE else self.backbone.removeprefix("timm/")
 
-    def __post_init__(self, **kwargs: Any) -> None:
-        self._refuse_misspelt(kwargs)
-        count = kwargs.get("num_labels")
-        if self.id2label is None and self.label2id is not None:
-            self.id2label = {int(index): name for name, index in self.label2id.items()}
-        if self.id2label is None:
-            count = 7 if count is None else count
-            self.id2label = dict(enumerate(PUBLISHED_LABELS.get(count, [f"LABEL_{index}" for index in range(count)])))
-            self.label2id = None
-        elif count is not None and count != len(self.id2label):
-            raise ConfigurationError(
-                f"num_labels={count}, but id2label names {len(self.id2label)} classes. Leave num_labels out: it is counted."
-            )
-        if self.label2id is None:
-            self.label2id = {name: int(index) for index, name in self.id2label.items()}
-        super().__post_init__(**kwargs)
-
-    def to_diff_dict(self) -> dict[str, Any]:
-        # transformers leaves two unnamed labels out of config.json, and our default on reading is seven, not two.
-        return {**super().to_diff_dict(), "id2label": self.id2label, "label2id": self.label2id}
-
-    def _refuse_misspelt(self, unknown: dict[str, Any]) -> None:
-        # transformers stores unknown arguments silently, so a misspelt field would quietly keep its published value.
-        own = [f.name for f in fields(ExpressNetMoEConfig)]
-        for name in unknown:
-            near = difflib.get_close_matches(name, own, n=1, cutoff=0.88)
-            if near:
-                raise ConfigurationError(f"There is no config field {name!r}. Did you mean {near[0]!r}?")
-
-    def validate_labels(self) -> None:
-        names = self.id2label or {}
-        if sorted(names) != list(range(len(names))) or not names:
-            raise ConfigurationError(
-                f"id2label has the keys {sorted(names)}; expected 0, 1, … without gaps. Number the classes from 0."
-            )
-        if self.label2id != {name: index for index, name in names.items()}:
-            raise ConfigurationError(
-                f"label2id {self.label2id} is not the inverse of id2label {names}. Leave label2id out: it is derived."
-            )
+    def default_label_names(self, count: int | None) -> Sequence[str]:
+        count = 7 if count is None else count
+        return PUBLISHED_LABELS.get(count) or super().default_label_names(count)
 
     def validate_input(self) -> None:
         if self.num_channels not in (1, 3):

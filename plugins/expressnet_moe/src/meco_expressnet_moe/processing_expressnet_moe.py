@@ -12,7 +12,11 @@ cropped already, and cropping them again costs accuracy.
 This file knows the published settings; the steps themselves are in `meco_hub.processing.face_preprocessor`.
 """
 
+from typing import Any, Self
+
 from meco_hub.processing.face_preprocessor import FacePreprocessor
+
+from .configuration_expressnet_moe import ExpressNetMoEConfig
 
 
 class ExpressNetMoEImageProcessor(FacePreprocessor):
@@ -26,3 +30,14 @@ class ExpressNetMoEImageProcessor(FacePreprocessor):
     face_margin = 0.1
     face_square = False
     on_no_face = "whole_image"
+
+    @classmethod
+    def for_config(cls, config: ExpressNetMoEConfig, **settings: Any) -> Self:
+        """A processor of pictures as large as a model takes them; `settings` are any of its fields.
+
+        Example:
+            >>> ExpressNetMoEImageProcessor.for_config(ExpressNetMoEConfig(image_size=64)).size.height
+            64
+        """
+        fields: dict[str, Any] = {"size": {"height": config.image_size, "width": config.image_size}, **settings}
+        return cls(**fields)

@@ -1,0 +1,75 @@
+"""`EmotionConfig`: what every config of the zoo is, beyond transformers' `PreTrainedConfig`.
+
+transformers stores arguments that it does not know and goes on, writes two labels as none, and names classes LABEL_0, LABEL_1. Here
+a misspelt field is an error, a label index never leaves without its name, and `num_labels` is counted from the names.
+
+This file knows fields that all configs share; it knows no architecture.
+"""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any, Self
+
+from transformers import PreTrainedConfig
+
+from .errors import ConfigurationError
+from .installed_code import InstalledSettings
+from .labels import for_another_head
+
+
+class EmotionConfig(InstalledSettings, PreTrainedConfig):
+    """Base class of every config in the zoo. A subclass is decorated with `@strict`, or neither its types nor its checks hold."""
+
+    def default_label_names(self, count: int | None) -> Sequence[str]:
+        """Names for a head whose classes or values nobody named; a subclass has its own.
+
+        Args:
+            count: how many, if `num_labels` was passed.
+        """
+        return [f"LABEL_{index}" for index in range(2 if count is None else count)]
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        self._refuse_misspelt(kwargs)
+        count = kwargs.pop("num_labels", None)
+        if self.id2label is None and self.label2id is not None:
+            self.id2label = {int(index): name for name, index in self.label2id.items()}
+        if self.id2label is None:
+            self.id2label = dict(enumerate(self.default_label_names(count)))
+        if count is not None and count != len(self.id2label):
+            raise ConfigurationError(
+                f"num_labels={count}, but {len(self.id2label)} are named: {', '.join(map(str, self.id2label.values()))}. Leave "
+                "num_labels out: it is counted."
+            )
+        if self.label2id is None:
+            self.label2id = {name: int(index) for index, name in self.id2label.items()}
+        super().__post_init__(**kwargs)
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Self:
+        """As transformers', and `num_labels` or `id2label` may ask for a head of another size than the saved one."""
+        return super().from_dict(for_another_head(config_dict, kwargs), **kwargs)
+
+    def to_diff_dict(self) -> dict[str, Any]:
+        """As transformers', and the labels always: it leaves two unnamed ones out, and our default may be another."""
+        return {**super().to_diff_dict(), "id2label": self.id2label, "label2id": self.label2id}
+
+    def _refuse_misspelt(self, unknown: dict[str, Any]) -> None:
+        # transformers stores unknown arguments silently, so a misspelt field would quietly keep its default
+        own = [one.name for one in fields(type(self))]
+        for name in unknown:
+            near = difflib.get_close_matches(name, own, n=1, cutoff=0.88)
+            if near and name not in ("num_labels", *self.attribute_map):
+                raise ConfigurationError(f"There is no config field {name!r}. Did you mean {near[0]!r}?")
+
+    def validate_labels(self) -> None:
+        """Indices count from 0, and both maps say the same."""
+        names = self.id2label or {}
+        if sorted(names) != list(range(len(names))) or not names:
+            raise ConfigurationError(
+                f"id2label has the keys {sorted(names)}; expected 0, 1, … without gaps. Number the labels from 0."
+            )
+        if self.label2id != {name: index for index, name in names.items()}:
+            raise ConfigurationError(
+                f"label2id {self.label2id} is not the inverse of id2label {names}. Leave label2id out: it is derived."
+            )

@@ -1,0 +1,196 @@
+"""Files of weights: which ones a checkpoint has, and whether each is what it says it is.
+
+A safetensors file opens with its header's length (8 bytes, little-endian) and the header (JSON: name → dtype, shape, place), then
+come the numbers. Reading the header alone tells a file that was cut off, that lies about itself, or that is none, before any
+number is used; https://github.com/huggingface/safetensors describes the format.
+
+This file knows the format of safetensors and of its index; it knows no model.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from .errors import CheckpointError
+
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+
+_BYTES = {
+    "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1,
+    "U16": 2, "I16": 2, "F16": 2, "BF16": 2,
+    "U32": 4, "I32": 4, "F32": 4,
+    "U64": 8, "I64": 8, "F64": 8, "C64": 8,
+}  # fmt: skip
+_LONGEST_HEADER = 100_000_000
+"""As the safetensors library has it: a longer one is an attack on memory."""
+_LFS_POINTER = b"version https://git-lfs"
+
+
+@dataclass(frozen=True)
+class TensorEntry:
+    """What a header says of one tensor.
+
+    Attributes:
+        dtype: in the format's words: "F32", "BF16", "I64" …
+        shape: of the tensor.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def floating(self) -> bool:
+        """Its values are floating-point numbers."""
+        return self.dtype.startswith(("F", "BF"))
+
+
+def _refuse(file: Path, seen: str, expected: str = "a whole safetensors file") -> CheckpointError:
+    return CheckpointError(f"{file} cannot be read: {seen}; expected {expected}. Copy or download it again.")
+
+
+def _without_doubles(file: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise _refuse(file, f"its header names {', '.join(twice)} twice")
+    return dict(pairs)
+
+
+def _entry(file: Path, name: str, said: Any) -> tuple[TensorEntry, int, int]:
+    """One tensor of the header, and where its numbers begin and end."""
+    match said:
+        case {"dtype": str(dtype), "shape": [*shape], "data_offsets": [int(begin), int(end)]} if dtype in _BYTES:
+            pass
+        case {"dtype": str(dtype)} if dtype not in _BYTES:
+            raise _refuse(file, f"its header gives {name} the dtype {dtype!r}, which safetensors does not have")
+        case _:
+            raise _refuse(file, f"its header says {str(said)[:80]!r} of {name}, not dtype, shape and data_offsets")
+    if any(not isinstance(side, int) or side < 0 for side in shape):
+        raise _refuse(file, f"its header gives {name} the shape {shape}")
+    needed = prod(shape) * _BYTES[dtype]
+    if end - begin != needed or begin < 0:
+        raise _refuse(
+            file,
+            f"its header gives {name} the bytes {begin} to {end}, but {dtype} of shape {shape} takes {needed} bytes",
+        )
+    return TensorEntry(dtype, tuple(shape)), begin, end
+
+
+def read_header(file: Path) -> dict[str, TensorEntry]:
+    """What a safetensors file holds, read from its header and checked against its size; no number is read.
+
+    Raises:
+        CheckpointError: no such file, cut off, a header that is none or that contradicts itself or the file.
+    """
+    if not file.is_file():
+        raise CheckpointError(f"{file} is missing; expected a file of weights. Copy the whole folder.")
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        start = stream.read(64)
+        if start.startswith(_LFS_POINTER):
+            raise CheckpointError(
+                f"{file} is a Git LFS pointer of {size} bytes, not the weights it stands for. Run `git lfs pull` there, or "
+                "download the file."
+            )
+        length = int.from_bytes(start[:8], "little")
+        if size < 8 or length > min(size - 8, _LONGEST_HEADER):
+            raise _refuse(
+                file, f"it has {size} bytes and announces a header of {length if size >= 8 else 'unknown'} bytes"
+            )
+        stream.seek(8)
+        raw = stream.read(length)
+    try:
+        header = json.loads(raw, object_pairs_hook=lambda pairs: _without_doubles(file, pairs))
+    except (ValueError, RecursionError) as error:
+        raise _refuse(file, f"its header is no JSON ({error})") from error
+    if not isinstance(header, dict):
+        raise _refuse(file, "its header is no mapping of names")
+    entries: dict[str, TensorEntry] = {}
+    places: list[tuple[int, int, str]] = []
+    for name, said in header.items():
+        if name == "__metadata__":
+            continue
+        entries[name], begin, end = _entry(file, name, said)
+        places.append((begin, end, name))
+    at, before = 0, "the header"
+    for begin, end, name in sorted(places):
+        if begin != at:
+            raise _refuse(file, f"{name} begins at byte {begin} of the numbers, but {before} ends at {at}")
+        at, before = end, name
+    held = size - 8 - length
+    if at != held:
+        raise _refuse(file, f"its header describes {at} bytes of numbers, and the file holds {held}")
+    return entries
+
+
+def read_index(file: Path) -> dict[str, list[str]]:
+    """The shards that an index names: file name → names of the tensors in it.
+
+    Raises:
+        CheckpointError: it is no index, or names a file outside its folder.
+    """
+    try:
+        places = json.loads(file.read_text(encoding="utf-8"))["weight_map"]
+        shards: dict[str, list[str]] = {}
+        for name, shard in places.items():
+            shards.setdefault(shard, []).append(name)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{file} cannot be read as an index of weights ({type(error).__name__}: {error}); expected weight_map: tensor → file. "
+            "Copy or download it again."
+        ) from error
+    for shard in shards:
+        if not isinstance(shard, str) or Path(shard).name != shard or not shard.endswith(".safetensors"):
+            raise CheckpointError(
+                f"{file} names {shard!r}; expected safetensors files beside it. Ask for a sound version."
+            )
+    return shards
+
+
+def _check_shards(index: Path) -> dict[str, TensorEntry]:
+    entries: dict[str, TensorEntry] = {}
+    for shard, names in sorted(read_index(index).items()):
+        file = index.parent / shard
+        if not file.is_file():
+            raise CheckpointError(
+                f"{file} is missing: {index.name} says that {len(names)} tensors are in it ({names[0]}, …). Copy or download "
+                "the whole folder."
+            )
+        found = read_header(file)
+        if set(found) != set(names):
+            odd = sorted(set(found) ^ set(names))
+            raise CheckpointError(
+                f"{file} and {index.name} do not agree on {', '.join(odd[:3])}{', …' if len(odd) > 3 else ''}; expected the "
+                "shards that were saved with this index. Copy or download the whole folder again."
+            )
+        entries |= found
+    return entries
+
+
+def read_weights(folder: Path, variant: str | None = None) -> dict[str, TensorEntry] | None:
+    """What the weights of a folder are, by their headers, every file checked; None when they have other names than usual.
+
+    Args:
+        folder: where `save_pretrained` wrote.
+        variant: as of `from_pretrained`: `model.<variant>.safetensors`.
+
+    Raises:
+        CheckpointError: see `read_header` and `read_index`; a shard that is missing or belongs to another index.
+    """
+    single, index = (
+        folder / (name if variant is None else f"{Path(name).stem}.{variant}{Path(name).suffix}")
+        for name in (WEIGHTS, INDEX)
+    )
+    if single.is_file():
+        return read_header(single)
+    return _check_shards(index) if index.is_file() else None
+
+
+def list_some(names: Mapping[str, Any] | set[str] | list[str]) -> str:
+    """A few of many names, and how many more there are."""
+    ordered = sorted(names)
+    return ", ".join(ordered[:4]) + (f" and {len(ordered) - 4} more" if len(ordered) > 4 else "")

@@ -1,0 +1,147 @@
+"""Headers of safetensors that are cut off, lie or contradict themselves are refused, with the file named and what was seen."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from meco_hub.errors import CheckpointError
+from meco_hub.weight_files import INDEX, WEIGHTS, TensorEntry, read_header, read_weights
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    target = tmp_path / WEIGHTS
+    save_file({"a": np.ones((2, 3), np.float32), "b": np.arange(4)}, target, metadata={"format": "pt"})
+    return target
+
+
+def _rewrite(file: Path, header: Any, numbers: bytes | None = None) -> None:
+    raw = file.read_bytes()
+    length = int.from_bytes(raw[:8], "little")
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    file.write_bytes(len(text).to_bytes(8, "little") + text + (raw[8 + length :] if numbers is None else numbers))
+
+
+def _header(file: Path) -> dict[str, Any]:
+    raw = file.read_bytes()
+    return json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
+
+
+def test_a_sound_file_says_what_it_holds(file: Path) -> None:
+    assert read_header(file) == {"a": TensorEntry("F32", (2, 3)), "b": TensorEntry("I64", (4,))}
+    assert read_header(file)["a"].floating
+    assert not read_header(file)["b"].floating
+
+
+@pytest.mark.parametrize("kept", [0, 7, 8, 40, 150, -1])
+def test_a_file_that_was_cut_off_is_refused(file: Path, kept: int) -> None:
+    file.write_bytes(file.read_bytes()[:kept])
+    with pytest.raises(CheckpointError, match=rf"{WEIGHTS} cannot be read: .*Copy or download it again"):
+        read_header(file)
+
+
+def test_a_file_with_something_behind_its_numbers_is_refused(file: Path) -> None:
+    file.write_bytes(file.read_bytes() + b"more")
+    with pytest.raises(CheckpointError, match="describes 56 bytes of numbers, and the file holds 60"):
+        read_header(file)
+
+
+@pytest.mark.parametrize("length", [2**63, 10**9, 10**6])
+def test_a_huge_header_is_not_read(file: Path, length: int) -> None:
+    file.write_bytes(length.to_bytes(8, "little") + file.read_bytes()[8:])
+    with pytest.raises(CheckpointError, match=f"announces a header of {length} bytes"):
+        read_header(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("a", {"dtype": "F64"}, "takes 48 bytes"),
+        ("a", {"dtype": "F99"}, "'F99', which safetensors does not have"),
+        ("a", {"shape": [2, 2]}, "takes 16 bytes"),
+        ("a", {"shape": [-2, -3]}, r"the shape \[-2, -3\]"),
+        ("a", {"shape": "many"}, "not dtype, shape and data_offsets"),
+        ("a", {"data_offsets": [0, 10**9]}, "bytes 0 to 1000000000"),
+        ("a", {"data_offsets": [40, 64]}, "begins at byte"),  # behind the file's end
+        ("a", {"data_offsets": [8, 32]}, "ends at"),  # over its neighbour
+        ("a", {"data_offsets": [-8, 16]}, "bytes -8 to 16"),
+        ("b", {"data_offsets": None}, "not dtype, shape and data_offsets"),
+    ],
+)
+def test_a_header_that_lies_is_refused(file: Path, name: str, change: dict[str, Any], message: str) -> None:
+    header = _header(file)
+    header[name] |= change
+    _rewrite(file, header)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        read_header(file)
+    assert str(file) in str(caught.value)
+
+
+@pytest.mark.parametrize("text", [b"[]", b"{", b"\xff\xfe", b'{"a": 1}', b"[" * 5000, b'{"a": {}, "a": {}}'])
+def test_a_header_that_is_none_is_refused(file: Path, text: bytes) -> None:
+    _rewrite(file, text)
+    with pytest.raises(CheckpointError, match=WEIGHTS):
+        read_header(file)
+
+
+def test_a_pointer_of_git_lfs_is_named(file: Path) -> None:
+    file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n")
+    with pytest.raises(CheckpointError, match="git lfs pull"):
+        read_header(file)
+
+
+def test_whatever_is_damaged_nothing_else_is_raised(file: Path) -> None:
+    sound, draw = file.read_bytes(), random.Random(0)
+    refused = 0
+    for _ in range(300):
+        damaged = bytearray(sound)
+        for _ in range(draw.randint(1, 4)):
+            damaged[draw.randrange(len(damaged))] = draw.randrange(256)
+        file.write_bytes(damaged[: draw.randint(1, len(damaged))] if draw.random() < 0.3 else damaged)
+        try:
+            read_header(file)
+        except CheckpointError:
+            refused += 1
+    assert refused > 150  # the others changed numbers or names, which no header can tell
+
+
+def _shards(folder: Path) -> None:
+    save_file({"a": np.ones(2, np.float32)}, folder / "model-00001-of-00002.safetensors")
+    save_file({"b": np.ones(2, np.float32)}, folder / "model-00002-of-00002.safetensors")
+    places = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
+    (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": places}))
+
+
+def test_shards_are_read_through_their_index(tmp_path: Path) -> None:
+    _shards(tmp_path)
+    assert set(read_weights(tmp_path) or ()) == {"a", "b"}
+    assert read_weights(tmp_path, "fp16") is None
+
+
+def test_a_missing_shard_is_named(tmp_path: Path) -> None:
+    _shards(tmp_path)
+    (tmp_path / "model-00002-of-00002.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"00002-of-00002\.safetensors is missing: .* 1 tensors are in it \(b"):
+        read_weights(tmp_path)
+
+
+def test_a_shard_of_another_index_is_named(tmp_path: Path) -> None:
+    _shards(tmp_path)
+    save_file({"c": np.ones(2, np.float32)}, tmp_path / "model-00002-of-00002.safetensors")
+    with pytest.raises(CheckpointError, match="do not agree on b, c"):
+        read_weights(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "index",
+    ["{}", "[]", "nothing", '{"weight_map": {"a": "../../secret.safetensors"}}', '{"weight_map": {"a": 3}}'],
+)
+def test_an_index_that_is_none_or_leads_elsewhere_is_refused(tmp_path: Path, index: str) -> None:
+    (tmp_path / INDEX).write_text(index)
+    with pytest.raises(CheckpointError, match=INDEX):
+        read_weights(tmp_path)
