@@ -1,12 +1,39 @@
-"""What all core tests share: fresh interpreters, and distributions planted beside the installed ones."""
+"""What all core tests share: fresh interpreters, distributions planted beside the installed ones, and a Hub to push to."""
 
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # where the package loopback_hub stands
+
+if TYPE_CHECKING:
+    from loopback_hub.server import LoopbackHub
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> "Iterator[LoopbackHub]":
+    """A Hub of our own that this process pushes to, logged in with the right to write, and never waiting between attempts."""
+    import time
+
+    from huggingface_hub import constants
+
+    from loopback_hub.server import WRITER, LoopbackHub
+
+    with LoopbackHub() as server:
+        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)  # made of it when it was imported
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+        monkeypatch.setenv("HF_TOKEN", WRITER)
+        monkeypatch.setattr(time, "sleep", server.pauses.append)
+        yield server
 
 
 @pytest.fixture

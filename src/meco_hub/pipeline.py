@@ -13,11 +13,13 @@ This file knows how inputs become batches, whatever they are recordings of; it n
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from huggingface_hub import CommitInfo
 from PIL import Image
 from transformers import FeatureExtractionMixin, ProcessorMixin
 from transformers.pipelines import PIPELINE_REGISTRY
@@ -309,11 +311,43 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         """Save model and processor so that `pipeline(model=folder)` loads them again.
 
         transformers' own version forgets `self.processor`, and lets one of feature extractor and image processor overwrite the
-        other; a combined processor holds both and is saved last.
+        other; a combined processor holds both, and is saved in their place.
         """
-        super().save_pretrained(save_directory, **kwargs)
-        if self.processor is not None:
-            self.processor.save_pretrained(save_directory, **kwargs)
+        folder = Path(save_directory)
+        if folder.is_file():
+            raise ConfigurationError(
+                f"{folder} is a file; expected a folder to save model and processor in. Name another."
+            )
+        self.model.save_pretrained(folder, **kwargs)
+        self._processor.save_pretrained(folder, **kwargs)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        revision: str | None = None,
+        create_pr: bool = False,
+        commit_message: str | None = None,
+        token: str | bool | None = None,
+        max_shard_size: int | str = "5GB",
+        tags: Sequence[str] = (),
+    ) -> CommitInfo:
+        """Push model, processor and card to the Hub as one commit; arguments and errors are those of the model's `push_to_hub`."""
+        from .publishing.objects import push_model  # above this module; needed by few
+
+        return push_model(
+            self.model,
+            repo_id,
+            processor=self._processor,
+            private=private,
+            revision=revision,
+            create_pr=create_pr,
+            commit_message=commit_message,
+            token=token,
+            max_shard_size=max_shard_size,
+            tags=tags,
+        )
 
 
 def register() -> None:

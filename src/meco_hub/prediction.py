@@ -30,17 +30,21 @@ PART_SIZE = 512
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"})
 
 
-def list_files(inputs: Sequence[Path]) -> list[Path]:
+def list_files(inputs: Sequence[Path], *, pictures: bool = True) -> list[Path]:
     """The files named, with folders replaced by the pictures below them, in sorted order.
 
     A path that does not exist stays in the list: reading it gives the error that names it.
+
+    Args:
+        inputs: files and folders.
+        pictures: False for signals and eye clips, of which a folder is one recording.
 
     Raises:
         InputError: nothing is left, or a folder holds no picture.
     """
     files: list[Path] = []
     for path in inputs:
-        if not path.is_dir():
+        if not (pictures and path.is_dir()):
             files.append(path)
             continue
         inside = sorted(sub for sub in path.rglob("*") if sub.suffix.lower() in PICTURES and sub.is_file())
@@ -69,9 +73,17 @@ def _locate(model: str | None) -> str:
 def _load_pipeline(source: str, **options: Any) -> Any:
     from transformers import pipeline
 
+    from .loading import read_config
     from .pipeline import TASK
 
+    read_config(source)  # whose error says what is missing, where transformers' own does not
     return pipeline(TASK, model=source, **options)  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
+def _reads_recordings(recognise: Any) -> bool:
+    """Whether the checkpoint's processor reads its own kind of recording, rather than pictures."""
+    processors = (recognise.processor, recognise.feature_extractor, recognise.image_processor)
+    return any(hasattr(one, "read") for one in processors)
 
 
 def _annotate(rows: list[dict[str, Any]], folder: Path) -> None:
@@ -103,7 +115,7 @@ def predict_files(
     """Answer for every file, or for every picture in a folder.
 
     Args:
-        inputs: files and folders.
+        inputs: files and folders; of signals and eye clips a folder is one recording.
         model: bundled checkpoint, folder or Hub id; the bundled face checkpoint when None.
         faces, top_k: as in `EmotionRecognitionPipeline`.
         batch_size: pictures per forward pass.
@@ -116,8 +128,8 @@ def predict_files(
         InputError: there is no file at all.
         UnknownNameError, CheckpointError: the model cannot be found or loaded.
     """
-    files = list_files(inputs)
     recognise = _load_pipeline(_locate(model))
+    files = list_files(inputs, pictures=not _reads_recordings(recognise))
     answers = recognise((str(path) for path in files), batch_size=batch_size, faces=faces, top_k=top_k, errors="return")
     rows: list[dict[str, Any]] = []
     for path, answer in tqdm(zip(files, answers, strict=True), total=len(files), disable=len(files) < 32, unit="file"):
@@ -242,8 +254,7 @@ def predict_folder(
     state = join_processes(timedelta(days=1))
     source = _locate(model)
     recognise = _load_pipeline(source, device=state.device)
-    processors = (recognise.processor, recognise.feature_extractor, recognise.image_processor)
-    over_time = any(hasattr(one, "read") for one in processors)
+    over_time = _reads_recordings(recognise)
     task = task_of_model(recognise.model)
 
     def begin() -> PartRun:

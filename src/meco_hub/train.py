@@ -8,6 +8,7 @@ This file knows exit codes and printing; `training/` knows the rest.
 import logging
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from .errors import MecoError, TrainingInterrupted
 
@@ -29,6 +30,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         from .training.loop import train  # after the flags: --help and a misspelt key need not wait for torch
 
+        if options.push_to is not None:
+            from .publishing.hub import check_destination
+
+            check_destination(options.push_to)  # now, and not after hours of training
         if not options.progress:
             transformers.utils.logging.disable_progress_bar()
         record = train(recipe, options)
@@ -44,6 +49,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         shown = [name for name in ("uar", "war", "macro_f1", "rmse", "mae", "ccc") if figures.get(name) is not None]
         print("validation  " + "  ".join(f"{name} {figures[name]:.4f}" for name in shown))
         print(f"Wrote {options.output_dir}")
+        if options.push_to is not None:
+            return _push(options.output_dir, options.push_to, options.push_privately)
+    return 0
+
+
+def _push(folder: Path, repo_id: str, private: bool) -> int:
+    """Push the result; should that fail, the training is none the worse for it."""
+    from .publishing.hub import push_folder
+
+    try:
+        pushed = push_folder(folder, repo_id, private=private or None)
+    except MecoError as error:
+        print(f"meco train: {type(error).__name__}: {error}", file=sys.stderr)
+        print(f"meco train: the training is complete; push it later: meco push {folder} {repo_id}", file=sys.stderr)
+        return 1
+    print(f"Pushed to {pushed.commit.commit_url if pushed.commit else repo_id}")
     return 0
 
 

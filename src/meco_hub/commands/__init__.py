@@ -11,7 +11,9 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-COMMANDS = ("list", "predict", "convert", "evaluate", "score", "train", "doctor")
+__all__ = ["COMMANDS", "NOTICE", "Commands", "Run", "is_main_process", "print_json"]
+
+COMMANDS = ("list", "predict", "convert", "evaluate", "score", "train", "card", "push", "new", "synthetic", "doctor")
 """In the order of `meco --help`; each is a module of this package."""
 
 NOTICE = (

@@ -34,6 +34,8 @@ class RunOptions:
         resume_from_checkpoint: None, a checkpoint's folder, or "auto" for the newest of `output_dir`.
         report_to: trackers of Accelerate, by name; none by default.
         progress: show progress bars.
+        push_to: None, or the repository ("owner/name") on the Hub that the result is pushed to.
+        push_privately: make that repository private.
     """
 
     data_dir: Path
@@ -44,6 +46,8 @@ class RunOptions:
     resume_from_checkpoint: str | None = None
     report_to: tuple[str, ...] = ()
     progress: bool = True
+    push_to: str | None = None
+    push_privately: bool = False
 
 
 def _is_scalar(kind: Any) -> bool:
@@ -101,6 +105,12 @@ def build_parser() -> argparse.ArgumentParser:
     state.add_argument("--with_tracking", action="store_true", help="report to all trackers that are installed")
     state.add_argument("--report_to", nargs="+", help="report to these trackers (tensorboard, wandb, trackio, …)")
     state.add_argument("--no_progress", action="store_true", help="no progress bars")
+    hub = parser.add_argument_group("the Hub")
+    hub.add_argument(
+        "--push_to_hub", action="store_true", help="push the result, as `meco push` does; needs --hub_model_id"
+    )
+    hub.add_argument("--hub_model_id", metavar="OWNER/NAME", help="where to; made when it does not exist")
+    hub.add_argument("--hub_private_repo", action="store_true", help="make it private; refuses a public one")
     keys = parser.add_argument_group("recipe keys")
     hints = typing.get_type_hints(Recipe, include_extras=True)
     for one in dataclasses.fields(Recipe):
@@ -138,6 +148,11 @@ def parse_arguments(argv: Sequence[str] | None = None) -> tuple[Recipe, RunOptio
         raise ConfigurationError(f"Neither --recipe nor --model_type was given; expected one. Recipes: {known}.")
     base = read_recipe_file(given["recipe"]) if "recipe" in given else {}
     where = f"recipe {given['recipe']}" if "recipe" in given else "the flags"
+    if ("push_to_hub" in given) != ("hub_model_id" in given):
+        raise ConfigurationError(
+            "--push_to_hub and --hub_model_id go together, and one of them was given alone. Give both, or neither and `meco push` "
+            "the result afterwards."
+        )
     trackers = given.get("report_to") or (["all"] if given.get("with_tracking") else [])
     options = RunOptions(
         data_dir=given["data_dir"],
@@ -148,5 +163,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> tuple[Recipe, RunOptio
         resume_from_checkpoint=given.get("resume_from_checkpoint"),
         report_to=tuple(trackers),
         progress=not given.get("no_progress", False),
+        push_to=given.get("hub_model_id"),
+        push_privately=given.get("hub_private_repo", False),
     )
     return recipe_from_dict(override(base, changes), where), options

@@ -1,0 +1,278 @@
+"""The model card: a plugin's `card.md`, the run's record, the report and `card.yaml` through one template.
+
+Every figure comes out of a file that a command wrote, or stands in `card.yaml` beside the command that prints it. What nobody
+stated is called "not stated"; what a card must not lack (limits) is an error.
+
+This file knows which files a card is made of; sentences stand in `templates/`, tables in `card_tables.py`.
+"""
+
+import json
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from huggingface_hub import ModelCard
+from jinja2 import Environment, StrictUndefined
+
+from .. import plugins
+from ..discovery import CORE, licence_of
+from ..errors import CardError
+from .card_metadata import build_metadata
+from .card_notes import FILE, CardNotes, list_gaps, read_notes
+from .card_sections import read_sections, says_something, split_sections
+from .card_tables import (
+    adjustment_sentences,
+    class_table,
+    data_lines,
+    describe_source,
+    figures_table,
+    notes_table,
+    number,
+    one_item,
+    report_tables,
+    tested_sentence,
+    training_lines,
+    validation_sentence,
+)
+
+_CALLS = {
+    "face": 'recognise("portrait.jpg")',
+    "eye": 'recognise({"frames": "clip.mp4", "events": "clip.aedat4"})',
+}
+
+LEGAL_NOTE = (
+    "Inferring emotions or intentions from biometric data makes an *emotion recognition system* under Regulation (EU) "
+    "2024/1689 (the AI Act), Article 3(39). Article 5(1)(f) prohibits its use in the areas of workplace and education "
+    "institutions, except for medical or safety reasons. Article 50(3) obliges whoever deploys one to inform the natural "
+    "persons exposed to it. Other laws may be stricter. This is no legal advice."
+)
+
+
+def _template(name: str) -> str:
+    return files(str(__package__)).joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _read_json(file: Path, needed: bool = False) -> dict[str, Any] | None:
+    if not file.is_file():
+        if needed:
+            raise CardError(f"{file} is missing; expected a folder that `save_pretrained` or `meco train` wrote.")
+        return None
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CardError(
+            f"{file} cannot be read: {error}. Expected what `meco train` or `save_pretrained` wrote."
+        ) from error
+    if not isinstance(content, dict):
+        raise CardError(f"{file} holds {type(content).__name__}; expected a mapping. Copy the folder again.")
+    return content
+
+
+def _read_report(folder: Path) -> dict[str, Any] | None:
+    """The report beside the weights, if it is about these weights."""
+    import hashlib
+
+    from ..evaluation.report import read_report
+
+    file = folder / "report.json"
+    if not file.is_file():
+        return None
+    report = read_report(file)
+    told, weights = report["checkpoint"].get("weights_sha256"), folder / "model.safetensors"
+    if told and weights.is_file():
+        with weights.open("rb") as stream:
+            own = hashlib.file_digest(stream, "sha256").hexdigest()
+        if own != told:
+            raise CardError(
+                f"{file} is about other weights: it names SHA-256 {told[:12]}…, {weights.name} has {own[:12]}…. Evaluate these, or "
+                "take the report away."
+            )
+    return report
+
+
+def _sections(entry: plugins.Architecture, notes: CardNotes, where: str) -> dict[str, str]:
+    if entry.card is None:
+        if not notes.limits:
+            raise CardError(
+                f"{where} would get a card without limits: the plugin of {entry.model_type!r} has no card.md, and {FILE} states "
+                f"none. Write where this checkpoint fails into {FILE}."
+            )
+        return {}
+    file = plugins.resource_folder(entry.card)
+    if not file.is_file():
+        raise CardError(f"{file}, the hand-written card of {entry.model_type!r}, is missing. Install the plugin again.")
+    return read_sections(file.read_text(encoding="utf-8"), str(file))
+
+
+def _is_synthetic(notes: CardNotes, config: Mapping[str, Any]) -> bool:
+    return bool(notes.training_data.synthetic) or "synthetic" in str(config.get("training_data") or "").lower()
+
+
+def _answers(entry: plugins.Architecture, config: Mapping[str, Any]) -> tuple[list[str], str]:
+    """Names of what the head answers with, and for values their ranges in words."""
+    if entry.base_model.rpartition(":")[2] in (config.get("architectures") or []):
+        return [], ""  # it describes, and names nothing
+    names = [name for _, name in sorted((config.get("id2label") or {}).items(), key=lambda item: int(item[0]))]
+    center, half = config.get("target_center") or [], config.get("target_halfrange") or []
+    if config.get("problem_type") != "regression" or not len(names) == len(center) == len(half):
+        return names, ""
+    return names, "; ".join(
+        f"{name} from {middle - width:g} to {middle + width:g}"
+        for name, middle, width in zip(names, center, half, strict=True)
+    )
+
+
+def _model_expression(folder: Path, name: str, repo_id: str | None) -> str:
+    if repo_id is not None:
+        return json.dumps(repo_id)
+    bundled = plugins.checkpoints().get(name)
+    return (
+        f"meco_hub.checkpoint({name!r})".replace("'", '"')
+        if bundled == folder.resolve()
+        else json.dumps(f"path/to/{name}")
+    )
+
+
+def _weights_licence(notes: CardNotes) -> str:
+    if not notes.licence:
+        return "not stated: without a licence nobody but their author may use or pass them on"
+    named = f"[{notes.licence_name}]({notes.licence_link})" if notes.licence == "other" else notes.licence
+    return f"{named}. {notes.licence_note}" if notes.licence_note else named
+
+
+def render_card(folder: Path, *, repo_id: str | None = None) -> str:
+    """The card of a checkpoint's folder.
+
+    Args:
+        folder: config.json beside weights; run.json, report.json and card.yaml where there are any.
+        repo_id: where it will lie on the Hub; the card then tells how to load it from there.
+
+    Returns:
+        Markdown below YAML metadata, ready to be README.md.
+
+    Raises:
+        CardError: no limits, a broken card.yaml, run.json or config.json, or a report about other weights.
+        UnknownNameError, PluginError: no healthy plugin provides its architecture.
+        InputError: report.json cannot be read.
+    """
+    folder = folder.resolve()
+    config: Mapping[str, Any] = _read_json(folder / "config.json", needed=True) or {}
+    entry = plugins.architecture(str(config.get("model_type")))
+    notes, run, report = read_notes(folder), _read_json(folder / "run.json"), _read_report(folder)
+    sections = _sections(entry, notes, str(folder))
+    synthetic = _is_synthetic(notes, config)
+    name = notes.name or (repo_id.rpartition("/")[2] if repo_id else folder.name)
+    labels, ranges = _answers(entry, config)
+    metadata = build_metadata(
+        entry,
+        notes,
+        name,
+        regression=config.get("problem_type") == "regression",
+        synthetic=synthetic,
+        report=report,
+        run=run,
+    )
+    dataset = (
+        notes.evaluation.dataset if notes.evaluation else ""
+    ) or f"Corpus `{(report or {}).get('data', {}).get('corpus')}`"
+    distribution = plugins.architectures().distributions[entry.model_type]
+    environment = Environment(
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined, autoescape=False
+    )
+    environment.filters |= {"number": number, "item": one_item, "figures": notes_table, "source": describe_source}
+    body = environment.from_string(_template("card.md.jinja")).render(
+        title=f"{name}, trained on synthetic data" if synthetic else name,
+        synthetic=synthetic,
+        notes=notes,
+        description=((run or {}).get("recipe") or {}).get("description") or "",
+        model_type=entry.model_type,
+        entry_description=entry.description or entry.kind,
+        report=report is not None,
+        parameters=(run or {}).get("parameters") or ((report or {}).get("checkpoint") or {}).get("parameters"),
+        labels=labels,
+        ranges=ranges,
+        distribution=distribution,
+        model_expression=_model_expression(folder, name, repo_id),
+        call=notes.call or _CALLS.get(entry.kind, 'recognise("recording.npz")'),
+        repo_id=repo_id,
+        tested=tested_sentence(report, dataset) if report else "",
+        headline=(report or {}).get("headline"),
+        adjustments=adjustment_sentences(report) if report else [],
+        figures_table=figures_table(report) if report else "",
+        class_table=class_table(report) if report else "",
+        report_tables=report_tables(report) if report else [],
+        validation=validation_sentence(run),
+        sections={key: sections.get(key, "") for key in (*sections, *_OPTIONAL)},
+        data_lines=data_lines(run),
+        training=training_lines(run),
+        core_licence=licence_of(CORE),
+        plugin_licence=licence_of(distribution),
+        weights_licence=_weights_licence(notes),
+        legal_note=LEGAL_NOTE,
+    )
+    card = f"---\n{metadata.to_yaml(line_break=chr(10))}\n---\n\n{_tidy(body)}"
+    check_card(card, str(folder))
+    return card
+
+
+_OPTIONAL = (
+    "What it is", "What it guarantees", "Intended use", "Not for", "Limits", "Training data", "Licences", "Legal note"
+)  # fmt: skip
+
+
+def _tidy(body: str) -> str:
+    """One empty line where the template left several, outside code."""
+    lines: list[str] = []
+    fenced = False
+    for line in body.splitlines():
+        fenced ^= line.lstrip().startswith("```")
+        if fenced or line.strip() or (lines and lines[-1]):
+            lines.append(line.rstrip())
+    return "\n".join(lines).strip() + "\n"
+
+
+def check_card(text: str, where: str) -> None:
+    """Refuse a card that must not be published.
+
+    Args:
+        text: the whole README.md.
+        where: whose it is, for messages.
+
+    Raises:
+        CardError: metadata that do not parse or lack what loading needs, no or empty limits, a placeholder left in.
+    """
+    try:
+        data: Any = ModelCard(text, ignore_metadata_errors=False).data
+    except (ValueError, TypeError, KeyError, yaml.YAMLError) as error:
+        raise CardError(
+            f"The card of {where} has metadata that do not parse: {error}. `meco card` renders sound ones."
+        ) from error
+    if data.library_name != "transformers":
+        raise CardError(
+            f"The card of {where} has library_name {data.library_name!r}; expected transformers, without which pipelines "
+            "refuse the repository. `meco card` renders sound metadata."
+        )
+    if not says_something(split_sections(text).get("Limits", "")):
+        raise CardError(
+            f"The card of {where} says nothing below ## Limits. Nobody can use a model well without being told where it fails: "
+            "write it, or let `meco card` render the card."
+        )
+    if "More Information Needed" in text:
+        raise CardError(
+            f"The card of {where} holds the placeholder [More Information Needed]. Write what is known, or leave it out."
+        )
+
+
+def card_gaps(folder: Path) -> dict[str, str]:
+    """What `card.yaml` leaves open and a reader needs to know: key → what to write."""
+    return list_gaps(read_notes(folder), has_report=(folder / "report.json").is_file())
+
+
+def write_form(folder: Path) -> Path:
+    """Put an empty `card.yaml`, with what belongs into it, where there is none; gives its path."""
+    file = folder / FILE
+    with file.open("x", encoding="utf-8") as stream:
+        stream.write(_template(FILE))
+    return file

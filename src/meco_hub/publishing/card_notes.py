@@ -1,0 +1,238 @@
+"""`card.yaml`: what no run knows of a checkpoint, written by hand beside its weights.
+
+    summary: Five expressions of one face.
+    licence: apache-2.0                       # of the weights, as the Hub spells it
+    training_data:
+      synthetic: false
+      text: Where the data come from and how they were divided.
+      sources: [{name: …, role: pictures, licence: …}]
+    who_is_missing: …
+    limits: [ … ]
+
+What is left out or null is *not stated*: a card says so in these words, and invents nothing. Keys that nobody knows are errors,
+for a misspelt `limits` would be no limits.
+
+This file knows the fields of card.yaml; it renders nothing.
+"""
+
+import difflib
+import typing
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal
+
+import yaml
+
+from ..errors import CardError
+
+FILE = "card.yaml"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One thing that went into the weights: a data set, its labels, a teacher, initial weights.
+
+    Attributes:
+        name: what it is called.
+        role: what it was used as: "pictures", "labels", "signals", "teacher", "initial weights" …
+        licence: its terms, in words.
+        citation, url: where it is described.
+        hub_id: its id on the Hub ("owner/name"), where it has one.
+    """
+
+    name: str
+    role: str
+    licence: str
+    citation: str = ""
+    url: str = ""
+    hub_id: str = ""
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What the weights were trained on. `synthetic`: drawn or generated, of nobody; None: not stated."""
+
+    synthetic: bool | None = None
+    text: str = ""
+    sources: tuple[Source, ...] = ()
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How `report.json` came about: the command that prints it again, on what data in words, and what to know of it."""
+
+    command: str
+    dataset: str = ""
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """A table of figures that `report.json` does not hold.
+
+    Attributes:
+        title: heading.
+        of: "checkpoint" (these weights) or "recipe" (other weights that the same recipe trained).
+        command: prints every value.
+        dataset: on what, in words.
+        columns: names of metrics.
+        rows: name → one value a column; None where it was not measured.
+        text: what to know.
+    """
+
+    title: str
+    of: Literal["checkpoint", "recipe"]
+    command: str
+    dataset: str
+    columns: tuple[str, ...]
+    rows: dict[str, list[float | int | None]]
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture beside the weights, and what it shows, for those who do not see it."""
+
+    file: str
+    text: str
+
+
+@dataclass(frozen=True)
+class CardNotes:
+    """What `card.yaml` says; see the module and `templates/card.yaml`. Empty where nothing is stated."""
+
+    name: str = ""
+    summary: str = ""
+    licence: str = ""
+    licence_name: str = ""
+    licence_link: str = ""
+    licence_note: str = ""
+    training_data: TrainingData = field(default_factory=TrainingData)
+    who_is_missing: str = ""
+    limits: tuple[str, ...] = ()
+    intended_use: tuple[str, ...] = ()
+    not_for: tuple[str, ...] = ()
+    call: str = ""
+    call_note: str = ""
+    evaluation: Evaluation | None = None
+    figures: tuple[Figures, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+    base_model: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    more: str = ""
+
+
+def _wrong(where: str, value: Any, expected: str) -> CardError:
+    return CardError(f"{where} is {str(value)[:60]!r}; expected {expected}. Mend it.")
+
+
+def _read(kind: Any, value: Any, where: str) -> Any:
+    """`value`, as YAML gave it, as an instance of the annotated type."""
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin is UnionType:
+        if value is None and type(None) in inner:
+            return None
+        kinds = [one for one in inner if one is not type(None)]
+        if len(kinds) == 1:
+            return _read(kinds[0], value, where)
+        if isinstance(value, bool) or not isinstance(value, tuple(kinds)):
+            raise _wrong(where, value, " or ".join(one.__name__ for one in kinds))
+        return value
+    if origin is Literal:
+        if value not in inner:
+            raise _wrong(where, value, " or ".join(map(repr, inner)))
+        return value
+    if origin in (tuple, list):
+        if not isinstance(value, list):
+            raise _wrong(where, value, "a list")
+        return origin(_read(inner[0], one, f"{where}[{place}]") for place, one in enumerate(value))
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise _wrong(where, value, "a mapping")
+        return {str(key): _read(inner[1], one, f"{where}.{key}") for key, one in value.items()}
+    if is_dataclass(kind) and isinstance(kind, type):
+        return _read_fields(kind, value, where)
+    if kind is str and isinstance(value, str):
+        return value.strip()
+    if kind is bool and isinstance(value, bool):
+        return value
+    raise _wrong(where, value, {str: "text", bool: "true or false"}.get(kind, str(kind)))
+
+
+def _read_fields(kind: type, value: Any, where: str) -> Any:
+    if not isinstance(value, dict):
+        raise _wrong(where, value, "a mapping")
+    known = {one.name: one for one in fields(kind)}
+    for key in value:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
+            offer = f" Did you mean {near[0]!r}?" if near else ""
+            raise CardError(f"{where} has the key {key!r}, which nobody reads.{offer} Known: {', '.join(known)}.")
+    needed = [name for name, one in known.items() if one.default is MISSING and one.default_factory is MISSING]
+    stated = {key: one for key, one in value.items() if one is not None}  # null is: not stated
+    absent = [name for name in needed if name not in stated]
+    if absent:
+        raise CardError(
+            f"{where} lacks {', '.join(absent)}. Add what is missing; expected at least {', '.join(needed)}."
+        )
+    types = typing.get_type_hints(kind)
+    return kind(**{key: _read(types[key], one, f"{where}: {key}") for key, one in stated.items()})
+
+
+def read_notes(folder: Path) -> CardNotes:
+    """What a checkpoint's `card.yaml` says; nothing stated when there is none.
+
+    Raises:
+        CardError: it is no YAML, has unknown keys or wrong types, or says that there are no limits.
+    """
+    file = folder / FILE
+    if not file.is_file():
+        return CardNotes()
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise CardError(
+            f"{file} cannot be read: {error}. Expected YAML; `meco card` writes a form to fill in."
+        ) from error
+    notes: CardNotes = _read_fields(CardNotes, {} if content is None else content, str(file))
+    if content and content.get("limits") is not None and not any(one.strip() for one in notes.limits):
+        raise CardError(
+            f"{file} states empty limits. Every model has some: write where this one fails, or leave the key out."
+        )
+    for figures in notes.figures:
+        for name, row in figures.rows.items():
+            if len(row) != len(figures.columns):
+                raise CardError(
+                    f"{file}: row {name!r} of {figures.title!r} has {len(row)} values for {len(figures.columns)} columns. "
+                    "Write null where nothing was measured."
+                )
+    if notes.licence == "other" and not (notes.licence_name and notes.licence_link):
+        raise CardError(
+            f"{file} has the licence 'other' without licence_name and licence_link. Say which one it is, and where."
+        )
+    for picture in notes.pictures:
+        if not (folder / picture.file).is_file():
+            raise CardError(
+                f"{file} names the picture {picture.file!r}, which is not in {folder}. Add it, or take it out."
+            )
+    return notes
+
+
+def list_gaps(notes: CardNotes, *, has_report: bool) -> dict[str, str]:
+    """What `card.yaml` leaves open and a reader needs to know: key → what to write."""
+    gaps = {
+        "summary": "one sentence: what goes in, what comes out" if not notes.summary else "",
+        "licence": "licence of these weights, as the Hub spells it (apache-2.0, cc-by-nc-4.0, other …)"
+        if not notes.licence
+        else "",
+        "training_data.synthetic": "true or false" if notes.training_data.synthetic is None else "",
+        "training_data.text": "what the data are, how many, how they were divided"
+        if not notes.training_data.text
+        else "",
+        "training_data.sources": "name, role and licence of each" if not notes.training_data.sources else "",
+        "who_is_missing": "people who are few or absent in these data" if not notes.who_is_missing else "",
+        "limits": "where this checkpoint fails, one item each" if not notes.limits else "",
+        "evaluation.command": "the command that wrote report.json" if has_report and notes.evaluation is None else "",
+    }
+    return {key: what for key, what in gaps.items() if what}

@@ -1,0 +1,313 @@
+"""One repository on the Hub, and the one commit that a push makes there.
+
+    look at the branch (make repository and branch where they are missing) → upload the weights → commit on the parent seen
+
+Until the commit nothing of a push can be seen by others. The commit names its parent, so the Hub takes it only if nobody came in
+between, and trying it again cannot commit twice. Where its answer is lost, the branch is looked at again before anything is said.
+
+Only the public interface of huggingface_hub is used.
+
+This file knows requests and their order; what is in the files was decided before.
+"""
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from huggingface_hub import (
+    CommitInfo,
+    CommitOperationAdd,
+    CommitOperationDelete,
+    HfApi,
+    constants,
+    get_token,
+)
+
+from ..errors import PublishingError
+from .failures import Failure, read_failure
+from .secrets import Secret
+
+logger = logging.getLogger(__name__)
+
+ATTEMPTS = 4
+"""Of a request that huggingface_hub does not itself repeat."""
+
+PATIENCE = 300.0
+"""Seconds; a server that asks for more than this is not waited for."""
+
+MAIN = "main"
+
+_Answer = TypeVar("_Answer")
+
+
+class Head(NamedTuple):
+    """What a branch holds: its commit (None before the first) and its files."""
+
+    commit: str | None
+    files: frozenset[str]
+
+
+@dataclass
+class Remote:
+    """A branch of a repository.
+
+    Args:
+        repo_id: "owner/name".
+        branch: where the commit goes, or what a pull request is opened against.
+        token: as huggingface_hub takes it: a word, True or None for the one that is logged in, False for none.
+    """
+
+    repo_id: str
+    branch: str = MAIN
+    token: str | bool | None = None
+    made: bool = field(default=False, init=False)
+    """The repository did not exist before."""
+
+    def __post_init__(self) -> None:
+        word = get_token() if self.token in (None, True) else self.token
+        self.secrets: tuple[str, ...] = (Secret(word),) if isinstance(word, str) else ()
+        self.token = Secret(self.token) if isinstance(self.token, str) else self.token
+        self._api = HfApi(token=self.token)
+
+    def __repr__(self) -> str:
+        return f"Remote({self.repo_id!r}, {self.branch!r})"
+
+    @property
+    def place(self) -> str:
+        """For messages."""
+        return f"{self.repo_id} ({self.branch})"
+
+    # --- before the commit
+
+    def open(self, private: bool | None) -> Head:
+        """The branch as it is; repository and branch are made where they are missing.
+
+        Args:
+            private: make the repository private; one that is public already is refused.
+
+        Raises:
+            PublishingError: the Hub did not let us, or the repository is public although `private` was asked for.
+        """
+        info = self._ask("looking at", lambda: self._info(None), missing=True)
+        if info is None:
+            # 409 says that it is there after all: of an attempt whose answer was lost, or hidden from this token
+            self._ask("making", lambda: self._api.create_repo(self.repo_id, private=private), fine=409)
+            self.made = True
+            info = self._ask("looking at", lambda: self._info(None), missing=True)
+        elif private and info.private is False:
+            raise PublishingError(
+                f"{self.repo_id} is public already, and --private was asked for; expected a private repository or none. Nothing "
+                "was sent. Make it private in its settings, or push to another name."
+            )
+        if self.branch != MAIN:
+            info = self._open_branch()
+        if info is None:
+            return Head(None, frozenset())
+        return Head(info.sha, frozenset(one.rfilename for one in info.siblings or ()))
+
+    def _open_branch(self) -> Any:
+        info = self._ask("looking at", lambda: self._info(self.branch), missing=True)
+        if info is None:
+            self._ask(
+                "making the branch of", lambda: self._api.create_branch(self.repo_id, branch=self.branch, exist_ok=True)
+            )
+            info = self._ask("looking at", lambda: self._info(self.branch), missing=True)
+        return info
+
+    def _info(self, revision: str | None) -> Any:
+        return self._api.model_info(self.repo_id, revision=revision)
+
+    # --- the commit
+
+    def publish(
+        self, files: Mapping[str, Path], deletions: Sequence[str], *, head: Head, message: str, create_pr: bool
+    ) -> CommitInfo:
+        """Send the files and commit them, once and together.
+
+        Args:
+            files: path in the repository → file.
+            deletions: paths that go.
+            head: the branch as `open` saw it.
+            message: of the commit.
+            create_pr: as a pull request, which leaves the branch as it is.
+
+        Returns:
+            The commit; that of `head` when the branch holds all of this already.
+
+        Raises:
+            PublishingError: the Hub did not take it; says what has become of the branch.
+        """
+        with ExitStack() as handles:
+            # huggingface_hub itself repeats what it uploads
+            additions = self._ask("uploading to", lambda: self._upload(files, handles, create_pr), attempts=1)
+            return self._commit(additions, files, deletions, head, message, create_pr)
+
+    def _upload(self, files: Mapping[str, Path], handles: ExitStack, create_pr: bool) -> list[CommitOperationAdd]:
+        """Send what is large, which nobody sees before the commit."""
+        # The client sends large files by Xet without asking whether the server knows it. The public Hub does; for any other they
+        # are handed over open, which the client sends by Git LFS.
+        public = constants.ENDPOINT.rstrip("/") == constants.HUGGINGFACE_CO_URL_HOME.rstrip("/")
+        additions = [
+            CommitOperationAdd(name, path if public else handles.enter_context(path.open("rb")))
+            for name, path in files.items()
+        ]
+        self._api.preupload_lfs_files(
+            self.repo_id,
+            additions,
+            revision=self.branch,
+            create_pr=create_pr,
+            free_memory=False,
+            gitignore_content="",  # one that stands in the repository must not keep a file back unsaid
+        )
+        return additions
+
+    def _commit(
+        self,
+        additions: Sequence[CommitOperationAdd],
+        files: Mapping[str, Path],
+        deletions: Sequence[str],
+        head: Head,
+        message: str,
+        create_pr: bool,
+    ) -> CommitInfo:
+        operations = [*additions, *(CommitOperationDelete(name, is_folder=False) for name in deletions)]
+        for attempt in range(1, ATTEMPTS + 1):
+            done = self._try(
+                lambda: self._api.create_commit(
+                    self.repo_id,
+                    operations,
+                    commit_message=message,
+                    revision=self.branch,
+                    create_pr=create_pr,
+                    parent_commit=head.commit,
+                )
+            )
+            if not isinstance(done, Failure):
+                return done
+            if create_pr and not done.refused:
+                raise self._error(
+                    "committing to",
+                    done,
+                    hint="A pull request may have been opened all the same: look, before you push again.",
+                )
+            if not done.refused or done.status == 412:  # it may have come of this or of an earlier attempt
+                landed = self._find(head, files, deletions, message, done)
+                if landed is not None:
+                    return landed
+            if not self._wait(done, attempt, ATTEMPTS):
+                break
+        raise self._error("committing to", done)
+
+    def _find(
+        self, head: Head, files: Mapping[str, Path], deletions: Sequence[str], message: str, failure: Failure
+    ) -> CommitInfo | None:
+        """The commit whose answer was lost, or None when the branch is as it was.
+
+        Raises:
+            PublishingError: the branch cannot be looked at, or somebody else has changed it.
+        """
+        info = self._try(lambda: self._info(self.branch if self.branch != MAIN else None))
+        for attempt in range(1, ATTEMPTS):
+            if not isinstance(info, Failure) or not self._wait(info, attempt, ATTEMPTS):
+                break
+            info = self._try(lambda: self._info(self.branch if self.branch != MAIN else None))
+        if isinstance(info, Failure):
+            raise self._error("committing to", failure, changed=None)
+        if info.sha == head.commit:
+            return None
+        present = frozenset(one.rfilename for one in info.siblings or ())
+        stored = self._try(lambda: self._api.get_paths_info(self.repo_id, list(files), revision=info.sha))
+        if isinstance(stored, Failure):
+            raise self._error("committing to", failure, changed=None)
+        if present.isdisjoint(deletions) and _is_same(stored, files):
+            url = f"{self._api.endpoint}/{self.repo_id}/commit/{info.sha}"
+            return CommitInfo(commit_url=url, commit_message=message, commit_description="", oid=info.sha)
+        raise PublishingError(
+            f"{_sentence(failure.text)} {self.place} is at {info.sha} now, which is not of this push: somebody else has committed "
+            "since it began. Nothing of yours is there. Look at it, and push again to put yours on top."
+        )
+
+    # --- asking
+
+    def _try(self, act: Callable[[], _Answer]) -> _Answer | Failure:
+        """The answer, or what is left of the exception: never the exception, whose request carries the token."""
+        try:
+            return act()
+        except Exception as error:  # noqa: BLE001 — the HTTP library goes by two names, and Xet raises what it likes
+            return read_failure(error, self.repo_id, self.secrets)
+
+    def _ask(
+        self, doing: str, act: Callable[[], _Answer], *, missing: bool = False, fine: int = 0, attempts: int = ATTEMPTS
+    ) -> Any:
+        """The answer to what may be asked again without harm; None where `missing` allows that there is nothing, or for a status
+        that is as good as success.
+
+        Raises:
+            PublishingError: there is no answer.
+        """
+        for attempt in range(1, attempts + 1):
+            answer = self._try(act)
+            if not isinstance(answer, Failure):
+                return answer
+            if missing and answer.kind in ("missing repository", "missing revision"):
+                return None
+            if answer.status == fine:
+                return None
+            if not self._wait(answer, attempt, attempts):
+                break
+        raise self._error(doing, answer)
+
+    def _wait(self, failure: Failure, attempt: int, attempts: int) -> bool:
+        """Whether to try again, after having waited for it."""
+        if not failure.transient or attempt >= attempts:
+            return False
+        seconds = 2.0 ** (attempt - 1) if failure.retry_after is None else failure.retry_after
+        if seconds > PATIENCE:
+            return False
+        logger.warning("%s Trying again in %.0f s (%d of %d).", _sentence(failure.text), seconds, attempt, attempts - 1)
+        time.sleep(seconds)
+        return True
+
+    def _error(self, doing: str, failure: Failure, *, changed: bool | None = False, hint: str = "") -> PublishingError:
+        if changed is None:
+            state = (
+                f"Whether {self.place} has changed could not be found out; it holds either all of this push or nothing of it, and "
+                "pushing again is safe."
+            )
+        elif self.made:
+            state = f"The repository {self.repo_id} was made just now, and nothing of this push is in it."
+        else:
+            state = f"{self.place} is as it was."
+        words = [f"{_sentence(failure.text)[:-1]}, while {doing} {self.place}.", state, hint, failure.advice]
+        return PublishingError(" ".join(word for word in words if word), changed)
+
+
+def _sentence(text: str) -> str:
+    text = text.rstrip(". ")
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _is_same(stored: Sequence[Any], files: Mapping[str, Path]) -> bool:
+    """What stands in the repository is what was to be pushed, byte for byte by its hashes."""
+    known = {one.path: one for one in stored}
+    return known.keys() == files.keys() and all(
+        _hash(files[name], one) == _stored_hash(one) for name, one in known.items()
+    )
+
+
+def _stored_hash(stored: Any) -> str:
+    return stored.lfs.sha256 if stored.lfs is not None else stored.blob_id
+
+
+def _hash(file: Path, stored: Any) -> str:
+    """As the Hub names it: the SHA-256 of what lies in LFS, git's own name for the rest."""
+    if stored.lfs is not None:
+        with file.open("rb") as content:
+            return hashlib.file_digest(content, "sha256").hexdigest()
+    data = file.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
