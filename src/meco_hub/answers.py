@@ -4,7 +4,8 @@
     values    [{"label": "valence", "score": 6.1}, …]                         native units, in the model's own order
     over time [{"label": "valence", "score": 6.1, "times": […], "scores": […]}, …]
 
-Where a checkpoint holds a calibration it is applied, and each entry says so under "calibration".
+Where a checkpoint holds a calibration it is applied, and each entry says so under "calibration". Where its config says what its
+weights were trained on (`training_data: synthetic`), each entry says that too, so that no such answer passes for more than it is.
 
 This file knows forms of answers; it knows neither recordings nor pipelines.
 """
@@ -40,6 +41,7 @@ class Answers:
         self._task = task_of_model(model)
         self._problem: str | None = model.config.problem_type
         self._calibration: Calibration | None = calibration_of(model.config)
+        self._training_data: str | None = getattr(model.config, "training_data", None)
 
     @property
     def regression(self) -> bool:
@@ -113,7 +115,8 @@ class Answers:
         return entries[:top_k]
 
     def _mark(self, entries: Sequence[Entry], function: str | None) -> None:
-        if self._calibration is None or function == "none":
-            return
         for entry in entries:
-            entry["calibration"] = str(self._calibration)
+            if self._calibration is not None and function != "none":
+                entry["calibration"] = str(self._calibration)
+            if self._training_data is not None:
+                entry["training_data"] = self._training_data

@@ -74,6 +74,15 @@ def test_a_line_is_applied_to_native_values() -> None:
         answers(calibration={"method": "magic"})
 
 
+def test_what_a_model_was_trained_on_is_said_where_its_config_says_it() -> None:
+    some = answers(training_data="synthetic")
+    assert {entry["training_data"] for entry in some.entries(some.scores(LOGITS))} == {"synthetic"}
+    assert some.entries(some.scores(LOGITS, "none"), function="none")[0]["training_data"] == "synthetic"
+    over = answers(**VALUES, training_data="synthetic")
+    assert over.over_time(np.zeros((1, 2, 2)), np.array([[0.0, 1.0]]))[0]["training_data"] == "synthetic"
+    assert "training_data" not in answers().entries(some.scores(LOGITS))[0]
+
+
 def test_overlapping_clips_are_averaged_over_time() -> None:
     some = answers(**VALUES)
     times = np.array([[0.0, 1.0, 2.0], [1.0, 2.0, 3.0]])

@@ -115,7 +115,7 @@ def test_misspelt_field_offers_the_nearest():
 
 
 def test_contradicting_label_counts():
-    with pytest.raises(ConfigurationError, match="num_labels=5, but id2label names 2"):
+    with pytest.raises(ConfigurationError, match="num_labels=5, but 2 are named"):
         MCOENetConfig(num_labels=5, id2label={0: "a", 1: "b"})
 
 

@@ -9,11 +9,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
+from transformers import PreTrainedModel
 
-from meco_hub.errors import InputError
+from meco_hub.errors import CheckpointError, InputError
 from meco_hub.nn.experts import load_balancing_loss
+from meco_hub.training.construction import relabel
 from meco_mcoenet.backbones import ResNet
-from meco_mcoenet.configuration_mcoenet import MCOENetConfig
+from meco_mcoenet.configuration_mcoenet import DEFAULT_LABELS, MCOENetConfig
 from meco_mcoenet.experts import AttentionExpert, DeepExpert, FocalExpert, PackedAttention, TokenMixer
 from meco_mcoenet.modeling_mcoenet import (
     GatedCrossAttention,
@@ -550,6 +552,21 @@ def test_zeros_take_the_place_of_a_missing_stream_if_the_config_says_so(clips):
         model(**clips, modality_presence=torch.ones(5, 3))
 
 
+# --- other classes ------------------------------------------------------------------------------------------------------
+
+
+def test_other_classes_keep_the_rows_of_those_they_share(clips, tmp_path):
+    model = spread(tiny())
+    before = logits(model, clips)
+    relabel(model, ["surprise", "contempt", *DEFAULT_LABELS[:6]])
+    model.save_pretrained(tmp_path)
+    again = MCOENetForEmotionRecognition.from_pretrained(tmp_path)
+    after = logits(again, clips)
+    torch.testing.assert_close(after[:, [*range(2, 8), 0]], before, rtol=0, atol=1e-6)
+    assert list(again.config.id2label.values())[:2] == ["surprise", "contempt"]
+    assert tiny(norm_topk_prob=False).output_layers() == []  # there, weights do not sum to one
+
+
 # --- checkpoints --------------------------------------------------------------------------------------------------------
 
 
@@ -579,7 +596,7 @@ def test_half_precision_loading_keeps_the_scans_numbers_wide(clips, tmp_path):
     assert base.joint_scan.A_log.dtype == torch.float32
 
 
-def test_what_a_checkpoint_lacks_is_initialised_and_the_rest_kept(tmp_path):
+def test_what_a_checkpoint_lacks_is_refused_by_us_and_initialised_by_transformers(tmp_path):
     model = tiny()
     with torch.no_grad():
         model.mcoenet.joint_scan.A_log.add_(1)
@@ -594,7 +611,10 @@ def test_what_a_checkpoint_lacks_is_initialised_and_the_rest_kept(tmp_path):
         "mcoenet.frame_backbones.0.bn1.running_var",
     }
     save_file({k: v for k, v in weights.items() if k not in lacking}, tmp_path / "model.safetensors", {"format": "pt"})
-    again, info = MCOENetForEmotionRecognition.from_pretrained(tmp_path, output_loading_info=True)
+    with pytest.raises(CheckpointError, match="lack 6 of the"):
+        MCOENetForEmotionRecognition.from_pretrained(tmp_path)
+    plainly: Any = PreTrainedModel.from_pretrained.__func__  # as every load goes, before ours looks at what came of it
+    again, info = plainly(MCOENetForEmotionRecognition, tmp_path, output_loading_info=True)
     assert set(info["missing_keys"]) == lacking
     state = again.state_dict()
     same = {"mcoenet.joint_scan.D", "moe.experts.2.residual_scale", "mcoenet.frame_backbones.0.bn1.running_var"}

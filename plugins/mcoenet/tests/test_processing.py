@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers import pipeline
 
 from meco_hub.corpora.synthetic_eyes import DrawnSequence, draw_sequence
 from meco_hub.errors import ConfigurationError, InputError, RecordingError
 from meco_hub.recordings.event_recording import EventRecording
 from meco_hub.recordings.eye_clips import EyeClip
+from meco_mcoenet.configuration_mcoenet import MCOENetConfig
+from meco_mcoenet.modeling_mcoenet import MCOENetForEmotionRecognition
 from meco_mcoenet.processing_mcoenet import MCOENetImageProcessor, MCOENetProcessor
 
 
@@ -215,3 +218,58 @@ def test_frames_in_colour_become_grey(processor: MCOENetProcessor, drawn: DrawnS
     values = processor(EyeClip(colour, drawn.event_pictures), return_tensors="np")["pixel_values"]  # pyright: ignore[reportArgumentType]
     np.testing.assert_array_equal(values[:, :, 0], values[:, :, 1])
     np.testing.assert_array_equal(values[:, :, 0], values[:, :, 2])
+
+
+# --- clips that lack a stream -------------------------------------------------------------------------------------------
+
+
+def test_a_missing_stream_is_zeros_behind_a_mask_where_the_network_allows_it(drawn: DrawnSequence) -> None:
+    config = MCOENetConfig.small(missing_modality="zeros", image_size=32)
+    processor = MCOENetProcessor.for_config(config)
+    assert processor.missing_modality == "zeros"
+    clip = EyeClip(drawn.frames, drawn.event_pictures)
+    batch = processor([clip, clip.without(["events"]), clip.without(["frames"])], return_tensors="pt")
+    assert batch["modality_presence"].tolist() == [[True, True], [True, False], [False, True]]
+    for name, absent, other in (("pixel_values", 2, 1), ("event_values", 1, 2)):
+        assert (batch[name][absent] == 0).all()
+        assert torch.equal(batch[name][other], batch[name][0])
+        assert batch[name].shape == (3, 4, 3, 32, 32)
+    assert set(batch) == set(processor.model_input_names)
+    model = MCOENetForEmotionRecognition(config).eval()
+    with torch.no_grad():
+        logits = model(**batch).logits
+        alone = model(**processor([clip.without(["events"])], return_tensors="pt")).logits
+    torch.testing.assert_close(logits[1], alone[0], rtol=0, atol=1e-5)
+    assert (logits[1] - logits[0]).abs().max() > 1e-4
+
+
+def test_what_became_of_the_streams_is_told(processor: MCOENetProcessor, drawn: DrawnSequence) -> None:
+    clip = EyeClip(drawn.frames, drawn.event_pictures)
+    assert processor.report(clip) == {"used": {"frames": "frames", "events": "event pictures"}, "missing": []}
+    assert processor.report(clip.without(["events"])) == {"used": {"frames": "frames"}, "missing": ["events"]}
+    raw = {"x": drawn.x, "y": drawn.y, "t": drawn.t, "p": drawn.p}
+    both = processor.read({"frames": drawn.frames, "events": raw, "frame_times": drawn.frame_times})
+    assert processor.report(both)["used"]["events"] == "single events of 33000 µs each"
+    with pytest.raises(RecordingError, match="has frames without events; expected both"):
+        processor(clip.without(["events"]))
+
+
+def test_a_blank_clip_is_one_that_can_be_batched(processor: MCOENetProcessor, drawn: DrawnSequence) -> None:
+    blank = processor([processor.blank()], return_tensors="pt")
+    real = processor([EyeClip(drawn.frames, drawn.event_pictures)], return_tensors="pt")
+    assert {key: value.shape for key, value in blank.items()} == {key: value.shape for key, value in real.items()}
+    assert all(value.isfinite().all() for value in blank.values())
+
+
+def test_one_unusable_clip_costs_the_others_nothing(drawn: DrawnSequence) -> None:
+    config = MCOENetConfig.small(training_data="synthetic", image_size=32)
+    processor = MCOENetProcessor.for_config(config)
+    recognise = pipeline("emotion-recognition", model=MCOENetForEmotionRecognition(config).eval(), processor=processor)
+    clip = EyeClip(drawn.frames, drawn.event_pictures, name="clip")
+    answers = recognise([clip, clip.without(["frames"]), clip], batch_size=3, errors="return")
+    assert "clip has events without frames" in answers[1]["error"]
+    for one, other in zip(answers[0], answers[2], strict=True):
+        assert one["label"] == other["label"]
+        assert one["score"] == pytest.approx(other["score"], abs=1e-5)
+        assert one["training_data"] == "synthetic"
+        assert one["streams"]["missing"] == []

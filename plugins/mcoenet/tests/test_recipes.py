@@ -44,7 +44,8 @@ def test_the_synthetic_recipe_trains_the_small_preset() -> None:
     recipe = load_recipe("meco_mcoenet/see_synthetic")
     assert "synthetic" in recipe.description
     assert {key: recipe.model.get(key) for key in SMALL} == SMALL
-    assert set(recipe.model) - set(SMALL) == {"expert_dispatch", "router_aux_loss_coef"}
+    assert set(recipe.model) - set(SMALL) == {"expert_dispatch", "router_aux_loss_coef", "training_data"}
+    assert recipe.model["training_data"] == "synthetic"
     drawn = build_augmentation(recipe.augmentation)
     assert drawn is not None
     assert drawn.draw(13, np.random.default_rng(0)) == [0, 4, 8, 12]  # pyright: ignore[reportAttributeAccessIssue]

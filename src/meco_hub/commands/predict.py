@@ -99,4 +99,5 @@ def _line(row: dict[str, Any]) -> str:
     if answer and "expressions" in answer[0]:
         faces = [f"  face {index}: {_scores(face['expressions'])}" for index, face in enumerate(answer, start=1)]
         return "\n".join([f"{row['file']}:", *faces])
-    return f"{row['file']}: {_scores(answer)}"
+    origin = answer[0].get("training_data") if answer else None
+    return f"{row['file']}: {_scores(answer)}" + (f"  (trained on {origin} data)" if origin else "")

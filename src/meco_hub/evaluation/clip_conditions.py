@@ -6,9 +6,10 @@
 An event camera sees changes of light and not light, so that what spoils frames leaves events as they are. Pictures are changed
 when they are decoded; what happens to a time step depends on its number and not on which others are read.
 
-Families, beside those of `image_conditions.py`: `frames_missing` and `events_missing` (share of the time steps at which that
-camera delivered nothing: a black frame, a picture without events; 1 is a camera that fails), `event_noise` (share of the pixels
-with a false event, per time step), `time_offset` (time steps by which the events are late).
+Families, beside those of `image_conditions.py`: `missing` (frames, events: the clip has no such stream; a model that needs both has
+no answer then, which is told), `frames_missing` and `events_missing` (share of the time steps at which that camera delivered
+nothing: a black frame, a picture without events; 1 is a camera that fails, unnoticed), `event_noise` (share of the pixels with a
+false event, per time step), `time_offset` (time steps by which the events are late).
 
 This file knows what can be wrong with two cameras; how pictures are spoiled is in `image_conditions.py`.
 """
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..recordings.event_recording import EventRecording
-from ..recordings.eye_clips import EyeClip
+from ..recordings.eye_clips import STREAMS, EyeClip
 from ..recordings.pictures import Pictures
 from .condition_draws import Condition
 from .image_conditions import PictureFault, picture_faults, spoil
@@ -36,13 +37,15 @@ def clip_conditions() -> dict[str, Condition]:
     """All conditions for eye clips, by name."""
     found: dict[str, Condition] = {}
 
-    def add(family: str, unit: str, value: float, apply: Callable[..., EyeClip]) -> None:
-        name = f"{family}/{value:g}"
+    def add(family: str, unit: str, value: float | str, apply: Callable[..., EyeClip]) -> None:
+        name = f"{family}/{value}" if isinstance(value, str) else f"{family}/{value:g}"
         found[name] = Condition(name, family, value, apply, family, unit, unchanged=value == 0)
 
     for family, (unit, values, fault) in picture_faults(faces=False).items():
         for value in values:
             add(family, unit, value, partial(_spoil_frames, fault=partial(fault, value)))
+    for stream in STREAMS:
+        add("missing", "", stream, partial(_without, stream=stream))
     for value in MISSING_SHARES:
         add("frames_missing", "share of the time steps", value, partial(_lose_frames, share=value))
         add("events_missing", "share of the time steps", value, partial(_lose_events, share=value))
@@ -66,6 +69,10 @@ def _spoil_frames(clip: EyeClip, generator: np.random.Generator, fault: PictureF
 
 def _spoil_one(picture: Image.Image, step: int, seed: int, fault: PictureFault) -> Image.Image:
     return spoil(picture, np.random.default_rng([seed, 0]), np.random.default_rng([seed, 1, step]), fault)
+
+
+def _without(clip: EyeClip, generator: np.random.Generator, stream: str) -> EyeClip:
+    return clip.without([stream])
 
 
 def _lose_frames(clip: EyeClip, generator: np.random.Generator, share: float) -> EyeClip:

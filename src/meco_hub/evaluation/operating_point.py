@@ -4,8 +4,8 @@ A network trained on 53 % neutral faces answers "neutral" too often for one user
 tau · log(prior) from the logits moves between the two (tau 0: as trained; larger: rarer classes are answered more often)
 without touching what the network has learnt. tau is one number, so that a small validation set can choose it.
 
-The correction is added to the bias of the head's last layer, by convention the `nn.Linear` named `classifier`: whoever loads the
-checkpoint has it, with no code of ours. `config.operating_point` records what was chosen, how and on what.
+The correction is added to the bias of the head's last layer (`output_layers.py`): whoever loads the checkpoint has it, with no code
+of ours. `config.operating_point` records what was chosen, how and on what.
 
 This file knows the rule and where it is written; it knows no architecture.
 """
@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 
 from ..errors import ConfigurationError
 from .metrics import count_confusion, scores_of_confusion
+from .output_layers import output_layers
 
 OBJECTIVES = {
     "max_uar": lambda scores: scores["uar"],
@@ -123,25 +124,25 @@ def choose_operating_point(
 
 
 def write_operating_point(model: PreTrainedModel, point: OperatingPoint) -> None:
-    """Add the correction to the bias of `model.classifier` and record it in `model.config.operating_point`.
+    """Add the correction to the bias of the head's output layers and record it in `model.config.operating_point`.
 
     Raises:
-        ConfigurationError: the head has no `classifier` with a bias, the classes differ, or a point was written before.
+        ConfigurationError: the head has no such layer with a bias, the classes differ, or a point was written before.
     """
-    layer = getattr(model, "classifier", None)
-    bias = getattr(layer, "bias", None)
-    if not isinstance(layer, torch.nn.Linear) or bias is None:
+    biases = [layer.bias for layer in output_layers(model) if layer.bias is not None]
+    if not biases or len(biases) != len(output_layers(model)):
         raise ConfigurationError(
-            f"{type(model).__name__} has no `classifier` that is a Linear layer with a bias, where the operating point could be "
-            "written. Name the head's last layer so, or set operating_point.rule to none."
+            f"{type(model).__name__} has no `classifier` that is a Linear layer with a bias, and no `output_layers` that have one, "
+            "where the operating point could be written. Name the head's last layer so, or set operating_point.rule to none."
         )
     id2label: Any = model.config.id2label
-    names = [id2label[index] for index in range(bias.shape[0])]
+    names = [id2label[index] for index in range(biases[0].shape[0])]
     if names != list(point.prior):
         raise ConfigurationError(f"The operating point is for {list(point.prior)}; the model's classes are {names}.")
     if getattr(model.config, "operating_point", None):
         raise ConfigurationError("The model has an operating point already; a second one would be added on top of it.")
     shift = torch.tensor([point.tau * np.log(share) for share in point.prior.values()])
     with torch.no_grad():
-        bias -= shift.to(bias)
+        for bias in biases:
+            bias -= shift.to(bias)
     model.config.operating_point = point.to_dict()

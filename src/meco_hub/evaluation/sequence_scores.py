@@ -2,16 +2,16 @@
 
     Ha Sa An Di Su Fe Ne | Nor Over Low HDR | WAR UAR        ×100, one decimal
 
-The expressions have their recall, the lights their accuracy; WAR is accuracy, UAR the mean recall of the expressions that occur. A
-figure is computed in every run and then averaged over them; the standard deviation over the runs (n − 1) tells how much the choice
-of clips matters, and nothing about training again.
+The expressions have their recall, the lights their accuracy; WAR is accuracy, UAR the mean recall of the expressions that occur,
+which is told for each light too, below the row. A figure is computed in every run and then averaged over them; the standard
+deviation over the runs (n − 1) tells how much the choice of clips matters, and nothing about training again.
 
 This file knows answers and truths of runs; it reads no file.
 """
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,7 @@ class SequenceScores:
         recall: class → (runs,) recall; NaN where no sequence is of it.
         lighting: light → (runs,) accuracy; NaN where no sequence has it.
         war, uar: (runs,).
+        lighting_uar: light → (runs,) mean recall of the expressions that occur in it; NaN where no sequence has it.
         support: class or light → sequences.
         confusion: (classes, classes) counts summed over the runs, rows true, in the order of `recall`.
         ignored: files of the folder that hold no predictions.
@@ -55,6 +56,7 @@ class SequenceScores:
     uar: NDArray[np.float64]
     support: dict[str, int]
     confusion: NDArray[np.int64]
+    lighting_uar: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
 
     def columns(self) -> dict[str, NDArray[np.float64]]:
@@ -85,6 +87,7 @@ class SequenceScores:
             "uar": described(self.uar),
             "recall": {name: described(values) for name, values in self.recall.items()},
             "lighting": {name: described(values) for name, values in self.lighting.items()},
+            "lighting_uar": {name: described(values) for name, values in self.lighting_uar.items()},
             "support": self.support,
             "confusion_matrix": {"labels": list(self.recall), "counts": self.confusion.tolist()},
             "ignored": list(self.ignored),
@@ -122,7 +125,9 @@ def table(sets: Mapping[str, SequenceScores]) -> str:
             lines.append(line(f"{name} sd".strip(), [percent(float(one.std(ddof=1))) for one in values]))
     for name, scores in sets.items():
         runs = "1 run" if len(scores.runs) == 1 else f"{len(scores.runs)} runs"
-        lines.append(f"{name}: {runs} of {scores.sequences} sequences".removeprefix(": "))
+        each = [f"{SHORT_LIGHTINGS.get(one, one)} {percent(float(v.mean()))}" for one, v in scores.lighting_uar.items()]
+        lights = f"; UAR by light: {', '.join(each)}" if each else ""
+        lines.append(f"{name}: {runs} of {scores.sequences} sequences{lights}".removeprefix(": "))
     return "\n".join(lines)
 
 
@@ -159,6 +164,14 @@ def score_runs(
         for name in lights
         if (light == name).any() or (name in groups and (light != "").any())
     }
+    lighting_uar = {
+        name: np.mean(
+            [share(own) for index in range(len(order)) if (own := (light == name) & (truth == index)).any()], axis=0
+        )
+        if (light == name).any()
+        else np.full(len(hits), np.nan)
+        for name in lighting
+    }
     confusion = np.zeros((len(order), len(order)), np.int64)
     np.add.at(confusion, (np.broadcast_to(truth, predicted.shape), predicted), 1)
     return SequenceScores(
@@ -173,5 +186,6 @@ def score_runs(
             **{name: int((light == name).sum()) for name in lighting},
         },
         confusion=confusion,
+        lighting_uar=lighting_uar,
         ignored=ignored,
     )

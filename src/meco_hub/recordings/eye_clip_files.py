@@ -200,7 +200,8 @@ def _events(source: Any, offset_us: Any, name: str) -> Any:
 def _read_events(path: Path) -> EventRecording:
     from .events import read_events
 
-    return read_events(path)
+    # frames stand beside them, so the camera's own clock is wanted whatever is in circulation
+    return read_events(path, evt3_clock="format")
 
 
 def _given_times(source: Mapping[str, Any], steps: int | None, name: str) -> NDArray[np.int64] | None:

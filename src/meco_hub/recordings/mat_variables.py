@@ -39,8 +39,12 @@ class _Damage(Exception):
     """What is wrong with a file, before it is known which one it is."""
 
 
-def read_mat(path: str | PathLike[str]) -> dict[str, Any]:
+def read_mat(path: str | PathLike[str], *, checksums: bool = True) -> dict[str, Any]:
     """All variables of a file.
+
+    Args:
+        path: of the file.
+        checksums: compare those of compressed variables; False reads copies whose checksums are wrong, lengths being checked still.
 
     Raises:
         RecordingError: no such file, another version, or damaged; names the file, and the variable as far as it is known.
@@ -59,7 +63,7 @@ def read_mat(path: str | PathLike[str]) -> dict[str, Any]:
         raise RecordingError(
             f"{path} has no header of a MAT file of version 5 to 7. Expected one. It may be cut off: copy it again."
         )
-    reader = _Reader("<" if content[126:128] == b"IM" else ">")
+    reader = _Reader("<" if content[126:128] == b"IM" else ">", checksums)
     variables: dict[str, Any] = {}
     last = "the first variable"
     try:
@@ -82,8 +86,8 @@ def read_mat(path: str | PathLike[str]) -> dict[str, Any]:
 class _Reader:
     """Elements, one inside the other, of one byte order."""
 
-    def __init__(self, order: str) -> None:
-        self.order = order
+    def __init__(self, order: str, checksums: bool) -> None:
+        self.order, self.checksums = order, checksums
 
     def elements(self, content: memoryview, *, top: bool = False) -> Iterator[tuple[int, memoryview]]:
         """(type, body) of one element after another; those that are not compressed are padded to eight bytes."""
@@ -106,8 +110,9 @@ class _Reader:
 
     def inflate(self, body: memoryview) -> tuple[int, memoryview]:
         """The one element inside a compressed one, whose length is known before it is unpacked."""
-        unpacker = zlib.decompressobj()
-        head = unpacker.decompress(body, 8)
+        # without zlib's own header, two bytes, zlib looks for no checksum either
+        unpacker = zlib.decompressobj() if self.checksums else zlib.decompressobj(-zlib.MAX_WBITS)
+        head = unpacker.decompress(body if self.checksums else body[2:], 8)
         if len(head) < 8:
             raise _Damage("an empty compressed element")
         kind, length = struct.unpack(f"{self.order}II", head)

@@ -79,7 +79,8 @@ class SignalRecording:
         name: what errors call it.
         annotations: target name → stream of ground truth over time. Never handed to a model.
         reference: stream name → (2, channels) centre and scale of this person's own signals, from label-free baseline segments or
-            from all that person's recordings; what `normalization="reference"` of a windower uses.
+            from all that person's recordings; what `normalization="reference"` of a windower uses. Levels of a stream's summaries,
+            mean and standard deviation, stand beside it under `processing.signal_summaries.summary_key`.
         known_lags: stream name → seconds by which its content is known to be late, as training's delays are; NaN unknown.
         prepared: which processor has filtered these streams and put them on its grids already; "" as they were recorded.
     """

@@ -9,6 +9,7 @@ This file knows how a plugin's classes are put together; it knows no plugin.
 import dataclasses
 import difflib
 import inspect
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from transformers import PreTrainedModel
 
 from .. import plugins
 from ..errors import ConfigurationError
+from ..evaluation.output_layers import OutputLayer, output_layers
 from ..evaluation.task import Task, task_of_model
 from ..labels import index_map
 from ..loading import load_model, load_processor
@@ -41,11 +43,24 @@ def _processor_options(kind: type) -> list[str]:
     return [name for name in inspect.signature(kind).parameters if name not in ("self", "args", "kwargs")]
 
 
+def _move_rows(layer: OutputLayer, places: Sequence[int]) -> None:
+    """Rows of weight and bias from these places; where a place is negative, a new row as torch initialises it."""
+    bound = math.prod(layer.weight.shape[1:]) ** -0.5
+    for name in ("weight", "bias"):
+        old = getattr(layer, name)
+        if old is not None:
+            rows = [old[place] if place >= 0 else torch.empty_like(old[0]).uniform_(-bound, bound) for place in places]
+            setattr(layer, name, nn.Parameter(torch.stack(rows)))
+    setattr(layer, "out_features" if isinstance(layer, nn.Linear) else "out_channels", len(places))
+
+
+@torch.no_grad()
 def relabel(model: PreTrainedModel, names: Sequence[str]) -> None:
-    """Give a head other classes, or another order: rows of its last layer follow their class, new classes start afresh.
+    """Give a head other classes, or another order: rows of its last layers follow their class, new classes start afresh.
 
     Args:
-        model: a head whose last layer is the `nn.Linear` named `classifier`.
+        model: a head that has a `classifier` or `output_layers` (`evaluation/output_layers.py`), and, where more than those rows
+            belongs to the classes, `move_classes(places)`.
         names: class names in the order that the logits shall have.
 
     Raises:
@@ -55,20 +70,17 @@ def relabel(model: PreTrainedModel, names: Sequence[str]) -> None:
     places = index_map(names, own)
     if places == list(range(len(places))) and len(places) == model.config.num_labels:
         return
-    old = getattr(model, "classifier", None)
-    if not isinstance(old, nn.Linear):
+    layers = output_layers(model)
+    if not layers:
         raise ConfigurationError(
-            f"{type(model).__name__} has no `classifier` that is a Linear layer, so it cannot be given the classes "
-            f"{', '.join(names)}. Train from scratch, or with the checkpoint's own: {', '.join(own)}."
+            f"{type(model).__name__} has no `classifier` that is a Linear layer, and no `output_layers`, so it cannot be given the "
+            f"classes {', '.join(names)}. Train from scratch, or with the checkpoint's own: {', '.join(own)}."
         )
-    new = nn.Linear(old.in_features, len(names), bias=old.bias is not None).to(old.weight)
-    with torch.no_grad():
-        for row, place in enumerate(places):
-            if place >= 0:
-                new.weight[row] = old.weight[place]
-                if old.bias is not None:
-                    new.bias[row] = old.bias[place]
-    model.classifier = new
+    for layer in layers:
+        _move_rows(layer, places)
+    follow = getattr(model, "move_classes", None)
+    if callable(follow):
+        follow(places)
     model.config.id2label = dict(enumerate(names))
     model.config.label2id = {name: index for index, name in enumerate(names)}
     setattr(model, "num_labels", len(names))  # noqa: B010 (a plain number, which torch declares no attribute for)

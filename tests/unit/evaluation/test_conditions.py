@@ -142,6 +142,8 @@ def events_of(clip: EyeClip) -> list[bytes]:
 def test_light_and_focus_touch_frames_only_and_the_others_events(form: str) -> None:
     clip = eye_clip(form)
     for family, curve in families(clip_conditions()).items():
+        if family == "missing":
+            continue
         worst = applied(curve[-1])(clip, "a")
         same_frames = all(
             one.tobytes() == other.tobytes() for one, other in zip(frames_of(worst), frames_of(clip), strict=True)
@@ -149,6 +151,19 @@ def test_light_and_focus_touch_frames_only_and_the_others_events(form: str) -> N
         same_events = events_of(worst) == events_of(clip)
         of_events = family in ("events_missing", "event_noise", "time_offset")
         assert (same_frames, same_events) == (of_events, not of_events), family
+
+
+@pytest.mark.parametrize("form", ["pictures", "raw"])
+def test_a_missing_stream_is_absent_and_the_other_is_as_it_was(form: str) -> None:
+    clip = eye_clip(form).at([0, 2])
+    blind = applied(clip_conditions()["missing/frames"])(clip, "a")
+    assert blind.frames is None
+    assert events_of(blind) == events_of(clip)
+    still = applied(clip_conditions()["missing/events"])(clip, "a")
+    assert still.events is None
+    assert [one.tobytes() for one in frames_of(still)] == [one.tobytes() for one in frames_of(clip)]
+    assert blind.chosen == still.chosen == (0, 2)
+    assert [one.name for one in conditions_for("eye", ["missing"])] == ["missing/frames", "missing/events"]
 
 
 def test_a_time_step_suffers_the_same_whoever_is_read_with_it() -> None:

@@ -67,6 +67,8 @@ def test_figures_are_those_of_scikit_learn_in_every_run(runs: Path) -> None:
         for name in LIGHTS:
             own = light == name
             assert found.lighting[name][place] == pytest.approx(sk.accuracy_score(truth[own], predicted[own]))
+            each = sk.recall_score(truth[own], predicted[own], average="macro", labels=np.unique(truth[own]))
+            assert found.lighting_uar[name][place] == pytest.approx(each)
     told = found.to_dict()
     assert told["war"]["mean"] == pytest.approx(np.mean(told["war"]["runs"]))
     assert told["war"]["sd"] == pytest.approx(np.std(told["war"]["runs"], ddof=1))
@@ -101,7 +103,9 @@ def test_the_row_is_printed_as_the_tables_print_it(runs: Path) -> None:
     assert numbers[0] == f"{100 * found.recall['happiness'].mean():.1f}"
     assert numbers[-2:] == [f"{100 * found.war.mean():.1f}", f"{100 * found.uar.mean():.1f}"]
     assert sd.split()[-1] == f"{100 * found.uar.std(ddof=1):.1f}"
-    assert last == "20 runs of 140 sequences"
+    low = 100 * found.lighting_uar["Low"].mean()
+    assert last.startswith("20 runs of 140 sequences; UAR by light: Nor ")
+    assert f", Low {low:.1f}, HDR" in last
     assert len({len(heading), len(mean), len(sd)}) == 1
 
 
@@ -259,6 +263,6 @@ def test_several_folders_are_several_rows(runs: Path) -> None:
     assert [line.split()[0] for line in lines[1:6]] == ["E4_S3", "E4_S3", "E7_S0", "E7_S0", "mean"]
     assert len({len(line) for line in lines[:6]}) == 1
     assert lines[2].split()[-1] == f"{100 * sets['E4_S3'].uar.std(ddof=1):.1f}"
-    assert lines[-1] == "1 run of 140 sequences"
+    assert lines[-1].startswith("1 run of 140 sequences; UAR by light")
     with pytest.raises(InputError, match="No file"):
         score_sequence_sets([])

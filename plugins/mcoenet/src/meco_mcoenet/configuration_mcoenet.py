@@ -11,14 +11,14 @@ Notable:
 This file knows the numbers that define an MCO-E Net; it knows no tensors and downloads nothing.
 """
 
-import difflib
 import math
-from dataclasses import field, fields
+from collections.abc import Sequence
+from dataclasses import field
 from typing import Any, Literal, Self
 
 from huggingface_hub.dataclasses import strict
-from transformers import PreTrainedConfig
 
+from meco_hub.configuration import EmotionConfig
 from meco_hub.errors import ConfigurationError
 
 EXPERT_KINDS = ("focal", "attention", "deep")
@@ -54,7 +54,7 @@ SMALL: dict[str, Any] = {
 
 
 @strict
-class MCOENetConfig(PreTrainedConfig):
+class MCOENetConfig(EmotionConfig):
     """What an MCO-E Net is made of. The default is the published network.
 
     Without labels there are SEE's seven in alphabetical order (`DEFAULT_LABELS`); any other number gives LABEL_0, LABEL_1, …, so
@@ -151,6 +151,10 @@ class MCOENetConfig(PreTrainedConfig):
     # --- loss ---
     label_smoothing: float | int = 0.0  # published: plain cross-entropy
 
+    # --- where the weights come from ---
+    # "synthetic" where they were trained on drawn or generated data: every answer of theirs then says so. None: nothing is said.
+    training_data: str | None = None
+
     @classmethod
     def token(cls, **changes: Any) -> Self:
         """The published sizes with the degenerate parts repaired (`TOKEN`), and changes of your own."""
@@ -187,47 +191,12 @@ class MCOENetConfig(PreTrainedConfig):
         return self.fusion_dim
 
     def __post_init__(self, **kwargs: Any) -> None:
-        self._refuse_misspelt(kwargs)
         if not self.expert_types:
             self.expert_types = [EXPERT_KINDS[index % len(EXPERT_KINDS)] for index in range(self.num_experts)]
-        count = kwargs.get("num_labels")
-        if self.id2label is None and self.label2id is not None:
-            self.id2label = {int(index): name for name, index in self.label2id.items()}
-        if self.id2label is None:
-            count = len(DEFAULT_LABELS) if count is None else count
-            names = DEFAULT_LABELS if count == len(DEFAULT_LABELS) else [f"LABEL_{index}" for index in range(count)]
-            self.id2label = dict(enumerate(names))
-            self.label2id = None
-        elif count is not None and count != len(self.id2label):
-            raise ConfigurationError(
-                f"num_labels={count}, but id2label names {len(self.id2label)} classes. Leave num_labels out: it is counted."
-            )
-        if self.label2id is None:
-            self.label2id = {name: int(index) for index, name in self.id2label.items()}
         super().__post_init__(**kwargs)
 
-    def to_diff_dict(self) -> dict[str, Any]:
-        # transformers leaves two unnamed labels out of config.json, and our default on reading is seven, not two.
-        return {**super().to_diff_dict(), "id2label": self.id2label, "label2id": self.label2id}
-
-    def _refuse_misspelt(self, unknown: dict[str, Any]) -> None:
-        # transformers stores unknown arguments silently, so a misspelt field would quietly keep its published value.
-        own = [f.name for f in fields(MCOENetConfig)]
-        for name in unknown:
-            near = difflib.get_close_matches(name, own, n=1, cutoff=0.88)
-            if near:
-                raise ConfigurationError(f"There is no config field {name!r}. Did you mean {near[0]!r}?")
-
-    def validate_labels(self) -> None:
-        names = self.id2label or {}
-        if sorted(names) != list(range(len(names))) or not names:
-            raise ConfigurationError(
-                f"id2label has the keys {sorted(names)}; expected 0, 1, … without gaps. Number the classes from 0."
-            )
-        if self.label2id != {name: index for index, name in names.items()}:
-            raise ConfigurationError(
-                f"label2id {self.label2id} is not the inverse of id2label {names}. Leave label2id out: it is derived."
-            )
+    def default_label_names(self, count: int | None) -> Sequence[str]:
+        return DEFAULT_LABELS if count in (None, len(DEFAULT_LABELS)) else super().default_label_names(count)
 
     def validate_numbers(self) -> None:
         counts = (

@@ -98,8 +98,9 @@ def convert(
 ) -> Report:
     """Convert a state dict of the authors' code, as `torch.save(model.state_dict(), …)` writes it.
 
-    It may lie under "state_dict" or "model", and its names may begin with "module.". It is read with `weights_only=True`: code in
-    it is refused. Writes config.json, model.safetensors and processor_config.json, all of them or nothing.
+    It may lie under "state_dict", "model_state_dict", "model" or "net", its names may begin with "module.", its numbers may be of
+    any precision, and BatchNorm's batch counters may be missing. It is read with `weights_only=True`: code in it is refused.
+    Writes config.json, model.safetensors and processor_config.json, all of them or nothing.
 
     Args:
         source: the file.

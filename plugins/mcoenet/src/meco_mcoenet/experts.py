@@ -99,6 +99,11 @@ class FocalExpert(nn.Module):
         self.conv1 = nn.Conv1d(config.fusion_dim // self.tokens, config.focal_hidden, kernel, padding=kernel // 2)
         self.conv2 = nn.Conv1d(config.focal_hidden, len(config.id2label or {}), kernel_size=1)
 
+    @property
+    def output_layer(self) -> nn.Conv1d:
+        """Where the classes are; every expert has one."""
+        return self.conv2
+
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         tokens = hidden.unflatten(-1, (self.tokens, -1)).transpose(1, 2)  # (B, 1024 / T, T)
         return self.conv2(F.gelu(self.conv1(tokens))).mean(dim=-1)
@@ -111,6 +116,10 @@ class AttentionExpert(nn.Module):
         super().__init__()
         self.mixer = TokenMixer(config, config.attention_expert_heads)
         self.classifier = nn.Linear(config.fusion_dim, len(config.id2label or {}))
+
+    @property
+    def output_layer(self) -> nn.Linear:
+        return self.classifier
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         return self.classifier(self.mixer(hidden))
@@ -129,6 +138,10 @@ class DeepExpert(nn.Module):
         self.dropout = nn.Dropout(float(config.deep_dropout))
         self.residual_scale = nn.Parameter(torch.empty(1))
         self.classifier = nn.Linear(width, len(config.id2label or {}))
+
+    @property
+    def output_layer(self) -> nn.Linear:
+        return self.classifier
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         for up, down in zip(self.up, self.down, strict=True):

@@ -30,7 +30,7 @@ This file knows the network, in the order in which data runs through it; `backbo
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -377,6 +377,14 @@ class MCOENetForEmotionRecognition(MCOENetPreTrainedModel):
     def load_backbone_weights(self, source: str | Path | None = None, pretrained: bool = False) -> None:
         """As `MCOENetModel.load_backbone_weights`."""
         self.mcoenet.load_backbone_weights(source, pretrained=pretrained)
+
+    def output_layers(self) -> list[nn.Linear | nn.Conv1d]:
+        """The last layer of every expert: rows are classes, and answers a mean of theirs, with weights that sum to one.
+
+        Empty without `norm_topk_prob`, where they do not.
+        """
+        layers: list[Any] = [expert.output_layer for expert in self.moe.experts]
+        return layers if self.config.norm_topk_prob else []
 
     def forward(
         self,

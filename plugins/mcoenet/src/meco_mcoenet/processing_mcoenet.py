@@ -8,13 +8,15 @@ Notable:
 - The published code draws by the rule "legacy", oddities included; "uniform" draws every window alike (the core's
   `clip_sampling.py`).
 - A stream that `streams` leaves out is given as zeros, which is the mean picture, so that a model of one stream can be trained.
+- A stream that a clip lacks is an error, unless `missing_modality` says "zeros", as the network's config may: then
+  `modality_presence` marks it, and the answer says so.
 
 This file knows what the network wants to see of a clip; it does not know the network.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,13 +25,17 @@ from transformers.feature_extraction_utils import BatchFeature
 from transformers.processing_utils import ProcessorMixin
 
 from meco_hub.errors import ConfigurationError, InputError, RecordingError
+from meco_hub.installed_code import InstalledSettings
 from meco_hub.processing.clip_sampling import ClipSampling
 from meco_hub.processing.event_voxelizer import EventVoxelizer
 from meco_hub.processing.eye_preprocessor import EyePreprocessor
+from meco_hub.processing.publication import PublishedProcessor
 from meco_hub.recordings.event_recording import EventRecording
 from meco_hub.recordings.eye_clip_files import read_eye_clip
 from meco_hub.recordings.eye_clips import ALIGNMENTS, STREAMS, EyeClip
-from meco_hub.recordings.pictures import Pictures
+from meco_hub.recordings.pictures import PictureArray, Pictures
+
+from .configuration_mcoenet import MCOENetConfig
 
 FRAME_MEAN, FRAME_STD = 0.22616537, 0.118931554
 """Of the frames of SEE's training part, on the scale from 0 to 1, as the published code has them."""
@@ -38,6 +44,7 @@ EVENT_MEAN, EVENT_STD = 0.504413, 0.06928615
 """Of its event pictures."""
 
 OUTPUTS = {"frames": "pixel_values", "events": "event_values"}
+PRESENCE = "modality_presence"
 
 
 class MCOENetImageProcessor(EyePreprocessor):
@@ -48,7 +55,7 @@ class MCOENetImageProcessor(EyePreprocessor):
     image_std = (FRAME_STD,) * 3
 
 
-class MCOENetProcessor(ProcessorMixin):
+class MCOENetProcessor(PublishedProcessor, InstalledSettings, ProcessorMixin):
     """Eye clips to `pixel_values` and `event_values`, both (batch, T, 3, S, S) float32.
 
     Args:
@@ -58,6 +65,8 @@ class MCOENetProcessor(ProcessorMixin):
         frame_stride: frames between two of them; 4 of 30 frames a second.
         sampling: how `clip_sampling` draws: "legacy" as published, or "uniform".
         streams: which of "frames" and "events" the network is shown; the published one sees both.
+        missing_modality: what becomes of a stream that is shown and that a clip lacks: "error", or "zeros" for a network whose
+            config says so too; `for_config` takes it from there.
         event_mean, event_std: of event pictures, on the scale from 0 to 1.
         event_alignment: where the window of an event picture lies, seen from its frame: "before", "around" or "after". SEE's makers
             do not say; its length is the feature extractor's `window_us`.
@@ -74,6 +83,7 @@ class MCOENetProcessor(ProcessorMixin):
         frame_stride: int = 4,
         sampling: str = "legacy",
         streams: Sequence[str] = STREAMS,
+        missing_modality: str = "error",
         event_mean: float = EVENT_MEAN,
         event_std: float = EVENT_STD,
         event_alignment: str = "before",
@@ -86,15 +96,31 @@ class MCOENetProcessor(ProcessorMixin):
             image_processor = MCOENetImageProcessor(**own)
         super().__init__(feature_extractor, image_processor)
         self.num_frames, self.frame_stride, self.sampling = num_frames, frame_stride, sampling
-        self.streams = list(streams)
+        self.streams, self.missing_modality = list(streams), missing_modality
         self.event_mean, self.event_std = float(event_mean), float(event_std)
         self.event_alignment = event_alignment
         self._check()
+
+    @classmethod
+    def for_config(cls, config: MCOENetConfig, **settings: Any) -> Self:
+        """A processor of clips as long and pictures as large as a model takes them, which lacks what the model can do without.
+
+        Args:
+            config: the model's.
+            settings: any argument; `image_processor` here adds fields to those that the config decides.
+        """
+        pictures = settings.pop("image_processor", None)
+        if pictures is None or isinstance(pictures, Mapping):
+            pictures = {"size": {"shortest_edge": config.image_size}, **(pictures or {})}
+        decided = {"num_frames": config.num_frames, "missing_modality": config.missing_modality}
+        return cls(**{"image_processor": pictures, **decided, **settings})
 
     def _check(self) -> None:
         _ = self.clip_sampling  # which checks its own values
         if not self.streams or not set(self.streams) <= set(STREAMS) or len(set(self.streams)) != len(self.streams):
             raise ConfigurationError(f"streams is {self.streams}; expected {list(STREAMS)}, or one of them.")
+        if self.missing_modality not in ("error", "zeros"):
+            raise ConfigurationError(f"missing_modality is {self.missing_modality!r}; expected 'error' or 'zeros'.")
         if not (np.isfinite([self.event_mean, self.event_std]).all() and self.event_std > 0):
             raise ConfigurationError(
                 f"event_mean {self.event_mean} and event_std {self.event_std} must be finite, and the latter positive."
@@ -116,11 +142,27 @@ class MCOENetProcessor(ProcessorMixin):
 
     @property
     def model_input_names(self) -> list[str]:
-        return list(OUTPUTS.values())
+        return [*OUTPUTS.values(), *([PRESENCE] if self.missing_modality == "zeros" else [])]
 
     def read(self, source: Any) -> EyeClip:
         """One clip from whatever `read_eye_clip` reads: a SEE sequence's folder, {"frames": …, "events": …}, an AEDAT4 file."""
         return read_eye_clip(source)
+
+    def blank(self) -> EyeClip:
+        """A clip in which nothing is to be seen, for places in a batch whose clip cannot be used."""
+        side = int(self.image_processor.size.shortest_edge)
+        black, grey = np.zeros((1, side, side), np.uint8), np.full((1, side, side), 128, np.uint8)
+        return EyeClip(PictureArray(black), PictureArray(grey), name="a blank clip").at([0] * self.num_frames)
+
+    def report(self, clip: EyeClip) -> dict[str, Any]:
+        """What became of each stream: `used` {stream: how}, and `missing` [stream], in whose place stands the mean picture."""
+        window = f"single events of {self.feature_extractor.window_us} µs each"
+        ways = {"frames": "frames", "events": window if clip.is_raw else "event pictures"}
+        there = [stream for stream in self.streams if getattr(clip, stream) is not None]
+        return {
+            "used": {stream: ways[stream] for stream in there},
+            "missing": [one for one in self.streams if one not in there],
+        }
 
     def __call__(self, clips: Any, **kwargs: Any) -> BatchFeature:
         """Turn one clip, or a list of them, into a batch.
@@ -130,7 +172,8 @@ class MCOENetProcessor(ProcessorMixin):
             return_tensors: "pt" or "np"; None gives lists of arrays (T, 3, S, S).
 
         Raises:
-            RecordingError: a stream that `streams` asks for is missing or too short, or frames and events differ in size.
+            RecordingError: a stream that `streams` asks for is missing (see `missing_modality`) or too short, or frames and events
+                differ in size.
             ImageError: a picture cannot be read; the message names it.
             InputError: an empty list.
             ConfigurationError: another keyword argument.
@@ -143,18 +186,18 @@ class MCOENetProcessor(ProcessorMixin):
         sources = clips if isinstance(clips, list | tuple) else [clips]
         if not sources:
             raise InputError("An empty list was given; expected at least one eye clip.")
-        shown: dict[str, list[Image.Image]] = {stream: [] for stream in STREAMS}
-        for source in sources:
-            for stream, pictures in self._pictures(self.read(source)).items():
-                shown[stream] += pictures
-        batch = {OUTPUTS[stream]: self._values(stream, pictures, len(sources)) for stream, pictures in shown.items()}
+        shown = [self._pictures(self.read(source)) for source in sources]
+        batch = {OUTPUTS[stream]: self._values(stream, [found.get(stream) for found in shown]) for stream in STREAMS}
+        if self.missing_modality == "zeros":
+            batch[PRESENCE] = np.array([[stream in found for stream in STREAMS] for found in shown])
         if wanted is None:
             return BatchFeature({key: list(values) for key, values in batch.items()})
         return BatchFeature(batch, tensor_type=wanted)
 
     def _pictures(self, clip: EyeClip) -> dict[str, list[Image.Image]]:
-        """The chosen pictures of each stream that is shown."""
-        clip.require(self.streams)
+        """The chosen pictures of each stream that is shown and there."""
+        if self.missing_modality == "error" or not any(getattr(clip, stream) is not None for stream in self.streams):
+            clip.require(self.streams)
         chosen = clip if clip.chosen is not None else self.clip_sampling.centered(clip)
         steps = list(chosen.chosen or ())
         if len(steps) != self.num_frames:
@@ -165,7 +208,7 @@ class MCOENetProcessor(ProcessorMixin):
         found: dict[str, list[Image.Image]] = {}
         if "frames" in self.streams and isinstance(clip.frames, Pictures):
             found["frames"] = clip.frames.read(steps)
-        if "events" in self.streams:
+        if "events" in self.streams and clip.events is not None:
             events = clip.events
             pictures = events.read(steps) if isinstance(events, Pictures) else self._accumulate(clip, steps, found)
             found["events"] = pictures
@@ -194,14 +237,23 @@ class MCOENetProcessor(ProcessorMixin):
             # both show the same view, so the sensor is as large as the frames; what lies outside is still an error
             width, height = found["frames"][0].size
             events = replace(events, width=width, height=height)
-        grey = self.feature_extractor(events, windows=spans, return_tensors="np")["event_values"][0]  # (T, H, W)
+        try:
+            grey = self.feature_extractor(events, windows=spans, return_tensors="np")["event_values"][0]  # (T, H, W)
+        except RecordingError as error:
+            sensor = " The sensor is taken to be as large as the frames." if events is not clip.events else ""
+            raise RecordingError(
+                f"{clip.called}: the events cannot be shown beside the frames: {error}{sensor}"
+            ) from error
         return [Image.fromarray(np.rint(one * 255).astype(np.uint8)) for one in grey]
 
-    def _values(self, stream: str, pictures: list[Image.Image], clips: int) -> NDArray[np.float32]:
-        """(clips, T, 3, S, S) float32."""
+    def _values(self, stream: str, shown: Sequence[list[Image.Image] | None]) -> NDArray[np.float32]:
+        """(clips, T, 3, S, S) float32, zeros where a clip has no pictures."""
         side = int(self.image_processor.size.shortest_edge)
-        shape = (clips, self.num_frames, 3, side, side)
-        if stream not in self.streams:
-            return np.zeros(shape, np.float32)
-        own = {} if stream == "frames" else {"image_mean": [self.event_mean] * 3, "image_std": [self.event_std] * 3}
-        return self.image_processor(pictures, return_tensors="np", **own)["pixel_values"].reshape(shape)
+        values = np.zeros((len(shown), self.num_frames, 3, side, side), np.float32)
+        there = [place for place, pictures in enumerate(shown) if pictures is not None]
+        if there:
+            own = {} if stream == "frames" else {"image_mean": [self.event_mean] * 3, "image_std": [self.event_std] * 3}
+            flat = [picture for pictures in shown if pictures is not None for picture in pictures]
+            made = self.image_processor(flat, return_tensors="np", **own)["pixel_values"]
+            values[there] = made.reshape(len(there), *values.shape[1:])
+        return values

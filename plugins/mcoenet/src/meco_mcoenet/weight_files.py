@@ -13,14 +13,14 @@ from safetensors.torch import load_file
 
 from meco_hub.errors import CheckpointError
 
-_WRAPPERS = ("state_dict", "model")
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
 """Keys under which training programs keep the state dict beside other things."""
 
 
 def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     """The tensors of a .safetensors file, or of what `torch.save` wrote, by name.
 
-    A state dict may lie under "state_dict" or "model", and its names may all begin with "module." (DataParallel).
+    A state dict may lie under one of `_WRAPPERS`, and its names may all begin with "module." (DataParallel).
 
     Raises:
         CheckpointError: no such file, damaged, would run code when read, or holds something else.

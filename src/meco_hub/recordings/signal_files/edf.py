@@ -40,7 +40,7 @@ def read(path: Path, rates: dict[str, float]) -> dict[str, Stream]:
         raise DependencyError(
             f'{path}: EDF and BDF are read by pyedflib, which is not installed. Install it: pip install "meco-hub[signals]".'
         ) from error
-    _check_size(path)
+    check_size(path)
     try:
         with pyedflib.EdfReader(str(path), annotations_mode=pyedflib.DO_NOT_READ_ANNOTATIONS) as file:
             labels = [str(label).strip() for label in file.getSignalLabels()]
@@ -70,8 +70,11 @@ def read(path: Path, rates: dict[str, float]) -> dict[str, Stream]:
     return found
 
 
-def _check_size(path: Path) -> None:
+def check_size(path: Path) -> None:
     """Compare a file's size with what its header promises, which names what is missing better than a library's code does.
+
+    Raises:
+        RecordingError: it is too short, or has no such header.
 
     Sizes are read from the fixed header: 256 bytes, then 256 per signal, of which 8 each say the samples in a record.
     """

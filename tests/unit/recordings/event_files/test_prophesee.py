@@ -14,28 +14,57 @@ needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="../shared/data/
 
 
 @needs_samples
-def test_a_real_evt3_recording() -> None:
+def test_a_real_evt3_recording(caplog: pytest.LogCaptureFixture) -> None:
     recording = read_events(SAMPLES / "evt3_sample.raw")
     truth = np.load(SAMPLES / "evt3_sample.npy")
     assert len(recording) == len(truth) == 219_596
     assert (recording.width, recording.height) == (1280, 720)  # by its sensor; the header has no geometry
+    for column in "xytp":
+        np.testing.assert_array_equal(getattr(recording, column), truth[column])
+    # its low part steps back under the same high part, so the clock is expelliarmus's, and nobody is left in the dark about it
+    assert recording.notes["evt3_clock"] == "expelliarmus"
+    assert 'evt3_clock="format"' in caplog.text
+    assert recording.t[-1] - recording.t[0] == 53_857
+
+
+@needs_samples
+def test_a_real_evt3_recording_on_the_cameras_clock(caplog: pytest.LogCaptureFixture) -> None:
+    recording = read_events(SAMPLES / "evt3_sample.raw", evt3_clock="format")
+    truth = np.load(SAMPLES / "evt3_sample.npy")
     for column in "xyp":
         np.testing.assert_array_equal(getattr(recording, column), truth[column])
-    # The sample's decoded times were made by expelliarmus, whose clock gains 4,096 µs at every step back of the low part.
+    # expelliarmus's clock gains 4,096 µs at every step back of the low part
     np.testing.assert_array_equal((truth["t"] - recording.t) % 4096, 0)
     # The camera repeats the high part every 16 µs, so 551 of them last 8.8 ms and not the 54 ms of the decoded sample.
     raw = (SAMPLES / "evt3_sample.raw").read_bytes()
     words = np.frombuffer(raw[raw.index(b"\n", raw.index(b"% system_ID")) + 1 :], "<u2")
     highs = int(np.count_nonzero(words >> 12 == 8))
     assert abs((recording.t[-1] - recording.t[0]) - 16 * highs) <= 16
+    assert "evt3_clock" not in recording.notes
+    assert not caplog.records
 
 
-@needs_samples
-def test_a_real_evt3_recording_on_the_clock_of_its_decoded_sample() -> None:
-    recording = read_events(SAMPLES / "evt3_sample.raw", evt3_clock="expelliarmus")
-    truth = np.load(SAMPLES / "evt3_sample.npy")
-    for column in "xytp":
-        np.testing.assert_array_equal(getattr(recording, column), truth[column])
+def test_the_clock_of_evt3_is_chosen_by_what_the_file_holds(
+    makers, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "clip.raw"
+
+    def times(words: list[int], **options: str) -> list[int]:
+        path.write_bytes(makers.raw_header("3.0", "EVT3") + np.array(words, "<u2").tobytes())
+        return read_events(path, **options).t.tolist()
+
+    # the low part steps back as the high part goes on
+    regular = [0x8001, 0x6FFF, 0x0001, 0x2001, 0x8002, 0x6000, 0x2002]
+    assert times(regular) == times(regular, evt3_clock="format") == [0x1FFF, 0x2000]
+    assert times(regular, evt3_clock="expelliarmus") == [0x1FFF, 0x3000]
+    assert not caplog.records
+    # … while it stays what it is
+    repeated = [0x8001, 0x6009, 0x0001, 0x2001, 0x8001, 0x6007, 0x2002]
+    assert times(repeated) == times(repeated, evt3_clock="expelliarmus") == [0x1009, 0x2007]
+    assert len(caplog.records) == 1
+    assert sorted(times(repeated, evt3_clock="format")) == [0x1007, 0x1009]
+    with pytest.raises(RecordingError, match='expected "auto", "format" or "expelliarmus"'):
+        times(regular, evt3_clock="camera")
 
 
 @needs_samples
