@@ -1,0 +1,17 @@
+"""The smallest architecture that does everything the kit asks for; tests break it in one place at a time.
+
+This file knows where the parts of the plugin are; it imports none of them.
+"""
+
+from meco_hub.plugins import Architecture
+
+architecture = Architecture(
+    model_type="meco_planted",
+    kind="signals",
+    config="planted_signals.configuration_planted:PlantedConfig",
+    base_model="planted_signals.modeling_planted:PlantedModel",
+    head="planted_signals.modeling_planted:PlantedForEmotionRecognition",
+    feature_extractor="planted_signals.processing_planted:PlantedWindower",
+    recipes="planted_signals:recipes",
+    card="planted_signals:card.md",
+)
