@@ -1,6 +1,7 @@
 """The promises that the tree makes: what importing costs, who may import whom, and which names are public."""
 
 import ast
+import importlib
 import re
 import subprocess
 from collections.abc import Callable, Iterator
@@ -12,14 +13,18 @@ import meco_hub
 
 SOURCE = Path(meco_hub.__file__).parent
 REPOSITORY = Path(__file__).parents[2]
+PLUGINS = sorted(path.parent for path in (REPOSITORY / "plugins").glob("*/pyproject.toml"))
+OURS = sorted([*SOURCE.rglob("*.py"), *(path for plugin in PLUGINS for path in (plugin / "src").rglob("*.py"))])
+"""Every module that is installed."""
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 LAYERS = (
     {"errors"},
-    {"labels", "plugins", "assignments"},
+    {"discovery", "labels", "plugins", "assignments", "installed_code", "weight_files"},
     {"recordings", "outputs", "auto", "listing"},
-    {"processing", "nn", "modeling", "drawing"},
+    {"hub_files"},
+    {"processing", "nn", "modeling", "configuration", "drawing"},
     {"loading"},
     {"corpora"},
     {"evaluation"},
@@ -27,8 +32,9 @@ LAYERS = (
     {"answers"},
     {"pipeline", "train"},
     {"prediction"},
+    {"publishing"},
     {"registration"},
-    {"doctor"},
+    {"doctor", "scaffold", "testing"},
     {"commands"},
     {"cli", "__init__", "__main__"},
 )
@@ -94,14 +100,102 @@ print([m for m in ("torch", "transformers", "datasets", "timm", "pandas", "cv2")
 
 def test_no_postponed_annotations_in_configurations_and_models() -> None:
     # @strict validates nothing, and config_class becomes a string, where annotations are postponed
-    for path in [*SOURCE.rglob("*.py"), *(REPOSITORY / "plugins").rglob("src/**/*.py")]:
+    for path in OURS:
         if path.name.startswith(("configuration_", "modeling")):
             assert "from __future__ import annotations" not in path.read_text(encoding="utf-8"), path
 
 
 def test_every_module_says_what_it_knows() -> None:
-    for path in [*SOURCE.rglob("*.py"), *(REPOSITORY / "plugins").rglob("src/**/*.py")]:
+    for path in OURS:
         text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
         assert re.search("This (file|package) knows", text.split("\n\n")[-1]), (
             f"{path}: finish with 'This file knows …'"
         )
+
+
+def _defined_here(tree: ast.Module) -> set[str]:
+    """Public names that a module defines itself."""
+    names: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign):
+            names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            names.add(node.target.id)
+    return {name for name in names if not name.startswith("_")}
+
+
+PACKAGES = [path for path in OURS if path.name == "__init__.py" and path.parent != SOURCE]
+
+
+@pytest.mark.parametrize("path", PACKAGES, ids=lambda path: path.parent.name)
+def test_every_package_lists_its_public_names(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    lists = [
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__"
+    ]
+    listed = set(lists[0]) if lists else set()
+    hidden = _defined_here(tree) - listed
+    assert not hidden, f"{path}: add {sorted(hidden)} to __all__, or put an underscore before them"
+    parts = path.parent.relative_to(SOURCE.parent if path.is_relative_to(SOURCE) else _source_of(path)).parts
+    package = importlib.import_module(".".join(parts))
+    for name in listed:
+        assert getattr(package, name, None) is not None, f"{path}: __all__ lists {name}, which is not there"
+
+
+def _source_of(path: Path) -> Path:
+    return next(plugin / "src" for plugin in PLUGINS if path.is_relative_to(plugin))
+
+
+def test_a_plugin_is_declared_without_torch(run_python: Run) -> None:
+    for plugin in PLUGINS:
+        (package,) = (path.name for path in (plugin / "src").iterdir() if path.name.startswith("meco_"))
+        code = (
+            f"import sys, {package}; print([m for m in ('torch', 'transformers', 'numpy', 'timm') if m in sys.modules])"
+        )
+        assert run_python(code).stdout.strip() == "[]", f"{package}/__init__.py imports what takes seconds"
+
+
+def test_only_what_people_start_prints() -> None:
+    for path in OURS:
+        inside = path.relative_to(SOURCE).as_posix() if path.is_relative_to(SOURCE) else ""
+        if path.name == "__main__.py" or inside in ("cli.py", "train.py") or inside.startswith("commands/"):
+            continue
+        calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+        prints = [call.lineno for call in calls if isinstance(call.func, ast.Name) and call.func.id == "print"]
+        assert not prints, f"{path} prints in line {prints}: log, or return what is to be said"
+
+
+LINES, LONGER = 330, {"loop.py": 400, "pipeline.py": 400}
+"""Lines that are not blank: about 300 of them. The longer two are read from top to bottom, as models are."""
+
+
+def test_no_module_is_too_long_to_be_read() -> None:
+    for path in OURS:
+        if path.name.startswith("modeling_"):  # as long as its architecture needs
+            continue
+        lines = sum(1 for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+        limit = LONGER.get(path.name, LINES)
+        assert lines <= limit, (
+            f"{path} has {lines} lines that are not blank; expected {limit} at most. Cut it where it folds"
+        )
+    for name in LONGER:
+        lengths = [len(path.read_text(encoding="utf-8").splitlines()) for path in OURS if path.name == name]
+        assert max(lengths) > LINES, f"{name} is short again: take it out of LONGER"
+
+
+def test_no_file_names_a_place_on_somebodys_machine() -> None:
+    machine = re.compile(
+        "|".join(("/" + "root/", "/" + "work/", "/" + "opt/mv", r"/" + r"home/\w", "/" + "tmp/build", r"C:\\Users"))
+    )
+    folders = ("src", "plugins", "tests", "examples", "benchmarks", "docs", "model_cards", ".ci")
+    files = [path for folder in folders for path in (REPOSITORY / folder).rglob("*") if path.is_file()]
+    files += [path for path in REPOSITORY.iterdir() if path.is_file()]
+    endings = {".py", ".md", ".toml", ".yaml", ".yml", ".json", ".sh", ".txt", ".cff", ".tmpl", ".inc", ".html", ""}
+    for path in files:
+        if path.suffix in endings and "__pycache__" not in path.parts:
+            found = machine.search(path.read_text(encoding="utf-8", errors="replace"))
+            assert found is None, f"{path} names {found and found.group()}"
