@@ -8,35 +8,28 @@ An architecture is a Python distribution with an entry point in the group `meco_
 `architecture` is an `Architecture`: dotted paths, nothing imported. Reading it imports the plugin's `__init__`, which must
 therefore import neither torch nor transformers. Data sets register in the same way in the group `meco_hub.corpora`.
 
-A plugin that cannot be read is kept as data (`BrokenPlugin`, with its traceback) and warned about once; it never stops the
-others. Two distributions that claim one name are both refused, because picking one would silently change results.
+How they are read, and what becomes of those that cannot be, is in `discovery.py`.
 
-This file knows importlib.metadata, and is the only one that does.
+This file knows what a plugin declares, and which of them there are.
 """
 
 import importlib
-import logging
-import sys
-import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
+from . import discovery
+from .discovery import BrokenPlugin, Plugins
 from .errors import PluginError, unknown_name
 
-logger = logging.getLogger(__name__)
+__all__ = ["Architecture", "BrokenPlugin", "Plugins"]
 
 ARCHITECTURES = "meco_hub.architectures"
 CORPORA = "meco_hub.corpora"
 PREFIX = "meco_"
 """Every model type starts so: transformers can then never ship one of the same name."""
-
-
-_half_imported: dict[str, str] = {}
-"""Name → distribution, for plugins whose own import is what imported us: they have not declared anything yet, but will."""
 
 _when_declared: list[Callable[[], None]] = []
 
@@ -88,47 +81,13 @@ class Architecture:
 
         paths = (self.config, self.base_model, self.head, self.image_processor, self.feature_extractor, self.processor)
         watch_modules(path.partition(":")[0] for path in paths if path)
-        distribution = _half_imported.pop(self.model_type, None)
+        distribution = discovery.half_imported.pop(self.model_type, None)
         if distribution is not None:
             known = architectures()
             known.healthy[self.model_type] = self
             known.distributions[self.model_type] = distribution
             for then in _when_declared:
                 then()
-
-
-@dataclass(frozen=True)
-class BrokenPlugin:
-    """A plugin that could not be read.
-
-    Attributes:
-        name: the entry point's name.
-        target: where it points.
-        distribution: the distribution that declares it.
-        reason: one line.
-        traceback: the whole story; empty when nothing was raised (two claims to one name, say).
-    """
-
-    name: str
-    target: str
-    distribution: str
-    reason: str
-    traceback: str = ""
-
-
-@dataclass(frozen=True)
-class Plugins:
-    """All plugins of one group that are installed.
-
-    Attributes:
-        healthy: what each entry point points to, by name.
-        broken: those that could not be read.
-        distributions: name → the distribution that declares it.
-    """
-
-    healthy: dict[str, Any] = field(default_factory=dict)
-    broken: tuple[BrokenPlugin, ...] = ()
-    distributions: dict[str, str] = field(default_factory=dict)
 
 
 def load_dotted(path: str) -> Any:
@@ -160,10 +119,6 @@ def resource_folder(path: str) -> Path:
     return Path(module.__file__).parent / relative
 
 
-def _distribution(entry: EntryPoint) -> str:
-    return entry.dist.name if entry.dist is not None else "an unnamed distribution"
-
-
 def _check_architecture(name: str, loaded: Any) -> str | None:
     if not isinstance(loaded, Architecture):
         return f"points to {type(loaded).__name__}, expected an Architecture"
@@ -171,67 +126,30 @@ def _check_architecture(name: str, loaded: Any) -> str | None:
         return f"its entry point is named {name!r} but its model_type is {loaded.model_type!r}; make them equal"
     if not name.startswith(PREFIX):
         return f"its model_type {name!r} does not start with {PREFIX!r}"
+    for resource in (loaded.recipes, loaded.checkpoints, loaded.card):
+        if resource is not None:
+            resource_folder(
+                resource
+            )  # whoever lists recipes or checkpoints later must not meet a package that is not there
     return None
 
 
-def _read(group: str) -> Plugins:
-    claims: dict[str, list[EntryPoint]] = {}
-    for entry in entry_points(group=group):
-        # An editable and a regular install of one distribution both list its entry points; that is one claim, not two.
-        known = claims.setdefault(entry.name, [])
-        if not any(_distribution(other) == _distribution(entry) and other.value == entry.value for other in known):
-            known.append(entry)
-    healthy: dict[str, Any] = {}
-    distributions: dict[str, str] = {}
-    broken: list[BrokenPlugin] = []
-    for name, entries in sorted(claims.items()):
-        if len(entries) > 1:
-            owners = " and ".join(sorted(_distribution(entry) for entry in entries))
-            broken += [
-                BrokenPlugin(name, entry.value, _distribution(entry), f"claimed by {owners}; uninstall all but one")
-                for entry in entries
-            ]
-            continue
-        (entry,) = entries
-        module = sys.modules.get(entry.module)
-        if module is not None and getattr(module.__spec__, "_initializing", False) and not hasattr(module, entry.attr):
-            _half_imported[name] = _distribution(entry)
-            continue
-        try:
-            loaded = entry.load()
-        except (Exception, SystemExit) as error:  # noqa: BLE001 — a stranger's import may raise anything; it harms nobody else
-            broken.append(
-                BrokenPlugin(
-                    name, entry.value, _distribution(entry), f"{type(error).__name__}: {error}", traceback.format_exc()
-                )
-            )
-            continue
-        complaint = _check_architecture(name, loaded) if group == ARCHITECTURES else None
-        if complaint:
-            broken.append(BrokenPlugin(name, entry.value, _distribution(entry), complaint))
-            continue
-        healthy[name] = loaded
-        distributions[name] = _distribution(entry)
-    for plugin in broken:
-        logger.warning(
-            "meco_hub: plugin %r of %s is left out: %s. `meco doctor` shows more.",
-            plugin.name,
-            plugin.distribution,
-            plugin.reason,
-        )
-    return Plugins(healthy, tuple(broken), distributions)
+def _check_corpus(name: str, loaded: Any) -> str | None:
+    if all(hasattr(loaded, attribute) for attribute in ("name", "kind", "load", "read")):
+        return None
+    return f"points to {type(loaded).__name__}, expected a Corpus"
 
 
 @cache
 def architectures() -> Plugins:
     """The installed architectures, read once per process. Names are model types, values `Architecture`."""
-    return _read(ARCHITECTURES)
+    return discovery.read(ARCHITECTURES, _check_architecture)
 
 
 @cache
 def corpora() -> Plugins:
     """The installed corpora, read once per process."""
-    return _read(CORPORA)
+    return discovery.read(CORPORA, _check_corpus)
 
 
 def _of(plugins: Plugins, kind: str, name: str, hint: str) -> Any:

@@ -33,26 +33,44 @@ failures: dict[str, str] = {}
 
 def _load(entry: "Architecture", path: str) -> "Any | None":
     """The class a plugin promised, or None (said once) when its import fails."""
-    from . import plugins
+    from . import discovery, plugins
 
     if entry.model_type in failures:
         return None
+    owner = plugins.architectures().distributions.get(entry.model_type, "its distribution")
     try:
-        return plugins.load_dotted(path)
-    except Exception as error:  # noqa: BLE001 — a stranger's module may raise anything; transformers must still import
+        with discovery.watched(f"module {path.partition(':')[0]!r}", owner):
+            return plugins.load_dotted(path)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 — a stranger's module may raise anything; transformers must still import
         if _is_executing(_MODELING) or _is_executing(path.partition(":")[0]):
             return None
-        import logging
-        import traceback
-
-        failures[entry.model_type] = traceback.format_exc()
-        logging.getLogger(__name__).warning(
-            "meco_hub: the classes of %r cannot be imported, so it is left out: %s: %s. `meco doctor` shows more.",
-            entry.model_type,
-            type(error).__name__,
-            error,
-        )
+        _leave_out(entry, "cannot be imported", error)
         return None
+
+
+def _leave_out(entry: "Architecture", what: str, error: BaseException) -> None:
+    """Remember what happened to a plugin's classes, and say it once. Called where the error is being handled."""
+    import logging
+    import traceback
+
+    failures[entry.model_type] = traceback.format_exc()
+    logging.getLogger(__name__).warning(
+        "meco_hub: the classes of %r %s, so it is left out: %s: %s. `meco doctor` shows more.",
+        entry.model_type,
+        what,
+        type(error).__name__,
+        error,
+    )
+
+
+def _register(entry: "Architecture", register: "Callable[..., object]", *what: "Any", **how: "Any") -> None:
+    """Call a `register` of transformers, which refuses what does not fit together; its refusal must not stop an import."""
+    if entry.model_type in failures:
+        return
+    try:
+        register(*what, exist_ok=True, **how)
+    except Exception as error:  # noqa: BLE001 — as in `_load`
+        _leave_out(entry, "cannot be registered", error)
 
 
 _MODELING = "transformers.modeling_utils"
@@ -74,7 +92,7 @@ def _configs() -> "Iterator[tuple[Architecture, Any]]":
 
 def _register_configs(module: "ModuleType") -> None:
     for entry, config in _configs():
-        module.AutoConfig.register(entry.model_type, config, exist_ok=True)
+        _register(entry, module.AutoConfig.register, entry.model_type, config)
 
 
 def _register_late_configs(module: "ModuleType") -> None:
@@ -91,10 +109,19 @@ def _register_models(module: "ModuleType") -> None:
         base, head = _load(entry, entry.base_model), _load(entry, entry.head)
         if base is None or head is None:
             continue
-        module.AutoModel.register(config, base, exist_ok=True)
-        AutoModelForEmotionRecognition.register(config, head, exist_ok=True)
+        _register(entry, module.AutoModel.register, config, base)
+        _register(entry, AutoModelForEmotionRecognition.register, config, head)
         for name in entry.native_heads:
-            getattr(module, name).register(config, head, exist_ok=True)
+            _register(entry, _native(module, name), config, head)
+
+
+def _native(module: "ModuleType", name: str) -> "Callable[..., object]":
+    """`register` of one of transformers' own Auto classes, whose name a plugin may have misspelt."""
+
+    def register(*what: "Any", **how: "Any") -> None:
+        getattr(module, name).register(*what, **how)
+
+    return register
 
 
 def _register_image_processors(module: "ModuleType") -> None:
@@ -103,31 +130,33 @@ def _register_image_processors(module: "ModuleType") -> None:
         if processor is None:
             continue
         try:
-            # One class serves both backends: announcing only "pil" makes transformers log a complaint on every load
-            # wherever torchvision is installed.
-            module.AutoImageProcessor.register(
-                config, image_processor_classes={"pil": processor, "torchvision": processor}, exist_ok=True
-            )
+            register = module.AutoImageProcessor.register
         except ImportError:
             # transformers 5.17 replaces AutoImageProcessor by a dummy when torchvision is missing; touching it raises.
             import logging
 
             logging.getLogger(__name__).info("Image processors are not registered because torchvision is missing.")
             return
+        # One class serves both backends: announcing only "pil" makes transformers log a complaint on every load wherever
+        # torchvision is installed.
+        _register(entry, register, config, image_processor_classes={"pil": processor, "torchvision": processor})
 
 
 def _register_feature_extractors(module: "ModuleType") -> None:
     for entry, config in _configs():
         extractor = _load(entry, entry.feature_extractor) if entry.feature_extractor else None
         if extractor is not None:
-            module.AutoFeatureExtractor.register(config, extractor, exist_ok=True)
+            _register(entry, module.AutoFeatureExtractor.register, config, extractor)
 
 
 def _register_processors(module: "ModuleType") -> None:
     for entry, config in _configs():
-        processor = _load(entry, entry.processor) if entry.processor else None
+        # Without an entry of its own, transformers would try one kind after another, and for a repository with a stub ask
+        # whether remote code may run, though nothing remote is needed.
+        path = entry.processor or entry.feature_extractor or entry.image_processor
+        processor = _load(entry, path) if path else None
         if processor is not None:
-            module.AutoProcessor.register(config, processor, exist_ok=True)
+            _register(entry, module.AutoProcessor.register, config, processor)
 
 
 def _register_pipeline(module: "ModuleType") -> None:

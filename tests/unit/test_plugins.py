@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import meco_hub
 from meco_hub import plugins
 from meco_hub.errors import PluginError, UnknownNameError
 
@@ -47,6 +48,13 @@ def test_a_planted_plugin_is_found(run_python: Run, plant: Plant) -> None:
         ({"toy.py": ""}, "toy:architecture", "AttributeError"),
         ({"toy.py": "architecture = 3"}, "toy:architecture", "points to int"),
         ({"toy.py": sound("meco_other", "toy")}, "toy:architecture", "make them equal"),
+        ({"toy.py": sound("meco_toy", "toy")}, "toy", "points to module"),
+        ({"toy.py": sound("meco_toy", "toy")}, "no entry point at all!", "AttributeError"),
+        (
+            {"toy.py": sound("meco_toy", "toy").replace("kind=", 'recipes="nowhere:recipes", kind=')},
+            "toy:architecture",
+            "nowhere",
+        ),
     ],
 )
 def test_a_broken_plugin_is_kept_as_data_and_warned_about(
@@ -75,6 +83,103 @@ def test_two_claims_to_one_name_are_both_refused(run_python: Run, plant: Plant) 
     assert "meco_toy" not in found["healthy"]
     assert [broken["distribution"] for broken in found["broken"]] == ["meco-one", "meco-two"]
     assert all("meco-one and meco-two" in broken["reason"] for broken in found["broken"])
+
+
+def requiring(site: Path, *lines: str) -> Path:
+    """The planted distribution, with requirements in its metadata."""
+    (metadata,) = site.glob("*.dist-info/METADATA")
+    metadata.write_text(metadata.read_text() + "".join(f"Requires-Dist: {line}\n" for line in lines))
+    return site
+
+
+@pytest.mark.parametrize("requirement", ["meco-hub>=99", "meco_hub<0.0.1", "Meco.Hub (>=99)"])
+def test_a_plugin_for_another_core_is_refused_unread(run_python: Run, plant: Plant, requirement: str) -> None:
+    code = "print('READ')\n" + sound("meco_toy", "toy")
+    site = requiring(plant("meco-toy", {"toy.py": code}, {GROUP: {"meco_toy": "toy:architecture"}}), requirement)
+    done = run_python(REPORT, path=(site,))
+    assert "READ" not in done.stdout
+    (broken,) = json.loads(done.stdout)["broken"]
+    assert "it was built for meco-hub" in broken["reason"]
+    assert f"{meco_hub.__version__} is installed" in broken["reason"]
+    assert broken["mend"].startswith("pip install --upgrade meco-hub meco-toy")
+    assert broken["mend"] in done.stderr
+
+
+@pytest.mark.parametrize(
+    "requirement", ["meco-hub>=0.1.0,<99", "meco-hub", "meco-hub>=99; extra == 'x'", "meco-hubble>=99"]
+)
+def test_a_plugin_for_this_core_is_read(run_python: Run, plant: Plant, requirement: str) -> None:
+    site = plant("meco-toy", {"toy.py": sound("meco_toy", "toy")}, {GROUP: {"meco_toy": "toy:architecture"}})
+    assert "meco_toy" in json.loads(run_python(REPORT, path=(requiring(site, requirement),)).stdout)["healthy"]
+
+
+HEAVY = """
+import json, sys
+{first}
+from meco_hub import plugins
+found = plugins.architectures()
+print(json.dumps({{"heavy": found.heavy, "healthy": sorted(found.healthy)}}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "first", "heavy"),
+    [
+        pytest.param("import fake_torch_user, torch", "", ["torch"], id="first to import torch"),
+        pytest.param("from torch import nn", "import torch", ["torch"], id="torch is there already"),
+        pytest.param("from .parts import Part", "import torch", ["torch"], id="in a module that it imports"),
+        pytest.param("def late():\n    import torch", "import torch", None, id="inside a function"),
+    ],
+)
+def test_a_plugin_that_imports_torch_when_read_works_and_is_said(
+    run_python: Run, plant: Plant, code: str, first: str, heavy: list[str] | None
+) -> None:
+    files = {
+        "torch/__init__.py": "class nn: pass",  # stands for the real one, which takes seconds
+        "fake_torch_user.py": "",
+        "toy/__init__.py": code + "\n" + sound("meco_toy", "toy"),
+        "toy/parts.py": "import torch\nclass Part: pass",
+    }
+    site = plant("meco-toy", files, {GROUP: {"meco_toy": "toy:architecture"}})
+    done = run_python(HEAVY.format(first=first), path=(site,))
+    found = json.loads(done.stdout)
+    assert "meco_toy" in found["healthy"]
+    assert found["heavy"].get("meco_toy") == heavy
+    assert ("'meco_toy' of meco-toy imports torch" in done.stderr) == (heavy is not None)
+
+
+def test_a_plugin_that_hangs_is_named_while_it_hangs(run_python: Run, plant: Plant) -> None:
+    # it does not end its sleep before somebody has said its name
+    code = f"""
+import logging, threading
+said = threading.Event()
+class Listener(logging.Handler):
+    def emit(self, record):
+        if "still being imported" in record.getMessage():
+            said.set()
+logging.getLogger("meco_hub").addHandler(Listener())
+assert said.wait(60), "nobody named it"
+{sound("meco_toy", "toy")}
+"""
+    site = plant("meco-toy", {"toy.py": code}, {GROUP: {"meco_toy": "toy:architecture"}})
+    program = (
+        "import logging; logging.basicConfig()\nfrom meco_hub import discovery; discovery.PATIENCE_S = 0.2" + REPORT
+    )
+    done = run_python(program, path=(site,))
+    assert "meco_toy" in json.loads(done.stdout)["healthy"]
+    assert done.stderr.count("plugin 'meco_toy' of meco-toy is still being imported after 0.2 s") == 1
+    assert "pip uninstall meco-toy" in done.stderr
+
+
+def test_a_quick_plugin_is_not_complained_about(run_python: Run, plant: Plant) -> None:
+    site = plant("meco-toy", {"toy.py": sound("meco_toy", "toy")}, {GROUP: {"meco_toy": "toy:architecture"}})
+    assert run_python(REPORT, path=(site,)).stderr == ""
+
+
+def test_an_object_that_is_no_corpus_is_refused(run_python: Run, plant: Plant) -> None:
+    site = plant("meco-toy", {"toy.py": "corpus = 3"}, {"meco_hub.corpora": {"toy": "toy:corpus"}})
+    done = run_python("from meco_hub import plugins\nprint(plugins.corpora().broken[0].reason)", path=(site,))
+    assert done.stdout.strip() == "points to int, expected a Corpus"
 
 
 def test_a_distribution_seen_twice_is_one_claim(run_python: Run, plant: Plant) -> None:
