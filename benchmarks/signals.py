@@ -9,7 +9,10 @@ an Empatica E4 (six streams at 64 Hz and less), an hour each, in windows of 4 s 
 `scipy.interpolate.interp1d`, masks, normalises and stacks. What is compared takes turns within one run.
 `benchmarks/README.md` says what was predicted and what came of it.
 
-This file knows how to time a windower; what it times lives elsewhere.
+Then the small preset of Hi-MoE behind the windower, streamed: how long a hop takes, how many times real time that is, and what the
+model costs against the length of its window.
+
+This file knows how to time a windower and a model; what it times lives elsewhere.
 """
 
 import argparse
@@ -30,6 +33,7 @@ from meco_hub.processing.signal_windower import SignalWindower
 from meco_hub.recordings.signal_recording import SignalRecording, Stream
 
 GOAL = 10.0
+REAL_TIME = 100.0
 
 
 @dataclass(frozen=True)
@@ -219,17 +223,81 @@ def report_streaming(seconds: float, answer: Callable[[Any], object] | None = No
         )
 
 
+def make_model(window_s: float, scope: str) -> tuple[Any, SignalWindower]:
+    """Hi-MoE's small preset on DEAP's four groups, of random weights, and the windower that belongs to it."""
+    import torch
+
+    from meco_himoe.configuration_himoe import HiMoEConfig
+    from meco_himoe.modeling_himoe import HiMoEForEmotionRecognition
+    from meco_himoe.processing_himoe import HiMoESignalWindower
+
+    torch.manual_seed(0)
+    config = HiMoEConfig.small(window_s=window_s, context_scope=scope)
+    statistics_ = {
+        name: {"center": [0.0] * one["channels"], "scale": [1.0] * one["channels"]}
+        for name, one in (config.modalities or {}).items()
+    }
+    windower = HiMoESignalWindower.for_config(config, statistics=statistics_, stride_s=window_s / 2)
+    return HiMoEForEmotionRecognition(config).eval(), windower
+
+
+def report_model(seconds: float) -> None:
+    """Streaming through windower and model, one core, one window at a time; then the model alone against window length."""
+    import torch
+
+    torch.set_num_threads(1)
+    model, windower = make_model(4.0, "window")
+    layout = LAYOUTS[1]
+    recording, stream, wall, cpu = make_recording(layout, seconds), windower.stream(), [], []
+    with torch.inference_mode():
+        for start in np.arange(0.0, seconds, 0.5):
+            parts = {name: one.between(start, start + 0.5) for name, one in recording.streams.items()}
+            began, worked = time.perf_counter(), time.process_time()
+            for clip in stream.push({name: (one.values, one.times) for name, one in parts.items()}):
+                model(**windower([clip], return_tensors="pt"))
+                wall.append((time.perf_counter() - began) * 1e3)
+                cpu.append((time.process_time() - worked) * 1e3)
+                began, worked = time.perf_counter(), time.process_time()
+    wall, cpu = wall[3:], cpu[3:]  # the first ones warm caches
+    print(f"\nSmall preset and windower, {layout.name}, streamed, one core, per hop of 2 s, milliseconds")
+    for kind, own in (("wall", wall), ("CPU", cpu)):
+        middle = statistics.median(own)
+        verdict = f"goal ≥ {REAL_TIME:g}: {'met' if 2e3 / middle >= REAL_TIME else 'MISSED'}"
+        print(f"  {kind:5s} median {middle:6.2f}   worst {max(own):6.2f}   {2e3 / middle:6.0f} x real time   {verdict}")
+    print("\nModel alone, one window, CPU milliseconds (least of 7), against window length")
+    for scope in ("window", "step"):
+        costs = []
+        for length in (4.0, 8.0, 16.0, 32.0):
+            model, windower = make_model(length, scope)
+            batch = windower(windower.cut(make_recording(layout, length))[:1], return_tensors="pt")
+            times = []
+            with torch.inference_mode():
+                for _ in range(8):
+                    began = time.process_time()
+                    model(**batch)
+                    times.append((time.process_time() - began) * 1e3)
+            costs.append(min(times[1:]))
+        slope = np.polyfit(np.log([4, 8, 16, 32]), np.log(costs), 1)[0]
+        told = "   ".join(f"{length} s {cost:.1f}" for length, cost in zip((4, 8, 16, 32), costs, strict=True))
+        print(f"  context_scope={scope:6s} {told}   grows with the power {slope:.2f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--quick", action="store_true", help="a quarter of the recording and fewer rounds")
+    parser.add_argument("--model", action="store_true", help="only the model's part")
     options = parser.parse_args()
     seconds, rounds = (900.0, 3) if options.quick else (3600.0, 5)
     print(
         f"Python {platform.python_version()}, numpy {np.__version__}, scipy {scipy.__version__}, {os.cpu_count()} cores, "
         f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'unset')}, load {os.getloadavg()[0]:.1f}"
     )
+    if options.model:
+        report_model(min(seconds, 300.0))
+        return
     report_windower(seconds, rounds)
     report_streaming(min(seconds, 900.0))
+    report_model(min(seconds, 300.0))
 
 
 if __name__ == "__main__":

@@ -33,9 +33,12 @@ from meco_hub.evaluation.pictures import draw_degradation
 from meco_hub.evaluation.references import scaled_within, window_statistics
 from meco_hub.evaluation.run import EvaluationSettings, evaluate_checkpoint
 from meco_hub.evaluation.series import mean_ratings
+from meco_hub.evaluation.task import Task
 from meco_hub.training.arguments import RunOptions
+from meco_hub.training.construction import build
 from meco_hub.training.loop import train
 from meco_hub.training.recipe_files import load_recipe
+from meco_hub.training.recipes import Recipe
 
 CONDITIONS = ("missing", "delay-unknown/all")
 
@@ -147,7 +150,8 @@ def _himoe(
 
 
 def _references(name: str, protocol: Protocol, data_dir: Path) -> dict[str, list[dict[str, float]]]:
-    """Plain predictors on mean, spread and slope of every channel, scaled within each person without labels."""
+    """Plain predictors on mean, spread and slope of every channel, scaled within each person without labels; of classes also on
+    what the model sees."""
     corpus = plugins.corpus(name)
     rows = next(iter(corpus.load(data_dir).values()))
     folds, people = np.asarray(rows["fold"][:]), rows["identity"][:]
@@ -158,6 +162,7 @@ def _references(name: str, protocol: Protocol, data_dir: Path) -> dict[str, list
     statistics = scaled_within(
         np.stack([window_statistics(one, dict(sorted(channels.items()))) for one in recordings]), people
     )
+    shown = statistics if corpus.targets else _shown(load_recipe(protocol.recipe, {}), corpus, data_dir)
     found: dict[str, list[dict[str, float]]] = {}
     for fold in protocol.folds:
         test = folds == fold
@@ -174,19 +179,35 @@ def _references(name: str, protocol: Protocol, data_dir: Path) -> dict[str, list
             found.setdefault("ridge on window statistics", []).append({"rmse": float(np.mean(score))})
             continue
         labels = np.asarray(rows["label"][:])
-        opponents = {
-            "logistic regression": make_pipeline(
-                StandardScaler(), LogisticRegression(C=0.1, class_weight="balanced", max_iter=2000)
-            ),
-            "random forest": RandomForestClassifier(
-                300, min_samples_leaf=5, class_weight="balanced_subsample", random_state=0
-            ),
-        }
-        for which, model in opponents.items():
-            shares = model.fit(statistics[seen], labels[seen]).predict_proba(statistics[test])
-            own = figures(labels[test], np.log(shares + 1e-9), rows.features["label"].names).flat()
-            found.setdefault(which, []).append({"balanced_accuracy": own["uar"], "auroc": own["macro_auroc"]})
+        for told, inputs in {"": statistics, " on what the model sees": shown}.items():
+            for which, model in _opponents().items():
+                shares = model.fit(inputs[seen], labels[seen]).predict_proba(inputs[test])
+                own = figures(labels[test], np.log(shares + 1e-9), rows.features["label"].names).flat()
+                pair = {"balanced_accuracy": float(own["uar"] or 0), "auroc": float(own["macro_auroc"] or 0)}
+                found.setdefault(which + told, []).append(pair)
     return found
+
+
+def _opponents() -> dict[str, Any]:
+    return {
+        "logistic regression": make_pipeline(
+            StandardScaler(), LogisticRegression(C=0.1, class_weight="balanced", max_iter=2000)
+        ),
+        "random forest": RandomForestClassifier(
+            300, min_samples_leaf=5, class_weight="balanced_subsample", random_state=0
+        ),
+    }
+
+
+def _shown(recipe: Recipe, corpus: Any, data_dir: Path) -> np.ndarray:
+    """(windows, numbers): what the recipe's processor gives the model of every window, neighbours included, side by side."""
+    rows = next(iter(corpus.load(data_dir, **recipe.data.options).values()))
+    _, processor = build(recipe, Task(tuple(rows.features["label"].names)))
+    parts = []
+    for row in rows:
+        batch = processor(processor.cut(corpus.read(row))[:1])
+        parts.append(np.concatenate([one.ravel() for one in batch["inputs"].values()]))
+    return np.stack(parts)
 
 
 def _rmse(recording: Any, corpus: Any, names: Sequence[str], answer: np.ndarray) -> float:

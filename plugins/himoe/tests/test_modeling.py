@@ -11,11 +11,13 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel
 
 from meco_himoe import modeling_himoe as modeling
 from meco_himoe.configuration_himoe import HiMoEConfig
 from meco_himoe.modeling_himoe import HiMoEForEmotionRecognition, HiMoEModel
-from meco_hub.errors import ConfigurationError, InputError
+from meco_hub.errors import CheckpointError, ConfigurationError, InputError
+from meco_hub.training.construction import relabel
 
 Model = HiMoEForEmotionRecognition
 Batch = dict[str, Any]
@@ -526,6 +528,42 @@ def test_autocast_trains(make_model: Make, make_batch: Make) -> None:
     assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
 
 
+def test_hidden_states_are_given_on_request(make_model: Make, make_batch: Make) -> None:
+    for eeb_layers, expected in ((2, 4), (0, 3)):
+        model = make_model(eeb_layers=eeb_layers)
+        batch = make_batch(model.config)
+        with torch.no_grad():
+            assert model(**batch).hidden_states is None
+            told, base = (network(**batch, output_hidden_states=True) for network in (model, model.himoe))
+        config = model.config
+        for one in (told, base):
+            assert [tuple(state.shape) for state in one.hidden_states] == [
+                (4, config.num_steps, config.d_model)
+            ] * expected
+        torch.testing.assert_close(model.himoe.norm_out(base.hidden_states[-1]), base.steps)
+
+
+def test_one_value_per_window_may_come_without_an_axis_of_its_own(make_model: Make, make_batch: Make) -> None:
+    model = make_model(target_names=["arousal"])
+    batch, labels = make_batch(model.config), torch.tensor([0.1, -0.2, 0.3, float("nan")])
+    with torch.no_grad():
+        torch.testing.assert_close(model(**batch, labels=labels).loss, model(**batch, labels=labels[:, None]).loss)
+
+
+def test_a_checkpoint_takes_a_head_of_another_size(make_model: Make, tmp_path: Path) -> None:
+    old = make_model(target_center=[5.0, 5.0], target_halfrange=[4.0, 4.0])
+    old.save_pretrained(tmp_path)
+    options = {"ignore_mismatched_sizes": True}
+    one = HiMoEForEmotionRecognition.from_pretrained(tmp_path, num_labels=1, **options)
+    assert (one.config.target_names, one.config.target_center) == (["valence"], [0.0])
+    names = {0: "calm", 1: "tense", 2: "sad"}
+    three = HiMoEForEmotionRecognition.from_pretrained(tmp_path, id2label=names, **options)
+    assert (three.config.target_names, three.head[-1].out_features) == (["calm", "tense", "sad"], 3)
+    same = HiMoEForEmotionRecognition.from_pretrained(tmp_path, num_labels=2)
+    assert same.config.target_center == [5.0, 5.0]
+    torch.testing.assert_close(one.himoe.state_dict(), old.himoe.state_dict())
+
+
 # --- checkpoints and graphs ---------------------------------------------------------------------------------------------
 
 
@@ -549,13 +587,18 @@ def test_save_and_load_is_exact(make_model: Make, make_batch: Make, tmp_path: Pa
     torch.testing.assert_close(base(**batch).steps, model.himoe(**batch).steps)
 
 
-def test_what_a_checkpoint_lacks_is_initialised(make_model: Make, tmp_path: Path) -> None:
+def test_what_a_checkpoint_lacks_is_refused_by_us_and_initialised_by_transformers(
+    make_model: Make, tmp_path: Path
+) -> None:
     """Every parameter in turn would be slow; all at once shows the same, since each module has its own branch."""
     model = make_model(router_type="laplace")
     model.save_pretrained(tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
     save_file({"anchors.points": weights["anchors.points"]}, tmp_path / "model.safetensors", {"format": "pt"})
-    again, info = Model.from_pretrained(tmp_path, output_loading_info=True)
+    with pytest.raises(CheckpointError, match=r"lack .* of the"):
+        Model.from_pretrained(tmp_path)
+    plainly: Any = PreTrainedModel.from_pretrained.__func__  # as every load goes, before ours looks at what came of it
+    again, info = plainly(Model, tmp_path, output_loading_info=True)
     assert len(info["missing_keys"]) == len(weights) - 1
     for name, value in again.state_dict().items():
         assert value.isfinite().all(), name
@@ -672,3 +715,21 @@ def test_trainer_of_transformers_trains_and_evaluates(make_model: Make, make_bat
     assert math.isfinite(trainer.train().training_loss)
     assert math.isfinite(trainer.evaluate()["eval_loss"])
     assert trainer.predict(rows).predictions.shape == (8, 2)
+
+
+def test_classes_move_with_all_that_knows_them(make_model: Make, make_batch: Make) -> None:
+    classes = {"problem_type": "single_label_classification"}
+    model = make_model(id2label={0: "calm", 1: "stress", 2: "joy"}, **classes)
+    batch = make_batch(model.config)
+    with torch.no_grad():
+        before = model(**batch, output_routing=True)
+        relabel(model, ["joy", "calm", "fear"])
+        after = model(**batch, labels=torch.tensor([0, 1, 2, 0]))
+    torch.testing.assert_close(after.logits[:, :2], before.logits[:, [2, 0]])
+    assert model.config.id2label == {0: "joy", 1: "calm", 2: "fear"}
+    assert after.loss.isfinite()
+    assert model.unimodal_heads.weight.shape[-1] == 3
+    assert not model.anchors.points[:, 2].any()
+    model.output_layers()[0].bias.data += 1.0  # as a correction of the prior does
+    with torch.no_grad():
+        torch.testing.assert_close(model(**batch).logits, after.logits + 1.0)

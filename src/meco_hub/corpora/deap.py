@@ -1,7 +1,8 @@
 """DEAP: 32 people watch 40 one-minute music videos; EEG and peripheral signals, rated afterwards.
 
 Koelstra et al. 2012, "DEAP: a database for emotion analysis using physiological signals", IEEE T-AFFC 3(1):18–31; under an
-agreement with its owners. Read are the files of `data_preprocessed_python`, in a folder or a zip:
+agreement with its owners. Read are the files of `data_preprocessed_python`, in a folder or a zip; or, where there are none, the
+original BDF files, see `deap_bdf.py`:
 
     s01.dat … s32.dat       a pickle of `data` (40 trials, 40 channels, 8064 samples) and `labels` (40, 4): valence, arousal,
                             dominance, liking, 1 to 9
@@ -50,7 +51,7 @@ corpus = Corpus(
     labels=None,
     description="DEAP: EEG and peripheral signals during 40 one-minute music videos, rated once per video. Everybody sees the "
     "same videos in the same order of files.",
-    layout="data_preprocessed_python/ with s01.dat … s32.dat",
+    layout="data_preprocessed_python/ with s01.dat … s32.dat, or a folder with s01.bdf … s32.bdf and participant_ratings.csv",
     loader="meco_hub.corpora.deap_files:read",
     reader="meco_hub.corpora.deap_files:read_row",
     options={

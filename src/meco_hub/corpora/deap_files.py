@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..errors import CorpusError
 from ..recordings.signal_recording import SignalRecording, Stream
+from . import deap_bdf
 from .contents import PictureBytes
 from .deap import BASELINE, CHANNELS, LAYOUTS, RATE, SAMPLES, TRIALS, corpus
 from .file_tree import open_tree
@@ -32,39 +33,50 @@ logger = logging.getLogger(__name__)
 def read(
     path: Path, modalities: str | Mapping[str, Sequence[str]] = "deap_4", folds: str = "P3"
 ) -> "datasets.DatasetDict":
-    """Read the preprocessed files; see `Corpus.load` for the columns. Further columns: `liking`, `site`, `modalities`.
+    """Read the preprocessed files, or the original BDF files where there are no others; see `Corpus.load` for the columns.
+    Further columns: `liking`, `site`, `modalities`.
 
     Every file is opened once, for its ratings and the hashes of its trials; samples are read again with each row.
 
     Raises:
-        CorpusError: no such files, a pickle that is not arrays only (nothing of it is run), another shape, ratings off
-            their scale; the message names the file.
+        CorpusError: no such files, a pickle that is not arrays only (nothing of it is run), another shape, ratings off their scale
+            (of BDF, see `deap_bdf.rows_of`); the message names the file.
         ConfigurationError, UnknownNameError: an option makes no sense.
     """
     import datasets
+
+    rows = _read(path, modalities)
+    text = datasets.Value("string")
+    extras = {"liking": datasets.Value("float32"), "site": text, LAYOUT_COLUMN: text}
+    splits = build_recordings(rows, extras=extras, address=str(path))
+    table = splits["all"]
+    people = len({row.identity for row in rows})
+    if folds == "P3" and people < 5:
+        logger.warning("%s: %d people make no 5 folds; the column fold is −1.", path, people)
+        return splits
+    return datasets.DatasetDict({"all": number_folds(table, folds, stratify_by="site" if folds == "P3" else None)})
+
+
+def _read(path: Path, modalities: str | Mapping[str, Sequence[str]]) -> list[RecordingRow]:
+    """The rows of the preprocessed files, or of the original ones where there are no others."""
     from tqdm.auto import tqdm
 
     layout = choose_layout(modalities, LAYOUTS, CHANNELS)
-    rows: list[RecordingRow] = []
     with open_tree(path) as tree:
         files = sorted(
             (name for name in tree.names if re.search(r"(^|/)s\d\d\.dat$", name)),
             key=lambda name: name.rpartition("/")[2],
         )
+        if not files and any(re.search(r"(^|/)s\d\d\.bdf$", name) for name in tree.names):
+            return deap_bdf.rows_of(path, modalities)
         if not files or len({name.rpartition("/")[2] for name in files}) < len(files):
             raise CorpusError(
                 f"{path} holds {len(files)} files s<nn>.dat, or one of them twice. Expected {corpus.layout}."
             )
+        rows: list[RecordingRow] = []
         for name in tqdm(files, desc="DEAP", unit=" people", disable=None):
             rows += _trials(tree.image_path(name), name.rpartition("/")[2][:3], layout)
-    text = datasets.Value("string")
-    extras = {"liking": datasets.Value("float32"), "site": text, LAYOUT_COLUMN: text}
-    splits = build_recordings(rows, extras=extras, address=str(path))
-    table = splits["all"]
-    if folds == "P3" and len(files) < 5:
-        logger.warning("%s: %d people make no 5 folds; the column fold is −1.", path, len(files))
-        return splits
-    return datasets.DatasetDict({"all": number_folds(table, folds, stratify_by="site" if folds == "P3" else None)})
+        return rows
 
 
 def _trials(address: str, person: str, layout: str) -> list[RecordingRow]:
@@ -89,8 +101,11 @@ def _trials(address: str, person: str, layout: str) -> list[RecordingRow]:
 
 
 def read_row(row: Mapping[str, Any]) -> SignalRecording:
-    """The recording of one trial: streams by modality at 128 Hz from −3 s to 60 s, asked about from 0 to 60 s."""
+    """The recording of one trial: streams by modality at 128 Hz from −3 s to 60 s, asked about from 0 to 60 s; of the original
+    files, at 512 Hz."""
     address, _, trial = row["source"].rpartition("#")
+    if address.endswith(".bdf"):
+        return deap_bdf.read_row(row)
     data, _, centre = _load(address)
     times = (np.arange(SAMPLES) - BASELINE) / RATE
     streams, reference = {}, {}

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ConfigurationError, CorpusError
+from ..errors import ConfigurationError, CorpusError, RecordingError
+from ..recordings.mat_variables import read_mat
 from ..recordings.signal_recording import SignalRecording, Stream
 from .dreamer import BASELINE_S, ECG, ELECTRODES, LAYOUTS, MARGIN_S, RATES, SCORES, TARGETS, USED_S, WIDTHS, corpus
 from .modalities import LAYOUT_COLUMN, choose_layout, layout_of
@@ -115,38 +116,24 @@ def _open(path: Path) -> list[_Person]:
 @lru_cache(maxsize=1)
 def _load(path: Path, changed: int) -> list[_Person]:
     """Open and check the file; `changed` makes a file written anew another one."""
-    import zlib
-
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
     from tqdm.auto import tqdm
 
     try:
-        # checking each block's checksum takes longer than reading it, and some copies of the file fail it
-        whole = loadmat(path, variable_names=["DREAMER"], verify_compressed_data_integrity=False)["DREAMER"][0, 0]
-        header = {name: whole[name] for name in ("EEG_SamplingRate", "ECG_SamplingRate", "EEG_Electrodes")}
+        # some copies of the file are whole and fail their checksums
+        whole = read_mat(path, checksums=False)["DREAMER"]
+        rates = {sensor: float(whole[f"{sensor}_SamplingRate"].item()) for sensor in RATES}
+        electrodes = tuple(str(one) for one in whole["EEG_Electrodes"])
         counts = [int(whole[name].item()) for name in ("noOfSubjects", "noOfVideoSequences")]
-        cells = whole["Data"].reshape(-1)
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        TypeError,
-        KeyError,
-        IndexError,
-        MatReadError,
-        NotImplementedError,
-        zlib.error,
-    ) as error:
+        cells = whole["Data"] if isinstance(whole["Data"], list) else [whole["Data"]]
+    except (RecordingError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise CorpusError(
             f"{path} cannot be read as DREAMER.mat ({type(error).__name__}: {error}). Expected a MAT file of version 5 with the "
             "struct DREAMER. It may be cut off: copy it again."
         ) from error
     for sensor, rate in RATES.items():
-        found = float(header[f"{sensor}_SamplingRate"].item())
+        found = rates[sensor]
         if found != rate:
             raise CorpusError(f"{path}, stream {sensor}: the rate is {found:g} Hz. Expected {rate:g}.")
-    electrodes = tuple(str(one.item() if hasattr(one, "item") else one) for one in header["EEG_Electrodes"].reshape(-1))
     if electrodes != ELECTRODES:
         raise CorpusError(
             f"{path}, stream EEG: the electrodes are {', '.join(electrodes)}. Expected {', '.join(ELECTRODES)}."
@@ -165,14 +152,12 @@ def _load(path: Path, changed: int) -> list[_Person]:
 
 def _person(cell: Any, where: str, clips: int) -> _Person:
     try:
-        data = cell[0, 0]
-        scores = np.stack([data[name].reshape(-1).astype(np.float64) for name in SCORES], axis=1)
+        scores = np.stack([cell[name].reshape(-1).astype(np.float64) for name in SCORES], axis=1)
         parts = {
-            (sensor, part): list(data[sensor][0, 0][part].reshape(-1))
+            (sensor, part): [np.asarray(one) for one in cell[sensor][part]]
             for sensor in RATES
             for part in ("baseline", "stimuli")
         }
-        parts = {key: [one[0, 0] if one.dtype == object else one for one in cells] for key, cells in parts.items()}
     except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         raise CorpusError(
             f"{where}: not laid out as DREAMER's people are ({type(error).__name__}: {error}). Expected {', '.join(SCORES)}, EEG "

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigurationError, CorpusError, RecordingError
+from ..processing.signal_summaries import session_level, summary_key
 from ..recordings.empatica import E4_STREAMS, EmpaticaSession, parse_empatica
 from ..recordings.signal_recording import SignalRecording
 from .csv_rows import read_rows
@@ -79,10 +80,10 @@ def read_row(row: Mapping[str, Any]) -> SignalRecording:
     """The recording of one window: streams acc, bvp, eda, temp, hr, ibi, its clock 0 where the window begins.
 
     A stream that has no sample there, nor in the margin, is absent. The reference is median and scale of all that this
-    person's watch recorded, without labels.
+    person's watch recorded, without labels, and beside it the level of its summaries over stretches as long as a window.
     """
-    session, reference = _session(row["source"])
     start, end = float(row["start_s"]), float(row["end_s"])
+    session, reference = _session(row["source"], round(end - start))
     clip = session.recording.clip(start, end, row["margin_s"])
     worn = {name: one for name, one in clip.streams.items() if len(one)}
     moved = SignalRecording(worn, start, end, row["sample_id"], reference=reference).shift(dict.fromkeys(worn, -start))
@@ -125,7 +126,7 @@ def _windows(
     purity: float,
     margin: float,
 ) -> list[RecordingRow]:
-    session, _ = _session(address)
+    session, _ = _session(address, length)
     seconds, values = labels
     rows = []
     for begin in range(int(seconds[0]), int(seconds[-1]) - length + 2, stride):
@@ -182,7 +183,7 @@ def _address(path: Path, tree: FileTree, who: str) -> str:
 
 
 @lru_cache(maxsize=64)
-def _session(address: str) -> tuple[EmpaticaSession, dict[str, NDArray[np.float64]]]:
+def _session(address: str, summary_s: int) -> tuple[EmpaticaSession, dict[str, NDArray[np.float64]]]:
     """A person's session and label-free reference; an hour takes 4 MB."""
     root, folder = json.loads(address)
     with open_tree(Path(root)) as whole:
@@ -190,5 +191,7 @@ def _session(address: str) -> tuple[EmpaticaSession, dict[str, NDArray[np.float6
         if not tree.names:
             raise RecordingError(f"{root}: {folder} holds no file any more. Load the corpus again.")
         session = parse_empatica({n: tree.read(n) for n in tree.names if "/" not in n}, name=tree.where(""))
-    reference = {name: robust_reference(one.values) for name, one in session.recording.streams.items()}
+    streams = session.recording.streams
+    reference = {name: robust_reference(one.values) for name, one in streams.items()}
+    reference |= {summary_key(name, summary_s): session_level(one, summary_s) for name, one in streams.items()}
     return session, reference

@@ -24,6 +24,7 @@ from ..recordings.clocks import estimate_rate
 from ..recordings.signal_recording import Stream
 from .decimation import PERIODS, decimate
 from .filters import ALL_PASS, Bands, are_real, filter_bands
+from .signal_summaries import summarise
 
 LONGEST_STEP = 1.5
 """Two real samples further apart than so many periods have a gap between them."""
@@ -41,7 +42,7 @@ class GridPlan:
     """How one stream comes onto one grid; made once, and then the same for every part of the stream.
 
     Attributes:
-        how: "copy", "decimate" or "interpolate".
+        how: "copy", "decimate", "interpolate", or "summarise": four numbers a channel for each period of the grid.
         rate: of the grid.
         own_rate: of the stream; 0 where it has none.
         origin: time of some sample, from which "copy" and "decimate" count.
@@ -61,6 +62,8 @@ class GridPlan:
     @property
     def reach(self) -> float:
         """Seconds of the stream, after a point of the grid, that its value depends on."""
+        if self.how == "summarise":
+            return 0.5 / self.rate
         own = 1 / self.own_rate if self.own_rate else 0.0
         thinning = PERIODS / self.rate + own if self.how == "decimate" else 0.0
         return thinning + self.bands.reach
@@ -73,9 +76,8 @@ class GridPlan:
     def describe(self) -> str:
         """In words, for reports."""
         own = f"{self.own_rate:g} Hz" if self.own_rate else "uneven"
-        return {"copy": "copied", "decimate": f"decimated from {own}", "interpolate": f"interpolated from {own}"}[
-            self.how
-        ]
+        words = {"copy": "copied", "decimate": f"decimated from {own}", "interpolate": f"interpolated from {own}"}
+        return words.get(self.how, f"summarised by {1 / self.rate:g} s from {own}")
 
     def apply(self, stream: Stream, start: float = -np.inf, end: float = np.inf) -> Stream:
         """The stream on its grid, from `start` up to, and without, `end`; no further than there are samples.
@@ -85,6 +87,11 @@ class GridPlan:
         """
         if not len(stream):
             return replace(stream, rate=self.rate)
+        if self.how == "summarise":
+            half = 0.5 / self.rate
+            points = self._points(max(start, stream.times[0] - half), min(end, stream.times[-1] + half))
+            found = summarise(stream, points, 1 / self.rate, self.own_rate or None)
+            return Stream(found.astype(stream.values.dtype), points, self.rate)
         if self.how == "interpolate" and not self.bands.any:
             points = self._points(max(start, stream.times[0]), min(end, stream.times[-1] + 2 * _ON_SAMPLE / self.rate))
             return interpolate(stream, points, self.rate, self.longest_gap)
@@ -117,7 +124,13 @@ class GridPlan:
 
 
 def plan_grid(
-    stream: Stream, rate: float, anchor: float, *, bands: Bands = ALL_PASS, max_gap: float | None = None
+    stream: Stream,
+    rate: float,
+    anchor: float,
+    *,
+    bands: Bands = ALL_PASS,
+    max_gap: float | None = None,
+    summary: bool = False,
 ) -> GridPlan:
     """Decide how a stream comes onto a grid.
 
@@ -128,9 +141,12 @@ def plan_grid(
         bands: filters to apply first; not to streams without a rate.
         max_gap: for events without a rate, such as intervals between heart beats: the longest time between two of them that is
             interpolated over, seconds.
+        summary: each period of the grid is described by what was measured in it, see `signal_summaries`.
     """
     own_rate = stream.rate or estimate_rate(stream.times) or 0.0
     origin = float(stream.times[0]) if len(stream) else anchor
+    if summary:
+        return GridPlan("summarise", rate, own_rate if max_gap is None else 0.0, origin, anchor, 1 / rate)
     even = own_rate > 0 and abs(own_rate / rate - 1) <= _SAME_RATE and _is_even(stream.times, rate)
     if even:
         return GridPlan("copy", rate, rate, origin, anchor, LONGEST_STEP / rate, bands)

@@ -44,6 +44,8 @@ class SignalAugmentation:
         channel_dropout_streams: those with many channels that say much the same.
         gain: standard deviation of the logarithm of each channel's gain about its centre, one for the whole recording.
         offset: standard deviation of what is added to each channel throughout, as a share like `noise`.
+        hidden_context: chance, for either side of the window, that all streams end at one random moment beyond it. Where a
+            recording begins and ends is then less of a sign, and windows without neighbours are answered too.
 
     Raises:
         ConfigurationError: a value is outside its range.
@@ -62,6 +64,7 @@ class SignalAugmentation:
     channel_dropout_streams: tuple[str, ...] = ("eeg",)
     gain: float = 0.0
     offset: float = 0.0
+    hidden_context: float = 0.0
 
     def __post_init__(self) -> None:
         largest = {"delay_s": 60.0, "noise": 10.0, "gain": 3.0, "offset": 10.0}
@@ -122,8 +125,12 @@ class SignalAugmentation:
         return [(float(start), float(start + length)) for start, length in zip(starts, lengths, strict=True)]
 
     def _spoil(self, recording: SignalRecording, generator: np.random.Generator) -> SignalRecording:
-        """Dead channels and noise."""
+        """Hidden context, dead channels and noise."""
         streams: dict[str, Stream] = dict(recording.streams)
+        if self.hidden_context:
+            first, last = self._visible(recording, generator)
+            streams = {name: stream.between(first, last) for name, stream in streams.items()}
+            streams = {name: stream for name, stream in streams.items() if len(stream)}
         for name in sorted(streams):
             stream = streams[name]
             channels = stream.values.shape[1]
@@ -142,6 +149,15 @@ class SignalAugmentation:
                     streams[name], center, np.exp(self.gain * gain), self.offset * scale * offset
                 )
         return replace(recording, streams=streams)
+
+    def _visible(self, recording: SignalRecording, generator: np.random.Generator) -> tuple[float, float]:
+        """From when to when samples are left."""
+        worn = [stream for stream in recording.streams.values() if len(stream)]
+        before = max([recording.start - float(one.times[0]) for one in worn], default=0.0)
+        after = max([float(one.times[-1]) - recording.end for one in worn], default=0.0)
+        chance, share = generator.random((2, 2))
+        share = np.where(chance < self.hidden_context, share, 1.0)
+        return recording.start - share[0] * max(before, 0.0), recording.end + share[1] * max(after, 0.0) + 1e-6
 
 
 def _level(recording: SignalRecording, name: str) -> NDArray[np.float64]:

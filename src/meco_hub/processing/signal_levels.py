@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from ..errors import ConfigurationError, RecordingError
 from ..recordings.signal_recording import SignalRecording
+from .signal_modalities import Modality
+from .signal_summaries import summary_key, summary_level
 
 Statistics = Mapping[str, Mapping[str, Sequence[float]]]
 """Modality → {"center": one number a channel, "scale": likewise}."""
@@ -62,24 +64,36 @@ class LevelSample:
             self._parts = [np.concatenate(self._parts)[::2].copy()]
             self._share *= 2
 
-    def level(self) -> NDArray[np.float64] | None:
-        """(2, channels) as `measure_level` has it; None when nothing was added."""
+    def level(self, modality: Modality | None = None) -> NDArray[np.float64] | None:
+        """(2, channels) as `measure_level` has it, or `summary_level` of summaries; None when nothing was added."""
         if not any(map(len, self._parts)):
             return None
-        return measure_level(np.concatenate(self._parts))
+        return _measure(np.concatenate(self._parts), modality)
+
+
+def _measure(values: NDArray[np.floating], modality: Modality | None) -> NDArray[np.float64]:
+    return summary_level(values) if modality and modality.summary_s is not None else measure_level(values)
 
 
 def add_own_level(
-    recording: SignalRecording, normalization: str, on_missing_reference: str
+    recording: SignalRecording, modalities: Sequence[Modality], normalization: str, on_missing_reference: str
 ) -> dict[str, NDArray[np.float64]]:
-    """The `reference` of a recording whose streams are on their grids, its own level put in where the windower's fields say so."""
-    known = {}
+    """The `reference` of a recording whose streams are on their grids, its own level put in where the windower's fields say so.
+
+    Of a stream that is summarised it is the level of its summaries, which the recording holds under `summary_key`.
+    """
+    known, kinds = {}, {one.name: one for one in modalities}
     if normalization == "reference":
         known = {name: np.asarray(level, np.float64) for name, level in recording.reference.items()}
+        for one in modalities:
+            if one.summary_s is not None:
+                level = known.pop(summary_key(one.name, one.summary_s), known.pop(one.name, None))
+                if level is not None and level.shape[-1] == one.channels:  # not the level of its samples
+                    known[one.name] = level
     if normalization == "recording" or (normalization == "reference" and on_missing_reference == "recording"):
         for name, stream in recording.streams.items():
             if name not in known:
-                known[name] = measure_level(stream.between(recording.start, recording.end).values)
+                known[name] = _measure(stream.between(recording.start, recording.end).values, kinds.get(name))
     return known
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from ..errors import ConfigurationError
 from .filters import Bands
+from .signal_summaries import PARTS
 
 _CHOICES = {
     "last_window": ("pad", "align", "drop"),
@@ -33,6 +34,8 @@ class Modality:
         kind: "regular"; or "irregular" for events with values, such as intervals between heart beats.
         max_gap_s: irregular only: two events further apart than this have a gap between them.
         highpass_hz, lowpass_hz: zero-phase filter at the stream's own rate, before it is put on the grid; None: no limit.
+        summary_s: the model sees, instead of samples, mean, slope, spread and roughness of every channel over so many seconds;
+            `channels` is then four times the stream's, `sampling_rate` 1 / `summary_s`. None: it sees samples.
     """
 
     name: str
@@ -42,11 +45,12 @@ class Modality:
     max_gap_s: float = 2.5
     highpass_hz: float | None = None
     lowpass_hz: float | None = None
+    summary_s: float | None = None
 
     def __post_init__(self) -> None:
-        for field in ("sampling_rate", "max_gap_s", "highpass_hz", "lowpass_hz"):
+        for field in ("sampling_rate", "max_gap_s", "highpass_hz", "lowpass_hz", "summary_s"):
             value = getattr(self, field)
-            if field.endswith("pass_hz") and value is None:
+            if field.endswith(("pass_hz", "summary_s")) and value is None:
                 continue
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
                 raise ConfigurationError(f"Modality {self.name!r}: {field} is {value!r}; expected a positive number.")
@@ -67,6 +71,24 @@ class Modality:
                 f"Modality {self.name!r}: highpass_hz {self.highpass_hz:g} is not below lowpass_hz "
                 f"{self.lowpass_hz:g}, which leaves nothing to pass. Exchange them."
             )
+        if self.summary_s is not None:
+            self._check_summary(self.summary_s)
+
+    def _check_summary(self, seconds: float) -> None:
+        if self.channels % PARTS or abs(self.sampling_rate * seconds - 1) > 1e-3:
+            raise ConfigurationError(
+                f"Modality {self.name!r} is summarised over {seconds:g} s and has {self.channels} channels at "
+                f"{self.sampling_rate:g} Hz; expected {PARTS} channels for each of the stream's, at {1 / seconds:.6g} Hz."
+            )
+        if self.highpass_hz or self.lowpass_hz:
+            raise ConfigurationError(
+                f"Modality {self.name!r} is summarised and has a filter; expected either. Leave one out."
+            )
+
+    @property
+    def stream_channels(self) -> int:
+        """Columns of the stream as it was recorded."""
+        return self.channels if self.summary_s is None else self.channels // PARTS
 
     @property
     def bands(self) -> Bands:

@@ -48,11 +48,13 @@ def prepare(recording: SignalRecording, modalities: Sequence[Modality]) -> Signa
         stream = recording.streams.get(one.name)
         if stream is not None and len(stream):
             bands = ALL_PASS if recording.prepared else one.bands
-            if bands == ALL_PASS and is_on_grid(stream, one.sampling_rate):
-                check_channels(stream, one, recording.name)
+            # what was prepared is summaries already
+            now = replace(one, summary_s=None) if recording.prepared else one
+            if now.summary_s is None and bands == ALL_PASS and is_on_grid(stream, one.sampling_rate):
+                check_channels(stream, now, recording.name)
                 streams[one.name] = stream
                 continue
-            plan = plan_stream(stream, one, recording.start, name=recording.name, bands=bands)
+            plan = plan_stream(stream, now, recording.start, name=recording.name, bands=bands)
             streams[one.name] = plan.apply(stream)
     return replace(recording, streams=streams, prepared=mark)
 
@@ -69,6 +71,7 @@ def plan_stream(
         anchor,
         bands=modality.bands if bands is None else bands,
         max_gap=modality.max_gap,
+        summary=modality.summary_s is not None,
     )
 
 
@@ -79,15 +82,13 @@ def check_channels(stream: Stream, modality: Modality, name: str) -> None:
             f"{name or 'recording'}, stream {modality.name!r} holds {stream.values.dtype}; expected floating point, "
             "in which NaN says what is missing. Convert it: values.astype(np.float32)."
         )
-    found = stream.values.shape[1]
-    if found != modality.channels:
+    found, expected = stream.values.shape[1], modality.stream_channels
+    if found != expected:
         named = f" ({', '.join(stream.channels)})" if stream.channels else ""
-        turned = (
-            " It seems to have channels in rows: transpose it." if stream.values.shape[0] == modality.channels else ""
-        )
+        turned = " It seems to have channels in rows: transpose it." if stream.values.shape[0] == expected else ""
         raise RecordingError(
             f"{name or 'recording'}, stream {modality.name!r} has {found} channel{'s' if found != 1 else ''}{named}; expected "
-            f"{modality.channels}. Give all channels, NaN where one was not recorded.{turned}"
+            f"{expected}. Give all channels, NaN where one was not recorded.{turned}"
         )
 
 

@@ -230,8 +230,10 @@ class _Buffer:
         """The clock reading from which on a window that ends at `end` cannot change any more."""
         plan = self._settle(anchor)
         ahead = plan.reach if wait_for_filters else 0.0
+        last = np.ceil((end - anchor) * plan.rate - 0.5 - 1e-3) - 1
+        if plan.how == "summarise":  # all samples of the last period, the next beat after it where there is no rate
+            return anchor + (last + 1) / plan.rate - ((1 + 1e-3) / plan.own_rate if plan.own_rate else 0.0)
         if plan.how == "interpolate":
-            last = np.ceil((end - anchor) * plan.rate - 0.5 - 1e-3) - 1
             return anchor + (last + 0.5) / plan.rate - 1e-3 / plan.rate + ahead
         return end - (1 + 1e-3) / plan.own_rate + ahead
 

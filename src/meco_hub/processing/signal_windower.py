@@ -27,9 +27,11 @@ from tqdm import tqdm
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 
 from ..errors import ConfigurationError, RecordingError
+from ..installed_code import InstalledSettings
 from ..recordings.signal_recording import SignalRecording
 from ..recordings.signals import to_recording
 from .filters import are_real
+from .publication import PublishedProcessor
 from .signal_batch import SignalBatch, collect
 from .signal_levels import LevelSample, add_own_level, levels_of
 from .signal_modalities import Modality, check_fields, parse_modality
@@ -43,7 +45,7 @@ _EDGE = 1e-3
 """Seconds by which clocks may miss the end of a recording or a window."""
 
 
-class SignalWindower(FeatureExtractionMixin):
+class SignalWindower(PublishedProcessor, InstalledSettings, FeatureExtractionMixin):
     """Clips of recordings to batches of windows.
 
     Args:
@@ -180,6 +182,12 @@ class SignalWindower(FeatureExtractionMixin):
         stride = next(one for one in (stride_s, self.stride_s, self.window_s) if one is not None)
         if not stride > 0:
             raise ConfigurationError(f"stride_s is {stride}; expected a positive number of seconds.")
+        for one in self.modality_list():
+            if one.summary_s is not None and abs(stride / one.summary_s - round(stride / one.summary_s)) > 1e-6:
+                raise ConfigurationError(
+                    f"stride_s is {stride:g} and {one.name!r} is summarised by {one.summary_s:g} s; expected whole summaries from "
+                    "one window to the next. Take a multiple of that."
+                )
         rest = end - start - self.window_s - _EDGE
         starts = [start + index * stride for index in range(1 + max(0, int(np.ceil(rest / stride))))]
         if len(starts) > 1 and starts[-1] + self.window_s > end + _EDGE:
@@ -217,13 +225,19 @@ class SignalWindower(FeatureExtractionMixin):
         ready = prepare(recording, modalities)
         if recording.prepared:
             return ready
-        return replace(ready, reference=add_own_level(ready, self.normalization, self.on_missing_reference))
+        known = add_own_level(ready, modalities, self.normalization, self.on_missing_reference)
+        return replace(ready, reference=known)
 
     # -----------------------------------------------------------------------------------------------------------
     # ground truth over time
 
     def step_times(self, clip: SignalRecording) -> NDArray[np.float64]:
-        """(S,) seconds on the recording's clock at which the steps of a prediction over time hold: the cells' centres."""
+        """(S,) seconds on the recording's clock at which the steps of a prediction over time hold: the cells' centres.
+
+        Without a grid, a model answers once a window, and what it says holds at the window's middle.
+        """
+        if self.grid_step_s is None:
+            return np.array([clip.start + self.window_s / 2])
         centres = (np.arange(self.num_steps, dtype=np.float64) + 0.5) * (self.window_s / self.num_steps)
         return np.float64(clip.start) + centres
 
@@ -257,7 +271,7 @@ class SignalWindower(FeatureExtractionMixin):
         for recording in tqdm(recordings, desc="measuring signals", unit="recording", delay=2, leave=False):
             for name, stream in prepare(recording, self.modality_list()).streams.items():
                 samples[name].add(stream.between(recording.start, recording.end).values)
-        levels = {name: sample.level() for name, sample in samples.items()}
+        levels = {one.name: samples[one.name].level(one) for one in self.modality_list()}
         return {name: level for name, level in levels.items() if level is not None}
 
     def fit(self, recordings: Iterable[SignalRecording]) -> None:
@@ -289,6 +303,13 @@ class SignalWindower(FeatureExtractionMixin):
         check_any(recording, self.modality_names)
         return recording
 
+    def _level_of(self, recording: SignalRecording, modality: Modality) -> str:
+        """By whose level a stream is normalised."""
+        if self.normalization != "reference" or self.on_missing_reference == "error":
+            return self.normalization
+        bare = replace(recording, streams={})
+        return "reference" if modality.name in add_own_level(bare, [modality], "reference", "error") else "recording"
+
     def blank(self) -> SignalRecording:
         """One window in which nothing was measured."""
         return SignalRecording({}, start=0.0, end=self.window_s)
@@ -298,7 +319,8 @@ class SignalWindower(FeatureExtractionMixin):
 
         Returns:
             `used` {modality: "copied", "decimated from 512 Hz", …}, `missing` [modality], `ignored` [stream that is no
-            modality], `measured` {modality: share of the time from start to end that is not masked}.
+            modality], `measured` {modality: share of the time from start to end that is not masked}, `level` {modality: by what it
+            was normalised, "population", "none", "reference", or "recording" where it brings no reference}.
         """
         used, measured = {}, {}
         for one in self.modality_list():
@@ -315,4 +337,5 @@ class SignalWindower(FeatureExtractionMixin):
             "missing": [name for name in self.modality_names if name not in used],
             "ignored": sorted(name for name in recording.streams if name not in self.modality_names),
             "measured": measured,
+            "level": {one.name: self._level_of(recording, one) for one in self.modality_list() if one.name in used},
         }

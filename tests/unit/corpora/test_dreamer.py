@@ -53,6 +53,29 @@ def test_compressed_as_the_original(mat: Path, tmp_path: Path) -> None:
         corpus.load(bad)
 
 
+def test_a_wrong_checksum_is_no_reason_to_refuse_and_damage_ends_no_process(mat: Path, tmp_path: Path) -> None:
+    write_dreamer(tmp_path / "small", seed=0, people=1, clips=1, compressed=True)
+    file = tmp_path / "small" / "DREAMER.mat"
+    whole = bytearray(file.read_bytes())
+    whole[-1] ^= 1  # the checksum is the last four bytes
+    file.write_bytes(whole)
+    assert corpus.load(file)["all"]["content_sha256"][0] == corpus.load(mat)["all"]["content_sha256"][0]
+    random = np.random.default_rng(0)
+    refused = []
+    for place in random.integers(
+        200, len(whole) // 4, 10
+    ):  # where a reader made of C has been seen to take the process down
+        damaged = bytearray(whole)
+        damaged[place : place + 64] = random.bytes(64)
+        file.write_bytes(damaged)
+        try:
+            corpus.load(file)  # damage that leaves a whole stream of plausible numbers is found by checksums only
+        except CorpusError as error:
+            refused.append(str(error))
+    assert refused
+    assert all("DREAMER.mat" in one for one in refused)
+
+
 def test_layouts(mat: Path) -> None:
     rows = corpus.load(mat, modalities={"front": ["AF3", "AF4"], "heart": ["ECG1"]}, folds="P2")["all"]
     assert corpus.read(rows[0]).streams["front"].channels == ("AF3", "AF4")

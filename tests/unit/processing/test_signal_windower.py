@@ -330,7 +330,8 @@ def test_targets_are_interpolated_and_end_with_the_clip():
     assert not known[:, :, 1].any()
     assert windower.targets(clips, ["valence"])[0].shape == (3, 16, 1)
     with pytest.raises(ConfigurationError, match="grid_step_s"):
-        make_windower().targets(clips)
+        _ = make_windower().num_steps
+    assert make_windower().targets(clips, ["valence"])[0].shape == (3, 1, 1)  # one answer, at each window's middle
 
 
 def test_slow_annotations_reach_across_the_borders_of_clips():

@@ -5,6 +5,8 @@ This file knows where the parts of the plugin are; it imports none of them.
 
 from meco_hub.plugins import Architecture
 
+__all__ = ["architecture"]
+
 _PACKAGE = "meco_himoe"
 
 architecture = Architecture(

@@ -11,14 +11,14 @@ Notable:
 This file knows the numbers that define a Hi-MoE; it knows no tensors and downloads nothing.
 """
 
-import difflib
 import math
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, Literal, Self
 
 from huggingface_hub.dataclasses import strict
-from transformers import PreTrainedConfig
 
+from meco_hub.configuration import EmotionConfig
 from meco_hub.errors import ConfigurationError
 
 from .modalities import complete_modality, modality_layout
@@ -27,7 +27,7 @@ _SCALES = {"small": 64, "base": 128}
 
 
 @strict
-class HiMoEConfig(PreTrainedConfig):
+class HiMoEConfig(EmotionConfig):
     """What a Hi-MoE is made of.
 
     Raises:
@@ -198,68 +198,36 @@ class HiMoEConfig(PreTrainedConfig):
     # --- construction and checks ---
 
     def __post_init__(self, **kwargs: Any) -> None:
-        self._refuse_misspelt(kwargs)
         if self.modalities is None:
             self.modalities = modality_layout("deap_4")
         self.modalities = {name: complete_modality(name, entry) for name, entry in self.modalities.items()}
         if self.modality_names is None:
             self.modality_names = list(self.modalities)
-        count = kwargs.pop("num_labels", None)
         if self.problem_type is None:
             self.problem_type = "regression"
-        if self.id2label is None and self.label2id is not None:
-            self.id2label = {int(index): name for name, index in self.label2id.items()}
-        if self.is_regression:
-            self._name_targets(count)
-        elif self.id2label is None:
-            self.id2label = {index: f"LABEL_{index}" for index in range(2 if count is None else count)}
-            self.label2id = None
-        names = self.id2label or {}
-        if count is not None and count != len(names):
-            raise ConfigurationError(
-                f"num_labels={count}, but {len(names)} are named: {', '.join(map(str, names.values()))}. Leave num_labels "
-                "out: it is counted."
-            )
-        if self.label2id is None:
-            self.label2id = {name: int(index) for index, name in names.items()}
         super().__post_init__(**kwargs)
+        if self.is_regression:
+            self._complete_targets()
 
-    def _name_targets(self, count: int | None) -> None:
-        if self.target_names is None and self.id2label is not None:
-            self.target_names = [name for _, name in sorted(self.id2label.items(), key=lambda item: int(item[0]))]
+    def default_label_names(self, count: int | None) -> Sequence[str]:
+        if not self.is_regression:
+            return super().default_label_names(count)
+        if self.target_names is not None:
+            return self.target_names
+        three = ["valence", "arousal", "dominance"]
+        return three[:count] if count in (None, 1, 2, 3) else [f"TARGET_{index}" for index in range(count)]
+
+    def _complete_targets(self) -> None:
         if self.target_names is None:
-            three = ["valence", "arousal", "dominance"]
-            self.target_names = three[:count] if count in (None, 1, 2, 3) else [f"TARGET_{i}" for i in range(count)]
-        if self.id2label is None:
-            self.id2label = dict(enumerate(self.target_names))
-            self.label2id = None
+            self.target_names = [name for _, name in sorted((self.id2label or {}).items())]
         if self.target_center is None:
             self.target_center = [0.0] * len(self.target_names)
         if self.target_halfrange is None:
             self.target_halfrange = [1.0] * len(self.target_names)
 
-    def to_diff_dict(self) -> dict[str, Any]:
-        # transformers leaves two unnamed labels out of config.json, and our default on reading is another.
-        return {**super().to_diff_dict(), "id2label": self.id2label, "label2id": self.label2id}
-
-    def _refuse_misspelt(self, unknown: dict[str, Any]) -> None:
-        # transformers stores unknown arguments silently, so a misspelt field would quietly keep its default.
-        own = [f.name for f in fields(HiMoEConfig)]
-        for name in unknown:
-            near = difflib.get_close_matches(name, own, n=1, cutoff=0.88)
-            if near and name not in ("num_labels", *self.attribute_map):
-                raise ConfigurationError(f"There is no config field {name!r}. Did you mean {near[0]!r}?")
-
     def validate_labels(self) -> None:
+        super().validate_labels()
         names = self.id2label or {}
-        if sorted(names) != list(range(len(names))) or not names:
-            raise ConfigurationError(
-                f"id2label has the keys {sorted(names)}; expected 0, 1, … without gaps. Number the labels from 0."
-            )
-        if self.label2id != {name: index for index, name in names.items()}:
-            raise ConfigurationError(
-                f"label2id {self.label2id} is not the inverse of id2label {names}. Leave label2id out: it is derived."
-            )
         targets = (self.target_names, self.target_center, self.target_halfrange)
         if self.problem_type == "single_label_classification":
             if any(targets) or len(names) < 2:

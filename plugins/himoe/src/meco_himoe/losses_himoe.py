@@ -111,6 +111,9 @@ def _check_labels(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Labels with zeros for what is unknown, and which are known."""
     expected = tuple(logits.shape) if config.is_regression else tuple(logits.shape[:-1])
+    if config.is_regression and logits.shape[-1] == 1 and tuple(labels.shape) == tuple(logits.shape[:-1]):
+        labels = labels.unsqueeze(-1)  # as transformers' own heads take one value per sample
+        label_mask = None if label_mask is None else label_mask.unsqueeze(-1)
     if tuple(labels.shape) != expected or labels.is_floating_point() is not config.is_regression:
         raise InputError(
             f"labels have shape {tuple(labels.shape)} and dtype {labels.dtype}; expected {expected}, "

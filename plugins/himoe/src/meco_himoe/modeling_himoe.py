@@ -33,7 +33,7 @@ This file knows the network, in the order in which data runs through it; `losses
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import product
@@ -66,6 +66,8 @@ class HiMoEFeatures(EmotionFeaturesOutput):
     Attributes:
         pooler_output: (B, d) the window as a whole.
         router_logits: one tensor (B, M, S, K_m), before softmax; there on request.
+        hidden_states: (B, S, d) each: the modalities joined, then after every layer over time and every emotion expert layer; there
+            on request.
         steps: (B, S, d) the steps of the grid.
         step_mask: (B, S) bool: some modality was available; all True where none ever was.
         prototype_weights: (B, S, K_e), each row summing to one; None without emotion experts.
@@ -790,6 +792,7 @@ class HiMoEModel(HiMoEPreTrainedModel):
         timestamps: Streams | None = None,
         offsets: torch.Tensor | None = None,
         output_router_logits: bool | None = None,
+        output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> HiMoEFeatures | tuple[torch.Tensor, ...]:
         """Compute the features.
@@ -803,6 +806,7 @@ class HiMoEModel(HiMoEPreTrainedModel):
                 margin.
             offsets: (B, M) seconds added to the timestamps; default: 0.
             output_router_logits: also give the modality router's logits; default `config.output_router_logits`.
+            output_hidden_states: also give the steps between the layers; default `config.output_hidden_states`.
             return_dict: False gives a tuple; default `config.return_dict`.
 
         Raises:
@@ -830,6 +834,7 @@ class HiMoEModel(HiMoEPreTrainedModel):
         modality_states = _average(z, keep, dim=2)
 
         u, modality_weights, gates, gate_logits = self.modality_experts(z, available)  # (B, S, d)
+        hidden_states = [u]
         any_available = available.any(dim=1)
         # where nothing is there at all, every step counts, so that the sample gets a constant that was learnt
         step_valid = any_available | ~any_available.any(dim=1, keepdim=True)
@@ -837,6 +842,7 @@ class HiMoEModel(HiMoEPreTrainedModel):
             u = u + grid_encoding.to(u.dtype)
         for layer in self.fusion_layers:
             u = layer(u, step_valid)
+            hidden_states.append(u)
 
         weights = None
         lambdas: list[torch.Tensor] = []
@@ -844,15 +850,19 @@ class HiMoEModel(HiMoEPreTrainedModel):
             for layer in self.emotion_experts:
                 u, weights, _, weight = layer(u, self.prototypes.vectors)
                 lambdas.append(weight)
+                hidden_states.append(u)
         elif self.feed_forward is not None:
             u = self.feed_forward(u)
+            hidden_states.append(u)
 
         scores = torch.zeros_like(u[..., 0]) if self.pooling is None else self.pooling(u).squeeze(-1)
         shares = masked_softmax(scores, step_valid).unsqueeze(-1)  # (B, S, 1)
         wants_router = config.output_router_logits if output_router_logits is None else output_router_logits
+        wants_hidden = config.output_hidden_states if output_hidden_states is None else output_hidden_states
         output = HiMoEFeatures(
             pooler_output=self.norm_out((u * shares.to(u.dtype)).sum(dim=1)),
             router_logits=(gate_logits,) if wants_router and gate_logits is not None else None,
+            hidden_states=tuple(hidden_states) if wants_hidden else None,
             steps=self.norm_out(u),
             step_mask=step_valid,
             prototype_weights=weights,
@@ -984,6 +994,30 @@ class HiMoEForEmotionRecognition(HiMoEPreTrainedModel):
         self.contrastive_head = losses.ContrastiveHead(config)
         self.post_init()
 
+    def output_layers(self) -> list[nn.Linear]:
+        """The layer whose bias is added to the answer; see `move_classes` for what else knows the classes."""
+        last: nn.Linear = self.head[-1]  # pyright: ignore[reportAssignmentType] — a Sequential's parts are modules
+        return [last]
+
+    @torch.no_grad()
+    def move_classes(self, places: Sequence[int]) -> None:
+        """Let the prototypes' scores and the heads of single modalities follow classes that have moved.
+
+        Args:
+            places: for each new class where it stood before, −1 for one that is new: its scores begin at zero.
+        """
+        known = torch.tensor([place >= 0 for place in places], device=self.output_layers()[0].weight.device)
+        index = torch.tensor([max(place, 0) for place in places], device=known.device)
+        for module, name in (
+            (self.anchors, "points"),
+            (self.unimodal_heads, "weight"),
+            (self.unimodal_heads, "bias"),
+        ):
+            if module is not None:
+                old: torch.Tensor = getattr(module, name)
+                setattr(module, name, nn.Parameter(old[..., index] * known.to(old.dtype)))
+        self.num_labels = len(places)
+
     @torch.no_grad()
     def set_label_anchors(self, points: torch.Tensor) -> None:
         """Put the prototypes at these points of the scaled label space: cluster centres of the training labels, say.
@@ -1015,14 +1049,16 @@ class HiMoEForEmotionRecognition(HiMoEPreTrainedModel):
         group_ids: torch.Tensor | None = None,
         output_routing: bool | None = None,
         output_router_logits: bool | None = None,
+        output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> HiMoEOutput | tuple[torch.Tensor, ...]:
         """Compute logits, and the losses when `labels` or `lag_targets` are given.
 
         Args:
-            inputs, modality_presence, step_mask, timestamps, offsets, output_router_logits, return_dict: as for `HiMoEModel`.
-            labels: scaled values (B, D), or (B, S, D) in sequence mode, NaN being unknown; for classes indices (B,) or (B, S),
-                −100 being unknown.
+            inputs, modality_presence, step_mask, timestamps, offsets, output_router_logits, output_hidden_states, return_dict: as
+                for `HiMoEModel`.
+            labels: scaled values (B, D), or (B, S, D) in sequence mode, NaN being unknown, the last axis being optional for a
+                single target; for classes indices (B,) or (B, S), −100 being unknown.
             label_mask: bool, the shape of `labels`: False is unknown.
             lag_targets: (B, M) seconds by which each modality was delayed on purpose, NaN being unknown.
             group_ids: (B,) whole numbers: windows of one trial, which are not told apart from each other; default: all distinct.
@@ -1039,6 +1075,7 @@ class HiMoEForEmotionRecognition(HiMoEPreTrainedModel):
             timestamps=timestamps,
             offsets=offsets,
             output_router_logits=output_router_logits,
+            output_hidden_states=output_hidden_states,
             return_dict=True,
         )
         logits = self._answer(features)
@@ -1067,6 +1104,7 @@ class HiMoEForEmotionRecognition(HiMoEPreTrainedModel):
             logits=logits,
             router_logits=features.router_logits,
             aux_loss=aux_loss,
+            hidden_states=features.hidden_states,
             task_loss=task_loss,
             losses=parts,
             **(routing if wants_routing else {}),
