@@ -62,8 +62,10 @@ def test_predict_prints_the_notice_and_annotates(
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["000-2.png", "000.png"]
 
 
-def test_errors_are_one_line_and_exit_with_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["predict", str(tmp_path), "--model", "meco-nothing"]) == 1
+def test_errors_are_one_line_and_exit_with_one(
+    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", str(tmp_path), "--model", str(tiny_checkpoint)]) == 1
     assert "holds no picture" in capsys.readouterr().err
     _write_faces(tmp_path, 1)
     assert main(["predict", str(tmp_path), "--model", "meco-expresnet-lfw5"]) == 1

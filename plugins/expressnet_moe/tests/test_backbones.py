@@ -1,11 +1,13 @@
 """Backbones: the published variant against torchvision's, timm's by name, and pretrained weights that survive."""
 
 import importlib.util
+from typing import Any
 
 import pytest
 import timm
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel
 
 from meco_expressnet_moe.backbone_weights import imagenet_weights_from_package
 from meco_expressnet_moe.backbones import VGGFaceResNet
@@ -142,15 +144,17 @@ def test_timms_own_initialisation_and_batch_norm_are_kept():
     assert {module.eps for module in model.backbone.modules() if isinstance(module, torch.nn.BatchNorm2d)} == {1e-3}
 
 
-def test_what_a_checkpoint_lacks_of_a_timm_backbone_gets_timms_values(tmp_path):
+def test_what_a_checkpoint_lacks_is_refused_by_us_and_gets_timms_values_from_transformers(tmp_path):
     ExpressNetMoEModel(tiny_config(backbone="resnet18")).save_pretrained(tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
     lacking = {"backbone.model.layer1.0.conv1.weight", "backbone.model.layer2.0.bn1.running_var"}
     assert lacking <= set(weights)
     kept = {name: value for name, value in weights.items() if name not in lacking}
     save_file(kept, tmp_path / "model.safetensors", {"format": "pt"})
-    model = ExpressNetMoEModel.from_pretrained(tmp_path)
-    state = model.state_dict()
+    with pytest.raises(CheckpointError, match="lack 2 of the"):
+        ExpressNetMoEModel.from_pretrained(tmp_path)
+    plainly: Any = PreTrainedModel.from_pretrained.__func__  # as every load goes, before ours looks at what came of it
+    state = plainly(ExpressNetMoEModel, tmp_path).state_dict()
     assert all(torch.equal(state[name], value) for name, value in kept.items())
     assert state["backbone.model.layer2.0.bn1.running_var"].eq(1).all()
     spread = state["backbone.model.layer1.0.conv1.weight"].std()

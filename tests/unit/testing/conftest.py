@@ -24,5 +24,7 @@ def planted() -> Iterator[Any]:
         patch.setitem(known.distributions, "meco_planted", "planted-signals")
         registration._serve_imported()
         yield planted_signals
+    # what a test planted beside it goes; the package itself stays, because transformers keeps the classes it was handed
     for name in [name for name in sys.modules if name.startswith("planted_")]:
-        del sys.modules[name]
+        if not name.startswith("planted_signals"):
+            del sys.modules[name]
