@@ -231,6 +231,7 @@ def test_the_hubs_own_validation_is_asked_and_answers(folder: Path, monkeypatch:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     try:
         ModelCard(render_card(folder)).validate()
     finally:
