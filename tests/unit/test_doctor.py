@@ -234,8 +234,9 @@ def test_classes_that_hang_are_named(run_python: Run, plant: Plant) -> None:
         },
         {GROUP: {"meco_late": "late:architecture"}},
     )
-    program = "from meco_hub.doctor import plugin_trial; plugin_trial._CLASSES_S = 60.0" + EXAMINE.format(patience=30)
-    healthy, findings = json.loads(run_python(program, path=(site,)).stdout.splitlines()[-1])
+    patience = 12 * max(1.0, os.getloadavg()[0] / 4)  # whoever imports transformers is slow, and does not hang
+    done = run_python(EXAMINE.format(patience=patience), path=(site,))
+    healthy, findings = json.loads(done.stdout.splitlines()[-1])
     assert {"meco_expressnet_moe", "meco_himoe", "meco_mcoenet"} <= set(healthy)
     assert "meco_late" not in healthy
     assert [one["problem"].partition(" has not")[0] for one in findings] == ["hangs: importing its classes"]

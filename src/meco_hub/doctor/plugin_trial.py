@@ -18,8 +18,8 @@ from .processes import Trial, run_program
 PATIENCE_S = 30.0
 """Seconds that reading one plugin may take; the default of `meco doctor --patience`."""
 
-_CLASSES_S = 300.0
-"""Seconds that importing transformers and all classes may take: ten on a quiet machine."""
+_CLASSES = 4
+"""So many times as long may importing transformers and all classes take: ten seconds on a quiet machine."""
 
 _READ = """
 import json, sys, traceback
@@ -36,7 +36,7 @@ print()
 print(json.dumps({"heavy": [root for root in discovery.HEAVY if root in sys.modules], "traceback": story}))
 """
 
-_CLASSES = """
+_IMPORT = """
 import importlib, json, sys
 from meco_hub import discovery, registration
 discovery.ignored.update(sys.argv[1:])
@@ -130,15 +130,21 @@ def _examine_classes(owners: Iterable[str], patience_s: float) -> tuple[set[str]
         Names of architectures that do not work; findings.
     """
     known = plugins.architectures().distributions
-    timeout = max(_CLASSES_S if patience_s >= PATIENCE_S else 0.0, 4 * patience_s)
+    timeout = _CLASSES * patience_s
     left_out = sorted(discovery.ignored)
-    trial = run_program(_CLASSES, left_out, timeout)
+    trial = run_program(_IMPORT, left_out, timeout)
     if not trial.failed:
         failures: dict[str, str] = json.loads(trial.last_line)
         return set(failures), [_no_classes(name, known.get(name, "?"), story) for name, story in failures.items()]
     impaired, findings = set[str](), []
-    for owner in sorted(set(owners) & set(known.values())):
-        alone = run_program(_CLASSES, [*left_out, *(other for other in owners if other != owner)], timeout)
+    suspects = sorted(set(owners) & set(known.values()))
+
+    def import_alone(owner: str) -> Trial:
+        return run_program(_IMPORT, [*left_out, *(other for other in owners if other != owner)], timeout)
+
+    with ThreadPoolExecutor(2) as pool:
+        trials = list(pool.map(import_alone, suspects))
+    for owner, alone in zip(suspects, trials, strict=True):
         names = [name for name, distribution in known.items() if distribution == owner]
         if alone.failed:
             impaired.update(names)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..errors import RecordingError
 from ..recordings.clocks import check_stream
 from ..recordings.signal_recording import SignalRecording, Stream
-from .filters import ALL_PASS, Bands, are_real
+from .filters import are_real
 from .resampling import LONGEST_STEP, GridPlan, interpolate, is_on_grid, plan_grid
 from .signal_modalities import Modality
 
@@ -47,47 +47,47 @@ def prepare(recording: SignalRecording, modalities: Sequence[Modality]) -> Signa
     for one in modalities:
         stream = recording.streams.get(one.name)
         if stream is not None and len(stream):
-            bands = ALL_PASS if recording.prepared else one.bands
-            # what was prepared is summaries already
-            now = replace(one, summary_s=None) if recording.prepared else one
-            if now.summary_s is None and bands == ALL_PASS and is_on_grid(stream, one.sampling_rate):
-                check_channels(stream, now, recording.name)
+            # what was prepared is filtered, and summaries already
+            as_it_is = bool(recording.prepared) or not (one.summary_s or one.highpass_hz or one.lowpass_hz)
+            if as_it_is and is_on_grid(stream, one.sampling_rate):
+                check_channels(stream, one.name, one.channels, recording.name)
                 streams[one.name] = stream
                 continue
-            plan = plan_stream(stream, now, recording.start, name=recording.name, bands=bands)
-            streams[one.name] = plan.apply(stream)
+            now = replace(one, summary_s=None, highpass_hz=None, lowpass_hz=None) if recording.prepared else one
+            streams[one.name] = plan_stream(stream, now, recording.start, name=recording.name).apply(stream)
+    same = len(streams) == len(recording.streams) and all(recording.streams[name] is streams[name] for name in streams)
+    if recording.prepared and same:
+        return recording
     return replace(recording, streams=streams, prepared=mark)
 
 
-def plan_stream(
-    stream: Stream, modality: Modality, anchor: float, *, name: str = "", bands: Bands | None = None
-) -> GridPlan:
+def plan_stream(stream: Stream, modality: Modality, anchor: float, *, name: str = "") -> GridPlan:
     """Check a stream, and decide how it comes onto the grid of its modality."""
-    check_channels(stream, modality, name)
+    check_channels(stream, modality.name, modality.stream_channels, name)
     check_stream(stream, f"{name or 'recording'}, stream {modality.name!r}")
     return plan_grid(
         stream,
         modality.sampling_rate,
         anchor,
-        bands=modality.bands if bands is None else bands,
+        bands=modality.bands,
         max_gap=modality.max_gap,
         summary=modality.summary_s is not None,
     )
 
 
-def check_channels(stream: Stream, modality: Modality, name: str) -> None:
-    """Make sure that a stream has its modality's channels, as numbers that can be missing."""
+def check_channels(stream: Stream, modality: str, expected: int, name: str) -> None:
+    """Make sure that a stream has its modality's channels, `expected` in number, as values that can be missing."""
     if stream.values.dtype.kind != "f":
         raise RecordingError(
-            f"{name or 'recording'}, stream {modality.name!r} holds {stream.values.dtype}; expected floating point, "
+            f"{name or 'recording'}, stream {modality!r} holds {stream.values.dtype}; expected floating point, "
             "in which NaN says what is missing. Convert it: values.astype(np.float32)."
         )
-    found, expected = stream.values.shape[1], modality.stream_channels
+    found = stream.values.shape[1]
     if found != expected:
         named = f" ({', '.join(stream.channels)})" if stream.channels else ""
         turned = " It seems to have channels in rows: transpose it." if stream.values.shape[0] == expected else ""
         raise RecordingError(
-            f"{name or 'recording'}, stream {modality.name!r} has {found} channel{'s' if found != 1 else ''}{named}; expected "
+            f"{name or 'recording'}, stream {modality!r} has {found} channel{'s' if found != 1 else ''}{named}; expected "
             f"{expected}. Give all channels, NaN where one was not recorded.{turned}"
         )
 

@@ -156,7 +156,7 @@ class WindowStream:
         else:
             start = buffer.latest + 1 / modality.sampling_rate if buffer else (self._start or 0.0)
             stream = Stream.regular(as_columns(chunk, where), modality.sampling_rate, start=start)
-        check_channels(stream, modality, "")
+        check_channels(stream, name, modality.stream_channels, "")
         times = stream.times if buffer is None else np.concatenate([[buffer.latest], stream.times])
         if not np.isfinite(times).all() or (len(times) > 1 and np.diff(times).min() <= 0):
             raise RecordingError(

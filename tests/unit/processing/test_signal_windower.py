@@ -4,6 +4,7 @@ This file knows a windower's promises; its signals are computed.
 """
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -117,6 +118,30 @@ def test_a_batch_is_what_its_clips_are_one_by_one():
         alone = windower([clip])
         for name in MODALITIES:
             np.testing.assert_array_equal(alone["inputs"][name][0], together["inputs"][name][index])
+
+
+def test_clips_of_different_people_and_precisions_share_a_batch():
+    windower = make_windower(normalization="recording")
+    clips = [windower.cut(make_recording(9.0, seed=seed))[1] for seed in range(3)]
+    eeg = clips[1].streams["eeg"]
+    single = Stream(eeg.values.astype(np.float32), eeg.times, eeg.rate)
+    clips.append(replace(clips[1], streams={**clips[1].streams, "eeg": single}))
+    order = [0, 1, 3, 1, 2, 0]
+    together = windower([clips[index] for index in order])
+    for row, index in enumerate(order):
+        alone = windower(clips[index])
+        for name in MODALITIES:
+            np.testing.assert_array_equal(alone["inputs"][name][0], together["inputs"][name][row])
+
+
+def test_values_whose_squares_are_too_large_are_real():
+    recording = make_recording()
+    eeg = recording.streams["eeg"]
+    large = Stream(eeg.values * 1e30, eeg.times, 64.0)
+    windower = make_windower()
+    batch = windower(windower.cut(SignalRecording({"eeg": large}, 0, 30))[1])
+    assert batch["step_mask"]["eeg"].all()
+    np.testing.assert_array_equal(batch["inputs"]["eeg"][0], large.values[256:512].astype(np.float32))
 
 
 def test_the_order_of_streams_is_irrelevant():
