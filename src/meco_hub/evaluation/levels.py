@@ -79,7 +79,9 @@ def _join_trials(
         mean_truth = np.array(
             [np.where(known[own], truth[own], 0.0).sum(axis=0) / known[own].sum(axis=0) for own in joined]
         )
-    predictions = np.array([np.concatenate([windows[row] for row in own]).mean(axis=0) for own in joined])
+    predictions = np.array(
+        [np.concatenate([windows[row] for row in own]).mean(axis=0) for own in joined], dtype=np.float64
+    )
     return _Trials([own[0] for own in joined], mean_truth, predictions)
 
 

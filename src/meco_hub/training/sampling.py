@@ -73,7 +73,9 @@ class EpochSampler(_EpochOrder):
     def __init__(self, labels: NDArray[np.integer], num_classes: int, strength: float, seed: int) -> None:
         super().__init__(len(labels), seed)
         self._members = [np.flatnonzero(labels == index) for index in range(num_classes)]
-        self._quota = class_quota(np.asarray([len(members) for members in self._members]), strength, len(labels))
+        self._quota = class_quota(
+            np.asarray([len(members) for members in self._members], np.int64), strength, len(labels)
+        )
 
     @property
     def shown(self) -> NDArray[np.int64]:
