@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # where the package loopback_hub stands
+sys.path.insert(0, str(Path(__file__).parent))  # where loopback_hub and tiny_networks stand
 
 if TYPE_CHECKING:
     from loopback_hub.server import LoopbackHub

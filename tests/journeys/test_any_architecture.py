@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+import tiny_networks
 from meco_hub.corpora.synthetic import write_image_folder
 from meco_hub.corpora.synthetic_see import write_see
 from meco_hub.corpora.synthetic_signals import write_case_npz, write_dreamer
@@ -17,15 +18,7 @@ from meco_hub.corpora.synthetic_wristband import write_stress_predict
 FACE = {
     "model_type": "meco_expressnet_moe",
     "model": {
-        "image_size": 32,
-        "fe1_channels": [4, 8, 8],
-        "fe1_kernel_sizes": [7, 6, 3],
-        "fe1_hidden_size": 16,
-        "fe2_channels": [4, 8],
-        "fe2_kernel_sizes": [5, 3],
-        "backbone_depths": [1, 1],
-        "backbone_widths": [4, 8],
-        "fusion_hidden_size": 16,
+        **tiny_networks.FACE,
     },
     "processor": {"size": {"height": 32, "width": 32}},
     "data": {"corpus": "image_folder", "train": {"split": "all"}, "validation": {"by_identity": 0.25}},

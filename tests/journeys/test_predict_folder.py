@@ -22,18 +22,8 @@ from meco_hub.corpora.synthetic import write_image_folder
 from meco_hub.errors import ConfigurationError
 from meco_hub.evaluation.run import EvaluationSettings, evaluate_checkpoint
 from meco_hub.prediction import predict_files, predict_folder
+from tiny_networks import FACE
 
-TINY: dict[str, Any] = {
-    "image_size": 32,
-    "fe1_channels": [4, 8, 8],
-    "fe1_kernel_sizes": [7, 6, 3],
-    "fe1_hidden_size": 16,
-    "fe2_channels": [4, 8],
-    "fe2_kernel_sizes": [5, 3],
-    "backbone_depths": [1, 1],
-    "backbone_widths": [4, 8],
-    "fusion_hidden_size": 16,
-}
 NAMES = ["surprise", "neutral", "anger", "happiness"]
 
 
@@ -51,7 +41,7 @@ def write_checkpoint(folder: Path, seed: int) -> Path:
     torch.manual_seed(seed)
     entry = plugins.architecture("meco_expressnet_moe")
     assert entry.image_processor is not None
-    config = plugins.load_dotted(entry.config)(**TINY, id2label=dict(enumerate(NAMES)))
+    config = plugins.load_dotted(entry.config)(**FACE, id2label=dict(enumerate(NAMES)))
     plugins.load_dotted(entry.head)(config).save_pretrained(folder)
     plugins.load_dotted(entry.image_processor)(size={"height": 32, "width": 32}, do_find_face=False).save_pretrained(
         folder

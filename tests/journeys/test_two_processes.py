@@ -14,19 +14,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import tiny_networks
+
 RECIPE: dict[str, Any] = {
     "model_type": "meco_expressnet_moe",
     "labels": ["surprise", "neutral", "happiness"],
     "model": {
-        "image_size": 32,
-        "fe1_channels": [4, 8, 8],
-        "fe1_kernel_sizes": [7, 6, 3],
-        "fe1_hidden_size": 16,
+        **tiny_networks.FACE,
         "fe2_channels": [8, 16],
-        "fe2_kernel_sizes": [5, 3],
-        "backbone_depths": [1, 1],
-        "backbone_widths": [4, 8],
-        "fusion_hidden_size": 16,
         "conv_dropout": 0.0,
         "fe1_head_dropout": 0.0,
         "backbone_dropout": 0.0,

@@ -19,18 +19,8 @@ from meco_hub.evaluation.image_conditions import image_conditions
 from meco_hub.evaluation.predict import Predictions
 from meco_hub.evaluation.report import read_report
 from meco_hub.evaluation.run import EvaluationSettings, evaluate_checkpoint
+from tiny_networks import FACE
 
-TINY: dict[str, Any] = {
-    "image_size": 32,
-    "fe1_channels": [4, 8, 8],
-    "fe1_kernel_sizes": [7, 6, 3],
-    "fe1_hidden_size": 16,
-    "fe2_channels": [4, 8],
-    "fe2_kernel_sizes": [5, 3],
-    "backbone_depths": [1, 1],
-    "backbone_widths": [4, 8],
-    "fusion_hidden_size": 16,
-}
 NAMES = ["surprise", "neutral", "anger", "happiness"]
 
 
@@ -51,7 +41,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     entry = plugins.architecture("meco_expressnet_moe")
     assert entry.image_processor is not None
-    config = plugins.load_dotted(entry.config)(**TINY, id2label=dict(enumerate(NAMES)))
+    config = plugins.load_dotted(entry.config)(**FACE, id2label=dict(enumerate(NAMES)))
     folder = tmp_path_factory.mktemp("model") / "checkpoint"
     plugins.load_dotted(entry.head)(config).save_pretrained(folder)
     plugins.load_dotted(entry.image_processor)(size={"height": 32, "width": 32}).save_pretrained(folder)

@@ -14,19 +14,9 @@ from meco_hub import plugins
 from meco_hub.corpora.synthetic import write_image_folder
 from meco_hub.errors import CheckpointError, ConfigurationError, CorpusError, InputError, UnknownNameError
 from meco_hub.evaluation.run import EvaluationSettings, evaluate_checkpoint
+from tiny_networks import FACE
 
 MODEL = "meco_expressnet_moe"
-TINY: dict[str, Any] = {
-    "image_size": 32,
-    "fe1_channels": [4, 8, 8],
-    "fe1_kernel_sizes": [7, 6, 3],
-    "fe1_hidden_size": 16,
-    "fe2_channels": [4, 8],
-    "fe2_kernel_sizes": [5, 3],
-    "backbone_depths": [1, 1],
-    "backbone_widths": [4, 8],
-    "fusion_hidden_size": 16,
-}
 NAMES = ["surprise", "neutral", "anger", "happiness"]  # neither the corpus's order nor all of its classes
 
 
@@ -47,7 +37,7 @@ def checkpoint(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     entry = plugins.architecture(MODEL)
     assert entry.image_processor is not None
-    config = plugins.load_dotted(entry.config)(**TINY, id2label=dict(enumerate(NAMES)))
+    config = plugins.load_dotted(entry.config)(**FACE, id2label=dict(enumerate(NAMES)))
     model = plugins.load_dotted(entry.head)(config)
     folder = tmp_path / "checkpoint"
     model.save_pretrained(folder)

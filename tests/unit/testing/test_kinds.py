@@ -5,18 +5,8 @@ from typing import Any
 import pytest
 
 from meco_hub.testing import NotConforming, checks
+from tiny_networks import FACE
 
-FACE: dict[str, Any] = {
-    "image_size": 32,
-    "fe1_channels": [4, 8, 8],
-    "fe1_kernel_sizes": [7, 6, 3],
-    "fe1_hidden_size": 16,
-    "fe2_channels": [4, 8],
-    "fe2_kernel_sizes": [5, 3],
-    "backbone_depths": [1, 1],
-    "backbone_widths": [4, 8],
-    "fusion_hidden_size": 16,
-}
 EYE: dict[str, Any] = {
     "attention_tokens": 8,
     "focal_tokens": 8,

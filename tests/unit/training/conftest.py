@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+import tiny_networks
 from meco_hub.training.recipe_files import override, recipe_from_dict
 from meco_hub.training.recipes import Recipe
 
@@ -13,15 +14,8 @@ _RECIPE: dict[str, Any] = {
     "model_type": "meco_expressnet_moe",
     "labels": ["surprise", "neutral", "happiness"],
     "model": {
-        "image_size": 32,
-        "fe1_channels": [4, 8, 8],
-        "fe1_kernel_sizes": [7, 6, 3],
-        "fe1_hidden_size": 16,
+        **tiny_networks.FACE,
         "fe2_channels": [8, 16],
-        "fe2_kernel_sizes": [5, 3],
-        "backbone_depths": [1, 1],
-        "backbone_widths": [4, 8],
-        "fusion_hidden_size": 16,
         "batch_norm_momentum": 0.2,
     },
     "processor": {"size": {"height": 32, "width": 32}},

@@ -12,6 +12,7 @@ import torch
 from accelerate.utils import DistributedType
 from safetensors.torch import load_file
 
+import tiny_networks
 from meco_hub.corpora.synthetic import write_image_folder
 from meco_hub.errors import ConfigurationError
 from meco_hub.training import engine, loop, validation
@@ -21,15 +22,7 @@ from meco_hub.training.recipe_files import recipe_from_dict
 BASE: dict[str, Any] = {
     "model_type": "meco_expressnet_moe",
     "model": {
-        "image_size": 32,
-        "fe1_channels": [4, 8, 8],
-        "fe1_kernel_sizes": [7, 6, 3],
-        "fe1_hidden_size": 16,
-        "fe2_channels": [4, 8],
-        "fe2_kernel_sizes": [5, 3],
-        "backbone_depths": [1, 1],
-        "backbone_widths": [4, 8],
-        "fusion_hidden_size": 16,
+        **tiny_networks.FACE,
     },
     "processor": {"size": {"height": 32, "width": 32}},
     "data": {"corpus": "image_folder", "train": {"split": "all", "folds": [0, 1]}, "validation": {"folds": [2]}},

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
 
+import tiny_networks
 from meco_hub.corpora.synthetic import write_image_folder
 from meco_hub.errors import ConfigurationError, LeakError
 from meco_hub.evaluation.run import EvaluationSettings, evaluate_checkpoint
@@ -26,15 +27,8 @@ BASE: dict[str, Any] = {
     "model_type": "meco_expressnet_moe",
     "labels": NAMES,
     "model": {
-        "image_size": 32,
-        "fe1_channels": [4, 8, 8],
-        "fe1_kernel_sizes": [7, 6, 3],
-        "fe1_hidden_size": 16,
+        **tiny_networks.FACE,
         "fe2_channels": [8, 16],
-        "fe2_kernel_sizes": [5, 3],
-        "backbone_depths": [1, 1],
-        "backbone_widths": [4, 8],
-        "fusion_hidden_size": 16,
         "conv_dropout": 0.0,
         "fe1_head_dropout": 0.1,
         "backbone_dropout": 0.1,
