@@ -38,6 +38,7 @@ SWITCHES: list[dict[str, Any]] = [
     {"context_layers": 0, "fusion_layers": 0, "encoder_layers": 0},
     {"context_scope": "step"},
     {"context_margin_s": 1.0},
+    {"num_members": 2},
     {"problem_type": "single_label_classification", "num_labels": 3},
     {"problem_type": "single_label_classification", "prediction_mode": "sequence", "eeb_layers": 0},
     {"modalities": {"ecg": {"channels": 1, "sampling_rate": 32}}},

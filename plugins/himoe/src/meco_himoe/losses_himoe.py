@@ -1,4 +1,4 @@
-"""What Hi-MoE is trained for: the answer itself, and six or seven things that help it along.
+"""What Hi-MoE is trained for: the answer itself, and what helps it along.
 
     name          what                                                                              needs
     mse           squared (or Huber) error of scaled values                                         labels
@@ -11,6 +11,7 @@
     separation    prototypes that look alike                                                        –
     balance       squared coefficient of variation of the modality experts' importance              –
     consistency   squared difference to the answer with modalities hidden (in training, if asked)   –
+    disagreement  squared distance of the members' answers from their mean                          two members
 
 Every part is a scalar in float32, zero and connected to the graph where nothing valid is there, and none needs what a missing
 modality would have brought. `mse`, `ccc` and `cross_entropy` make up the task loss, the others the auxiliary loss.
@@ -20,6 +21,7 @@ Classes: `prototype` takes, for where the label lies, the probability that each 
 This file knows labels and losses; `modeling_himoe.py` knows where their ingredients come from.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -34,7 +36,7 @@ from meco_hub.nn.stacked_linear import StackedLinear
 from .configuration_himoe import HiMoEConfig
 
 if TYPE_CHECKING:
-    from .modeling_himoe import HiMoEFeatures, HiMoEForEmotionRecognition
+    from .modeling_himoe import HiMoEFeatures, _Member
 
 IGNORED = -100
 """The class index of an unknown label, as everywhere in transformers."""
@@ -63,53 +65,74 @@ def weigh(config: HiMoEConfig, parts: dict[str, torch.Tensor], logits: torch.Ten
     return total
 
 
-def compute(
-    model: "HiMoEForEmotionRecognition",
+def auxiliary(
+    member: "_Member",
     features: "HiMoEFeatures",
-    logits: torch.Tensor,
     labels: torch.Tensor | None,
-    label_mask: torch.Tensor | None,
+    known: torch.Tensor | None,
     lag_targets: torch.Tensor | None,
     group_ids: torch.Tensor | None,
-    with_less: torch.Tensor | None,
-) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """The parts of the task loss and of the auxiliary loss, before their weights. Parts with weight zero are left out.
+) -> dict[str, torch.Tensor]:
+    """The parts of the auxiliary loss of one network, before their weights. Parts with weight zero are left out.
+
+    Args:
+        member: the network with its heads.
+        features: what it made of the batch.
+        labels, known: as `check_labels` gives them, or None.
+        lag_targets, group_ids: as in the model's forward.
 
     Raises:
-        InputError: labels, mask, lag targets or group ids have another shape than the answer asks for.
+        InputError: lag targets or group ids have another shape than the answer asks for.
     """
-    config = model.config
-    batch = logits.shape[0]
-    with torch.autocast(device_type=logits.device.type, enabled=False):
-        task: dict[str, torch.Tensor] = {}
-        aux: dict[str, torch.Tensor] = {}
-        if labels is not None:
-            labels, known = _check_labels(config, logits, labels, label_mask)
-            task = _task(config, widen(logits), labels, known)
+    config = member.config
+    present = features.modality_present
+    assert present is not None
+    with torch.autocast(device_type=present.device.type, enabled=False):
+        parts: dict[str, torch.Tensor] = {}
+        if labels is not None and known is not None:
             if config.unimodal_loss_coef:
-                aux["unimodal"] = _unimodal(model, features, labels, known)
-            if config.prototype_loss_coef and model.anchors is not None:
-                aux["prototype"] = _prototype(config, features, widen(model.anchors.points), labels, known)
+                parts["unimodal"] = _unimodal(member, features, labels, known)
+            if config.prototype_loss_coef and member.anchors is not None:
+                parts["prototype"] = _prototype(config, features, widen(member.anchors.points), labels, known)
         if config.contrastive_loss_coef and config.num_modalities > 1:
-            aux["contrastive"] = _contrastive(
-                model.contrastive_head, features, _groups(group_ids, batch, logits.device)
-            )
+            groups = _groups(group_ids, len(present), present.device)
+            parts["contrastive"] = _contrastive(member.contrastive_head, features, groups)
         if config.lag_loss_coef and config.use_alignment and lag_targets is not None:
-            aux["lag"] = _lag(config, features, lag_targets)
-        if config.separation_loss_coef and model.himoe.prototypes is not None:
-            aux["separation"] = _separation(config, widen(model.himoe.prototypes.vectors))
+            parts["lag"] = _lag(config, features, lag_targets)
+        if config.separation_loss_coef and member.himoe.prototypes is not None:
+            parts["separation"] = _separation(config, widen(member.himoe.prototypes.vectors))
         if config.balance_loss_coef and features.expert_gates is not None:
             importance = features.expert_gates.sum(dim=(0, 1, 2))
-            aux["balance"] = importance.var(correction=0) / (importance.mean().square() + 1e-8)
-        if with_less is not None:
-            aux["consistency"] = F.mse_loss(widen(with_less), widen(logits).detach())
-    return task, aux
+            parts["balance"] = importance.var(correction=0) / (importance.mean().square() + 1e-8)
+    return parts
 
 
-def _check_labels(
+def disagreement(answers: Sequence[torch.Tensor], mean: torch.Tensor, known: torch.Tensor | None) -> torch.Tensor:
+    """Mean squared distance of the members' answers from their mean, where the label is known.
+
+    The mean of the members' squared errors is the squared error of their mean plus this (Krogh, Vedelsby 1995). With the weight of
+    the squared error, each member is therefore trained by itself; with less, the mean is, and members may specialise.
+
+    Args:
+        answers: the members' logits, (B, D) or (B, S, D) each.
+        mean: of them.
+        known: bool, the shape of `mean` or without its last axis; None: everywhere.
+    """
+    apart = torch.stack([widen(one) for one in answers]) - widen(mean)
+    power = apart.square().mean(dim=0)
+    if known is None:
+        return power.mean()
+    return masked_mean(power, known if known.ndim == power.ndim else known.unsqueeze(-1))
+
+
+def check_labels(
     config: HiMoEConfig, logits: torch.Tensor, labels: torch.Tensor, label_mask: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Labels with zeros for what is unknown, and which are known."""
+    """Labels with zeros for what is unknown, and which are known.
+
+    Raises:
+        InputError: labels or mask have another shape than the answer asks for.
+    """
     expected = tuple(logits.shape) if config.is_regression else tuple(logits.shape[:-1])
     if config.is_regression and logits.shape[-1] == 1 and tuple(labels.shape) == tuple(logits.shape[:-1]):
         labels = labels.unsqueeze(-1)  # as transformers' own heads take one value per sample
@@ -140,18 +163,21 @@ def _groups(group_ids: torch.Tensor | None, batch: int, device: torch.device) ->
     return group_ids
 
 
-def _task(
+def task(
     config: HiMoEConfig, logits: torch.Tensor, labels: torch.Tensor, known: torch.Tensor
 ) -> dict[str, torch.Tensor]:
-    if not config.is_regression:
-        return {"cross_entropy": _cross_entropy(logits, labels, known, float(config.label_smoothing))}
-    parts: dict[str, torch.Tensor] = {}
-    labels = labels.to(logits.dtype)
-    if config.mse_loss_coef:
-        parts["mse"] = masked_mean(_error(config, logits, labels), known)
-    if config.ccc_loss_coef:
-        parts["ccc"] = concordance_loss(logits.flatten(0, -2), labels.flatten(0, -2), known.flatten(0, -2))
-    return parts
+    """The parts of the loss on the answer itself, before their weights; labels and known as `check_labels` gives them."""
+    with torch.autocast(device_type=logits.device.type, enabled=False):
+        logits = widen(logits)
+        if not config.is_regression:
+            return {"cross_entropy": _cross_entropy(logits, labels, known, float(config.label_smoothing))}
+        parts: dict[str, torch.Tensor] = {}
+        labels = labels.to(logits.dtype)
+        if config.mse_loss_coef:
+            parts["mse"] = masked_mean(_error(config, logits, labels), known)
+        if config.ccc_loss_coef:
+            parts["ccc"] = concordance_loss(logits.flatten(0, -2), labels.flatten(0, -2), known.flatten(0, -2))
+        return parts
 
 
 def _error(config: HiMoEConfig, values: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -166,15 +192,13 @@ def _cross_entropy(logits: torch.Tensor, labels: torch.Tensor, known: torch.Tens
     return masked_mean(losses, known.flatten())
 
 
-def _unimodal(
-    model: "HiMoEForEmotionRecognition", features: "HiMoEFeatures", labels: torch.Tensor, known: torch.Tensor
-) -> torch.Tensor:
+def _unimodal(member: "_Member", features: "HiMoEFeatures", labels: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
     """Mean over modalities of the error of its own head, on windows where it is there; over time, against the mean label."""
-    config = model.config
+    config = member.config
     states, present = features.modality_states, features.modality_present
     assert states is not None
     assert present is not None
-    values = widen(model.unimodal_heads(states.transpose(0, 1).to(model.unimodal_heads.weight.dtype)))  # (M, B, D)
+    values = widen(member.unimodal_heads(states.transpose(0, 1).to(member.unimodal_heads.weight.dtype)))  # (M, B, D)
     there = present.T  # (M, B)
     if config.is_regression:
         if labels.ndim == 3:

@@ -33,11 +33,11 @@ This file knows the network, in the order in which data runs through it; `losses
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import product
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -978,26 +978,70 @@ class HiMoEModel(HiMoEPreTrainedModel):
         return batch, first.device
 
 
-class HiMoEForEmotionRecognition(HiMoEPreTrainedModel):
-    """Hi-MoE with a head: values over `target_names`, or classes; per window, or per step of the grid."""
+class _Member:
+    """What one network with its head is made of, and how it answers; see `HiMoEForEmotionRecognition`."""
 
-    def __init__(self, config: HiMoEConfig) -> None:
-        super().__init__(config)
-        width, self.num_labels = config.d_model, len(config.id2label or {})
+    config: HiMoEConfig
+    himoe: HiMoEModel
+    head: nn.Sequential
+    anchors: LabelAnchors | None
+    unimodal_heads: StackedLinear
+    contrastive_head: losses.ContrastiveHead
+
+    def build(self, config: HiMoEConfig) -> None:
+        width, outputs = config.d_model, len(config.id2label or {})
         self.himoe = HiMoEModel(config)
         self.head = nn.Sequential(
-            nn.Linear(width, width), nn.GELU(), QuickDropout(float(config.dropout)), nn.Linear(width, self.num_labels)
+            nn.Linear(width, width), nn.GELU(), QuickDropout(float(config.dropout)), nn.Linear(width, outputs)
         )
         self.anchors = LabelAnchors(config) if config.eeb_layers else None
         # of training only
-        self.unimodal_heads = StackedLinear(config.num_modalities, width, self.num_labels)
+        self.unimodal_heads = StackedLinear(config.num_modalities, width, outputs)
         self.contrastive_head = losses.ContrastiveHead(config)
+
+    def answer(self, features: HiMoEFeatures) -> torch.Tensor:
+        """Features → logits, (B, D) or (B, S, D)."""
+        in_steps = self.config.prediction_mode == "sequence"
+        logits = self.head(features.steps if in_steps else features.pooler_output)
+        weights = features.prototype_weights if in_steps else features.pooled_prototypes
+        if self.anchors is None or weights is None:
+            return logits
+        return logits + weights.to(logits.dtype) @ self.anchors.points.to(logits.dtype)
+
+
+class Companion(_Member, nn.Module):
+    """A further member: a network and a head of its own, of the same config."""
+
+    def __init__(self, config: HiMoEConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.build(config)
+
+
+class HiMoEForEmotionRecognition(_Member, HiMoEPreTrainedModel):
+    """Hi-MoE with a head: values over `target_names`, or classes; per window, or per step of the grid.
+
+    With `num_members` above one, that many networks of one shape and of other first weights, whose logits are averaged: where
+    recordings are few, one network's answer depends on its first weights as much as on the recording (Lakshminarayanan,
+    Pritzel, Blundell 2017, arXiv 1612.01474). The first is `himoe` and `head`, which the base model reads alone; the others are
+    `companions`. Lags, weights and gates are means over members.
+    """
+
+    def __init__(self, config: HiMoEConfig) -> None:
+        super().__init__(config)
+        self.num_labels = len(config.id2label or {})
+        self.build(config)
+        self.companions = nn.ModuleList(Companion(config) for _ in range(config.num_members - 1))
         self.post_init()
 
+    def members(self) -> list[_Member]:
+        """All networks with their heads, this model's own first."""
+        others: list[_Member] = list(self.companions)  # pyright: ignore[reportAssignmentType] — they are Companions
+        return [self, *others]
+
     def output_layers(self) -> list[nn.Linear]:
-        """The layer whose bias is added to the answer; see `move_classes` for what else knows the classes."""
-        last: nn.Linear = self.head[-1]  # pyright: ignore[reportAssignmentType] — a Sequential's parts are modules
-        return [last]
+        """The layers whose bias is added to the answer; see `move_classes` for what else knows the classes."""
+        return [member.head[-1] for member in self.members()]  # pyright: ignore[reportReturnType] — Linear
 
     @torch.no_grad()
     def move_classes(self, places: Sequence[int]) -> None:
@@ -1008,11 +1052,12 @@ class HiMoEForEmotionRecognition(HiMoEPreTrainedModel):
         """
         known = torch.tensor([place >= 0 for place in places], device=self.output_layers()[0].weight.device)
         index = torch.tensor([max(place, 0) for place in places], device=known.device)
-        for module, name in (
-            (self.anchors, "points"),
-            (self.unimodal_heads, "weight"),
-            (self.unimodal_heads, "bias"),
-        ):
+        parts = [
+            part
+            for one in self.members()
+            for part in ((one.anchors, "points"), (one.unimodal_heads, "weight"), (one.unimodal_heads, "bias"))
+        ]
+        for module, name in parts:
             if module is not None:
                 old: torch.Tensor = getattr(module, name)
                 setattr(module, name, nn.Parameter(old[..., index] * known.to(old.dtype)))
@@ -1034,7 +1079,9 @@ class HiMoEForEmotionRecognition(HiMoEPreTrainedModel):
                 f"points have shape {tuple(points.shape)}; expected {expected or 'eeb_layers above 0'}. Give one point per "
                 "prototype, with one number per target."
             )
-        self.anchors.points.copy_(points)
+        for member in self.members():
+            if member.anchors is not None:
+                member.anchors.points.copy_(points)
 
     def forward(
         self,
@@ -1068,79 +1115,84 @@ class HiMoEForEmotionRecognition(HiMoEPreTrainedModel):
             InputError: inputs or labels cannot be used.
         """
         config = self.config
-        features = self.himoe(
-            inputs=inputs,
-            modality_presence=modality_presence,
-            step_mask=step_mask,
-            timestamps=timestamps,
-            offsets=offsets,
-            output_router_logits=output_router_logits,
-            output_hidden_states=output_hidden_states,
-            return_dict=True,
-        )
-        logits = self._answer(features)
+        asked = {
+            "inputs": inputs,
+            "modality_presence": modality_presence,
+            "step_mask": step_mask,
+            "timestamps": timestamps,
+            "offsets": offsets,
+        }
+        members = self.members()
+        found: list[HiMoEFeatures] = [
+            member.himoe(
+                **asked,
+                output_router_logits=output_router_logits,
+                output_hidden_states=output_hidden_states,
+                return_dict=True,
+            )
+            for member in members
+        ]
+        answers = [member.answer(features) for member, features in zip(members, found, strict=True)]
+        logits = _mean(answers)
         task_loss = aux_loss = loss = parts = None
         if labels is not None or lag_targets is not None:
-            again = None
-            if self.training and config.consistency_loss_coef > 0:
-                again = self._answer_with_less(inputs, modality_presence, step_mask, timestamps, offsets, features)
-            task, aux = losses.compute(self, features, logits, labels, label_mask, lag_targets, group_ids, again)
+            known = None
+            if labels is not None:
+                labels, known = losses.check_labels(config, logits, labels, label_mask)
+            task = {} if labels is None or known is None else losses.task(config, logits, labels, known)
+            told: list[dict[str, torch.Tensor]] = []
+            for member, features, answer in zip(members, found, answers, strict=True):
+                own = losses.auxiliary(member, features, labels, known, lag_targets, group_ids)
+                if self.training and config.consistency_loss_coef > 0:
+                    less = self._answer_with_less(member, asked, features)
+                    own["consistency"] = F.mse_loss(widen(less), widen(answer).detach())
+                told.append(own)
+            aux = {name: _mean([one[name] for one in told]) for name in told[0]}
+            if len(members) > 1 and config.disagreement_loss_coef:
+                aux["disagreement"] = losses.disagreement(answers, logits, known)
             task_loss = losses.weigh(config, task, logits)
             aux_loss = losses.weigh(config, aux, logits)
             loss = task_loss + aux_loss
             parts = {name: value.detach() for name, value in {**task, **aux}.items()}
         wants_routing = config.output_routing if output_routing is None else output_routing
-        routing = {
-            "lags": features.lags,
-            "availability": features.availability,
-            "expert_gates": features.expert_gates,
-            "modality_weights": features.modality_weights,
-            "prototype_weights": features.prototype_weights,
-            "lambda_": features.lambda_,
-            "embedding": features.pooler_output,
-        }
+        names = ("lags", "availability", "expert_gates", "modality_weights", "prototype_weights", "lambda_")
+        routing = {name: _mean([getattr(one, name) for one in found]) for name in names} if wants_routing else {}
+        if wants_routing:
+            routing["embedding"] = _mean([one.pooler_output for one in found])
         output = HiMoEOutput(
             loss=loss,
             logits=logits,
-            router_logits=features.router_logits,
+            router_logits=_chain(one.router_logits for one in found),
             aux_loss=aux_loss,
-            hidden_states=features.hidden_states,
+            hidden_states=_chain(one.hidden_states for one in found),
             task_loss=task_loss,
             losses=parts,
-            **(routing if wants_routing else {}),
+            **routing,
         )
         return output if (config.return_dict if return_dict is None else return_dict) else output.to_tuple()
 
-    def _answer(self, features: HiMoEFeatures) -> torch.Tensor:
-        in_steps = self.config.prediction_mode == "sequence"
-        logits = self.head(features.steps if in_steps else features.pooler_output)
-        weights = features.prototype_weights if in_steps else features.pooled_prototypes
-        if self.anchors is None or weights is None:
-            return logits
-        return logits + weights.to(logits.dtype) @ self.anchors.points.to(logits.dtype)
-
-    def _answer_with_less(
-        self,
-        inputs: Streams | None,
-        presence: torch.Tensor | None,
-        step_mask: Streams | None,
-        timestamps: Streams | None,
-        offsets: torch.Tensor | None,
-        features: HiMoEFeatures,
-    ) -> torch.Tensor:
+    def _answer_with_less(self, member: _Member, asked: dict[str, Any], features: HiMoEFeatures) -> torch.Tensor:
         """The answer to the same windows with modalities hidden at random, one at least being left where there was one."""
         present: torch.Tensor = features.modality_present  # pyright: ignore[reportAssignmentType]
         draws = torch.rand(present.shape, device=present.device)
         # present ones have draws below 1, absent ones 2; the smallest draw of a row always stays
         draws = draws.masked_fill(~present, 2.0)
         kept = (draws >= self.config.consistency_drop) | (draws <= draws.amin(dim=1, keepdim=True))
-        known = torch.ones_like(kept) if presence is None else presence.bool()
-        less = self.himoe(
-            inputs=inputs,
-            modality_presence=known & kept,
-            step_mask=step_mask,
-            timestamps=timestamps,
-            offsets=offsets,
-            return_dict=True,
-        )
-        return self._answer(less)
+        given = asked["modality_presence"]
+        known = torch.ones_like(kept) if given is None else given.bool()
+        return member.answer(member.himoe(**{**asked, "modality_presence": known & kept}, return_dict=True))
+
+
+def _mean(tensors: Sequence[torch.Tensor | None]) -> Any:
+    """Of the members' tensors; of one member it is that member's to the bit. None where they have none; bool: any."""
+    first = tensors[0]
+    if len(tensors) == 1 or first is None:
+        return first
+    stacked = torch.stack([one for one in tensors if one is not None])
+    return stacked.any(dim=0) if first.dtype == torch.bool else stacked.mean(dim=0)
+
+
+def _chain(per_member: Iterable[tuple[torch.Tensor, ...] | None]) -> tuple[torch.Tensor, ...] | None:
+    """The members' tuples one after the other; None where they have none."""
+    found = tuple(tensor for one in per_member if one is not None for tensor in one)
+    return found or None
