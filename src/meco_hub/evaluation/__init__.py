@@ -14,6 +14,7 @@
     conditions.py       conditions by name                        degradation.py   figures under conditions
     image_conditions.py, clip_conditions.py, signal_conditions.py, condition_draws.py      what they are
     routing.py          which expert serves whom                  provenance.py    what the weights have seen
+    lags.py             how late each sensor is found to be
     settings.py         the choices of an evaluation              measuring.py     one checkpoint on the rows of one corpus
     run.py              all of it, and what is written
 

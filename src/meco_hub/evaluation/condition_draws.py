@@ -1,7 +1,8 @@
 """A condition, and the random numbers that it draws.
 
-A condition is a function from recording to recording. What it does to one recording follows from the names in
-`condition_generator` alone: every process, machine and method sees the same faults.
+A condition is a function from recording to recording: one of whole recordings, one of the clips that are cut from them, or both.
+What it does to one of either follows from the names in `condition_generator` alone: every process, machine and method sees the
+same faults.
 
 This file knows what a condition is; it knows none.
 """
@@ -27,24 +28,28 @@ class Condition:
         family: what varies; conditions of one family are a curve. Those that differ in what is known of the same faults share
             `draws`.
         value: where on the curve: a rate, seconds, a factor; or the streams that are left, joined by "+".
-        apply: the change, deterministic given the generator.
+        apply: the change of a whole recording, before it is cut into clips; deterministic given the generator. None: there is none.
         draws: the name under which random numbers are drawn.
         unit: of `value`, in words; "" for those in words.
         unchanged: the change is none, so that clean answers are its answers.
+        apply_to_clip: the change of each of its clips, drawn clip by clip, after `apply`. None: there is none.
+        delays: recordings come out with `known_lags`, which estimates of lags can be held to.
     """
 
     name: str
     family: str
     value: float | str
-    apply: Change
+    apply: Change | None
     draws: str
     unit: str = ""
     unchanged: bool = False
+    apply_to_clip: Change | None = None
+    delays: bool = False
 
     def generator(
-        self, *, dataset: str, protocol: str, seed: int, subject: str, trial: str, window: int
+        self, *, dataset: str, protocol: str, seed: int, subject: str, trial: str, window: int = 0
     ) -> np.random.Generator:
-        """The random numbers of one window under this condition."""
+        """The random numbers of one window under this condition; of a whole recording, those of window 0."""
         return condition_generator(
             dataset=dataset,
             protocol=protocol,

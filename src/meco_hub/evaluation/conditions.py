@@ -3,7 +3,7 @@
     chosen = conditions_for("face", ["low_light", "occlusion", "blur/2"])
     chosen = conditions_for("signals", ["missing", "delay-unknown"], streams=["eeg", "ecg"])
     applied = AppliedCondition(chosen[0], dataset="raf_db", protocol="", seed=0, subjects={}, streams=())
-    predict_rows(model, processor, rows, condition=applied)
+    predict_rows(model, processor, rows, **applied.hooks)
 
 A name is a family ("blur"), the first part of some ("occlusion": eyes, mouth and random), or one condition ("blur/2").
 
@@ -11,12 +11,12 @@ This file knows where conditions are listed and how names choose among them; wha
 `clip_conditions.py` and `signal_conditions.py`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..errors import ConfigurationError, unknown_name
 from .clip_conditions import clip_conditions
-from .condition_draws import Condition
+from .condition_draws import Change, Condition
 from .image_conditions import image_conditions
 from .signal_conditions import signal_conditions
 
@@ -26,31 +26,28 @@ ALL = "all"
 KINDS = ("face", "eye", "signals")
 
 
-def _grid(kind: str, streams: Sequence[str], margin_s: float) -> dict[str, Condition]:
+def _grid(kind: str, streams: Sequence[str]) -> dict[str, Condition]:
     if kind == "face":
         return image_conditions()
     if kind == "eye":
         return clip_conditions()
     if kind == "signals":
-        return signal_conditions(streams or ("stream",), margin_s=margin_s)
+        return signal_conditions(streams or ("stream",))
     raise unknown_name("kind of recording", kind, KINDS)
 
 
 def families_for(kind: str, streams: Sequence[str] = ()) -> list[str]:
     """Names of the families that recordings of this kind are tried under, without what follows a stroke."""
-    return list(dict.fromkeys(one.family.partition("/")[0] for one in _grid(kind, streams, 0.0).values()))
+    return list(dict.fromkeys(one.family.partition("/")[0] for one in _grid(kind, streams).values()))
 
 
-def conditions_for(
-    kind: str, names: Sequence[str], *, streams: Sequence[str] = (), margin_s: float = 0.0
-) -> list[Condition]:
+def conditions_for(kind: str, names: Sequence[str], *, streams: Sequence[str] = ()) -> list[Condition]:
     """The conditions that were named, family by family, each once.
 
     Args:
         kind: "face", "eye" or "signals".
         names: families, first parts of families, or single conditions; "all" is every family.
         streams: of signals, the modalities in the processor's order.
-        margin_s: of signals, the processor's `context_margin_s`.
 
     Raises:
         UnknownNameError: no such condition, or kind.
@@ -61,7 +58,7 @@ def conditions_for(
             "Conditions of signals were asked for and no stream was named; expected the processor's modalities, as its "
             "`modality_names` gives them."
         )
-    grid = _grid(kind, streams, margin_s)
+    grid = _grid(kind, streams)
     wanted: set[str] = set()
     for name in names:
         if name == ALL:
@@ -92,7 +89,7 @@ def _refuse(kind: str, name: str, grid: Mapping[str, Condition]) -> Exception:
 
 
 class AppliedCondition:
-    """A condition with all that its random numbers depend on: what `predict_rows` takes.
+    """A condition with all that its random numbers depend on; `hooks` are what `predict_rows` takes.
 
     Args:
         condition: which.
@@ -104,7 +101,10 @@ class AppliedCondition:
 
     Attributes:
         name: the condition's.
-        present, possible: streams that were there in all that this object was applied to, and that could have been.
+        present, possible: streams that were there in all that this object was applied to, and that could have been; in clips, where
+            the condition changes clips.
+        lags: sample_id → stream name → seconds by which its content was made late without anybody being told.
+        notes: what else a report's entry is to say of the answers under it.
     """
 
     def __init__(
@@ -121,9 +121,36 @@ class AppliedCondition:
         self._condition, self._dataset, self._protocol, self._seed = condition, dataset, protocol, seed
         self._subjects, self._streams = subjects, tuple(streams)
         self._counts: list[int] = []  # list.append is safe from several threads, a sum is not
+        self.lags: dict[str, Mapping[str, float]] = {}
+        self.notes: dict[str, Any] = {}
 
-    def __call__(self, recording: Any, sample_id: str, window: int = 0) -> Any:
-        """The recording, or the clip of that number, under the condition."""
+    def __call__(self, recording: Any, sample_id: str) -> Any:
+        """The whole recording under the condition, before it is cut."""
+        counts = self._condition.apply_to_clip is None
+        changed = self._change(self._condition.apply, recording, sample_id, 0, counts)
+        if getattr(changed, "known_lags", None):
+            self.lags[sample_id] = changed.known_lags
+        return changed
+
+    def on_clip(self, clip: Any, sample_id: str, window: int) -> Any:
+        """The clip of that number under the condition."""
+        return self._change(self._condition.apply_to_clip, clip, sample_id, window, True)
+
+    @property
+    def delays(self) -> bool:
+        """The condition makes streams late and knows by how much."""
+        return self._condition.delays
+
+    @property
+    def hooks(self) -> dict[str, Callable[..., Any]]:
+        """Arguments of `predict_rows`: what is done before the cut, and after it, where the condition does anything there."""
+        both = {
+            "condition": self if self._condition.apply else None,
+            "clip_condition": self.on_clip if self._condition.apply_to_clip else None,
+        }
+        return {name: one for name, one in both.items() if one is not None}
+
+    def _change(self, change: Change | None, recording: Any, sample_id: str, window: int, counts: bool) -> Any:
         generator = self._condition.generator(
             dataset=self._dataset,
             protocol=self._protocol,
@@ -132,8 +159,8 @@ class AppliedCondition:
             trial=sample_id,  # unique in its corpus, unlike a trial's number
             window=window,
         )
-        changed = self._condition.apply(recording, generator)
-        if self._streams:
+        changed = recording if change is None else change(recording, generator)
+        if self._streams and counts:
             self._counts.append(sum(name in changed.streams for name in self._streams))
         return changed
 

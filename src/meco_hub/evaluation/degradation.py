@@ -39,7 +39,7 @@ def choose_conditions(kind: str, names: Sequence[str], processor: Any) -> list[C
             f"Conditions of signals need the names of the streams, and {type(processor).__name__} has no `modality_names`; "
             "expected them in the order of the model's inputs. Save the checkpoint with a processor that has them."
         )
-    return conditions_for(kind, names, streams=list(streams), margin_s=getattr(processor, "context_margin_s", 0.0))
+    return conditions_for(kind, names, streams=list(streams))
 
 
 def try_conditions(
@@ -77,6 +77,7 @@ def try_conditions(
             if unreadable:
                 entry["unreadable"] = unreadable
             realised = _missing(applied)
+            entry.update(applied.notes)
         # one stream always stays, so that what is missing in the end is less than what was asked for
         if streams and condition.family == "missing":
             entry["realised"] = realised

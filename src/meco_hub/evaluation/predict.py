@@ -33,7 +33,7 @@ Condition = Callable[[Any, str], Any]
 """(recording, sample_id) → the recording under some condition; the same for the same arguments, in whatever process."""
 
 ClipCondition = Callable[[Any, str, int], Any]
-"""(clip, sample_id, number of the clip) → the clip under some condition, likewise."""
+"""(clip, sample_id, number of the clip) → the clip under some condition, likewise; after the recording's."""
 
 
 @dataclass(frozen=True)

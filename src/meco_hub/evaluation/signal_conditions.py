@@ -1,10 +1,12 @@
 """Conditions under which answers to signals are tried: missing sensors, gaps, delays, slow and trembling clocks.
 
     conditions = signal_conditions(["eeg", "eye", "emg", "ans"])
-    one = conditions["blocks/0.3"]
-    worse = one.apply(clip, one.generator(dataset="deap", protocol="P2", seed=0, subject="s01", trial="7", window=2))
+    one = conditions["delay-unknown/all/1"]
+    worse = one.apply(recording, one.generator(dataset="deap", protocol="P2", seed=0, subject="s01", trial="7"))
 
-They are applied to the clips that a windower cut, window by window; see `condition_draws.py` for the random numbers.
+What is wrong with a sensor or its clock is wrong throughout a recording, before it is filtered, put on a grid and cut: delays, slow
+and trembling clocks change the recording, and what a model is shown of it follows. Missing sensors and gaps come and go: they are
+drawn window by window, and taken from the clips. See `condition_draws.py` for the random numbers.
 
 This file knows the grids of conditions; `processing/signal_changes.py` knows what the faults are.
 """
@@ -17,7 +19,7 @@ from functools import partial
 import numpy as np
 
 from ..errors import ConfigurationError
-from ..processing.signal_changes import correct_delay, jitter, lose_between, slow_down
+from ..processing.signal_changes import arrive_late, jitter, lose_between, slow_down
 from ..recordings.signal_recording import SignalRecording
 from .condition_draws import Change, Condition, condition_generator
 
@@ -34,15 +36,14 @@ _BLOCKS_AROUND_S = 4.0
 """Gaps are drawn so far beyond a window too, for models that look at its surroundings."""
 
 
-def signal_conditions(streams: Sequence[str], *, margin_s: float = 0.0) -> dict[str, Condition]:
+def signal_conditions(streams: Sequence[str]) -> dict[str, Condition]:
     """All conditions for recordings of these streams, by name.
 
-    Families: `present` (every subset), `missing` (rate), `blocks` (rate), `delay-unknown/…` and `delay-known/…` (seconds; of all
-    streams, and of each by itself), `decimation` (factor), `jitter` (seconds), `combined`.
+    Families: `present` (every subset), `missing` and `blocks` (rate) of clips; `delay-unknown/…` and `delay-known/…` (seconds;
+    of all streams, and of each by itself), `decimation` (factor) and `jitter` (seconds) of recordings; `combined` of both.
 
     Args:
         streams: the modalities, in the windower's order.
-        margin_s: the windower's `context_margin_s`.
 
     Raises:
         ConfigurationError: no stream, or one twice.
@@ -54,37 +55,50 @@ def signal_conditions(streams: Sequence[str], *, margin_s: float = 0.0) -> dict[
     found: list[Condition] = []
 
     def add(
-        family: str, value: float | str, apply: Change, draws: str = "", unit: str = "", unchanged: bool = False
+        family: str,
+        value: float | str,
+        *,
+        apply: Change | None = None,
+        to_clip: Change | None = None,
+        draws: str = "",
+        unit: str = "",
+        unchanged: bool = False,
+        delays: bool = False,
     ) -> None:
         text = f"{value:g}" if isinstance(value, int | float) else value
-        found.append(Condition(f"{family}/{text}", family, value, apply, draws or family, unit, unchanged))
+        found.append(
+            Condition(f"{family}/{text}", family, value, apply, draws or family, unit, unchanged, to_clip, delays)
+        )
 
     for size in range(len(names), 0, -1):
         for chosen in itertools.combinations(names, size):
-            add("present", "+".join(chosen), partial(_keep_only, names=chosen), unchanged=size == len(names))
+            add("present", "+".join(chosen), to_clip=partial(_keep_only, names=chosen), unchanged=size == len(names))
     for rate in MISSING_RATES:
-        add("missing", rate, partial(_miss, names=drawn, rate=rate), unit="share of the streams", unchanged=rate == 0)
+        missing = partial(_miss, names=drawn, rate=rate)
+        add("missing", rate, to_clip=missing, unit="share of the streams", unchanged=rate == 0)
     for rate in BLOCK_RATES:
-        add("blocks", rate, partial(_tear, names=drawn, rate=rate), unit="share of the time", unchanged=rate == 0)
+        torn = partial(_tear, names=drawn, rate=rate)
+        add("blocks", rate, to_clip=torn, unit="share of the time", unchanged=rate == 0)
     for delay in DELAYS_S:
         for whose in ("all", *names):
-            moved = drawn if whose == "all" else [whose]
-            unknown = partial(_delay, names=moved, seconds=delay)
-            known = partial(_delay, names=moved, seconds=delay, known=True, margin=margin_s)
-            add(f"delay-unknown/{whose}", delay, unknown, f"delay/{whose}", "s", unchanged=delay == 0)
-            # never called unchanged: what lies beyond the margin is cut off even without a delay
-            add(f"delay-known/{whose}", delay, known, f"delay/{whose}", "s")
+            for known in (False, True):
+                late = partial(_delay, names=drawn if whose == "all" else [whose], seconds=delay, known=known)
+                family = f"delay-{'known' if known else 'unknown'}/{whose}"
+                draws = f"delay/{whose}"
+                add(family, delay, apply=late, draws=draws, unit="s", unchanged=delay == 0, delays=not known)
     for factor in DECIMATIONS:
-        add("decimation", factor, partial(_slow, names=drawn, factor=factor), unit="factor", unchanged=factor == 1)
+        slow = partial(_slow, names=drawn, factor=factor)
+        add("decimation", factor, apply=slow, unit="factor", unchanged=factor == 1)
     for deviation in JITTERS_S:
         trembling = partial(_tremble, names=drawn, deviation=deviation)
-        add("jitter", deviation, trembling, unit="s", unchanged=deviation == 0)
-    parts = (
-        partial(_miss, names=drawn, rate=0.5),
-        partial(_tear, names=drawn, rate=0.3),
-        partial(_delay, names=drawn, seconds=1.0),
+        add("jitter", deviation, apply=trembling, unit="s", unchanged=deviation == 0)
+    add(
+        "combined",
+        "missing 0.5, blocks 0.3, delay 1",
+        delays=True,
+        apply=partial(_delay_apart, names=drawn, seconds=1.0),
+        to_clip=partial(_chain, parts=(partial(_miss, names=drawn, rate=0.5), partial(_tear, names=drawn, rate=0.3))),
     )
-    add("combined", "missing 0.5, blocks 0.3, delay 1", partial(_chain, parts=parts))
     return {one.name: one for one in found}
 
 
@@ -134,12 +148,18 @@ def _delay(
     names: Sequence[str],
     seconds: float,
     known: bool = False,
-    margin: float = 0.0,
 ) -> SignalRecording:
     """Each stream late or early by that much. Unknown: time stamps are wrong, and only `known_lags` remembers, for scoring."""
     signs = np.where(generator.random(len(names)) < 0.5, -1.0, 1.0)
     lags = {name: float(sign) * seconds for name, sign in zip(names, signs, strict=True)}
-    return correct_delay(recording, lags, margin) if known else recording.shift(lags, known=True)
+    return arrive_late(recording, lags, corrected=known)
+
+
+def _delay_apart(
+    recording: SignalRecording, generator: np.random.Generator, names: Sequence[str], seconds: float
+) -> SignalRecording:
+    """`_delay` by numbers other than those by which the first clip's streams fall: the two would go together."""
+    return _delay(recording, generator.spawn(1)[0], names, seconds)
 
 
 def _slow(

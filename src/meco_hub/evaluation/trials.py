@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .conditions import AppliedCondition
 from .degradation import choose_conditions, sum_up, try_conditions
+from .lags import LAG_OPTIONS, LagRecord, estimates_lags
 from .predict import Predictions
 from .routing import ROUTER_OPTIONS, RoutedRows, RoutingRecord, describe_routers, tables_by
 
@@ -37,13 +38,27 @@ class Trials:
         """Answers for every row as it is."""
         return self._watched("clean")
 
-    def _watched(self, name: str, **more: Any) -> Predictions:
-        if not self._settings.routing:
-            return self._evaluation.predict(**more)
-        record = RoutingRecord(self._evaluation.model)
-        predictions = self._evaluation.predict(observe=record.observe, options=ROUTER_OPTIONS, **more)
-        self._routed[name] = record.finish(predictions.positions)
+    def _watched(self, name: str, *, lags: LagRecord | None = None, **more: Any) -> Predictions:
+        """Answers, with routers and lags looked at as they pass."""
+        record = RoutingRecord(self._evaluation.model) if self._settings.routing else None
+        watchers = [one for one in (record, lags) if one is not None]
+
+        def observe(output: Any, owners: list[int]) -> None:
+            for one in watchers:
+                one.observe(output, owners)
+
+        options = {**(ROUTER_OPTIONS if record else {}), **(LAG_OPTIONS if lags else {})}
+        predictions = self._evaluation.predict(observe=observe if watchers else None, options=options, **more)
+        if record is not None:
+            self._routed[name] = record.finish(predictions.positions)
         return predictions
+
+    def _lag_record(self, applied: AppliedCondition) -> LagRecord | None:
+        """What compares lags with delays, where the condition makes some and the model may find them."""
+        evaluation = self._evaluation
+        if not (self._signals and applied.delays and estimates_lags(evaluation.model)):
+            return None
+        return LagRecord(applied, evaluation.rows.sample_ids, evaluation.processor.modality_names)
 
     def degrade(self, predictions: Predictions) -> dict[str, Any]:
         """Figures under every condition; `predictions` are the clean ones. Gives what `Report` takes."""
@@ -52,9 +67,10 @@ class Trials:
         evaluation = self._evaluation
 
         def answer(applied: AppliedCondition) -> tuple[dict[str, float | None], Predictions]:
-            # signals fail window by window; a picture and a clip of an eye are one window each
-            where = "clip_condition" if self._signals else "condition"
-            found = self._watched(applied.name, **{where: applied}, progress=False)
+            record = self._lag_record(applied)
+            found = self._watched(applied.name, **applied.hooks, lags=record, progress=False)
+            if record is not None and (lags := record.finish()):
+                applied.notes["lags"] = lags
             return evaluation.headline(found), found
 
         identities = evaluation.subset.dataset["identity"][:]

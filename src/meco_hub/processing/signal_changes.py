@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from ..recordings.signal_recording import SignalRecording, Stream
 from .resampling import thin
 
+_EDGE = 1e-6
+"""Seconds by which rounding may move a sample across an end of a recording."""
+
 
 def lose_between(recording: SignalRecording, gaps: Mapping[str, Iterable[tuple[float, float]]]) -> SignalRecording:
     """Samples of a stream that lie in any of its gaps, (start, end) in seconds on the recording's clock, become NaN."""
@@ -43,20 +46,33 @@ def slow_down(recording: SignalRecording, factors: Mapping[str, int]) -> SignalR
     return replace(recording, streams=streams)
 
 
-def correct_delay(recording: SignalRecording, seconds: Mapping[str, float], margin: float = 0.0) -> SignalRecording:
-    """Late streams whose time stamps say so: what is late has not arrived by the end, and what is early had gone by the start.
+def arrive_late(
+    recording: SignalRecording, seconds: Mapping[str, float], *, corrected: bool = False
+) -> SignalRecording:
+    """Streams as they are recorded when what happens reaches the recorder late, or early.
 
-    The same samples as `SignalRecording.shift` shows between start and end, but at the times at which they were taken.
+    The recorder starts and stops when it did. What would have reached it before or after that is lost, and where nothing reached it
+    there is nothing: a late stream lacks samples at its beginning, an early one at its end. Annotations stay where they are.
 
     Args:
+        recording: whole; of a part, what happened just outside of it could not come in.
         seconds: stream name → delay; positive: late.
-        margin: seconds beyond start and end that are looked at as well.
+        corrected: time stamps say when each sample happened, instead of when it arrived: the same samples, in their right places.
+            Otherwise `known_lags` remembers how late they are, for scoring.
     """
     streams = dict(recording.streams)
     for name, delay in seconds.items():
-        if name in streams:
-            streams[name] = streams[name].between(recording.start - margin - delay, recording.end + margin - delay)
-    return replace(recording, streams=streams)
+        stream = streams.get(name)
+        if stream is None or not len(stream) or not delay:
+            continue
+        first, last = float(stream.times[0]), float(stream.times[-1]) + (1 / stream.rate if stream.rate else 0.0)
+        running = (min(recording.start, first) - _EDGE, max(recording.end, last) - _EDGE)
+        arrived = stream.times + delay
+        kept = slice(*arrived.searchsorted(running).tolist())
+        times = stream.times if corrected else arrived
+        streams[name] = replace(stream, values=stream.values[kept], times=times[kept])
+    late = {name: recording.known_lags.get(name, 0.0) + seconds.get(name, 0.0) for name in recording.streams}
+    return replace(recording, streams=streams, known_lags=recording.known_lags if corrected else late)
 
 
 def jitter(stream: Stream, deviation: float, generator: np.random.Generator) -> Stream:

@@ -215,7 +215,7 @@ def test_cameras_that_fail_and_lag() -> None:
 def signals() -> SignalRecording:
     times = np.arange(256) / 64.0
     values = np.random.default_rng(0).normal(size=(256, 2)).astype(np.float32)
-    streams = {name: Stream(values, times, ("a", "b")) for name in ("eeg", "ecg", "gsr")}
+    streams = {name: Stream(values, times, 64.0, ("a", "b")) for name in ("eeg", "ecg", "gsr")}
     return SignalRecording(streams, start=0.0, end=4.0)
 
 
@@ -223,7 +223,8 @@ def test_signals_that_are_called_unchanged_are() -> None:
     names, clean = ["eeg", "ecg", "gsr"], signals()
     for condition in conditions_for("signals", [ALL], streams=names):
         if condition.unchanged:
-            changed = applied(condition)(clean, "a")
+            under = applied(condition)
+            changed = under.on_clip(under(clean, "a"), "a", 3)
             assert list(changed.streams) == names, condition.name
             for name in names:
                 for column in ("values", "times"):
@@ -236,13 +237,31 @@ def test_signals_that_are_called_unchanged_are() -> None:
 def test_streams_that_are_there_are_counted() -> None:
     (condition,) = conditions_for("signals", ["missing/0.8"], streams=["eeg", "ecg", "gsr"])
     count = AppliedCondition(condition, dataset="d", protocol="P2", seed=0, subjects={}, streams=["eeg", "ecg", "gsr"])
-    left = [sorted(count(signals(), "a", window).streams) for window in range(50)]
+    left = [sorted(count.on_clip(count(signals(), "a"), "a", window).streams) for window in range(50)]
     assert count.possible == 150
     assert count.present == sum(map(len, left))
     assert min(map(len, left)) == 1  # one always stays
     assert len({tuple(one) for one in left}) > 2  # windows are drawn one by one
     again = AppliedCondition(condition, dataset="d", protocol="P2", seed=0, subjects={}, streams=())
-    assert [sorted(again(signals(), "a", window).streams) for window in range(50)] == left
+    assert [sorted(again.on_clip(signals(), "a", window).streams) for window in range(50)] == left
+
+
+def test_what_changes_clips_is_done_after_the_cut_and_all_else_before_it() -> None:
+    def hooks(kind: str, name: str) -> set[str]:
+        streams = ["eeg", "ecg"] if kind == "signals" else []
+        (condition,) = conditions_for(kind, [name], streams=streams)
+        return set(applied(condition).hooks)
+
+    assert hooks("face", "blur/2") == hooks("eye", "missing/frames") == {"condition"}
+    assert hooks("signals", "missing/0.5") == hooks("signals", "blocks/0.3") == {"clip_condition"}
+    assert hooks("signals", "present/eeg") == {"clip_condition"}
+    for name in ("delay-unknown/all/2", "delay-known/ecg/1", "decimation/4", "jitter/0.05"):
+        assert hooks("signals", name) == {"condition"}, name
+    assert hooks("signals", "combined") == {"condition", "clip_condition"}
+    (delay,) = conditions_for("signals", ["delay-unknown/all/2"], streams=["eeg"])
+    count = AppliedCondition(delay, dataset="d", protocol="", seed=0, subjects={}, streams=["eeg", "ecg"])
+    count(signals().without(["ecg"]), "a")
+    assert (count.present, count.possible) == (1, 2)
 
 
 def test_names_choose_families_parts_of_them_and_points() -> None:

@@ -1,6 +1,6 @@
 """Conditions for signals: the same faults in every process, and what is masked is what was said.
 
-This file knows the grids; its signals are computed.
+This file knows the grids, and that faults of sensors and clocks come before the cut; its signals are computed.
 """
 
 import hashlib
@@ -12,7 +12,9 @@ import pytest
 from meco_hub.errors import ConfigurationError
 from meco_hub.evaluation.signal_conditions import (
     BLOCK_RATES,
+    DECIMATIONS,
     DELAYS_S,
+    JITTERS_S,
     MISSING_RATES,
     condition_generator,
     realised_missing_rate,
@@ -25,6 +27,7 @@ RATES = {"eeg": 64.0, "emg": 64.0, "ans": 16.0, "eye": 32.0}
 WINDOWER = SignalWindower(
     {name: {"channels": 2, "sampling_rate": rate} for name, rate in RATES.items()}, normalization="none", spare_s=3.0
 )
+COMBINED = "combined/missing 0.5, blocks 0.3, delay 1"
 WHERE = {"dataset": "look-alike", "protocol": "P2", "seed": 0, "subject": "s01", "trial": "7"}
 
 PRINT_MASKS = """
@@ -36,8 +39,10 @@ recording = SignalRecording({name: Stream.regular(np.ones(80), 20.0) for name in
 digest = hashlib.sha256()
 for name, one in signal_conditions(names).items():
     for window in range(4):
-        generator = one.generator(dataset="d", protocol="P1", seed=1, subject="s", trial="t", window=window)
-        changed = one.apply(recording, generator)
+        where = {"dataset": "d", "protocol": "P1", "seed": 1, "subject": "s", "trial": "t", "window": window}
+        changed = recording
+        for change in (one.apply, one.apply_to_clip):
+            changed = changed if change is None else change(changed, one.generator(**where))
         for key in sorted(changed.streams):
             digest.update(name.encode() + key.encode() + np.isnan(changed.streams[key].values).tobytes())
             digest.update(np.round(changed.streams[key].times, 6).tobytes())
@@ -46,15 +51,29 @@ print(digest.hexdigest())
 
 
 @pytest.fixture(scope="module")
-def clips() -> list[SignalRecording]:
+def recording() -> SignalRecording:
     random = np.random.default_rng(0)
     streams = {name: Stream.regular(random.normal(size=(int(400 * rate), 2)), rate) for name, rate in RATES.items()}
-    return WINDOWER.cut(SignalRecording(streams))
+    truth = Stream.regular(np.linspace(1, 9, 4000), 10.0)
+    return SignalRecording(streams, annotations={"valence": truth})
+
+
+@pytest.fixture(scope="module")
+def clips(recording: SignalRecording) -> list[SignalRecording]:
+    return list(WINDOWER.cut(recording))
+
+
+def under(name: str, recording: SignalRecording, streams=tuple(RATES), **where) -> SignalRecording:
+    """The whole recording under a condition, before it is cut."""
+    one = signal_conditions(streams)[name]
+    return recording if one.apply is None else one.apply(recording, one.generator(**(WHERE | where)))
 
 
 def apply(name: str, clips: list[SignalRecording], streams=tuple(RATES), **where) -> list[SignalRecording]:
+    """Clips under a condition of clips."""
     one = signal_conditions(streams)[name]
-    return [one.apply(clip, one.generator(**(WHERE | where), window=index)) for index, clip in enumerate(clips)]
+    assert one.apply_to_clip is not None
+    return [one.apply_to_clip(clip, one.generator(**(WHERE | where), window=index)) for index, clip in enumerate(clips)]
 
 
 def test_the_grids_are_complete():
@@ -95,19 +114,18 @@ def test_faults_depend_on_every_name():
     assert len(seen | {tuple(first)}) == 9
 
 
-def test_faults_do_not_depend_on_the_order_of_modalities(clips):
-    for name in (
-        "missing/0.5",
-        "blocks/0.3",
-        "delay-unknown/all/1",
-        "jitter/0.05",
-        "combined/missing 0.5, blocks 0.3, delay 1",
-    ):
-        for one, other in zip(apply(name, clips[:9]), apply(name, clips[:9], tuple(reversed(RATES))), strict=True):
-            assert set(one.streams) == set(other.streams)
-            for key in one.streams:
-                np.testing.assert_array_equal(one.streams[key].values, other.streams[key].values)
-                np.testing.assert_array_equal(one.streams[key].times, other.streams[key].times)
+def test_faults_do_not_depend_on_the_order_of_modalities(recording, clips):
+    turned = tuple(reversed(RATES))
+    pairs = []
+    for name in ("missing/0.5", "blocks/0.3", COMBINED):
+        pairs += zip(apply(name, clips[:9]), apply(name, clips[:9], turned), strict=True)
+    for name in ("delay-unknown/all/1", "jitter/0.05", COMBINED):
+        pairs.append((under(name, recording), under(name, recording, turned)))
+    for one, other in pairs:
+        assert set(one.streams) == set(other.streams)
+        for key in one.streams:
+            np.testing.assert_array_equal(one.streams[key].values, other.streams[key].values)
+            np.testing.assert_array_equal(one.streams[key].times, other.streams[key].times)
 
 
 def test_missing_streams(clips):
@@ -132,38 +150,125 @@ def test_lost_blocks(rate, clips):
     assert np.mean(shares) == pytest.approx(rate, abs=0.08)
 
 
-def test_delays_known_and_unknown_show_the_same_samples(clips):
-    unknown, known = apply("delay-unknown/eeg/0.5", clips), apply("delay-known/eeg/0.5", clips)
-    signs = set()
-    for clip, wrong, right in zip(clips[1:-1], unknown[1:-1], known[1:-1], strict=True):
-        lag = wrong.known_lags["eeg"]
+@pytest.mark.parametrize("seconds", [0.25, 0.5, 2.0])
+def test_delays_known_and_unknown_show_the_same_samples(seconds, recording):
+    """Windows that fit together make one row of the recording again, so that samples are counted from end to end."""
+
+    def show(name: str, **where) -> tuple[np.ndarray, np.ndarray, SignalRecording]:
+        changed = under(f"{name}/{seconds:g}", recording, **where)
+        batch = WINDOWER(WINDOWER.cut(changed))
+        return batch["inputs"]["eeg"].reshape(-1, 2), batch["step_mask"]["eeg"].reshape(-1), changed
+
+    clean, signs = recording.streams["eeg"].values, set()
+    for trial in "abcdef":
+        values, mask, unknown = show("delay-unknown/eeg", trial=trial)
+        right, seen, known = show("delay-known/eeg", trial=trial)
+        lag = unknown.known_lags["eeg"]
         signs.add(lag)
-        assert wrong.known_lags["ans"] == 0.0
-        late, corrected = WINDOWER(wrong), WINDOWER(right)
-        original = WINDOWER(clip)
         moved = round(lag * 64)
-        np.testing.assert_array_equal(late["inputs"]["emg"], original["inputs"]["emg"])
-        assert late["step_mask"]["eeg"].all()
-        keep = slice(None, -moved) if moved > 0 else slice(-moved, None)
+        # what happened at g is found at g + lag; the ends that nothing came in for are masked
         there = slice(moved, None) if moved > 0 else slice(None, moved)
-        np.testing.assert_array_equal(corrected["inputs"]["eeg"][0, keep], original["inputs"]["eeg"][0, keep])
-        np.testing.assert_array_equal(corrected["inputs"]["eeg"][0, keep], late["inputs"]["eeg"][0, there])
-        assert corrected["step_mask"]["eeg"].sum() == 256 - abs(moved)
-        assert not right.known_lags
-    assert signs == {-0.5, 0.5}
+        happened = slice(None, -moved) if moved > 0 else slice(-moved, None)
+        np.testing.assert_array_equal(values[there], clean[happened].astype(np.float32))
+        np.testing.assert_array_equal(np.flatnonzero(mask), np.arange(len(mask))[there])
+        # known: where samples are, they are the undelayed ones
+        np.testing.assert_array_equal(right[happened], clean[happened].astype(np.float32))
+        np.testing.assert_array_equal(np.flatnonzero(seen), np.arange(len(seen))[happened])
+        for changed in (unknown, known):
+            assert changed.streams["emg"] is recording.streams["emg"]
+            assert changed.annotations is recording.annotations
+            assert (changed.start, changed.end) == (recording.start, recording.end)
+        assert unknown.known_lags["ans"] == 0.0
+        assert not known.known_lags
+    assert signs == {-seconds, seconds}
 
 
-def test_slow_and_trembling_clocks(clips):
-    for factor in (1, 2, 4, 8):
-        batch = WINDOWER(apply(f"decimation/{factor}", clips[1:5]))
+def test_what_a_delay_does_reaches_models_that_read_no_time_stamps(recording):
+    """One value every 5 s, as CASE's recipe has it: a delay moves what is averaged, not only a clock."""
+    coarse = SignalWindower(
+        {"eeg": {"channels": 2, "sampling_rate": 0.2}, "ans": {"channels": 2, "sampling_rate": 0.2}},
+        window_s=50.0, grid_step_s=10.0, normalization="none", target_names=["valence"],
+    )  # fmt: skip
+    smooth = np.sin(recording.streams["ans"].times / 7.0)[:, None] * np.ones(2)
+    streams = {"eeg": recording.streams["eeg"], "ans": Stream.regular(smooth, RATES["ans"])}
+    clean = SignalRecording(streams, annotations=recording.annotations)
+
+    def show(name: str):
+        changed = under(name, clean, streams=("ans", "eeg"))
+        cut = coarse.cut(changed)
+        return coarse(cut), coarse.targets(list(cut))
+
+    batch, (truth, known) = show("delay-unknown/all/0")
+    for same in ("delay-known/all/0", "decimation/1", "jitter/0"):
+        other, _ = show(same)
+        for name in streams:
+            np.testing.assert_array_equal(other["inputs"][name], batch["inputs"][name])
+            np.testing.assert_array_equal(other["timestamps"][name], batch["timestamps"][name])
+    away = []
+    for seconds in DELAYS_S[1:]:
+        late, (moved, still) = show(f"delay-unknown/all/{seconds:g}")
+        both = late["step_mask"]["ans"] & batch["step_mask"]["ans"]
+        away.append(np.abs(late["inputs"]["ans"] - batch["inputs"]["ans"])[both].max())
+        np.testing.assert_array_equal(moved, truth)
+        np.testing.assert_array_equal(still, known)
+        assert set(np.abs(late["lag_targets"]).ravel()) == {np.float32(seconds)}
+        right, _ = show(f"delay-known/all/{seconds:g}")
+        both = right["step_mask"]["ans"][1:-1] & batch["step_mask"]["ans"][1:-1]
+        # filters end where the recording now does; apart from its outermost windows that is not seen
+        np.testing.assert_allclose(
+            right["inputs"]["ans"][1:-1][both], batch["inputs"]["ans"][1:-1][both], atol=0.05 * away[-1]
+        )
+        assert "lag_targets" not in right
+    assert away == sorted(away)
+    assert away[-1] > 0.2  # of a sine: 2 s of 44
+
+
+def test_slow_and_trembling_clocks(recording, clips):
+    original = WINDOWER(clips)
+    spreads = []
+    for factor in DECIMATIONS:
+        batch = WINDOWER(WINDOWER.cut(under(f"decimation/{factor}", recording)))
         assert all(mask.mean() > 0.8 for mask in batch["step_mask"].values())
-    still, trembling = WINDOWER(apply("jitter/0", clips[1:5])), WINDOWER(apply("jitter/0.01", clips[1:5]))
-    np.testing.assert_array_equal(still["inputs"]["eeg"], WINDOWER(clips[1:5])["inputs"]["eeg"])
-    assert np.abs(trembling["inputs"]["eeg"] - still["inputs"]["eeg"]).max() > 0.1
+        spreads.append(batch["inputs"]["eeg"].std() / original["inputs"]["eeg"].std())
+    assert spreads[0] == 1
+    assert spreads == sorted(spreads, reverse=True)  # white noise, of which less and less passes
+    assert spreads[-1] < 8**-0.5
+    still = under("jitter/0", recording)
+    assert all(still.streams[name].times is recording.streams[name].times for name in RATES)
+    away = []
+    for deviation in JITTERS_S[1:]:
+        trembling = under(f"jitter/{deviation:g}", recording)
+        steps = trembling.streams["ans"].times - recording.streams["ans"].times
+        assert 0.7 * deviation < np.std(steps) < 1.1 * deviation  # less, where samples would have changed places
+        assert (np.diff(trembling.streams["ans"].times) > 0).all()
+        batch = WINDOWER(WINDOWER.cut(trembling))
+        both = batch["step_mask"]["ans"] & original["step_mask"]["ans"]
+        away.append(np.abs(batch["inputs"]["ans"] - original["inputs"]["ans"])[both].mean())
+    assert 0.0 < away[0] < away[1]
 
 
-def test_a_condition_leaves_the_clip_alone(clips):
-    before = hashlib.sha256(b"".join(clips[3].streams[name].values.tobytes() for name in RATES)).digest()
-    for name in signal_conditions(list(RATES)):
-        apply(name, clips[3:4])
-    assert hashlib.sha256(b"".join(clips[3].streams[name].values.tobytes() for name in RATES)).digest() == before
+def test_all_at_once_draws_each_fault_by_itself(recording, clips):
+    """Late streams are not just those that are missing from the first clip."""
+    pairs = set()
+    for trial in map(str, range(40)):
+        lags = under(COMBINED, recording, trial=trial).known_lags
+        assert set(map(abs, lags.values())) == {1.0}
+        left = apply(COMBINED, clips[:1], trial=trial)[0].streams
+        pairs |= {(lags[name] > 0, name in left) for name in RATES}
+    assert len(pairs) == 4
+
+
+def test_a_condition_leaves_what_it_is_given_alone(recording, clips):
+    def digest() -> bytes:
+        arrays = [clips[3].streams[name].values for name in RATES]
+        arrays += [
+            array for name in RATES for array in vars(recording.streams[name]).values() if hasattr(array, "shape")
+        ]
+        return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).digest()
+
+    before = digest()
+    for name, one in signal_conditions(list(RATES)).items():
+        under(name, recording)
+        if one.apply_to_clip is not None:
+            apply(name, clips[3:4])
+    assert digest() == before

@@ -10,7 +10,7 @@ from meco_hub.errors import ConfigurationError
 from meco_hub.processing.signal_augmentation import SignalAugmentation
 from meco_hub.processing.signal_changes import (
     add_noise,
-    correct_delay,
+    arrive_late,
     jitter,
     lose_between,
     miscalibrate,
@@ -144,8 +144,6 @@ def test_single_changes():
     recording = SignalRecording({"x": stream}, 2.0, 8.0)
     lost = lose_between(recording, {"x": [(3.0, 4.0)], "y": [(0, 1)]}).streams["x"].values[:, 0]
     np.testing.assert_array_equal(np.isnan(lost), (stream.times >= 3) & (stream.times < 4))
-    arrived = correct_delay(recording, {"x": 0.5}).streams["x"].times
-    assert (arrived[0], arrived[-1]) == (1.5, 7.4)
     random = np.random.default_rng(0)
     trembling = jitter(stream, 0.5, random)
     assert (np.diff(trembling.times) > 0).all()
@@ -158,6 +156,26 @@ def test_single_changes():
     single = Stream(stream.values.astype(np.float32), stream.times, 10.0)
     assert add_noise(single, np.array([1.0]), random).values.dtype == np.float32
     assert set(silence(stream, np.array([True])).values[:, 0]) == {49.5}
+
+
+@pytest.mark.parametrize(("delay", "first", "last"), [(0.5, 0, 94), (-0.5, 5, 99), (0.25, 0, 97), (20.0, 0, -1)])
+def test_what_arrives_late_is_the_same_in_its_right_place(delay: float, first: int, last: int) -> None:
+    stream = Stream.regular(np.arange(100.0), 10.0, start=1.7e9)
+    recording = SignalRecording({"x": stream, "y": stream}, annotations={"valence": stream})
+    wrong, right = arrive_late(recording, {"x": delay}), arrive_late(recording, {"x": delay}, corrected=True)
+    for found in (wrong, right):  # no more than was recorded, and nothing else
+        np.testing.assert_array_equal(found.streams["x"].values[:, 0], np.arange(float(first), last + 1))
+        assert found.streams["y"] is found.annotations["valence"] is stream
+        assert (found.start, found.end) == (recording.start, recording.end)
+    np.testing.assert_array_equal(right.streams["x"].times, stream.times[first : last + 1])
+    np.testing.assert_array_equal(wrong.streams["x"].times, stream.times[first : last + 1] + delay)
+    assert (wrong.streams["x"].times >= recording.start - 1e-6).all()
+    assert (wrong.streams["x"].times < recording.end).all()
+    assert wrong.known_lags == {"x": delay, "y": 0.0}
+    assert right.known_lags == {}
+    twice = arrive_late(wrong, {"x": 0.0, "y": 1.0, "gone": 1.0})
+    assert twice.known_lags == {"x": delay, "y": 1.0}
+    assert twice.streams["x"] is wrong.streams["x"]
 
 
 def test_gain_and_offset_turn_each_channel_about_its_centre_and_leave_other_changes_alone(clip):
