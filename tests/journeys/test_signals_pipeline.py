@@ -142,6 +142,55 @@ def test_a_recording_that_goes_on_is_answered_window_by_window(recognise: Any, r
         assert answers[index][0]["scores"] == pytest.approx(whole[0]["scores"], abs=1e-5)
 
 
+def test_silence_in_a_recording_that_goes_on_need_not_end_it(recognise: Any) -> None:
+    def seconds() -> Any:
+        for second in [*range(4), *range(24, 32)]:  # nothing for five windows
+            yield {
+                name: (np.full((int(rate), 1), 0.5), second + np.arange(int(rate)) / rate)
+                for name, rate in RATES.items()
+            }
+
+    answers = list(recognise.stream(seconds(), errors="return"))
+    assert len(answers) == 8
+    silent = ["error" in one for one in answers]
+    assert silent[2:5] == [True] * 3
+    assert not any(silent[index] for index in (0, 6, 7))
+    assert "no sample" in answers[3]["error"]
+    with pytest.raises(RecordingError, match="no sample"):
+        list(recognise.stream(seconds()))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda one: {name: (values * np.nan, times) for name, (values, times) in one.items()}, "no sample at all"),
+        (lambda one: {}, "no sample at all"),
+        (lambda one: {**one, "resp": (np.zeros((80, 2)), one["resp"][1])}, "stream 'resp' has 2 channels; expected 1"),
+        (lambda one: {**one, "resp": (one["resp"][0], one["resp"][1] + 1.7e9)}, "stream 'resp' ends at .* same moment"),
+        (lambda one: {**one, "resp": (one["resp"][0], one["resp"][1][::-1])}, "stream 'resp': .* runs backwards"),
+        (
+            lambda one: {**one, "resp": (one["resp"][0], np.repeat(one["resp"][1][::2], 2))},
+            "stream 'resp': .* duplicate",
+        ),
+        (lambda one: {"rsp": one["resp"]}, "holds 'rsp'; expected at least one of .* Did you mean resp"),
+    ],
+)
+def test_streams_that_cannot_be_used_are_named(
+    recognise: Any, recording: SignalRecording, change: Any, message: str
+) -> None:
+    arrays = {name: (stream.values, stream.times) for name, stream in recording.streams.items()}
+    with pytest.raises(RecordingError, match=message):
+        recognise(change(arrays))
+
+
+def test_a_sensor_of_nothing_but_nan_is_a_missing_one(recognise: Any, recording: SignalRecording) -> None:
+    arrays = {name: (stream.values, stream.times) for name, stream in recording.streams.items()}
+    silent = recognise({**arrays, "resp": (arrays["resp"][0] * np.nan, arrays["resp"][1])})
+    absent = recognise({"eda": arrays["eda"]})
+    assert silent[0]["streams"]["missing"] == absent[0]["streams"]["missing"] == ["resp"]
+    assert [one["scores"] for one in silent] == [one["scores"] for one in absent]
+
+
 def test_pictures_do_not_go_on(tiny_checkpoint: Path) -> None:
     with pytest.raises(ConfigurationError, match="whole recordings only"):
         next(pipeline("emotion-recognition", model=str(tiny_checkpoint)).stream([]))  # pyright: ignore[reportAttributeAccessIssue]

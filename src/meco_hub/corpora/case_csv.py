@@ -144,6 +144,12 @@ def recording_of_piece(row: Mapping[str, Any]) -> SignalRecording:
     start, end = row["start_s"], row["end_s"]
     times, values, centre = _physiology(row["source"])
     ratings = _annotations(row["annotations_file"])
+    if times[0] > start + 1.0 or times[-1] < end - 1.0:
+        raise CorpusError(
+            f"{row['source']}, stream {_PHYSIOLOGY[0]!r}: samples from {times[0]:.1f} to {times[-1]:.1f} s, and "
+            f"{row['sample_id']} is rated from {start:.1f} to {end:.1f} s. Expected samples throughout. It may be cut off: copy "
+            "it again from its source."
+        )
     first, last = np.searchsorted(times, [start - MARGIN_S, end + MARGIN_S])
     streams, reference = {}, {}
     for name, channels in layout_of(row).items():

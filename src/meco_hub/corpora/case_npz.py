@@ -19,7 +19,14 @@ from ..recordings.signal_recording import SignalRecording, Stream
 from .case import CHANNELS, LAYOUTS, RATE, TARGETS, corpus
 from .case_csv import read_published, recording_of_piece
 from .modalities import LAYOUT_COLUMN, choose_layout, layout_of
-from .recording_rows import RecordingRow, build_recordings, check_targets, hash_arrays, robust_reference
+from .recording_rows import (
+    RecordingRow,
+    build_recordings,
+    check_samples,
+    check_targets,
+    hash_arrays,
+    robust_reference,
+)
 
 if TYPE_CHECKING:
     import datasets
@@ -138,6 +145,16 @@ def _load(path: Path, changed: int) -> _Arrays:
     for name, shape in shapes.items():
         if arrays[name].shape != shape:
             raise CorpusError(f"{path}, array {name}: shape {arrays[name].shape}. Expected {shape}, as signals has it.")
+    for name in ("signals", "affect", "time_ms", "fold"):
+        if arrays[name].dtype.kind not in "fiu":
+            raise CorpusError(f"{path}, array {name}: {arrays[name].dtype}. Expected numbers. Write the file anew.")
+    folds = arrays["fold"].astype(np.float64)
+    if not ((folds >= -1) & (folds < 2**31) & (folds == np.round(folds))).all():
+        raise CorpusError(
+            f"{path}, array fold: {folds.tolist()[:8]}. Expected whole numbers from 0, or −1 for unknown."
+        )
+    for number, window in enumerate(signals):
+        check_samples([window], f"{path}, array signals, window {number}")
     steps = np.diff(clock.astype(np.float64))
     if (steps <= 0).any():
         raise CorpusError(

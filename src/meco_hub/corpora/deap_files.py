@@ -22,7 +22,14 @@ from .file_tree import open_tree
 from .modalities import LAYOUT_COLUMN, choose_layout, layout_of
 from .numpy_pickles import load_arrays
 from .protocols import number_folds
-from .recording_rows import RecordingRow, build_recordings, check_targets, hash_arrays, robust_reference
+from .recording_rows import (
+    RecordingRow,
+    build_recordings,
+    check_samples,
+    check_targets,
+    hash_arrays,
+    robust_reference,
+)
 
 if TYPE_CHECKING:
     import datasets
@@ -139,6 +146,9 @@ def _load(address: str) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArr
     if len(data) != TRIALS:
         logger.warning("%s holds %d trials; DEAP has %d.", address, len(data), TRIALS)
     check_targets(labels, 1.0, 9.0, f"{address}, array labels")
-    data = data.astype(np.float32)
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, which is missing
+        data = data.astype(np.float32)
+    for number, trial in enumerate(data, start=1):
+        check_samples([trial], f"{address}, array data, trial {number}")
     before = data[:, :, :BASELINE].transpose(0, 2, 1).reshape(-1, len(CHANNELS))
     return data, labels.astype(np.float64), robust_reference(before)

@@ -20,7 +20,14 @@ from ..recordings.signal_recording import SignalRecording, Stream
 from .dreamer import BASELINE_S, ECG, ELECTRODES, LAYOUTS, MARGIN_S, RATES, SCORES, TARGETS, USED_S, WIDTHS, corpus
 from .modalities import LAYOUT_COLUMN, choose_layout, layout_of
 from .protocols import number_folds
-from .recording_rows import RecordingRow, build_recordings, check_targets, hash_arrays, robust_reference
+from .recording_rows import (
+    RecordingRow,
+    build_recordings,
+    check_samples,
+    check_targets,
+    hash_arrays,
+    robust_reference,
+)
 
 if TYPE_CHECKING:
     import datasets
@@ -183,6 +190,7 @@ def _person(cell: Any, where: str, clips: int) -> _Person:
             raise CorpusError(
                 f"{where}, stimuli{{{clip}}}: EEG and ECG differ by {apart:.1f} s. Expected the same length."
             )
+        check_samples([kept[sensor][clip - 1] for sensor in RATES], f"{where}, stimuli{{{clip}}}, streams EEG and ECG")
     return _Person(scores, kept, references)
 
 

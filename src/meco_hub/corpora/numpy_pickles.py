@@ -1,8 +1,9 @@
 """Pickles that hold NumPy arrays, read without running anything.
 
 Unpickling runs whatever the file says. Some corpora nevertheless travel as pickles of a dict of arrays, so the unpickler here
-knows three names, those by which NumPy writes an array, and puts its own classes behind them: NumPy's code for restoring
-arrays is not called either. Any other name is refused before it is imported, and with it the file.
+knows a handful of names, those by which NumPy writes an array, and puts its own classes behind them: NumPy's code for restoring
+arrays is not called either. Any other name is refused before it is imported, and with it the file. The instructions are counted
+before the first is followed: some dozen make an array, and a few bytes of others would take all memory or change the reader.
 
 This file knows how a pickle writes an array; it does not know what any array means.
 """
@@ -10,6 +11,8 @@ This file knows how a pickle writes an array; it does not know what any array me
 import io
 import math
 import pickle
+import pickletools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -31,6 +34,8 @@ _BROKEN = (
 )
 """What the standard library raises on a pickle that is cut off or was never one."""
 
+_MOST_INSTRUCTIONS = 10_000
+
 
 def load_arrays(content: bytes, where: str) -> dict[str, NDArray[Any]]:
     """The arrays of a pickled dict, by name.
@@ -46,6 +51,7 @@ def load_arrays(content: bytes, where: str) -> dict[str, NDArray[Any]]:
         CorpusError: the pickle names anything but NumPy's arrays, is no dict of such, or is cut off.
     """
     try:
+        _count_instructions(content)
         loaded = _ArrayUnpickler(content, where).load()
     except _BROKEN as error:
         if isinstance(error, CorpusError):
@@ -64,6 +70,22 @@ def load_arrays(content: bytes, where: str) -> dict[str, NDArray[Any]]:
     if not all(isinstance(name, str) for name in named):
         raise CorpusError(f"{where} names its arrays {list(named)}. Expected names that are text.")
     return named
+
+
+def _count_instructions(content: bytes) -> None:
+    """Make sure that there are no more than arrays need, every one whole, and no place in memory beyond their number.
+
+    Raises:
+        ValueError: there are, or it is cut off.
+    """
+    for count, (instruction, argument, _) in enumerate(pickletools.genops(content)):
+        if instruction.name.startswith(
+            "EXT"
+        ):  # names by number, of which others in this process may have resolved some already
+            raise ValueError("a name given by its number, where arrays spell theirs out")
+        remembers = instruction.name in ("PUT", "BINPUT", "LONG_BINPUT")
+        if count > _MOST_INSTRUCTIONS or (remembers and not 0 <= int(argument or 0) <= _MOST_INSTRUCTIONS):
+            raise ValueError(f"more than {_MOST_INSTRUCTIONS} instructions or objects, where arrays need some dozen")
 
 
 class _ArrayUnpickler(pickle.Unpickler):
@@ -112,29 +134,56 @@ class _ArrayType:
     def __new__(cls) -> "_ArrayType":
         raise ValueError("an array made without numpy's _reconstruct")
 
+    def __setstate__(self, state: object) -> None:
+        raise ValueError("a state for the type of arrays")
+
 
 class _Array:
     """Stands for an array that `_reconstruct` makes empty and a state fills."""
 
     __slots__ = ("array",)
 
-    def __init__(self) -> None:
-        self.array: Any = None
+    def __init__(self, array: Any = None) -> None:
+        self.array = array
 
     def __setstate__(self, state: Any) -> None:
         _version, shape, dtype, fortran, raw = state
-        if not isinstance(dtype, _Dtype) or not isinstance(raw, bytes) or not isinstance(shape, tuple):
-            raise ValueError("an array's state of other types than shape, dtype and bytes")
-        numbers = dtype.numbers()
-        if not all(isinstance(side, int) and side >= 0 for side in shape) or math.prod(shape) * numbers.itemsize != len(
-            raw
-        ):
-            raise ValueError(f"an array of shape {shape} and type {numbers} in {len(raw)} bytes")
-        self.array = np.frombuffer(raw, numbers).reshape(shape, order="F" if fortran else "C")
+        self.array = _from_bytes(raw, dtype, shape, bool(fortran))
+
+
+class _Maker:
+    """A function that a pickle may call and nothing else: of a plain one it could change the attributes."""
+
+    __slots__ = ("_make",)
+
+    def __init__(self, make: Callable[..., Any]) -> None:
+        self._make = make
+
+    def __call__(self, *arguments: object) -> Any:
+        return self._make(*arguments)
+
+    def __setstate__(self, state: object) -> None:
+        raise ValueError("a state for a function")
+
+
+def _from_bytes(raw: object, dtype: object, shape: object, fortran: bool) -> NDArray[Any]:
+    if not isinstance(dtype, _Dtype) or not isinstance(raw, bytes) or not isinstance(shape, tuple):
+        raise ValueError("an array's state of other types than shape, dtype and bytes")
+    numbers = dtype.numbers()
+    if not all(isinstance(side, int) and side >= 0 for side in shape) or math.prod(shape) * numbers.itemsize != len(
+        raw
+    ):
+        raise ValueError(f"an array of shape {shape} and type {numbers} in {len(raw)} bytes")
+    return np.frombuffer(raw, numbers).reshape(shape, order="F" if fortran else "C")
 
 
 def _reconstruct(kind: object, shape: object, code: object) -> _Array:
     return _Array()
+
+
+def _frombuffer(raw: object, dtype: object, shape: object, order: object) -> _Array:
+    """How NumPy writes an array into a pickle of protocol 5."""
+    return _Array(_from_bytes(bytes(raw) if isinstance(raw, bytearray) else raw, dtype, shape, _text(order) == "F"))
 
 
 def _encode(text: object, encoding: object = "latin1") -> bytes:
@@ -153,9 +202,10 @@ def _text(value: object) -> str:
 
 
 _NAMES: dict[tuple[str, str], Any] = {
-    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
     ("numpy", "ndarray"): _ArrayType,
     ("numpy", "dtype"): _Dtype,
-    ("_codecs", "encode"): _encode,
+    ("_codecs", "encode"): _Maker(_encode),
 }
+for _core in ("core", "_core"):  # before and since NumPy 2
+    _NAMES[f"numpy.{_core}.multiarray", "_reconstruct"] = _Maker(_reconstruct)
+    _NAMES[f"numpy.{_core}.numeric", "_frombuffer"] = _Maker(_frombuffer)

@@ -144,3 +144,15 @@ def check_targets(values: Sequence[float] | NDArray[Any], low: float, high: floa
             f"{where}: a rating is {wrong.flat[0]:g}. Expected {low:g} to {high:g}. Mend the file, or take the copy its "
             "owners give out."
         )
+
+
+def check_samples(arrays: Iterable[NDArray[np.floating]], where: str) -> None:
+    """Make sure that a recording holds a sample: single sensors may be missing, all of them are a file gone wrong.
+
+    Raises:
+        CorpusError: nothing in any of its arrays is a number.
+    """
+    if not any(np.isfinite(one).any() for one in arrays):
+        raise CorpusError(
+            f"{where}: no sample of any sensor is a number. Expected some. Take the copy of the file that its owners give out."
+        )

@@ -11,13 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import RecordingError
-from .signal_recording import Stream
+from .signal_recording import SignalRecording, Stream
 
 _EVEN = 0.05
 """Half the steps may differ by this share of the median one in a stream that is called evenly spaced."""
 
 _GAP = 2.5
 """A step longer than so many median ones is a gap."""
+
+_LONGEST = 31 * 86400.0
+"""Seconds from the first sample of a recording to its last, of whichever stream."""
 
 _SAMPLE = 4096
 """Steps that are looked at to say how even a clock is."""
@@ -105,6 +108,28 @@ def check_stream(stream: Stream, where: str) -> float | None:
             f"{stream.rate / middle:g} Hz. Correct the rate, or leave it out."
         )
     return stream.rate
+
+
+def check_span(recording: SignalRecording) -> None:
+    """Make sure that a recording's clocks count in the same unit and from the same moment.
+
+    Where one counts from 1970 and another from the start, or a single time is in the wrong unit, windows between the two would
+    number thousands of millions.
+
+    Raises:
+        RecordingError: from the first sample to the last, of whichever stream, are more than 31 days.
+    """
+    spans = {name: (one.times[0], one.times[-1]) for name, one in recording.streams.items() if len(one)}
+    if not spans:
+        return
+    first, last = min(spans, key=lambda name: spans[name][0]), max(spans, key=lambda name: spans[name][1])
+    days = (spans[last][1] - spans[first][0]) / 86400
+    if days * 86400 > _LONGEST:
+        raise RecordingError(
+            f"{recording.name or 'The recording'}: stream {first!r} begins at {spans[first][0]:g} s and stream {last!r} ends at "
+            f"{spans[last][1]:g} s, {days:.0f} days later. Expected at most {_LONGEST / 86400:.0f}. Let all clocks count seconds "
+            "from the same moment, or cut the recording."
+        )
 
 
 def _quartiles(steps: NDArray[np.float64]) -> NDArray[np.float64]:

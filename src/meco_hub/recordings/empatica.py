@@ -15,6 +15,7 @@ This file knows one session of the watch; it does not know whose it is, nor what
 """
 
 import io
+import logging
 import math
 import zipfile
 import zlib
@@ -29,6 +30,8 @@ from numpy.typing import NDArray
 from ..errors import RecordingError
 from .signal_recording import SignalRecording, Stream
 
+logger = logging.getLogger(__name__)
+
 E4_STREAMS = ("acc", "bvp", "eda", "temp", "hr", "ibi")
 """Names of the streams; the file of "acc" is ACC.csv."""
 
@@ -40,6 +43,9 @@ E4_RATES = {"acc": 32.0, "bvp": 64.0, "eda": 4.0, "temp": 4.0, "hr": 1.0}
 _ACC_PER_G = 64.0
 _LONGEST = 30 * 86400.0
 """The battery lasts two days, so clocks that lie a month apart are not of one session."""
+
+_APART = 60.0
+"""Sensors stop together, within seconds; a file that ends so much before the others was cut off, or its sensor failed."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +100,8 @@ def parse_empatica(files: Mapping[str, bytes], *, name: str) -> EmpaticaSession:
     Raises:
         RecordingError: no stream at all; a file that is truncated, not numbers, of another rate or with a clock that stands
             still or runs backwards. The message names file and stream.
+
+    Of a file that was cut off between two lines nobody can tell, and of beats (IBI.csv) never.
     """
     contents = {file.upper(): content for file, content in files.items()}
     present = {
@@ -114,6 +122,7 @@ def parse_empatica(files: Mapping[str, bytes], *, name: str) -> EmpaticaSession:
                 "seconds since 1970. Expected the files of one session. Put those of one session together."
             )
         streams[stream] = Stream(one.values, one.times + (start - started), one.rate, one.channels)
+    _check_ends(streams, {stream for stream, one in present.items() if not one.endswith((b"\n", b"\r"))}, name)
     tags = next((one for file, one in contents.items() if file.startswith("TAGS") and file.endswith(".CSV")), b"")
     presses = _numbers(tags, 1, f"{name}, tags.csv")[:, 0] - started
     return EmpaticaSession(SignalRecording(streams, name=name), started, presses)
@@ -183,6 +192,23 @@ def _check_clock(times: NDArray[np.float64], where: str) -> None:
         raise RecordingError(
             f"{where}: the clock {what} after {times[at]:g} s (line {at + 2}). Expected times that increase. Mend the file."
         )
+
+
+def _check_ends(streams: Mapping[str, Stream], unfinished: set[str], name: str) -> None:
+    """Where a csv of numbers was cut off inside its last line, what is left is a csv of numbers; beside the others it shows."""
+    ends = {stream: float(one.times[-1]) for stream, one in streams.items() if len(one) and one.rate}
+    last = max(ends, key=lambda stream: ends[stream], default="")
+    for stream, end in ends.items():
+        if end > ends[last] - _APART:
+            continue
+        file, other = f"{stream.upper()}.csv", f"{last.upper()}.csv"
+        told = f"{name}, stream {stream!r} ({file}): ends at {end:.0f} s, and {other} at {ends[last]:.0f} s"
+        if stream in unfinished:
+            raise RecordingError(
+                f"{told}, inside a line. Expected sensors that stop together, as the watch's do. It was cut off: copy it again, or "
+                "leave it out."
+            )
+        logger.warning("%s. It may have been cut off between two lines; what is not there is missing.", told)
 
 
 def _folder_files(path: Path) -> dict[str, bytes]:

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import RecordingError
-from .clocks import check_stream
+from .clocks import check_span, check_stream
 from .signal_recording import SignalRecording, Stream
 
 SignalSource = SignalRecording | str | PathLike[str] | Mapping[str, Any]
@@ -76,6 +76,12 @@ def read_signals(
         recording = regroup(recording, streams)
     for name, stream in recording.streams.items():
         check_stream(stream, f"{path}, stream {name!r}")
+    check_span(recording)
+    if not any(np.isfinite(stream.values).any() for stream in recording.streams.values()):
+        raise RecordingError(
+            f"{path} holds no sample of {', '.join(map(repr, recording.streams))}: nothing, or nothing but NaN. Expected numbers. "
+            "It may be cut off: copy or export it again."
+        )
     return recording
 
 
@@ -102,7 +108,9 @@ def to_recording(source: SignalSource, *, rates: Mapping[str, float] | None = No
     found = {name: _to_stream(name, one, dict(rates or {})) for name, one in source.items()}
     for name, stream in found.items():
         check_stream(stream, f"stream {name!r}")
-    return SignalRecording(found)
+    recording = SignalRecording(found)
+    check_span(recording)
+    return recording
 
 
 def regroup(recording: SignalRecording, streams: Mapping[str, Sequence[str]]) -> SignalRecording:
@@ -204,7 +212,7 @@ def as_columns(values: Any, where: str) -> NDArray[np.floating]:
         raise RecordingError(
             f"{where} is not made of numbers ({error}). Expected (samples,) or (samples, channels)."
         ) from error
-    if array.ndim not in (1, 2):
+    if array.ndim not in (1, 2) or (len(array) and not array.size):
         raise RecordingError(f"{where} has the shape {array.shape}; expected (samples,) or (samples, channels).")
     return array[:, None] if array.ndim == 1 else array
 

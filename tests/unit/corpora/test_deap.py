@@ -97,6 +97,9 @@ def test_a_pickle_that_is_not_deap_s_is_refused_without_running(deap: Path, tmp_
         (lambda one: {"data": one["data"], "labels": one["labels"][:, :3]}, r"array labels: shape \(3, 3\)"),
         (lambda one: {"data": one["data"], "labels": one["labels"] + 5}, r"array labels: a rating is"),
         (lambda one: {"data": one["data"]}, "labels is missing"),
+        (lambda one: {"data": one["data"][:0], "labels": one["labels"][:0]}, r"array data: shape \(0, 40, 8064\)"),
+        (lambda one: {"data": one["data"] * np.nan, "labels": one["labels"]}, "array data, trial 1: no sample of any"),
+        (lambda one: {"data": one["data"] * 1e300, "labels": one["labels"]}, "array data, trial 1: no sample of any"),
     ],
 )
 def test_broken_arrays(deap: Path, tmp_path: Path, change: Any, message: str) -> None:
@@ -107,9 +110,11 @@ def test_broken_arrays(deap: Path, tmp_path: Path, change: Any, message: str) ->
 
 
 def test_truncated_and_absent(deap: Path, tmp_path: Path) -> None:
-    (tmp_path / "s01.dat").write_bytes((deap / "data_preprocessed_python/s01.dat").read_bytes()[:100_000])
-    with pytest.raises(CorpusError, match=r"s01\.dat cannot be read as a pickle of arrays"):
-        corpus.load(tmp_path)
+    whole = (deap / "data_preprocessed_python/s01.dat").read_bytes()
+    for size in (0, 100_000, len(whole) // 2, len(whole) * 9 // 10, len(whole) - 1):
+        (tmp_path / "s01.dat").write_bytes(whole[:size])
+        with pytest.raises(CorpusError, match=r"s01\.dat cannot be read as a pickle of arrays"):
+            corpus.load(tmp_path)
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(CorpusError, match=r"0 files s<nn>\.dat"):

@@ -103,6 +103,26 @@ def cut(sensor: str, part: str, clip: int, change: Callable[[np.ndarray], np.nda
     return edit
 
 
+def cells(sensor: str, part: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Any], None]:
+    def edit(whole: Any) -> None:
+        parts = person(whole, 1)[sensor][0, 0]
+        parts[part] = change(parts[part])
+
+    return edit
+
+
+def nothing(whole: Any) -> None:
+    for sensor in ("EEG", "ECG"):
+        cut(sensor, "stimuli", 0, lambda x: x * np.nan)(whole)
+
+
+def test_one_sensor_may_be_missing_throughout_a_clip(mat: Path, tmp_path: Path) -> None:
+    file = edited(mat, tmp_path / "one.mat", cut("ECG", "stimuli", 0, lambda x: x * np.nan))
+    streams = corpus.read(corpus.load(file)["all"][3]).streams
+    assert np.isnan(streams["ecg"].values).all()
+    assert np.isfinite(streams["eeg"].values).all()
+
+
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
@@ -111,6 +131,12 @@ def cut(sensor: str, part: str, clip: int, change: Callable[[np.ndarray], np.nda
         (cut("EEG", "baseline", 1, lambda x: x[::2]), r"stream EEG, baseline\{2\}: 30.5 s. Expected 61 s at 128 Hz"),
         (cut("ECG", "stimuli", 0, lambda x: x[::2]), r"stream ECG, stimuli\{1\}: 32.5 s. Expected 60 s or more"),
         (cut("ECG", "stimuli", 1, lambda x: x[: 62 * 256]), r"stimuli\{2\}: EEG and ECG differ by 6.0 s"),
+        (cut("EEG", "stimuli", 0, lambda x: x.T), r"stream EEG, stimuli\{1\}: shape \(14, \d+\)"),
+        (cut("EEG", "stimuli", 0, lambda x: np.zeros((0, 0))), r"stream EEG, stimuli\{1\}: shape \(0, 0\)"),
+        (cut("EEG", "stimuli", 0, lambda x: np.array("none")), r"stream EEG, stimuli\{1\}: shape \(\) of <U4"),
+        (cut("EEG", "baseline", 0, lambda x: np.tile(x, (2, 1))), r"stream EEG, baseline\{1\}: 122.0 s. Expected 61 s"),
+        (cells("EEG", "stimuli", lambda x: x[:2]), r"Data\{2\}, stream EEG: 2 clips in stimuli. Expected 3"),
+        (nothing, r"Data\{2\}, stimuli\{1\}, streams EEG and ECG: no sample of any sensor is a number"),
         (lambda w: person(w, 0)["ScoreArousal"].__setitem__((0, 0), 6), r"Data\{1\}, ScoreArousal: a rating is 6. Expected 1 to 5"),
         (lambda w: w["EEG_SamplingRate"].__setitem__((0, 0), 64), r"stream EEG: the rate is 64 Hz. Expected 128"),
         (lambda w: w["noOfSubjects"].__setitem__((0, 0), 23), r"2 people in Data, where noOfSubjects says 23"),
@@ -125,8 +151,18 @@ def test_broken_structs(mat: Path, tmp_path: Path, edit: Callable[[Any], None], 
 
 def test_truncated_and_foreign(mat: Path, tmp_path: Path) -> None:
     bad = tmp_path / "DREAMER.mat"
-    for size in (0, 100, 5000, mat.stat().st_size - 2000):
-        bad.write_bytes(mat.read_bytes()[:size])
+    whole = mat.read_bytes()
+    for size in (
+        0,
+        100,
+        5000,
+        len(whole) // 10,
+        len(whole) // 2,
+        len(whole) * 9 // 10,
+        len(whole) - 2000,
+        len(whole) - 1,
+    ):
+        bad.write_bytes(whole[:size])
         with pytest.raises(CorpusError, match=r"DREAMER\.mat cannot be read as DREAMER\.mat"):
             corpus.load(bad)
     savemat(bad, {"other": 1})

@@ -66,6 +66,29 @@ def test_what_the_watch_did_not_write(file: str, content: bytes, message: str) -
         parse_empatica(FILES | {file: content}, name="S02")
 
 
+def test_a_file_that_was_cut_off_ends_before_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    def session(**files: bytes) -> dict[str, bytes]:
+        whole = {
+            f"{name}.csv": b"1000.0\n%d.0\n" % rate + b"1.25\n" * rate * 120
+            for name, rate in (("BVP", 64), ("EDA", 4), ("TEMP", 4))
+        }
+        return whole | {f"{name}.csv": content for name, content in files.items()}
+
+    whole = session()["EDA.csv"]
+    for share in (0.1, 0.4):
+        cut = whole[: int(len(whole) * share)].rstrip(b"\n")
+        with pytest.raises(
+            RecordingError, match=r"S02, stream 'eda' \(EDA.csv\): ends at .*BVP.csv at 120 s, inside a line"
+        ):
+            parse_empatica(session(EDA=cut), name="S02")
+    # a sensor that failed, and a newline that an editor took away, are no reason to refuse
+    assert parse_empatica(session(EDA=whole.rstrip(b"\n")), name="S02").recording.streams["eda"].times[-1] > 119
+    assert not caplog.messages
+    found = parse_empatica(session(EDA=b"".join(whole.splitlines(keepends=True)[:200])), name="S02")
+    assert len(found.recording.streams["eda"]) == 198
+    assert "stream 'eda' (EDA.csv): ends at 49 s, and BVP.csv at 120 s" in caplog.text
+
+
 def test_nothing_of_a_session() -> None:
     with pytest.raises(RecordingError, match=r"there holds none of ACC.csv"):
         parse_empatica({"readme.txt": b""}, name="there")

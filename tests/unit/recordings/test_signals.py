@@ -383,11 +383,88 @@ def test_arrays_that_cannot_be_right(tmp_path):
         ({"a_values": np.zeros((2, 2, 2)), "a_rate": 1.0}, "has the shape"),
         ({"a_values": np.zeros((5, 2)), "a_rate": 1.0, "a_channels": np.array(["x"])}, "2 channels and 1 names"),
         ({"a": np.zeros(5)}, "Expected arrays named <stream>_values"),
+        ({"a_values": np.zeros((5, 0)), "a_rate": 1.0}, r"stream 'a' has the shape \(5, 0\)"),
+        ({"a_values": np.zeros(50), "a_times": np.arange(50) / 100, "a_rate": 10.0}, "given as 10 Hz, but .* 100 Hz"),
+        ({"a_values": np.zeros(3), "a_times": np.arange(3.0), "a_rate": "ten"}, "a_rate is .*Expected one number"),
+        ({"a_values": np.zeros(3), "a_times": np.array([0, np.nan, 2])}, "stream 'a': the time of sample 1 is nan"),
+        ({"a_values": np.zeros(3), "a_times": np.array([0, 1, 1.7e9])}, "stream 'a' ends at 1.7e.09 s, .* days later"),
+        ({"a_values": np.zeros(3), "a_rate": 1e-9}, "stream 'a' begins at 0 s .* days later"),
+        (
+            {"a_values": np.zeros(9), "a_rate": 1.0, "b_values": np.zeros(9), "b_rate": 1.0, "b_start": 1.7e9},
+            "stream 'a' begins at 0 s and stream 'b' ends",
+        ),
     ]
     for arrays, message in cases:
         np.savez(path, **arrays)
         with pytest.raises(RecordingError, match=f"S.npz.*{message}"):
             read_signals(path)
+
+
+@pytest.mark.parametrize("worst", [np.nan, np.inf])
+def test_a_file_of_nothing_but_missing_samples_holds_none(worst, tmp_path):
+    nothing, times = np.full((100, 2), worst), np.arange(100.0)
+    np.savez(tmp_path / "S.npz", eda_values=nothing, eda_rate=4.0, ecg_values=nothing, ecg_times=times)
+    savemat(tmp_path / "S.mat", {"eda_values": nothing, "eda_rate": 4.0, "ecg": {"values": nothing, "times": times}})
+    rows = "".join(f"{index},{worst},{worst}\n" for index in range(100))
+    (tmp_path / "S.csv").write_text(f"time,eda,ecg\n{rows}")
+    for suffix in ("npz", "mat", "csv"):
+        with pytest.raises(
+            RecordingError, match=rf"S\.{suffix} holds no sample of 'e(da|cg)', 'e(da|cg)': nothing, or nothing but"
+        ):
+            read_signals(tmp_path / f"S.{suffix}")
+    (tmp_path / "S.csv").write_text("time,eda\n")
+    with pytest.raises(RecordingError, match="holds no sample of 'eda'"):
+        read_signals(tmp_path / "S.csv")
+    # a sensor that fell silent beside one that did not is a stream of missing samples
+    np.savez(tmp_path / "S.npz", eda_values=nothing, eda_rate=4.0, ecg_values=times, ecg_times=times)
+    assert set(read_signals(tmp_path / "S.npz").streams) == {"eda", "ecg"}
+
+
+@pytest.mark.parametrize("suffix", [".edf", ".bdf"])
+def test_a_header_that_the_file_contradicts(suffix, tmp_path):
+    path = write_edf(tmp_path, suffix)
+    whole = path.read_bytes()
+    samples = 256 + 216 * int(whole[252:256])  # where the header says how many samples of each signal a record has
+    for at, text, message in (
+        (
+            samples,
+            b"64      ",
+            r"Expected as many.*or a rate \(64, 128, 4, 4",
+        ),  # a rate of 64 Hz, where 128 were written
+        (samples, b"256     ", "It was cut off"),
+        (236, b"2       ", "the header promises 2 records"),
+        (236, b"-1      ", "the header promises -1 records"),
+        (244, b"0       ", "cannot be read as EDF or BDF"),  # records that last no time
+        (252, b"3   ", "has no EDF or BDF header"),
+    ):
+        path.write_bytes(whole[:at] + text + whole[at + len(text) :])
+        with pytest.raises(RecordingError, match=rf"S01\{suffix}.*{message}"):
+            read_signals(path)
+    path.write_bytes(whole + b"\0" * 50)  # padded: nothing is missing, and nothing is read of it
+    assert set(read_signals(path).streams) == {"ecg", "gsr", "Oddity"}
+
+
+@pytest.mark.parametrize(
+    ("times", "message"),
+    [
+        ([100.0, 101.0, 101.0, 102.0], "after sample 1 .* duplicate timestamp"),
+        ([100.0, 102.0, 101.0, 103.0], "after sample 1 .* runs backwards"),
+        ([100.0, np.nan, 102.0, 103.0], "the time of sample 1 is nan"),
+    ],
+)
+def test_clocks_of_xdf_that_cannot_be_right(times, message, tmp_path):
+    pytest.importorskip("pyxdf")
+    path = tmp_path / "S.xdf"
+    chunks = xdf_stream(1, "ecg", "float32", 0.0, np.zeros((4, 1), np.float32), np.array(times))
+    path.write_bytes(b"".join([b"XDF:", *chunks]))
+    with pytest.raises(RecordingError, match=rf"S\.xdf, stream 'ecg': {message}"):
+        read_signals(path)
+
+
+def test_numbers_too_long_for_any_type_are_infinite_and_so_missing(tmp_path):
+    path = tmp_path / "S.csv"
+    path.write_text("time,eda\n0," + "9" * 400 + "\n1,2\n2,3\n")
+    assert np.isfinite(read_signals(path).streams["eda"].values[:, 0]).tolist() == [False, True, True]
 
 
 def test_matlab_s_hdf5_is_named(tmp_path):
@@ -441,6 +518,12 @@ def test_recordings_from_arrays(tmp_path):
         ([1, 2], "A list is no recording"),
         ({"a": np.zeros(4)}, "'a' is an array without a clock"),
         ({"a": (np.zeros(4), np.array([0, 1, 1, 2]))}, "stream 'a': after sample 1"),
+        ({"a": (np.zeros(4), np.array([0, 2, 1, 3]))}, "stream 'a': after sample 1 .* runs backwards"),
+        (
+            {"a": (np.zeros(4), 1.0), "b": (np.zeros(4), 1.7e9 + np.arange(4))},
+            "stream 'b' ends at .* from the same moment",
+        ),
+        ({"a": Stream(np.zeros((9, 1)), np.arange(9) / 20, 40.0)}, "given as 40 Hz, but .* 20 Hz"),
         ({"a": "text"}, "'a' is"),
     ):
         with pytest.raises(RecordingError, match=message):

@@ -119,7 +119,8 @@ def _parse(path: Path, body: str, header: list[str], delimiter: str) -> NDArray[
         column = table[name]
         if column.dtype.kind in "iuf":
             continue
-        numbers = np.asarray(pandas.to_numeric(column, errors="coerce"), np.float64)
+        # as text: whole numbers of hundreds of digits are objects by now, and no float
+        numbers = np.asarray(pandas.to_numeric(column.astype("string"), errors="coerce"), np.float64)
         bad = np.isnan(numbers) & np.asarray(column.notna())
         if bad.any():
             row = int(np.argmax(bad))

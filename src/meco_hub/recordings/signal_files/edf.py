@@ -46,7 +46,7 @@ def read(path: Path, rates: dict[str, float]) -> dict[str, Stream]:
             labels = [str(label).strip() for label in file.getSignalLabels()]
             hertz = [float(file.getSampleFrequency(index)) for index in range(file.signals_in_file)]
             samples = [file.readSignal(index) for index in range(file.signals_in_file)]
-    except (OSError, ValueError, IndexError, RuntimeError, MemoryError, OverflowError, UnicodeError) as error:
+    except (OSError, ValueError, IndexError, RuntimeError, MemoryError, ArithmeticError, UnicodeError) as error:
         raise RecordingError(
             f"{path} cannot be read as EDF or BDF ({error}). Expected a whole, continuous recording. Copy or export it again."
         ) from error
@@ -74,7 +74,7 @@ def check_size(path: Path) -> None:
     """Compare a file's size with what its header promises, which names what is missing better than a library's code does.
 
     Raises:
-        RecordingError: it is too short, or has no such header.
+        RecordingError: it is too short, or longer by records, which a wrong rate in the header makes it; or has no such header.
 
     Sizes are read from the fixed header: 256 bytes, then 256 per signal, of which 8 each say the samples in a record.
     """
@@ -96,4 +96,12 @@ def check_size(path: Path) -> None:
         raise RecordingError(
             f"{path}: the header promises {records} records of {len(counts)} signals, {expected} bytes; the file has "
             f"{size}. It was cut off, or never closed: copy or export it again."
+        )
+    over, record = size - expected, sum(counts) * wide
+    # a wrong rate is the same number of samples too few in every record; less than that may be padding
+    if over >= record or (over and over % (records * wide) == 0):
+        raise RecordingError(
+            f"{path}: the header promises {records} records of {len(counts)} signals, {expected} bytes; the file has {size}. "
+            f"Expected as many. The number of records in the header is wrong, or a rate ({', '.join(map(str, counts[:8]))} "
+            "samples a record), by which one signal's samples are read as another's: export it again."
         )

@@ -8,6 +8,7 @@ import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,8 @@ def streams_of(variables: Mapping[str, Any], path: str, rates: dict[str, float])
             continue
         where = f"{path}, stream {name!r}"
         values = as_columns(variables[key], where)
-        clock = next((variables[n] for n in (f"{name}_times", f"{name}_rate") if n in variables), rates.get(name))
+        told = variables.get(f"{name}_rate", rates.get(name))
+        clock = variables.get(f"{name}_times", told)
         if clock is None:
             raise RecordingError(
                 f"{where}: there is neither {name}_times nor {name}_rate. Expected one of them. Add it."
@@ -78,7 +80,14 @@ def streams_of(variables: Mapping[str, Any], path: str, rates: dict[str, float])
             raise RecordingError(
                 f"{where} has {values.shape[1]} channels and {len(labels)} names. Name each channel once."
             )
-        found[name] = make_stream(values, where, clock=clock, start=float(start.reshape(())), channels=labels)
+        made = make_stream(values, where, clock=clock, start=float(start.reshape(())), channels=labels)
+        if f"{name}_times" in variables and f"{name}_rate" in variables:
+            # both are kept, and held to each other when the stream is checked
+            nominal = np.asarray(variables[f"{name}_rate"])
+            if nominal.size != 1 or nominal.dtype.kind not in "iuf":
+                raise RecordingError(f"{where}: {name}_rate is {nominal!r}. Expected one number, samples per second.")
+            made = replace(made, rate=float(nominal.reshape(())))
+        found[name] = made
     if not found:
         raise RecordingError(
             f"{path} holds {', '.join(map(repr, variables)) or 'nothing'}. Expected arrays named <stream>_values, "

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import DependencyError, RecordingError
-from ..clocks import even_rate
+from ..clocks import check_clock, even_rate
 from ..signal_recording import Stream
 
 _FAILURES = (OSError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError, MemoryError)
@@ -58,6 +58,7 @@ def read(path: Path, rates: dict[str, float]) -> dict[str, Stream]:
         values = np.asarray(one["time_series"])
         values = values if values.dtype == np.float32 else values.astype(np.float64)
         times = np.asarray(one["time_stamps"], np.float64) - origin
+        check_clock(times, f"{path}, stream {name!r}")
         nominal = float(one["info"]["nominal_srate"][0])
         labels = _labels(one["info"])
         if len(labels) != values.shape[1]:
