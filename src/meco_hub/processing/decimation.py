@@ -39,42 +39,42 @@ def decimate(stream: Stream, own_rate: float, points: NDArray[np.float64], rate:
     if not len(points) or not len(values):
         return Stream(result, points, rate, stream.channels)
     ratio = own_rate / rate
-    at = (points[0] - stream.times[0]) * own_rate + np.arange(len(points)) * ratio  # places among the old samples
+    origin = (points[0] - stream.times[0]) * own_rate  # its place among the old samples
     reach = PERIODS * ratio
-    done = _by_blocks(values, at, ratio, result)
+    done = _by_blocks(values, origin, ratio, result)
     # a block that touches a gap is NaN all over, and done again like those next to the ends
     chosen = np.flatnonzero(~done | ~are_real(result))
     step = max(1, _AT_ONCE // (int(2 * reach + 1) * values.shape[1]))
     for start in range(0, len(chosen), step):
         part = chosen[start : start + step]
-        result[part] = _one_by_one(values, at[part], ratio)
+        result[part] = _one_by_one(values, origin + part * ratio, ratio)
     return Stream(result, points, rate, stream.channels)
 
 
-def _weights(offsets: NDArray[np.float64], ratio: float) -> NDArray[np.float64]:
+def _weights(offsets: NDArray[np.floating], ratio: float) -> NDArray[np.float64]:
     """Weights of old samples that lie `offsets` of their periods before a new one."""
     return windowed_sinc(offsets, _CUTOFF / (2 * ratio), PERIODS * ratio)
 
 
 def _by_blocks(
-    values: NDArray[np.floating], at: NDArray[np.float64], ratio: float, result: NDArray[np.floating]
+    values: NDArray[np.floating], start: float, ratio: float, result: NDArray[np.floating]
 ) -> NDArray[np.bool_]:
-    """Fill in the rows of `result` whose blocks lie within `values`; which ones those are."""
-    done = np.zeros(len(at), np.bool_)
+    """Fill in the rows of `result` whose blocks lie within `values`, the first at place `start`; which ones those are."""
+    done = np.zeros(len(result), np.bool_)
     exact = Fraction(ratio).limit_denominator(256)
     rows = exact.denominator * max(1, round(_ROWS / exact.denominator))
     reach = PERIODS * ratio
     width = int(np.ceil((rows - 1) * ratio + 2 * reach)) + 2
-    if abs(float(exact) - ratio) * len(at) > _CLOSE or rows * width > _LARGEST_MATRIX:
+    if abs(float(exact) - ratio) * len(result) > _CLOSE or rows * width > _LARGEST_MATRIX:
         return done
     step = rows * exact.numerator // exact.denominator
-    origin = int(np.ceil(at[0] - reach))
+    origin = int(np.ceil(start - reach))
     skipped = max(0, -(origin // step)) if origin < 0 else 0
     origin += skipped * step
-    count = min((len(at) - skipped * rows) // rows, (len(values) - origin - width) // step + 1)
+    count = min((len(result) - skipped * rows) // rows, (len(values) - origin - width) // step + 1)
     if count < 1:
         return done
-    offsets = at[skipped * rows] + np.arange(rows)[:, None] * ratio - (origin + np.arange(width))
+    offsets = start + skipped * rows * ratio + np.arange(rows)[:, None] * ratio - (origin + np.arange(width))
     matrix = _weights(offsets, ratio)
     matrix = (matrix / matrix.sum(axis=1, keepdims=True)).astype(values.dtype)
     channels = values.shape[1]

@@ -48,10 +48,13 @@ def are_real(values: NDArray[np.floating]) -> NDArray[np.bool_]:
 
     A sum is finite only if all its parts are, and is a matrix product; where it overflowed, each part is looked at.
     """
+    if values.shape[-1] == 1:  # of which matrix products are slow
+        return np.isfinite(values[..., 0])
     with np.errstate(over="ignore", invalid="ignore"):
         real: NDArray[np.bool_] = np.asarray(np.isfinite(values @ np.ones(values.shape[-1], values.dtype)))
     if not real.all():
-        real[~real] = np.isfinite(values[~real]).all(axis=-1)
+        unsure = np.nonzero(~real)
+        real[unsure] = np.isfinite(values[unsure]).all(axis=-1)
     return real
 
 

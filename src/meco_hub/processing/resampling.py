@@ -120,7 +120,11 @@ class GridPlan:
     def _points(self, start: float, end: float) -> NDArray[np.float64]:
         """Points of the grid from `start` up to, and without, `end`."""
         first, last = (np.ceil((time - self.anchor) * self.rate - 0.5 - _ON_SAMPLE) for time in (start, end))
-        return self.anchor + (np.arange(first, last) + 0.5) / self.rate
+        points = np.arange(first, last)
+        points += 0.5
+        points /= self.rate
+        points += self.anchor
+        return points
 
 
 def plan_grid(
@@ -167,30 +171,32 @@ def interpolate(stream: Stream, points: NDArray[np.float64], rate: float, longes
     real = are_real(values)
     if not real.all():
         values, times = values[real], times[real]
-    result = np.full((len(points), values.shape[1]), np.nan, values.dtype)
-    if len(times) and len(points):
-        close = _ON_SAMPLE / rate
-        right = np.searchsorted(times, points - close)
-        left = np.maximum(right - 1, 0)
-        inside = right < len(times)
-        right = np.minimum(right, len(times) - 1)
-        on_sample = np.abs(times[right] - points) <= close
-        gap = times[right] - times[left]
-        valid = inside & (on_sample | ((right > left) & (gap <= longest_gap * (1 + 1e-6))))
-        share = np.where(on_sample, 1.0, (points - times[left]) / np.where(gap > 0, gap, 1.0))[valid, None]
-        before, after = values[left[valid]], values[right[valid]]
-        result[valid] = before + share * (after - before)
-        result[on_sample & inside] = values[
-            right[on_sample & inside]
-        ]  # exactly, whatever rounding would have made of it
+    if not len(times):
+        return Stream(np.full((len(points), values.shape[1]), np.nan, values.dtype), points, rate, stream.channels)
+    close = _ON_SAMPLE / rate
+    right = np.searchsorted(times, points - close)
+    inside = right < len(times)
+    left = np.maximum(right - 1, 0)
+    right = np.minimum(right, len(times) - 1)
+    earlier, later = times[left], times[right]
+    before, after = values[left], values[right]
+    gap = later - earlier
+    valid = inside & (gap > 0) & (gap <= longest_gap * (1 + 1e-6))
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # of points that are not valid
+        mixed = before + ((points - earlier) / gap)[:, None] * (after - before)
+    result = np.where(valid[:, None], mixed, np.nan).astype(values.dtype)
+    on_sample = inside & (np.abs(later - points) <= close)
+    result[on_sample] = after[on_sample]  # exactly, whatever rounding would have made of it
     return Stream(result, points, rate, stream.channels)
 
 
 def fill_holes(stream: Stream, rate: float) -> Stream | None:
     """A stream with a row of NaN for every sample that an even clock of that rate skipped; None if the clock is not even."""
-    ticks = (stream.times - stream.times[0]) * rate
+    ticks = stream.times - stream.times[0]
+    ticks *= rate
     index = np.rint(ticks)
-    if np.ptp(ticks - index) > _JITTER or (len(index) > 1 and np.diff(index).min() < 1):
+    ticks -= index
+    if np.ptp(ticks) > _JITTER or (len(index) > 1 and np.diff(index).min() < 1):
         return None
     size = int(index[-1]) + 1
     if size == len(index):
@@ -205,12 +211,23 @@ def fill_holes(stream: Stream, rate: float) -> Stream | None:
 
 def is_on_grid(stream: Stream, rate: float) -> bool:
     """Does a stream tick at that rate, without holes in its clock?"""
+    times = stream.times
+    return abs((times[-1] - times[0]) * rate - len(times) + 1) <= _JITTER and _ticks(stream, rate)
+
+
+def are_on_grid(stream: Stream, rate: float, first: NDArray[np.int64], last: NDArray[np.int64]) -> bool:
+    """Is every part of a stream on that grid, from sample `first` up to and without `last`, where there are any?"""
+    some = last > first
+    first, last = first[some], last[some]
+    drift = (stream.times[last - 1] - stream.times[first]) * rate - (last - first) + 1
+    return bool((np.abs(drift) <= _JITTER).all()) and _ticks(stream, rate)
+
+
+def _ticks(stream: Stream, rate: float) -> bool:
+    """Is the stream's rate that one, and is every step of its clock about as long as it should be?"""
     if stream.rate is None or abs(stream.rate / rate - 1) > _SAME_RATE:
         return False
-    times = stream.times
-    if abs((times[-1] - times[0]) * rate - len(times) + 1) > _JITTER:
-        return False
-    steps = times[1:] - times[:-1]
+    steps = stream.times[1:] - stream.times[:-1]
     return not len(steps) or bool(steps.max() * rate <= 1 + _JITTER and steps.min() * rate >= 1 - _JITTER)
 
 

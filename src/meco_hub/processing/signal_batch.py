@@ -4,6 +4,7 @@ This file knows batches of signals; it does not know how the signals came onto t
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from ..recordings.signal_recording import SignalRecording, Stream
 from .filters import are_real
 from .signal_modalities import Modality
 
-_CLOSE = 1e-3
+CLOSE = 1e-3
 """Part of a period by which clocks may miss the start of a window."""
 
 
@@ -44,6 +45,45 @@ class SignalBatch(BatchFeature):
         return SignalBatch({key: convert(value) for key, value in self.data.items()})
 
 
+@dataclass(frozen=True)
+class Windows:
+    """One modality's part of a batch.
+
+    Attributes:
+        values: (B, T, C) float32.
+        times: (B, T) float32 seconds from each window's start.
+        mask: (B, T) bool.
+    """
+
+    values: NDArray[np.float32]
+    times: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+
+    @staticmethod
+    def make(count: int, steps: int, channels: int, *, blank: bool = True) -> "Windows":
+        """Arrays of these sizes: zeros, or whatever was in their memory if every window is going to be written anyway."""
+        new = np.zeros if blank else np.empty
+        values = new((count, steps, channels), np.float32)
+        return Windows(values, new((count, steps), np.float32), new((count, steps), np.bool_))
+
+
+def as_batch(
+    windows: Sequence[Windows], modalities: Sequence[Modality], lags: Sequence[Mapping[str, float]]
+) -> SignalBatch:
+    """Windows of each of these modalities, and each clip's `known_lags`, as a batch."""
+    names = [one.name for one in modalities]
+    presence = [one.mask.any(axis=1) for one in windows]
+    data: dict[str, Any] = {
+        "inputs": {name: one.values for name, one in zip(names, windows, strict=True)},
+        "step_mask": {name: one.mask for name, one in zip(names, windows, strict=True)},
+        "timestamps": {name: one.times for name, one in zip(names, windows, strict=True)},
+        "modality_presence": np.stack(presence, axis=1) if presence else np.zeros((len(lags), 0), np.bool_),
+    }
+    if any(lags):
+        data["lag_targets"] = np.array([[late.get(name, np.nan) for name in names] for late in lags], np.float32)
+    return SignalBatch(data)
+
+
 def collect(
     clips: Sequence[SignalRecording],
     levels: Sequence[Mapping[str, NDArray[np.floating]]],
@@ -61,14 +101,10 @@ def collect(
         window, margin: seconds; what lies further than `margin` beyond a clip's end is masked.
         clip_at: largest absolute value after normalisation.
     """
-    inputs: dict[str, NDArray[np.float32]] = {}
-    masks: dict[str, NDArray[np.bool_]] = {}
-    timestamps: dict[str, NDArray[np.float32]] = {}
+    made = []
     for one in modalities:
         steps, rate = one.steps(window + 2 * margin), one.sampling_rate
-        values = np.zeros((len(clips), steps, one.channels), np.float32)
-        times = np.zeros((len(clips), steps), np.float32)
-        mask = np.zeros((len(clips), steps), np.bool_)
+        windows = Windows.make(len(clips), steps, one.channels)
         level, spread = None, None  # mostly one for all clips
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is masked
             for row, clip in enumerate(clips):
@@ -79,21 +115,11 @@ def collect(
                 if known is None:
                     spread = None
                 elif spread is None or level is not known or spread.dtype != stream.values.dtype:
-                    spread = _spread(known, steps, stream.values.dtype)
+                    spread = spread_level(known, steps, stream.values.dtype)
                 level = known
-                _place(stream, clip, margin, rate, spread, clip_at, values[row], times[row], mask[row])
-        inputs[one.name], masks[one.name], timestamps[one.name] = values, mask, times
-    presence = [masks[one.name].any(axis=1) for one in modalities]
-    data: dict[str, Any] = {
-        "inputs": inputs,
-        "step_mask": masks,
-        "timestamps": timestamps,
-        "modality_presence": np.stack(presence, axis=1) if presence else np.zeros((len(clips), 0), np.bool_),
-    }
-    if any(clip.known_lags for clip in clips):
-        lags = [[clip.known_lags.get(one.name, np.nan) for one in modalities] for clip in clips]
-        data["lag_targets"] = np.array(lags, np.float32)
-    return SignalBatch(data)
+                _place(stream, clip, margin, rate, spread, clip_at, windows, row)
+        made.append(windows)
+    return as_batch(made, modalities, [clip.known_lags for clip in clips])
 
 
 def _place(
@@ -103,40 +129,55 @@ def _place(
     rate: float,
     level: NDArray[np.floating] | None,
     clip_at: float | None,
-    values: NDArray[np.float32],
-    times: NDArray[np.float32],
-    mask: NDArray[np.bool_],
+    windows: Windows,
+    row: int,
 ) -> None:
-    """Put the samples of a clip, normalised, into their places in (steps, channels), (steps,) and (steps,).
+    """Put the samples of a clip, normalised, into their places in that row.
 
     All that happens to one window happens here, while it is in the processor's cache.
     """
-    start, end, slack = clip.start - margin, clip.end + margin, _CLOSE / rate
+    start, end, slack = clip.start - margin, clip.end + margin, CLOSE / rate
     first, last = stream.times.searchsorted((start - slack, end - slack)).tolist()
     if first >= last:
         return
-    slot = int((float(stream.times[first]) - start) * rate + _CLOSE)
-    count = min(len(values) - slot, last - first)
+    slot = int((float(stream.times[first]) - start) * rate + CLOSE)
+    count = min(windows.mask.shape[1] - slot, last - first)
     if count <= 0:
         return
     here, there = slice(slot, slot + count), slice(first, first + count)
-    part = values[here]
+    windows.times[row, here] = stream.times[there] - clip.start
+    windows.mask[row, here] = True
+    missing = normalise(stream.values[there], level, clip_at, windows.values[row, here])
+    if missing is not None:
+        windows.times[row, here][missing] = 0.0
+        windows.mask[row, here][missing] = False
+
+
+def normalise(
+    values: NDArray[np.floating],
+    level: NDArray[np.floating] | None,
+    clip_at: float | None,
+    result: NDArray[np.float32],
+) -> NDArray[np.int64] | None:
+    """Write (samples, channels) into `result`, normalised by a level that `spread_level` made, and clipped.
+
+    Returns:
+        Which samples are missing, and 0 in `result`; None where none is.
+    """
     if level is None:
-        part[:] = stream.values[there]
+        result[:] = values
     else:
-        np.subtract(stream.values[there], level[0, :count], out=part, casting="same_kind")
-        part /= level[1, :count]
-    times[here] = stream.times[there] - clip.start
-    mask[here] = True
-    if not np.isfinite(np.vdot(part, part)):  # some value is not, or their squares are too large
-        missing = ~are_real(part)
-        part[missing] = 0.0
-        times[here][missing] = 0.0
-        mask[here][missing] = False
+        np.subtract(values, level[0, : len(values)], out=result, casting="same_kind")
+        result /= level[1, : len(values)]
+    missing = None
+    if not np.isfinite(np.vdot(result, result)):  # some value is not, or their squares are too large
+        missing = np.flatnonzero(~are_real(result))
+        result[missing] = 0.0
     if clip_at is not None:
-        part.clip(-clip_at, clip_at, out=part)
+        result.clip(-clip_at, clip_at, out=result)
+    return missing
 
 
-def _spread(level: NDArray[np.floating], steps: int, dtype: np.dtype[np.floating]) -> NDArray[np.floating]:
+def spread_level(level: NDArray[np.floating], steps: int, dtype: np.dtype[np.floating]) -> NDArray[np.floating]:
     """(2, channels) as (2, steps, channels): of two arrays of one shape NumPy subtracts faster than row by row."""
     return np.repeat(level.astype(dtype)[:, None], steps, axis=1)

@@ -8,9 +8,9 @@ This file knows which settings make sense; it does not know what is done with th
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NoReturn
 
 from ..errors import ConfigurationError
 from .filters import Bands
@@ -122,6 +122,13 @@ def parse_modality(name: str, settings: Mapping[str, Any]) -> Modality:
         if key not in settings:
             raise ConfigurationError(f"Modality {name!r} says no {key}; expected channels and sampling_rate. Add it.")
     return Modality(name, **settings)
+
+
+def refuse_field(name: str, known: Sequence[str]) -> NoReturn:
+    """Say that a `SignalWindower` has no such field, and which ones it has."""
+    near = difflib.get_close_matches(name, known, n=1)
+    offer = f" Did you mean {near[0]!r}?" if near else f" There are {', '.join(known)}."
+    raise ConfigurationError(f"SignalWindower has no field {name!r}.{offer}")
 
 
 def check_fields(windower: Any) -> None:

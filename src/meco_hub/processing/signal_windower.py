@@ -15,7 +15,6 @@ Notable:
 This file knows windows, masks and normalisation; it does not know which network reads them.
 """
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
@@ -30,19 +29,19 @@ from ..errors import ConfigurationError, RecordingError
 from ..installed_code import InstalledSettings
 from ..recordings.signal_recording import SignalRecording
 from ..recordings.signals import to_recording
-from .filters import are_real
 from .publication import PublishedProcessor
 from .signal_batch import SignalBatch, collect
+from .signal_clips import EDGE, SignalClips, check_length, check_stride, find_starts
 from .signal_levels import LevelSample, add_own_level, levels_of
-from .signal_modalities import Modality, check_fields, parse_modality
-from .signal_preparation import check_any, plan_stream, prepare, read_annotations
+from .signal_modalities import Modality, check_fields, parse_modality, refuse_field
+from .signal_overlaps import collect_at_once, find_samples
+from .signal_preparation import check_any, prepare, read_annotations
+from .signal_report import describe_streams
 
 if TYPE_CHECKING:
     from .signal_stream import WindowStream
 
 _BOOKKEEPING = {"feature_extractor_type", "processor_class", "auto_map"}
-_EDGE = 1e-3
-"""Seconds by which clocks may miss the end of a recording or a window."""
 
 
 class SignalWindower(PublishedProcessor, InstalledSettings, FeatureExtractionMixin):
@@ -95,21 +94,14 @@ class SignalWindower(PublishedProcessor, InstalledSettings, FeatureExtractionMix
         self.modality_names = list(modality_names if modality_names is not None else given)
         self.window_s, self.stride_s = window_s, stride_s
         self.context_margin_s, self.grid_step_s, self.spare_s = context_margin_s, grid_step_s, spare_s
-        self.last_window, self.normalization, self.on_missing_reference = (
-            last_window,
-            normalization,
-            on_missing_reference,
-        )
-        self.clip_at = clip_at
+        self.last_window, self.normalization = last_window, normalization
+        self.on_missing_reference, self.clip_at = on_missing_reference, clip_at
         self.statistics = {name: {k: list(v) for k, v in one.items()} for name, one in (statistics or {}).items()}
         self.target_names = list(target_names)
         self.padding_value = padding_value  # pipelines ask for it when they collate
         for name in kwargs:
             if name not in _BOOKKEEPING:
-                fields = [field for field in vars(self) if field != "padding_value"]
-                near = difflib.get_close_matches(name, fields, n=1)
-                offer = f" Did you mean {near[0]!r}?" if near else f" There are {', '.join(fields)}."
-                raise ConfigurationError(f"SignalWindower has no field {name!r}.{offer}")
+                refuse_field(name, [field for field in vars(self) if field != "padding_value"])
         super().__init__(**kwargs)
         check_fields(self)
 
@@ -145,57 +137,45 @@ class SignalWindower(PublishedProcessor, InstalledSettings, FeatureExtractionMix
                 rate; no `reference` where one is needed.
             ConfigurationError: `fit` was not called.
         """
+        modalities = self.modality_list()
+        settings: dict[str, Any] = {
+            "window": self.window_s,
+            "margin": self.context_margin_s,
+            "clip_at": None if self.normalization == "none" else self.clip_at,
+        }
+        if isinstance(recordings, SignalClips):
+            shown = find_samples(recordings, modalities, self.window_s)
+            if shown is not None:
+                whole = replace(recordings.recording, streams={name: one.stream for name, one in shown.items()})
+                (level,) = levels_of([whole], self.normalization, self.statistics)
+                return collect_at_once(recordings, shown, level, modalities, **settings).as_type(return_tensors)
         clips = [recordings] if isinstance(recordings, SignalRecording) else list(recordings)
         for clip in clips:
-            if clip.seconds > self.window_s + _EDGE:
-                raise RecordingError(
-                    f"{clip.name or 'The recording'} lasts {clip.seconds:.3f} s; expected at most one window of "
-                    f"{self.window_s:g} s. Cut it first: windower(windower.cut(recording))."
-                )
-        modalities = self.modality_list()
+            check_length(clip, self.window_s)
         ready = [self._prepare(clip, modalities) for clip in clips]
-        batch = collect(
-            ready,
-            levels_of(ready, self.normalization, self.statistics),
-            modalities,
-            window=self.window_s,
-            margin=self.context_margin_s,
-            clip_at=None if self.normalization == "none" else self.clip_at,
-        )
-        return batch.as_type(return_tensors)
+        levels = levels_of(ready, self.normalization, self.statistics)
+        return collect(ready, levels, modalities, **settings).as_type(return_tensors)
 
-    def cut(self, recording: SignalRecording, *, stride_s: float | None = None) -> list[SignalRecording]:
+    def cut(self, recording: SignalRecording, *, stride_s: float | None = None) -> SignalClips:
         """Cut a recording into clips that cover it from `start` to `end`.
 
         Its streams are filtered and put on their grids once, as a whole; the clips are views of that, with `context_margin_s`
         and `spare_s` of real samples on both sides. The last one ends with the recording: see `last_window`.
+
+        Returns:
+            A sequence that makes a clip when it is asked for one. To call the windower with it, or with a slice of it, is much
+            faster than with a list of the same clips, and gives the same.
         """
         whole = self._prepare(recording, self.modality_list())
-        margin = self.context_margin_s + self.spare_s + _EDGE
-        return [
-            whole.clip(start, min(start + self.window_s, recording.end), margin)
-            for start in self.window_starts(recording.start, recording.end, stride_s)
-        ]
+        starts = np.array(self.window_starts(recording.start, recording.end, stride_s), np.float64)
+        ends = np.minimum(starts + self.window_s, recording.end)
+        return SignalClips(whole, starts, ends, self.context_margin_s + self.spare_s + EDGE)
 
     def window_starts(self, start: float, end: float, stride_s: float | None = None) -> list[float]:
         """When the windows of a recording begin, on its own clock."""
         stride = next(one for one in (stride_s, self.stride_s, self.window_s) if one is not None)
-        if not stride > 0:
-            raise ConfigurationError(f"stride_s is {stride}; expected a positive number of seconds.")
-        for one in self.modality_list():
-            if one.summary_s is not None and abs(stride / one.summary_s - round(stride / one.summary_s)) > 1e-6:
-                raise ConfigurationError(
-                    f"stride_s is {stride:g} and {one.name!r} is summarised by {one.summary_s:g} s; expected whole summaries from "
-                    "one window to the next. Take a multiple of that."
-                )
-        rest = end - start - self.window_s - _EDGE
-        starts = [start + index * stride for index in range(1 + max(0, int(np.ceil(rest / stride))))]
-        if len(starts) > 1 and starts[-1] + self.window_s > end + _EDGE:
-            if self.last_window == "drop":
-                starts.pop()
-            elif self.last_window == "align":
-                starts[-1] = end - self.window_s
-        return starts
+        check_stride(stride, self.modality_list())
+        return find_starts(start, end, window=self.window_s, stride=stride, last_window=self.last_window)
 
     def stream(
         self,
@@ -303,13 +283,6 @@ class SignalWindower(PublishedProcessor, InstalledSettings, FeatureExtractionMix
         check_any(recording, self.modality_names)
         return recording
 
-    def _level_of(self, recording: SignalRecording, modality: Modality) -> str:
-        """By whose level a stream is normalised."""
-        if self.normalization != "reference" or self.on_missing_reference == "error":
-            return self.normalization
-        bare = replace(recording, streams={})
-        return "reference" if modality.name in add_own_level(bare, [modality], "reference", "error") else "recording"
-
     def blank(self) -> SignalRecording:
         """One window in which nothing was measured."""
         return SignalRecording({}, start=0.0, end=self.window_s)
@@ -322,20 +295,4 @@ class SignalWindower(PublishedProcessor, InstalledSettings, FeatureExtractionMix
             modality], `measured` {modality: share of the time from start to end that is not masked}, `level` {modality: by what it
             was normalised, "population", "none", "reference", or "recording" where it brings no reference}.
         """
-        used, measured = {}, {}
-        for one in self.modality_list():
-            stream = recording.streams.get(one.name)
-            if stream is None or not are_real(stream.values).any():
-                continue
-            plan = plan_stream(stream, one, recording.start, name=recording.name)
-            values = plan.apply(stream).between(recording.start, recording.end).values
-            steps = max(1, round(recording.seconds * one.sampling_rate))
-            used[one.name] = plan.describe()
-            measured[one.name] = min(1.0, float(are_real(values).sum()) / steps)
-        return {
-            "used": used,
-            "missing": [name for name in self.modality_names if name not in used],
-            "ignored": sorted(name for name in recording.streams if name not in self.modality_names),
-            "measured": measured,
-            "level": {one.name: self._level_of(recording, one) for one in self.modality_list() if one.name in used},
-        }
+        return describe_streams(recording, self.modality_list(), self.normalization, self.on_missing_reference)
