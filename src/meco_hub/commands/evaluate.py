@@ -75,13 +75,18 @@ def _run(arguments: argparse.Namespace) -> int:
         print_json(report)
         return 0
     metrics, intervals = report["metrics"], report["confidence_intervals"]
+    for sentence in report["warnings"]:  # before the figures: they must not be read without
+        print(f"WARNING: {sentence}")
     print(f"n = {metrics['n']}")
     for name, value in metrics.items():
         if name in intervals and value is not None:
             low, high = intervals[name]
             print(f"{name:16} {value:.4f}  [{low:.4f}, {high:.4f}]")
     for name, row in report["references"].items():
-        print(f"{name:16} " + "  ".join(f"{key} {row[key]:.4f}" for key in ("rmse", "ccc") if row.get(key) is not None))
+        print(
+            f"{name:16} "
+            + "  ".join(f"{key} {row[key]:.4f}" for key in ("rmse", "ccc", "uar", "auroc") if row.get(key) is not None)
+        )
     for name, row in report["condition_families"].items():
         if row["area"] is not None:
             print(

@@ -81,6 +81,7 @@ class Corpus:
         groups: string columns that reports are broken down by ("lighting").
         protocols: dotted path of a mapping from the value of the option `split` to the `protocols.Protocol` that such a division
             is, its default first; reports say what the division that a corpus publishes may claim.
+        suspicious_above: concordance (CCC) beyond which a figure is a bug or a leak until it is proved otherwise; reports warn.
     """
 
     name: str
@@ -98,6 +99,7 @@ class Corpus:
     scored_seconds: tuple[float, float] | None = None
     groups: tuple[str, ...] = ()
     protocols: str = ""
+    suspicious_above: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "options", MappingProxyType(dict(self.options)))

@@ -61,6 +61,7 @@ corpus = Corpus(
     },
     targets=TARGETS,
     groups=("site",),
+    suspicious_above=0.6,
     citation='Koelstra et al. 2012, "DEAP: a database for emotion analysis using physiological signals", IEEE T-AFFC 3(1)',
     licence="End user licence agreement with Queen Mary University of London; no redistribution.",
 )

@@ -6,7 +6,8 @@
     probabilities.py    calibration error, Brier, reliability     levels.py        windows, trials, recordings over time, persons
     bootstrap.py        intervals over persons or samples         groups.py        the same per lighting, sex, fold …
     timeline.py         overlapping windows on one line of time   calibration.py   temperature, slope and intercept
-    operating_point.py  class-prior correction                    references.py    predictors that are no model
+    operating_point.py  class-prior correction                    references.py    plain predictors on plain statistics
+    reference_values.py predictors that are no model              cautions.py      what must be said beside figures
     sequence_files.py   runs in files, and their scores in        report.py        the written report
     sequence_scores.py                                            pictures.py, report_pictures.py
     clip_runs.py        the same test set many times              shards.py        long lists, part by part

@@ -3,7 +3,6 @@
 This file knows how answers become figures; which rows there are, and what is written in the end, `run.py` knows.
 """
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from .metrics import figures
 from .pictures import require_matplotlib
 from .predict import Predictions, predict_rows
 from .probabilities import softmax
+from .reference_values import plain_answers, reference_values
 from .report import Report, write_predictions, write_table, write_values
 from .rows import RecordingRows
 from .series import rate_answers, score_answers, summarise
@@ -125,6 +125,7 @@ class Evaluation:
             write_predictions(folder / "predictions.csv", self.task.names, predictions.sample_ids, labels, scores)
             write_table(folder / "predictions.parquet", self.task.names, predictions.sample_ids, labels, scores)
         plain = figures(labels, predictions.class_scores(), self.task.names)
+        lines = self._plain_answers(predictions, columns, known["run"])
         return Report(
             figures=computed,
             intervals=bootstrap(
@@ -134,17 +135,25 @@ class Evaluation:
                 columns["identity"],
                 probabilities=softmax(scores),
             ),
+            references={name: figures(labels, own, self.task.names).flat() for name, own in lines.items()},
             groups=class_groups(groups, labels, scores, self.task.names, columns["identity"]) if groups else {},
             calibration=describe_calibration(self.calibration, {"ece": plain.ece, "cross_entropy": plain.loss}),
             **known,
         )
+
+    def _plain_answers(
+        self, predictions: Predictions, columns: dict[str, list[Any]], run: dict[str, Any] | None
+    ) -> dict[str, Any]:
+        people, show = columns["identity"], self.settings.progress and is_main()
+        return plain_answers(run, self.rows, predictions.positions, people, self.corpus, self.task, progress=show)
 
     def _values(
         self, predictions: Predictions, columns: dict[str, list[Any]], folder: Path, known: dict[str, Any]
     ) -> Report:
         rated = rate_answers(predictions, self.rows, self.subset, self.corpus, self.task, self.calibration)
         numbers = columns["fold"] if min(columns["fold"]) >= 0 else ()
-        references = reference_values(known["run"], columns, self.task.names)
+        references = reference_values(known["run"], rated, columns, self.task.names, self.corpus.scored_seconds)
+        references |= {name: list(own) for name, own in self._plain_answers(predictions, columns, known["run"]).items()}
         scored = score_answers(rated, self.corpus, self.task, columns, folds=numbers, references=references)
         plain: dict[str, float] = {}
         if self.calibration is not None:
@@ -167,26 +176,6 @@ class Evaluation:
         return Report(
             figures=scored, intervals=None, calibration=describe_calibration(self.calibration, plain), **known
         )
-
-
-def reference_values(
-    run: Mapping[str, Any] | None, columns: Mapping[str, Sequence[str]], names: Sequence[str]
-) -> dict[str, list[Any]]:
-    """Predictors that are no model, as far as the run's record says what training knew.
-
-    "training_mean" answers the training part's mean rating; "stimulus_oracle" is told which stimulus was shown and answers the
-    training part's mean rating of it, which no sensor could know.
-    """
-    train = ((run or {}).get("data") or {}).get("train") or {}
-    mean, by_stimulus = train.get("target_means"), train.get("stimulus_means") or {}
-    if not mean:
-        return {}
-    overall = np.asarray([mean[name] for name in names])
-    found = {"training_mean": [overall] * len(columns["identity"])}
-    stimuli = columns.get("stimulus", [])
-    if stimuli and all(one in by_stimulus for one in stimuli):
-        found["stimulus_oracle"] = [np.asarray([by_stimulus[one][name] for name in names]) for one in stimuli]
-    return found
 
 
 def is_main() -> bool:

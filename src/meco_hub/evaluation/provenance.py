@@ -15,7 +15,19 @@ from typing import Any
 
 logger = logging.getLogger(__name__)
 
-_KEPT = ("epochs", "steps", "selection", "validation", "seed", "seconds", "energy", "hardware", "versions", "recipe")
+_KEPT = (
+    "control",
+    "epochs",
+    "steps",
+    "selection",
+    "validation",
+    "seed",
+    "seconds",
+    "energy",
+    "hardware",
+    "versions",
+    "recipe",
+)
 
 
 def read_run(checkpoint: str) -> dict[str, Any] | None:

@@ -1,18 +1,31 @@
-"""What a model of signals is to be measured against: plain predictors on statistics of each window.
+"""What a model of signals is to be measured against: plain predictors on statistics of each recording.
 
 `window_statistics` describes a recording by a few numbers per channel, whatever its rate, gaps or length; any of scikit-learn's
 estimators makes a reference predictor of them. Scaled per person without labels (`scaled_within`), they are what a logistic
 regression or a random forest needs to be a fair opponent.
 
+`fit_ridge` and `fit_logistic` make the opponents that a training fits on its own training part and writes into `run.json`: a few
+coefficients, so that every evaluation can say what a straight line knows (`PlainPredictor`).
+
 This file knows recordings and numbers; it does not know corpora or models.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression, RidgeCV
 
+from ..errors import InputError
 from ..recordings.signal_recording import SignalRecording, Stream
+
+PENALTIES = np.logspace(0, 5, 26)
+"""Penalties of ridge regression that are tried, by the error of each row left out in turn (closed form)."""
+
+INVERSE_PENALTY = 0.1
+"""Of logistic regression, scikit-learn's C; fixed, so that nothing is chosen."""
 
 STATISTICS = ("mean", "sd", "slope")
 """Of each channel, in its own unit; slope is per second."""
@@ -22,7 +35,7 @@ def window_statistics(recording: SignalRecording, channels: Mapping[str, int]) -
     """Mean, standard deviation and slope of every channel between the recording's start and end.
 
     Args:
-        recording: any; a stream that is absent, or has no finite sample there, gives NaN.
+        recording: any; a stream or channel that is absent, or has no finite sample there, gives NaN.
         channels: stream name → number of its channels, so that the vector's length does not depend on what is missing.
 
     Returns:
@@ -38,8 +51,10 @@ def window_statistics(recording: SignalRecording, channels: Mapping[str, int]) -
 
 
 def _describe(stream: Stream | None, channel: int, start: float) -> list[float]:
-    finite = np.isfinite(stream.values[:, channel]) if stream is not None else np.zeros(0, dtype=bool)
-    if stream is None or not finite.any():
+    if stream is None or channel >= stream.values.shape[1]:
+        return [np.nan] * len(STATISTICS)
+    finite = np.isfinite(stream.values[:, channel])
+    if not finite.any():
         return [np.nan] * len(STATISTICS)
     values = stream.values[finite, channel].astype(np.float64)
     times = stream.times[finite] - start
@@ -68,3 +83,141 @@ def scaled_within(statistics: NDArray[np.float64], groups: Sequence[str]) -> NDA
         spread = np.sqrt((centred**2).sum(axis=0) / count)
         scaled[people == who] = np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 0)
     return scaled
+
+
+@dataclass(frozen=True)
+class PlainPredictor:
+    """A straight line on the statistics of a recording, scaled within each person.
+
+    Attributes:
+        method: "ridge" answers values in native units, "logistic_regression" log-probabilities of classes.
+        names: targets or classes in order.
+        channels: stream → number of its channels, in the order of the statistics.
+        coefficients: for each name one number per statistic.
+        intercept: one number for each name.
+        penalty: for each name, ridge's, as chosen; logistic regression's inverse one.
+        rows: how many it was fitted on.
+    """
+
+    method: Literal["ridge", "logistic_regression"]
+    names: tuple[str, ...]
+    channels: dict[str, int]
+    coefficients: tuple[tuple[float, ...], ...]
+    intercept: tuple[float, ...]
+    penalty: tuple[float, ...]
+    rows: int
+
+    def answer(self, statistics: NDArray[np.float64], people: Sequence[str]) -> NDArray[np.float64]:
+        """(n, names) native values, or logarithms of the probabilities of classes.
+
+        Args:
+            statistics: (n, numbers) as `window_statistics` gives them for `channels`.
+            people: (n,) person of each row; all rows of a person that are given here set their scale.
+        """
+        line = scaled_within(statistics, people) @ np.asarray(self.coefficients).T + np.asarray(self.intercept)
+        if self.method == "ridge":
+            return line
+        peak = line.max(axis=1, keepdims=True)
+        return line - peak - np.log(np.exp(line - peak).sum(axis=1, keepdims=True))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As run.json holds it."""
+        return {**asdict(self), "statistics": list(STATISTICS), "scaled": "within each person, without labels"}
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> "PlainPredictor":
+        """Out of a run.json.
+
+        Raises:
+            InputError: statistics that this release does not compute, or numbers that do not fit together.
+        """
+        channels = {str(name): int(count) for name, count in told["channels"].items()}
+        coefficients = tuple(tuple(map(float, row)) for row in told["coefficients"])
+        numbers = len(STATISTICS) * sum(channels.values())
+        if tuple(told["statistics"]) != STATISTICS or any(len(row) != numbers for row in coefficients):
+            raise InputError(
+                f"A reference predictor has coefficients of {list(told['statistics'])} for {channels}; expected {numbers} each, of "
+                f"{list(STATISTICS)}. Take the reference out of run.json, or train again."
+            )
+        return cls(
+            told["method"],
+            tuple(told["names"]),
+            channels,
+            coefficients,
+            tuple(map(float, told["intercept"])),
+            tuple(map(float, told["penalty"])),
+            int(told["rows"]),
+        )
+
+
+def fit_ridge(
+    statistics: NDArray[np.float64],
+    people: Sequence[str],
+    values: NDArray[np.floating],
+    channels: Mapping[str, int],
+    names: Sequence[str],
+) -> PlainPredictor | None:
+    """Ridge regression of every target by itself; the penalty has the least error on rows left out one by one.
+
+    Args:
+        statistics: (n, numbers) as `window_statistics` gives them.
+        people: (n,) person of each row.
+        values: (n, targets) native values, NaN where unknown; such rows are left out for that target alone.
+        channels: stream → number of its channels.
+        names: targets in order.
+
+    Returns:
+        None where a target is rated in fewer than three rows.
+    """
+    scaled = scaled_within(statistics, people)
+    if (np.isfinite(values).sum(axis=0) < 3).any():
+        return None
+    rows, intercepts, penalties = [], [], []
+    for target in range(len(names)):
+        known = np.isfinite(values[:, target])
+        unit = _unit(scaled[known])
+        fitted: Any = RidgeCV(PENALTIES).fit(scaled[known] / unit, values[known, target].astype(np.float64))
+        rows.append(tuple((fitted.coef_ / unit).tolist()))
+        intercepts.append(float(fitted.intercept_))
+        penalties.append(float(fitted.alpha_))
+    return PlainPredictor(
+        "ridge", tuple(names), dict(channels), tuple(rows), tuple(intercepts), tuple(penalties), len(scaled)
+    )
+
+
+def fit_logistic(
+    statistics: NDArray[np.float64],
+    people: Sequence[str],
+    labels: NDArray[np.integer],
+    channels: Mapping[str, int],
+    names: Sequence[str],
+) -> PlainPredictor | None:
+    """Logistic regression, every class counting the same; arguments as of `fit_ridge`, `labels` being (n,) class indices.
+
+    Returns:
+        None where a class has no row.
+    """
+    if len(np.unique(labels)) < len(names):
+        return None
+    scaled = scaled_within(statistics, people)
+    unit = _unit(scaled)
+    model = LogisticRegression(C=INVERSE_PENALTY, class_weight="balanced", max_iter=2000)
+    fitted = model.fit(scaled / unit, labels)
+    lines, intercept = fitted.coef_ / unit, fitted.intercept_
+    if len(names) == 2:  # told of the second class alone
+        lines, intercept = np.stack([0 * lines[0], lines[0]]), np.array([0.0, intercept[0]])
+    return PlainPredictor(
+        "logistic_regression",
+        tuple(names),
+        dict(channels),
+        tuple(tuple(row) for row in lines.tolist()),
+        tuple(intercept.tolist()),
+        (INVERSE_PENALTY,) * len(names),
+        len(scaled),
+    )
+
+
+def _unit(scaled: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(numbers,) spread of each column, so that the penalty weighs them alike: people without a sensor leave zeros in it."""
+    spread = scaled.std(axis=0)
+    return np.where(spread > 0, spread, 1.0)

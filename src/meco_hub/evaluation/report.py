@@ -48,6 +48,7 @@ _LATER: dict[str, Any] = {
     "condition_families": {},
     "routing": None,
     "run": None,
+    "warnings": [],
 }
 
 
@@ -123,6 +124,7 @@ class Report:
             "condition_families": {name: dict(row) for name, row in self.condition_families.items()},
             "routing": dict(self.routing) if self.routing else None,
             "run": dict(self.run) if self.run else None,
+            "warnings": [],
             "seconds": round(self.seconds, 3),
             "versions": library_versions(),
         }
@@ -177,8 +179,8 @@ def read_report(file: Path) -> dict[str, Any]:
         for key in ("brier", "mce"):
             metrics.setdefault(key, None)
         report["data"] = {"protocol": None, "leak_check": None, **report["data"]}
-        for key, empty in _LATER.items():
-            report.setdefault(key, copy.copy(empty))
+    for key, empty in _LATER.items():
+        report.setdefault(key, copy.copy(empty))
     return report
 
 

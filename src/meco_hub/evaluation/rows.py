@@ -50,8 +50,11 @@ class RecordingRows:
         """
         kept = self._kept.get(row)
         if kept is None:
-            return self._corpus.read(self._dataset[row])
+            return self._read(row)
         return Image.fromarray(kept) if isinstance(kept, np.ndarray) else kept
+
+    def _read(self, row: int) -> Any:
+        return self._corpus.read(self._dataset[row])
 
     def survey(self, cache_bytes: int, progress: bool = True, name: str = "samples") -> list[int]:
         """Read every row once: reports what cannot be read, and keeps the rest if all of it fits.
@@ -71,7 +74,7 @@ class RecordingRows:
         used, keeps, reason = 0, True, ""
         for row, identifier in enumerate(tqdm(self.sample_ids, desc=f"read {name}", unit="rec", disable=not progress)):
             try:
-                recording = self._corpus.read(self._dataset[row])
+                recording = self._read(row)
                 if hasattr(recording, "loaded"):  # what is decoded on demand is decoded here, and its faults are found
                     recording = recording.loaded()
             except InputError as error:

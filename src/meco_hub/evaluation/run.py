@@ -19,6 +19,7 @@ from ..corpora.protocols import PROTOCOLS, folds
 from ..corpora.splits import fingerprint
 from ..errors import ConfigurationError, unknown_name
 from ..loading import load_model, load_processor
+from .cautions import cautions, control_of
 from .measuring import Evaluation, is_main
 from .processes import join_processes
 from .provenance import corpus_options, read_run, seen_people, summarise_run
@@ -136,23 +137,20 @@ def evaluate_model(
         "excluded_labels": subset.excluded,
         "unreadable": predictions.unreadable,
     }
-    if data["seen"] is not None and data["seen"]["trained_on"]:
-        logger.warning(
-            "%d of %d people were trained on: the figures do not hold for strangers.",
-            data["seen"]["trained_on"],
-            data["seen"]["people"],
-        )
     folder = Path(output_dir)
     built = evaluation.report(
         predictions,
         folder,
-        checkpoint=describe_checkpoint(model, checkpoint),
+        checkpoint=describe_checkpoint(model, checkpoint) | {"control": control_of(model.config, run)},
         data=data,
         run=summarise_run(run),
         **under_conditions,
         routing=evaluation.trials.routing(predictions),
     )
     report = built.to_dict()
+    report["warnings"] = cautions(report, corpus)
+    for sentence in report["warnings"]:
+        logger.warning("%s", sentence)
     if settings.runs > 1:
         report["runs"] = evaluation.repeat(folder / "runs")
     if is_main():

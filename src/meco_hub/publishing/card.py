@@ -19,6 +19,7 @@ from jinja2 import Environment, StrictUndefined
 from .. import plugins
 from ..discovery import CORE, licence_of
 from ..errors import CardError
+from ..evaluation.cautions import control_of, describe_control
 from .card_metadata import build_metadata
 from .card_notes import FILE, CardNotes, list_gaps, read_notes
 from .card_sections import read_sections, says_something, split_sections
@@ -163,6 +164,7 @@ def render_card(folder: Path, *, repo_id: str | None = None) -> str:
     notes, run, report = read_notes(folder), _read_json(folder / "run.json"), _read_report(folder)
     sections = _sections(entry, notes, str(folder))
     synthetic = _is_synthetic(notes, config)
+    control = control_of(config, run)
     name = notes.name or (repo_id.rpartition("/")[2] if repo_id else folder.name)
     labels, ranges = _answers(entry, config)
     metadata = build_metadata(
@@ -171,6 +173,7 @@ def render_card(folder: Path, *, repo_id: str | None = None) -> str:
         name,
         regression=config.get("problem_type") == "regression",
         synthetic=synthetic,
+        control=control,
         report=report,
         run=run,
     )
@@ -183,8 +186,11 @@ def render_card(folder: Path, *, repo_id: str | None = None) -> str:
     )
     environment.filters |= {"number": number, "item": one_item, "figures": notes_table, "source": describe_source}
     body = environment.from_string(_template("card.md.jinja")).render(
-        title=f"{name}, trained on synthetic data" if synthetic else name,
+        title=name
+        + (", trained on synthetic data" if synthetic else "")
+        + (", a control that learnt nothing" if control else ""),
         synthetic=synthetic,
+        control=describe_control(control),
         notes=notes,
         description=((run or {}).get("recipe") or {}).get("description") or "",
         model_type=entry.model_type,

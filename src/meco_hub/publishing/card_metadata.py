@@ -182,15 +182,18 @@ def build_metadata(
     *,
     regression: bool,
     synthetic: bool,
+    control: str | None,
     report: Mapping[str, Any] | None,
     run: Mapping[str, Any] | None,
 ) -> ModelCardData:
     """The card's head.
 
+    A control has no results here: whoever lists models by their figures would list it among them.
+
     `datasets` holds ids where card.yaml gives them, and otherwise the data's own names: they lie nowhere on the Hub.
     """
     tag = pipeline_tag(entry, regression)
-    results = eval_results(report, notes, run, tag)
+    results = [] if control else eval_results(report, notes, run, tag)
     datasets = [
         source.hub_id or slug(source.name)
         for source in notes.training_data.sources
@@ -198,7 +201,7 @@ def build_metadata(
     ]
     keys = [result.metric_type for result in results] + [slug(c) for figures in notes.figures for c in figures.columns]
     metrics = dict.fromkeys(_HUB_NAMES.get(key, key) for key in keys if key in NAMES and key != "n")
-    tags = [*TAGS, *(["synthetic"] if synthetic else []), *notes.tags]
+    tags = [*TAGS, *(["synthetic"] if synthetic else []), *(["control"] if control else []), *notes.tags]
     return ModelCardData(
         model_name=name,
         library_name="transformers",

@@ -11,7 +11,8 @@
     examples.py      recordings → clips → batches           energy.py        joules, where they are counted
     durable.py       folders that survive a kill            interruption.py  being told to stop
     accumulation.py  what a batch weighs in a step          trackers.py      looked for before the run
-    compilation.py   torch.compile
+    compilation.py   torch.compile                          references.py    a straight line beside the model
+    permutation.py   controls that must learn nothing
     record.py        what is written about a run            distillation.py, teachers.py   a second opinion in training
 
 This file knows the table above and imports nothing.

@@ -23,6 +23,7 @@ from ..evaluation.provenance import hash_people
 from ..evaluation.series import mean_ratings
 from ..evaluation.subset import LabelledSubset, label_names, map_labels, map_targets, take_folds, take_split
 from ..evaluation.task import Task, task_of_corpus
+from .permutation import draw_donors, permute
 from .recipes import DataRecipe, Recipe
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ class TrainingData:
         train, validation: samples with their labels.
         leaks: what the leak check found.
         fingerprints: "train" and "validation" → fingerprint of the samples.
+        donors: (n,) of a control on permuted labels, the training row whose ratings each has; None: its own.
     """
 
     corpus: Corpus
@@ -46,6 +48,7 @@ class TrainingData:
     validation: LabelledSubset
     leaks: LeakReport
     fingerprints: dict[str, str]
+    donors: NDArray[np.int64] | None = None
 
     @property
     def names(self) -> list[str]:
@@ -67,6 +70,8 @@ class TrainingData:
             sides[name]["people"] = hash_people(self.corpus.name, side.dataset["identity"][:])
         if self.task.regression:
             sides["train"] |= self._training_means()
+        if self.donors is not None:
+            sides["train"]["permuted_labels"] = True
         return {**sides, "leak_check": self.leaks.to_dict()}
 
     def _training_means(self) -> dict[str, Any]:
@@ -82,7 +87,8 @@ class TrainingData:
                 return {}
             return dict(zip(self.task.names, np.nanmean(rows, axis=0).tolist(), strict=True))
 
-        stimuli = sorted({stimulus for stimulus in known if stimulus})
+        # of a control each film has others' ratings: their means would pass for what is known of the film
+        stimuli = sorted({stimulus for stimulus in known if stimulus}) if self.donors is None else []
         by_stimulus = {one: means(ratings[[stimulus == one for stimulus in known]]) for one in stimuli}
         return {
             "target_means": means(ratings),
@@ -183,7 +189,11 @@ def load_training_data(recipe: Recipe, data_dir: str | Path) -> TrainingData:
     if not leaks.clean:
         logger.warning("Training goes on with a leak, because the recipe allows it: %s", leaks)
     prints = {name: fingerprint(side.dataset) for name, side in zip(("train", "validation"), sides, strict=True)}
-    return TrainingData(corpus, task, sides[0], sides[1], leaks, prints)
+    train, donors = sides[0], None
+    if recipe.data.permute_labels:
+        donors = draw_donors(train, recipe.seed)
+        train = permute(train, donors)
+    return TrainingData(corpus, task, train, sides[1], leaks, prints, donors)
 
 
 def _label(

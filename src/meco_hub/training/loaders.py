@@ -21,6 +21,7 @@ from .data import TrainingData
 from .examples import Collate, Examples, build_augmentation, check_labels
 from .interruption import ignore_in_worker
 from .losses import ClassificationLoss, RegressionLoss
+from .permutation import ExchangedRatings
 from .recipes import Recipe
 from .sampling import EpochSampler, RecordingSampler
 
@@ -36,7 +37,7 @@ class Loaders:
         sampler: the order of the training examples; tell it the epoch.
         examples: what is trained on.
         train_rows, validation_rows: the recordings of either side.
-        judged: rows of validation that can be read.
+        readable, judged: rows of training, and of validation, that can be read.
     """
 
     train: Any
@@ -44,6 +45,7 @@ class Loaders:
     examples: Examples
     train_rows: RecordingRows
     validation_rows: RecordingRows
+    readable: list[int]
     judged: list[int]
 
     def class_counts(self, classes: int) -> NDArray[np.int64]:
@@ -80,7 +82,10 @@ def build_loaders(
     """
     check_labels(processor, data.task, data.corpus.time_continuous)
     cache = int(recipe.cache_gb * 1e9)
-    train_rows = RecordingRows(data.corpus, data.train.dataset)
+    if data.donors is not None and data.corpus.time_continuous:
+        train_rows: RecordingRows = ExchangedRatings(data.corpus, data.train.dataset, data.donors)
+    else:
+        train_rows = RecordingRows(data.corpus, data.train.dataset)
     validation_rows = RecordingRows(data.corpus, data.validation.dataset)
     readable = train_rows.survey(cache, progress, "training samples")
     judged = validation_rows.survey(cache, progress, "validation samples")
@@ -119,4 +124,4 @@ def build_loaders(
         # an own generator: the loader's seed must not come out of the stream that dropout draws from
         generator=torch.Generator().manual_seed(recipe.seed),
     )
-    return Loaders(accelerator.prepare(train), sampler, examples, train_rows, validation_rows, judged)
+    return Loaders(accelerator.prepare(train), sampler, examples, train_rows, validation_rows, readable, judged)

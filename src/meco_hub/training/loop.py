@@ -59,9 +59,11 @@ from .loaders import build_criterion, build_loaders
 from .losses import mix_batch
 from .optimization import BackboneFreeze, StillModules, build_optimizer, build_schedule
 from .output import check_output, prepare_output, save_best
+from .permutation import mark
 from .recipe_files import recipe_to_dict, write_recipe
 from .recipes import Recipe
 from .record import flatten
+from .references import fit_reference
 from .result import write_result
 from .settlement import settle
 from .trackers import check_trackers
@@ -133,7 +135,13 @@ class TrainingRun:
         self.data = load_training_data(recipe, options.data_dir)
         set_seed(recipe.seed)  # after the data, whose reading must not decide the first weights
         model, self.processor = build(recipe, self.data.task)
+        mark(model, recipe.data.permute_labels)
         self.loaders = build_loaders(recipe, self.data, model, self.processor, self.accelerator, show)
+        self.reference: dict[str, Any] | None = None
+        if (
+            recipe.fit_reference and self.accelerator.is_main_process
+        ):  # before the training, which its errors must not cost
+            self.reference = fit_reference(self.data, self.loaders.train_rows, self.loaders.readable, progress=show)
         self.identity = replace(self.identity, data=self.data.fingerprints)
         self.plan = EpochPlan(
             samples=len(self.loaders.sampler),
@@ -365,6 +373,7 @@ class TrainingRun:
                 options=self.options,
                 data=self.data,
                 unreadable=self.loaders.unreadable(),
+                reference=self.reference,
                 progress=self.progress,
                 settled=settled,
             )

@@ -87,6 +87,11 @@ class DataRecipe:
     drop_labels: Annotated[list[str], "classes left out on purpose (contempt, in AffectNet-7)"] = field(
         default_factory=list
     )
+    permute_labels: Annotated[
+        bool,
+        "train a control that can learn nothing: every training trial gets the labels of another one, drawn by `seed`; the "
+        "checkpoint says so",
+    ] = False
     allow_leak: Annotated[bool, "go on although a person or picture is on both sides; the run is marked"] = False
 
 
@@ -225,6 +230,12 @@ class Recipe:
         "fit a temperature (classes), or a slope and an intercept (values), on validation and save it with the checkpoint",
     ] = False
 
+    fit_reference: Annotated[
+        bool,
+        "of signals: also fit a ridge (values) or a logistic regression (classes) on mean, spread and slope of the training part's "
+        "channels, and keep it in run.json, for evaluations to compare with",
+    ] = True
+
     # --- execution
     seed: Annotated[int, "seed of weights, order, augmentation and dropout"] = 0
     torch_compile: Annotated[bool, "compile the model by torch.compile, for training and validation"] = False
@@ -327,6 +338,13 @@ def _check_combinations(recipe: Recipe) -> None:
         "data.protocol",
         recipe.data.protocol,
         "no folds beside it, and validation held out of its training side",
+    )
+    knows = [key for key in ("model_name_or_path", "distillation") if getattr(recipe, key) is not None]
+    _demand(
+        not recipe.data.permute_labels or not knows,
+        "data.permute_labels",
+        recipe.data.permute_labels,
+        f"no {' and no '.join(knows)} beside it, which may know the labels: a control starts from nothing",
     )
     _demand(
         recipe.clips_per_recording is None or not recipe.class_balance,

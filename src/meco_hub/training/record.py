@@ -16,6 +16,7 @@ import torch
 from accelerate import Accelerator
 from transformers import PreTrainedModel
 
+from ..evaluation.cautions import control_of
 from ..evaluation.metrics import ClassificationFigures
 from ..evaluation.report import library_versions, write_json
 from ..evaluation.series import ValueFigures
@@ -69,8 +70,12 @@ def write_record(
     operating_point: Mapping[str, Any] | None,
     calibration: Mapping[str, Any] | None,
     unreadable: Mapping[str, Sequence[str] | Mapping[str, str]],
+    reference: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """Write `run.json` and give back what it says."""
+    described = data.describe()
+    if reference is not None:
+        described["train"]["reference"] = dict(reference)
     record = {
         "schema": "meco_hub/run",
         "schema_version": SCHEMA_VERSION,
@@ -78,10 +83,11 @@ def write_record(
         "class": type(model).__name__,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "labels": data.names,
+        "control": control_of(model.config, None),
         "data": {
             "corpus": recipe.data.corpus,
             "name": data_dir.name,  # the last part only: a path says nothing to others
-            **data.describe(),
+            **described,
             "unreadable": dict(unreadable),
         },
         "epochs": progress.epoch,

@@ -30,6 +30,7 @@ def write_result(
     options: RunOptions,
     data: TrainingData,
     unreadable: dict[str, dict[str, str]],
+    reference: dict[str, Any] | None,
     progress: Progress,
     settled: Settlement,
 ) -> dict[str, Any]:
@@ -53,6 +54,7 @@ def write_result(
         operating_point=settled.operating_point.to_dict() if settled.operating_point else None,
         calibration=settled.calibration.to_dict() if settled.calibration else None,
         unreadable=unreadable,
+        reference=reference,
     )
     numbers = {f"eval_{key}": value for key, value in settled.validation.items() if isinstance(value, int | float)}
     write_json({"epoch": progress.epoch, **numbers}, written / "all_results.json")
