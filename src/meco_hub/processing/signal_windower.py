@@ -273,12 +273,14 @@ class SignalWindower(PublishedProcessor, InstalledSettings, FeatureExtractionMix
     def read(self, source: "SignalRecording | str | PathLike[str] | Mapping[str, Any]") -> SignalRecording:
         """A file, a folder or a dict of streams as a recording; see `recordings.signals.to_recording`.
 
-        Arrays without a clock tick at their modality's `sampling_rate`.
+        Arrays without a clock tick at their modality's `sampling_rate`; of modalities that are summarised, whose rate is that of
+        the summaries, arrays need a rate or times of their own.
 
         Raises:
             RecordingError: it cannot be read, or holds none of the modalities.
         """
-        rates = {one.name: one.sampling_rate for one in self.modality_list() if one.kind == "regular"}
+        plain = [one for one in self.modality_list() if one.kind == "regular" and one.summary_s is None]
+        rates = {one.name: one.sampling_rate for one in plain}
         recording = to_recording(source, rates=rates)
         check_any(recording, self.modality_names)
         return recording

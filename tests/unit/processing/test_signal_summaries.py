@@ -147,3 +147,11 @@ def test_context_is_hidden_from_both_sides_at_random_and_the_window_never() -> N
     assert len({tuple(mask) for mask in masks}) > 5
     left = SignalAugmentation(**quiet)(clip, np.random.default_rng(0))
     assert windower(left)["step_mask"]["acc"].sum() == windower(clip)["step_mask"]["acc"].sum()
+
+
+def test_arrays_of_a_summarised_stream_need_a_clock_of_their_own() -> None:
+    """Taken at the rate of the summaries, a minute of raw samples would be an hour and more."""
+    one = SignalWindower({"bvp": {"channels": 4, "sampling_rate": 0.1, "summary_s": 10.0}}, normalization="none")
+    with pytest.raises(RecordingError, match="'bvp'"):
+        one.read({"bvp": np.zeros(640)})
+    assert one.read({"bvp": (np.zeros(640), 64.0)}).seconds == pytest.approx(10.0, abs=0.1)
