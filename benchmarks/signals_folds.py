@@ -6,7 +6,8 @@
 Every fold is left out once and every seed trains anew, by `meco_hub.train` and the recipe as it is; nothing is chosen by the fold
 left out. Each run is evaluated on its fold as it is, without each of its streams in turn, and under growing shares of missing
 streams and growing delays. On CASE an attention-GRU is trained on the same batches with the same augmentation, and evaluated the
-same way. Runs that are finished already are not made again, so an interrupted benchmark goes on where it was.
+same way, alone and as many averaged as the recipe's model has members. Runs that are finished already are not made again, so an
+interrupted benchmark goes on where it was.
 
 `docs/case.md` and `docs/stress_predict.md` say what came of it.
 
@@ -74,8 +75,16 @@ def main() -> None:
     parser.add_argument("--folds", type=int, nargs="+", help="some of them")
     parser.add_argument("--normalization", help="another one than the recipe's: population")
     parser.add_argument("--no_conditions", action="store_true", help="only the figures on everything as it is")
+    parser.add_argument(
+        "--unseen_films",
+        action="store_true",
+        help="of CASE: test on films too that training has not seen (P4), one of each pair of a kind",
+    )
     parser.add_argument("--no_gru", action="store_true", help="leave the attention-GRU out")
     arguments = parser.parse_args()
+    if arguments.unseen_films:
+        _unseen_films(arguments)
+        return
     protocol = PROTOCOLS[arguments.corpus]
     if arguments.recipe:
         protocol = replace(protocol, recipe=arguments.recipe)
@@ -98,20 +107,48 @@ def main() -> None:
                     rows[name].append(found)
     rows |= _references(arguments.corpus, protocol, arguments.data_dir)
     if arguments.corpus == "case" and not arguments.no_gru:
-        reports["attention-GRU"] = []
-        for fold in protocol.folds:
-            for seed in arguments.seeds:
-                folder = arguments.output_dir / f"gru_fold{fold}_seed{seed}"
-                if not (folder / "report.json").is_file():
-                    recipe = load_recipe(protocol.recipe, _changes(arguments.corpus, protocol, fold, seed) | changes)
-                    signals_gru.train_and_try(recipe, arguments.data_dir, folder, fold, conditions)
-                reports["attention-GRU"].append(json.loads((folder / "report.json").read_text(encoding="utf-8")))
-                print(folder.name, round(reports["attention-GRU"][-1]["metrics"]["rmse"], 4), flush=True)
-        rows["attention-GRU"] = [one["metrics"] for one in reports["attention-GRU"]]
+        many = load_recipe(protocol.recipe, changes).model.get("num_members", 1)
+        for count in sorted({1, many}):
+            name = "attention-GRU" if count == 1 else f"attention-GRU, {count} averaged"
+            reports[name] = []
+            for fold in protocol.folds:
+                for seed in arguments.seeds:
+                    folder = arguments.output_dir / f"gru{count}_fold{fold}_seed{seed}"
+                    if not (folder / "report.json").is_file():
+                        recipe = load_recipe(
+                            protocol.recipe, _changes(arguments.corpus, protocol, fold, seed) | changes
+                        )
+                        signals_gru.train_and_try(recipe, arguments.data_dir, folder, fold, conditions, count)
+                    reports[name].append(json.loads((folder / "report.json").read_text(encoding="utf-8")))
+                    print(folder.name, round(reports[name][-1]["metrics"]["rmse"], 4), flush=True)
+            rows[name] = [one["metrics"] for one in reports[name]]
     summary = {"rows": _print_rows(rows, protocol, arguments.seeds)}
     if conditions:
         summary |= _print_conditions(reports, protocol, arguments.output_dir)
     (arguments.output_dir / "summary.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
+
+
+def _unseen_films(arguments: argparse.Namespace) -> None:
+    """Leave out people and films at once: a fold's people watching one half of the films, after the others watching the other half.
+
+    Films come in pairs of a kind (scary-1, scary-2); a half has one of each, so that what is felt is known and the film is not.
+    """
+    protocol = PROTOCOLS["case"]
+    with np.load(arguments.data_dir) as file:
+        arrays = {name: file[name] for name in file.files}
+    rows: dict[str, list[dict[str, float]]] = {"training mean": [], "Hi-MoE": []}
+    for fold in protocol.folds:
+        for half in ("1", "2"):
+            folder = arguments.output_dir / f"fold{fold}_films{half}"
+            folder.mkdir(parents=True, exist_ok=True)
+            own = arrays["fold"] == fold
+            kept = own == np.char.endswith(arrays["stimulus"], half)
+            data = folder / "case.npz"
+            np.savez(data, **{key: one[kept] if len(one) == len(own) else one for key, one in arrays.items()})
+            report = _himoe("case", protocol, fold, 0, data, folder / "run", (), {})
+            rows["Hi-MoE"].append(report["metrics"])
+            rows["training mean"].append(report["references"]["training_mean"])
+    _print_rows(rows, replace(protocol, folds=tuple(range(len(rows["Hi-MoE"])))), [0])
 
 
 def _one_missing(streams: Sequence[str]) -> list[str]:
@@ -123,6 +160,16 @@ def _changes(corpus: str, protocol: Protocol, fold: int, seed: int) -> dict[str,
     """What departs from the recipe: which fold is left out, and the seed."""
     everything = PROTOCOLS[corpus].folds
     return {"data.train.folds": [one for one in everything if one != fold], "seed": seed, "data.validation.seed": seed}
+
+
+def _for_one(protocol: Protocol, members: int) -> dict[str, Any]:
+    """Batches and passes of one network where the recipe's are for several, so that it sees what each of those sees."""
+    recipe = load_recipe(protocol.recipe, {})
+    whole = {
+        "per_device_train_batch_size": recipe.per_device_train_batch_size,
+        "clips_per_recording": recipe.clips_per_recording or 1,
+    }
+    return {name: max(1, count // members) for name, count in whole.items()}
 
 
 def _himoe(

@@ -2,7 +2,8 @@
 
 It reads what Hi-MoE reads, from the same processor, in the same batches, with the same augmentation (missing streams among it), and
 is trained as long with the same loss: all streams joined step by step with a mark of what is there, two directions, attention
-over time beside the state of the step. Streams must share one rate.
+over time beside the state of the step. Streams must share one rate. As many of them are averaged as the recipe's model has members,
+each trained by itself; with `members=1`, one alone.
 
 This file knows this one network and its training; `signals_folds.py` knows what it is compared with.
 """
@@ -34,13 +35,31 @@ class AttentionGRUConfig(PreTrainedConfig):
 
     model_type = "attention_gru_baseline"
 
-    def __init__(self, channels: dict[str, int] | None = None, num_steps: int = 1, **kwargs: Any) -> None:
-        self.channels, self.num_steps = channels or {}, num_steps
+    def __init__(
+        self, channels: dict[str, int] | None = None, num_steps: int = 1, num_members: int = 1, **kwargs: Any
+    ) -> None:
+        self.channels, self.num_steps, self.num_members = channels or {}, num_steps, num_members
         super().__init__(**kwargs)
 
 
+class _Network(nn.Module):
+    def __init__(self, inputs: int, num_steps: int, outputs: int) -> None:
+        super().__init__()
+        self.num_steps = num_steps
+        self.project = nn.Sequential(nn.Linear(inputs, WIDTH), nn.GELU(), nn.Dropout(DROPOUT))
+        self.gru = nn.GRU(WIDTH, WIDTH, batch_first=True, bidirectional=True)
+        self.score = nn.Linear(2 * WIDTH, 1)
+        self.head = nn.Sequential(nn.Dropout(DROPOUT), nn.Linear(4 * WIDTH, outputs))
+
+    def forward(self, joined: torch.Tensor) -> torch.Tensor:
+        hidden, _ = self.gru(self.project(joined))
+        pooled = (self.score(hidden).softmax(dim=1) * hidden).sum(dim=1, keepdim=True)
+        steps = nn.functional.adaptive_avg_pool1d(hidden.transpose(1, 2), self.num_steps).transpose(1, 2)
+        return self.head(torch.cat([steps, pooled.expand_as(steps)], dim=-1))
+
+
 class AttentionGRU(PreTrainedModel):
-    """(B, T, C) of every stream → (B, S, D) scaled values."""
+    """(B, T, C) of every stream → (B, S, D) scaled values, the mean of the members'."""
 
     config_class = AttentionGRUConfig
     main_input_name = "modality_presence"
@@ -49,10 +68,9 @@ class AttentionGRU(PreTrainedModel):
         super().__init__(config)
         self.names = sorted(config.channels)
         inputs = sum(config.channels.values()) + len(self.names)
-        self.project = nn.Sequential(nn.Linear(inputs, WIDTH), nn.GELU(), nn.Dropout(DROPOUT))
-        self.gru = nn.GRU(WIDTH, WIDTH, batch_first=True, bidirectional=True)
-        self.score = nn.Linear(2 * WIDTH, 1)
-        self.head = nn.Sequential(nn.Dropout(DROPOUT), nn.Linear(4 * WIDTH, len(config.id2label)))
+        self.members = nn.ModuleList(
+            _Network(inputs, config.num_steps, len(config.id2label or {})) for _ in range(config.num_members)
+        )
         self.post_init()
 
     def forward(
@@ -61,12 +79,17 @@ class AttentionGRU(PreTrainedModel):
         step_mask: dict[str, torch.Tensor],
         modality_presence: torch.Tensor | None = None,
     ) -> EmotionRecognitionOutput:
+        return EmotionRecognitionOutput(logits=torch.stack(self.answers(inputs, step_mask)).mean(dim=0))
+
+    def answers(
+        self, inputs: dict[str, torch.Tensor], step_mask: dict[str, torch.Tensor], dealt: bool = False
+    ) -> list[torch.Tensor]:
+        """The members' own logits; `dealt`: of every so many-th row each, as Hi-MoE's members are trained."""
         columns = [inputs[name] for name in self.names]
         there = [step_mask[name].unsqueeze(-1).to(columns[0].dtype) for name in self.names]
-        hidden, _ = self.gru(self.project(torch.cat([*columns, *there], dim=-1)))
-        pooled = (self.score(hidden).softmax(dim=1) * hidden).sum(dim=1, keepdim=True)
-        steps = nn.functional.adaptive_avg_pool1d(hidden.transpose(1, 2), self.config.num_steps).transpose(1, 2)
-        return EmotionRecognitionOutput(logits=self.head(torch.cat([steps, pooled.expand_as(steps)], dim=-1)))
+        joined = torch.cat([*columns, *there], dim=-1)
+        count = len(self.members)
+        return [member(joined[place::count] if dealt else joined) for place, member in enumerate(self.members)]
 
 
 @dataclass
@@ -79,9 +102,13 @@ class _Schedule:
 
 
 def train_and_try(
-    recipe: Recipe, data_dir: Path, output_dir: Path, fold: int, conditions: tuple[str, ...]
+    recipe: Recipe, data_dir: Path, output_dir: Path, fold: int, conditions: tuple[str, ...], members: int | None = None
 ) -> dict[str, Any]:
-    """Train by a recipe's data, processor, augmentation and length; evaluate on a fold, and give the report."""
+    """Train by a recipe's data, processor, augmentation and length; evaluate on a fold, and give the report.
+
+    Args:
+        members: how many are averaged; None: as many as the recipe's model has.
+    """
     data = load_training_data(recipe, data_dir)
     set_seed(recipe.seed)
     reference, processor = build(recipe, data.task)
@@ -89,6 +116,7 @@ def train_and_try(
     config = AttentionGRUConfig(
         {name: wanted.modalities[name]["channels"] for name in wanted.modality_names},
         wanted.num_steps,
+        wanted.num_members if members is None else members,
         id2label=dict(enumerate(data.task.names)),
         problem_type="regression",
     )
@@ -105,11 +133,16 @@ def train_and_try(
         loaders.sampler.set_epoch(epoch)
         loaders.train.set_epoch(epoch)
         for batch in loaders.train:
-            answer = model(batch["inputs"], batch["step_mask"])
-            loss = criterion(answer.logits, batch["labels"], batch["label_mask"])
+            answers = model.answers(batch["inputs"], batch["step_mask"], dealt=True)
+            parts = [
+                criterion(answer, batch["labels"][place :: len(answers)], batch["label_mask"][place :: len(answers)])
+                for place, answer in enumerate(answers)
+            ]
+            loss = torch.stack(parts).sum()  # nothing is shared, so each is trained by itself
             optimizer.zero_grad()
             loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            for member in model.members:
+                nn.utils.clip_grad_norm_(member.parameters(), 1.0)
             optimizer.step()
             schedule.step()
     model.eval()

@@ -9,6 +9,7 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 
 from meco_himoe.modeling_himoe import HiMoEForEmotionRecognition, HiMoEModel
+from meco_hub.errors import InputError
 from meco_hub.evaluation.output_layers import output_layers
 
 Make = Callable[..., Any]
@@ -47,51 +48,74 @@ def test_the_answer_is_the_mean_of_the_members(mode: str, make_model: Make, make
         assert torch.equal(given, own.router_logits[0])
 
 
+def rows_of(batch: Any, place: int, count: int) -> Any:
+    return {
+        name: rows_of(one, place, count) if isinstance(one, dict) else one[place::count] for name, one in batch.items()
+    }
+
+
 @MODES
 def test_each_member_is_trained_as_it_would_be_alone(mode: str, make_model: Make, make_batch: Make) -> None:
-    """Krogh and Vedelsby's identity, seen in the gradients; all losses but concordance, which is no mean over samples, are on."""
-    weights = {"mse_loss_coef": 0.7, "ccc_loss_coef": 0.0, "disagreement_loss_coef": 0.7, "unimodal_loss_coef": 0.3}
-    model = make_model(num_members=3, prediction_mode=mode, **weights)
-    batch = make_batch(model.config)
-    shape = (4, model.config.num_steps, 2) if mode == "sequence" else (4, 2)
+    """Rows are dealt out in turn. All losses but concordance, which is no mean over rows, are on."""
+    model = make_model(num_members=3, prediction_mode=mode, ccc_loss_coef=0.0, unimodal_loss_coef=0.3)
+    shape = (6, model.config.num_steps, 2) if mode == "sequence" else (6, 2)
     random = torch.Generator().manual_seed(5)
-    labels = torch.rand(shape, generator=random) * 2 - 1
-    labels[0, ..., 1] = float("nan")
-    asked = {**batch, "labels": labels, "lag_targets": torch.randn(4, 3, generator=random)}
-    output = model.train()(**asked)
+    asked = {
+        **make_batch(model.config, size=6),
+        "labels": torch.rand(shape, generator=random) * 2 - 1,
+        "lag_targets": torch.randn(6, 3, generator=random),
+        "group_ids": torch.tensor([0, 0, 1, 0, 2, 3]),
+    }
+    output = model.train()(**asked, output_routing=True, output_router_logits=True)
     output.loss.backward()
-    assert output.losses["disagreement"] > 0
     for place, member in enumerate(model.members()):
         lone = alone(model, place).train()
-        lone(**asked).loss.backward()
-        for (name, own), wanted in zip(named(member), dict(lone.named_parameters()).items(), strict=True):
-            assert name == wanted[0]
-            torch.testing.assert_close(3 * own.grad, wanted[1].grad, rtol=1e-3, atol=1e-6, msg=f"{place}: {name}")
+        own = lone(**rows_of(asked, place, 3), output_routing=True, output_router_logits=True)
+        own.loss.backward()
+        for name in ("logits", "lags", "modality_weights", "availability", "embedding"):
+            torch.testing.assert_close(getattr(output, name)[place::3], getattr(own, name))
+        torch.testing.assert_close(output.router_logits[0][place::3], own.router_logits[0])
+        wanted = dict(lone.named_parameters())
+        for name, parameter in named(member):
+            torch.testing.assert_close(
+                3 * parameter.grad, wanted.pop(name).grad, rtol=1e-3, atol=1e-6, msg=f"{place}: {name}"
+            )
+        assert not wanted
 
 
 def named(member: Any) -> list[tuple[str, torch.nn.Parameter]]:
     return [(name, one) for name, one in member.named_parameters() if not name.startswith("companions.")]
 
 
-def test_without_labels_only_what_needs_none_is_trained(make_model: Make, make_batch: Make) -> None:
-    model = make_model(num_members=2).train()
-    output = model(**make_batch(model.config), lag_targets=torch.zeros(4, 3))
-    assert {"lag", "separation", "disagreement"} <= set(output.losses)
-    assert "mse" not in output.losses
+def test_uneven_batches_and_batches_too_small_to_deal_out(make_model: Make, make_batch: Make) -> None:
+    model = make_model(num_members=3).train()
+    for size in (1, 2, 5):
+        model.zero_grad()
+        output = model(**make_batch(model.config, size=size), labels=torch.zeros(size, 2))
+        output.loss.backward()
+        assert output.logits.shape == (size, 2)
+        heads = [member.head[-1].weight.grad for member in model.members()]
+        assert all(one is not None and one.isfinite().all() and one.any() for one in heads), size
+
+
+def test_consistency_and_missing_labels_are_dealt_out_as_well(make_model: Make, make_batch: Make) -> None:
+    model = make_model(num_members=2, consistency_loss_coef=0.1).train()
+    labels = torch.zeros(4, 2)
+    labels[0::2] = float("nan")  # the first member has none
+    output = model(**make_batch(model.config), labels=labels)
+    output.loss.backward()
     assert output.loss.isfinite()
+    assert output.losses["consistency"] > 0
+    assert all(one.grad.isfinite().all() for one in model.parameters() if one.grad is not None)
 
 
-def test_disagreement_is_counted_where_labels_are_known(make_model: Make, make_batch: Make) -> None:
+def test_wrong_shapes_are_named_before_rows_are_dealt_out(make_model: Make, make_batch: Make) -> None:
     model = make_model(num_members=2).train()
     batch = make_batch(model.config)
-    labels, known = torch.zeros(4, 2), torch.zeros(4, 2, dtype=torch.bool)
-    known[1, 0] = True
-    answers = [one(**batch).logits[1, 0] for one in (alone(model, 0), alone(model, 1))]
-    wanted = ((answers[0] - answers[1]) / 2) ** 2
-    found = model(**batch, labels=labels, label_mask=known).losses["disagreement"]
-    torch.testing.assert_close(found, wanted.detach())
-    nothing = model(**batch, labels=labels, label_mask=known & False).losses["disagreement"]
-    assert nothing == 0
+    for wrong in ({"lag_targets": torch.zeros(3, 3)}, {"group_ids": torch.zeros(5)}, {"labels": torch.zeros(3, 2)}):
+        asked = {"labels": torch.zeros(4, 2), **wrong}
+        with pytest.raises(InputError, match=next(iter(wrong))):
+            model(**batch, **asked)
 
 
 def test_classes_have_members_too(make_model: Make, make_batch: Make) -> None:

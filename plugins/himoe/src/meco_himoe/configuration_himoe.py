@@ -114,7 +114,8 @@ class HiMoEConfig(EmotionConfig):
     target_names: list[str] | None = None  # of regression; None: valence, arousal, dominance
     target_center: list[float | int] | None = None  # native value = center + halfrange · logit; None: zeros
     target_halfrange: list[float | int] | None = None  # None: ones
-    # Networks of this shape and of other first weights, whose answers are averaged: for few recordings. Each costs the same again.
+    # Networks of this shape and of other first weights, whose answers are averaged: for few recordings. In training each sees
+    # its share of a batch, so make batches as many times larger.
     num_members: int = 1
     output_routing: bool = False
     output_router_logits: bool = False
@@ -130,8 +131,6 @@ class HiMoEConfig(EmotionConfig):
     balance_loss_coef: float | int = 0.01
     consistency_loss_coef: float | int = 0.0  # a usual value is 0.1; costs a second forward pass in training
     consistency_drop: float | int = 0.5  # share of modalities hidden from that second pass
-    # Of several members: as large as the weight of the squared error, each learns by itself; 0: only their mean is trained.
-    disagreement_loss_coef: float | int = 0.5
     regression_loss: Literal["mse", "huber"] = "mse"  # "huber": with beta 0.5
     label_smoothing: float | int = 0.0  # classification only
     contrastive_dim: int = 64

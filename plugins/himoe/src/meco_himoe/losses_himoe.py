@@ -11,7 +11,6 @@
     separation    prototypes that look alike                                                        –
     balance       squared coefficient of variation of the modality experts' importance              –
     consistency   squared difference to the answer with modalities hidden (in training, if asked)   –
-    disagreement  squared distance of the members' answers from their mean                          two members
 
 Every part is a scalar in float32, zero and connected to the graph where nothing valid is there, and none needs what a missing
 modality would have brought. `mse`, `ccc` and `cross_entropy` make up the task loss, the others the auxiliary loss.
@@ -21,7 +20,6 @@ Classes: `prototype` takes, for where the label lies, the probability that each 
 This file knows labels and losses; `modeling_himoe.py` knows where their ingredients come from.
 """
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -79,10 +77,7 @@ def auxiliary(
         member: the network with its heads.
         features: what it made of the batch.
         labels, known: as `check_labels` gives them, or None.
-        lag_targets, group_ids: as in the model's forward.
-
-    Raises:
-        InputError: lag targets or group ids have another shape than the answer asks for.
+        lag_targets, group_ids: as in the model's forward, checked.
     """
     config = member.config
     present = features.modality_present
@@ -95,7 +90,7 @@ def auxiliary(
             if config.prototype_loss_coef and member.anchors is not None:
                 parts["prototype"] = _prototype(config, features, widen(member.anchors.points), labels, known)
         if config.contrastive_loss_coef and config.num_modalities > 1:
-            groups = _groups(group_ids, len(present), present.device)
+            groups = torch.arange(len(present), device=present.device) if group_ids is None else group_ids
             parts["contrastive"] = _contrastive(member.contrastive_head, features, groups)
         if config.lag_loss_coef and config.use_alignment and lag_targets is not None:
             parts["lag"] = _lag(config, features, lag_targets)
@@ -105,24 +100,6 @@ def auxiliary(
             importance = features.expert_gates.sum(dim=(0, 1, 2))
             parts["balance"] = importance.var(correction=0) / (importance.mean().square() + 1e-8)
     return parts
-
-
-def disagreement(answers: Sequence[torch.Tensor], mean: torch.Tensor, known: torch.Tensor | None) -> torch.Tensor:
-    """Mean squared distance of the members' answers from their mean, where the label is known.
-
-    The mean of the members' squared errors is the squared error of their mean plus this (Krogh, Vedelsby 1995). With the weight of
-    the squared error, each member is therefore trained by itself; with less, the mean is, and members may specialise.
-
-    Args:
-        answers: the members' logits, (B, D) or (B, S, D) each.
-        mean: of them.
-        known: bool, the shape of `mean` or without its last axis; None: everywhere.
-    """
-    apart = torch.stack([widen(one) for one in answers]) - widen(mean)
-    power = apart.square().mean(dim=0)
-    if known is None:
-        return power.mean()
-    return masked_mean(power, known if known.ndim == power.ndim else known.unsqueeze(-1))
 
 
 def check_labels(
@@ -153,14 +130,29 @@ def check_labels(
     return labels.masked_fill(~known, 0), known
 
 
-def _groups(group_ids: torch.Tensor | None, batch: int, device: torch.device) -> torch.Tensor:
-    if group_ids is None:
-        return torch.arange(batch, device=device)
-    if tuple(group_ids.shape) != (batch,):
+def check_groups(logits: torch.Tensor, group_ids: torch.Tensor | None) -> None:
+    """Make sure that there is a trial's number per window.
+
+    Raises:
+        InputError: there is not.
+    """
+    if group_ids is not None and tuple(group_ids.shape) != (len(logits),):
         raise InputError(
-            f"group_ids have shape {tuple(group_ids.shape)}; expected ({batch},), a trial's number per window."
+            f"group_ids have shape {tuple(group_ids.shape)}; expected ({len(logits)},), a trial's number per window."
         )
-    return group_ids
+
+
+def check_lags(config: HiMoEConfig, logits: torch.Tensor, lag_targets: torch.Tensor | None) -> None:
+    """Make sure that there is a delay per window and modality.
+
+    Raises:
+        InputError: there is not.
+    """
+    expected = (len(logits), config.num_modalities)
+    if lag_targets is not None and tuple(lag_targets.shape) != expected:
+        raise InputError(
+            f"lag_targets have shape {tuple(lag_targets.shape)}; expected {expected}, seconds per window and modality."
+        )
 
 
 def task(
@@ -262,10 +254,6 @@ def _lag(config: HiMoEConfig, features: "HiMoEFeatures", lag_targets: torch.Tens
     lags, present = features.dynamic_lags, features.modality_present
     assert lags is not None
     assert present is not None
-    if lag_targets.shape != lags.shape:
-        raise InputError(
-            f"lag_targets have shape {tuple(lag_targets.shape)}; expected {tuple(lags.shape)}, seconds per window and modality."
-        )
     valid = present & lag_targets.isfinite()
     targets = lag_targets.to(lags.dtype).masked_fill(~valid, 0.0)
     relative = lags - masked_mean(lags, valid, dim=1).unsqueeze(1)

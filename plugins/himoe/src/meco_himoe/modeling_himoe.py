@@ -33,7 +33,7 @@ This file knows the network, in the order in which data runs through it; `losses
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import product
@@ -932,6 +932,17 @@ class HiMoEModel(HiMoEPreTrainedModel):
             all_times.append(times.masked_fill(~valid, 0.0))
         return all_samples, all_valid, all_times
 
+    def count_rows(
+        self,
+        inputs: Streams | None,
+        modality_presence: torch.Tensor | None,
+        step_mask: Streams | None,
+        timestamps: Streams | None,
+        offsets: torch.Tensor | None,
+    ) -> int:
+        """B, once all arguments have been found to agree on it; errors as of `forward`."""
+        return self._check(inputs or {}, modality_presence, step_mask or {}, timestamps or {}, offsets)[0]
+
     def _check(
         self,
         inputs: Streams,
@@ -1023,8 +1034,10 @@ class HiMoEForEmotionRecognition(_Member, HiMoEPreTrainedModel):
 
     With `num_members` above one, that many networks of one shape and of other first weights, whose logits are averaged: where
     recordings are few, one network's answer depends on its first weights as much as on the recording (Lakshminarayanan,
-    Pritzel, Blundell 2017, arXiv 1612.01474). The first is `himoe` and `head`, which the base model reads alone; the others are
-    `companions`. Lags, weights and gates are means over members.
+    Pritzel, Blundell 2017, arXiv 1612.01474). In training the rows of a batch are dealt out to them in turn, so that each is
+    trained by itself, on draws of its own: a batch of B costs what it costs one network, and each member sees B / num_members
+    rows. The first is `himoe` and `head`, which the base model reads alone; the others are `companions`. Lags, weights and gates
+    are means over members.
     """
 
     def __init__(self, config: HiMoEConfig) -> None:
@@ -1123,48 +1136,54 @@ class HiMoEForEmotionRecognition(_Member, HiMoEPreTrainedModel):
             "offsets": offsets,
         }
         members = self.members()
-        found: list[HiMoEFeatures] = [
-            member.himoe(
-                **asked,
+        dealt = _dealt(self.himoe.count_rows(**asked), len(members)) if self.training else None
+        found: list[HiMoEFeatures] = []
+        answers: list[torch.Tensor] = []
+        for place, member in enumerate(members):
+            features: HiMoEFeatures = member.himoe(
+                **(asked if dealt is None else _take(asked, dealt[place])),
                 output_router_logits=output_router_logits,
                 output_hidden_states=output_hidden_states,
                 return_dict=True,
             )
-            for member in members
-        ]
-        answers = [member.answer(features) for member, features in zip(members, found, strict=True)]
-        logits = _mean(answers)
+            found.append(features)
+            answers.append(member.answer(features))
+        logits: torch.Tensor = _join(answers, dealt)
         task_loss = aux_loss = loss = parts = None
         if labels is not None or lag_targets is not None:
             known = None
             if labels is not None:
                 labels, known = losses.check_labels(config, logits, labels, label_mask)
             task = {} if labels is None or known is None else losses.task(config, logits, labels, known)
+            losses.check_lags(config, logits, lag_targets)
+            losses.check_groups(logits, group_ids)
             told: list[dict[str, torch.Tensor]] = []
-            for member, features, answer in zip(members, found, answers, strict=True):
-                own = losses.auxiliary(member, features, labels, known, lag_targets, group_ids)
+            truth = {"labels": labels, "known": known, "lag_targets": lag_targets, "group_ids": group_ids}
+            for place, (member, features) in enumerate(zip(members, found, strict=True)):
+                own = losses.auxiliary(member, features, **(truth if dealt is None else _take(truth, dealt[place])))
                 if self.training and config.consistency_loss_coef > 0:
-                    less = self._answer_with_less(member, asked, features)
-                    own["consistency"] = F.mse_loss(widen(less), widen(answer).detach())
+                    shown = asked if dealt is None else _take(asked, dealt[place])
+                    less = self._answer_with_less(member, shown, features)
+                    own["consistency"] = F.mse_loss(widen(less), widen(answers[place]).detach())
                 told.append(own)
-            aux = {name: _mean([one[name] for one in told]) for name in told[0]}
-            if len(members) > 1 and config.disagreement_loss_coef:
-                aux["disagreement"] = losses.disagreement(answers, logits, known)
+            aux = {name: torch.stack([one[name] for one in told]).mean(dim=0) for name in told[0]}
             task_loss = losses.weigh(config, task, logits)
             aux_loss = losses.weigh(config, aux, logits)
             loss = task_loss + aux_loss
             parts = {name: value.detach() for name, value in {**task, **aux}.items()}
         wants_routing = config.output_routing if output_routing is None else output_routing
-        names = ("lags", "availability", "expert_gates", "modality_weights", "prototype_weights", "lambda_")
-        routing = {name: _mean([getattr(one, name) for one in found]) for name in names} if wants_routing else {}
+        routing: dict[str, Any] = {}
         if wants_routing:
-            routing["embedding"] = _mean([one.pooler_output for one in found])
+            names = ("lags", "availability", "expert_gates", "modality_weights", "prototype_weights")
+            routing = {name: _join([getattr(one, name) for one in found], dealt) for name in names}
+            routing["embedding"] = _join([one.pooler_output for one in found], dealt)
+            routing["lambda_"] = _join([one.lambda_ for one in found], None)
         output = HiMoEOutput(
             loss=loss,
             logits=logits,
-            router_logits=_chain(one.router_logits for one in found),
+            router_logits=_chain([one.router_logits for one in found], dealt),
             aux_loss=aux_loss,
-            hidden_states=_chain(one.hidden_states for one in found),
+            hidden_states=_chain([one.hidden_states for one in found], dealt),
             task_loss=task_loss,
             losses=parts,
             **routing,
@@ -1183,16 +1202,41 @@ class HiMoEForEmotionRecognition(_Member, HiMoEPreTrainedModel):
         return member.answer(member.himoe(**{**asked, "modality_presence": known & kept}, return_dict=True))
 
 
-def _mean(tensors: Sequence[torch.Tensor | None]) -> Any:
-    """Of the members' tensors; of one member it is that member's to the bit. None where they have none; bool: any."""
-    first = tensors[0]
-    if len(tensors) == 1 or first is None:
-        return first
-    stacked = torch.stack([one for one in tensors if one is not None])
-    return stacked.any(dim=0) if first.dtype == torch.bool else stacked.mean(dim=0)
+def _dealt(rows: int, members: int) -> list[slice] | None:
+    """Which rows of a batch each member is trained on: every so many-th. None, all of them, where some would get none."""
+    return [slice(place, None, members) for place in range(members)] if 1 < members <= rows else None
 
 
-def _chain(per_member: Iterable[tuple[torch.Tensor, ...] | None]) -> tuple[torch.Tensor, ...] | None:
-    """The members' tuples one after the other; None where they have none."""
-    found = tuple(tensor for one in per_member if one is not None for tensor in one)
-    return found or None
+def _take(tensors: Mapping[str, Any], rows: slice) -> dict[str, Any]:
+    """Those rows of every tensor, those in mappings too; None stays None."""
+    taken: dict[str, Any] = {}
+    for name, one in tensors.items():
+        taken[name] = _take(one, rows) if isinstance(one, Mapping) else None if one is None else one[rows]
+    return taken
+
+
+def _join(tensors: Sequence[torch.Tensor | None], dealt: Sequence[slice] | None) -> Any:
+    """The members' tensors as one: each row from the member that saw it, or their mean (of bool: any) where all saw all.
+
+    Of one member it is that member's to the bit. None where they have none.
+    """
+    given = [one for one in tensors if one is not None]
+    if len(given) < 2:
+        return given[0] if given else None
+    if dealt is not None:
+        joined = given[0].new_empty(sum(len(one) for one in given), *given[0].shape[1:])
+        for rows, one in zip(dealt, given, strict=True):
+            joined[rows] = one
+        return joined
+    stacked = torch.stack(given)
+    return stacked.any(dim=0) if stacked.dtype == torch.bool else stacked.mean(dim=0)
+
+
+def _chain(
+    per_member: Sequence[tuple[torch.Tensor, ...] | None], dealt: Sequence[slice] | None
+) -> tuple[torch.Tensor, ...] | None:
+    """The members' tuples one after the other; joined row by row where each saw rows of its own. None where they have none."""
+    found = [one for one in per_member if one is not None]
+    if dealt is None:
+        return tuple(tensor for one in found for tensor in one) or None
+    return tuple(_join(same, dealt) for same in zip(*found, strict=True)) or None
