@@ -75,16 +75,8 @@ def main() -> None:
     parser.add_argument("--folds", type=int, nargs="+", help="some of them")
     parser.add_argument("--normalization", help="another one than the recipe's: population")
     parser.add_argument("--no_conditions", action="store_true", help="only the figures on everything as it is")
-    parser.add_argument(
-        "--unseen_films",
-        action="store_true",
-        help="of CASE: test on films too that training has not seen (P4), one of each pair of a kind",
-    )
     parser.add_argument("--no_gru", action="store_true", help="leave the attention-GRU out")
     arguments = parser.parse_args()
-    if arguments.unseen_films:
-        _unseen_films(arguments)
-        return
     protocol = PROTOCOLS[arguments.corpus]
     if arguments.recipe:
         protocol = replace(protocol, recipe=arguments.recipe)
@@ -126,29 +118,6 @@ def main() -> None:
     if conditions:
         summary |= _print_conditions(reports, protocol, arguments.output_dir)
     (arguments.output_dir / "summary.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
-
-
-def _unseen_films(arguments: argparse.Namespace) -> None:
-    """Leave out people and films at once: a fold's people watching one half of the films, after the others watching the other half.
-
-    Films come in pairs of a kind (scary-1, scary-2); a half has one of each, so that what is felt is known and the film is not.
-    """
-    protocol = PROTOCOLS["case"]
-    with np.load(arguments.data_dir) as file:
-        arrays = {name: file[name] for name in file.files}
-    rows: dict[str, list[dict[str, float]]] = {"training mean": [], "Hi-MoE": []}
-    for fold in protocol.folds:
-        for half in ("1", "2"):
-            folder = arguments.output_dir / f"fold{fold}_films{half}"
-            folder.mkdir(parents=True, exist_ok=True)
-            own = arrays["fold"] == fold
-            kept = own == np.char.endswith(arrays["stimulus"], half)
-            data = folder / "case.npz"
-            np.savez(data, **{key: one[kept] if len(one) == len(own) else one for key, one in arrays.items()})
-            report = _himoe("case", protocol, fold, 0, data, folder / "run", (), {})
-            rows["Hi-MoE"].append(report["metrics"])
-            rows["training mean"].append(report["references"]["training_mean"])
-    _print_rows(rows, replace(protocol, folds=tuple(range(len(rows["Hi-MoE"])))), [0])
 
 
 def _one_missing(streams: Sequence[str]) -> list[str]:
