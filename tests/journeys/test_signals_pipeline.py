@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import pipeline
 
+import meco_hub
 from meco_hub.errors import ConfigurationError, InputError, RecordingError
 from meco_hub.recordings.signal_recording import SignalRecording, Stream
 
@@ -194,3 +195,19 @@ def test_a_sensor_of_nothing_but_nan_is_a_missing_one(recognise: Any, recording:
 def test_pictures_do_not_go_on(tiny_checkpoint: Path) -> None:
     with pytest.raises(ConfigurationError, match="whole recordings only"):
         next(pipeline("emotion-recognition", model=str(tiny_checkpoint)).stream([]))  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_the_bundled_checkpoint_takes_a_dict_of_streams_and_a_stream_with_a_known_level() -> None:
+    """As the README shows: what a person's level is, a whole recording says by itself, and of a stream one is told."""
+    recognise = pipeline("emotion-recognition", model=meco_hub.checkpoint("meco-himoe-case"))
+    random = np.random.default_rng(0)
+    eda = random.normal(size=(400, 2))
+    answer = recognise({"eda": (eda, 4.0)})
+    assert [entry["label"] for entry in answer] == ["valence", "arousal"]
+    assert list(answer[0]["streams"]["used"]) == ["eda"]
+    assert answer[0]["streams"]["missing"] == ["cardiac", "resp", "temp", "emg"]
+    level = recognise.feature_extractor.measure([recognise.feature_extractor.read({"eda": (eda, 4.0)})])
+    chunks = ({"eda": (eda[at : at + 20], at / 4 + np.arange(20) / 4)} for at in range(0, 400, 20))
+    streamed = list(recognise.stream(chunks, reference=level))
+    assert len(streamed) == 2
+    assert all(np.isfinite(entry["score"]) for one in streamed for entry in one)
