@@ -107,9 +107,8 @@ def main() -> None:
                 for seed in arguments.seeds:
                     folder = arguments.output_dir / f"gru{count}_fold{fold}_seed{seed}"
                     if not (folder / "report.json").is_file():
-                        recipe = load_recipe(
-                            protocol.recipe, _changes(arguments.corpus, protocol, fold, seed) | changes
-                        )
+                        fair = changes | (_for_one(protocol, many) if count == 1 else {})
+                        recipe = load_recipe(protocol.recipe, _changes(arguments.corpus, protocol, fold, seed) | fair)
                         signals_gru.train_and_try(recipe, arguments.data_dir, folder, fold, conditions, count)
                     reports[name].append(json.loads((folder / "report.json").read_text(encoding="utf-8")))
                     print(folder.name, round(reports[name][-1]["metrics"]["rmse"], 4), flush=True)

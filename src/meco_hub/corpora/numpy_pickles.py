@@ -79,9 +79,7 @@ def _count_instructions(content: bytes) -> None:
         ValueError: there are, or it is cut off.
     """
     for count, (instruction, argument, _) in enumerate(pickletools.genops(content)):
-        if instruction.name.startswith(
-            "EXT"
-        ):  # names by number, of which others in this process may have resolved some already
+        if instruction.name.startswith("EXT"):  # of which others in this process may have resolved some already
             raise ValueError("a name given by its number, where arrays spell theirs out")
         remembers = instruction.name in ("PUT", "BINPUT", "LONG_BINPUT")
         if count > _MOST_INSTRUCTIONS or (remembers and not 0 <= int(argument or 0) <= _MOST_INSTRUCTIONS):

@@ -138,9 +138,8 @@ class TrainingRun:
         mark(model, recipe.data.permute_labels)
         self.loaders = build_loaders(recipe, self.data, model, self.processor, self.accelerator, show)
         self.reference: dict[str, Any] | None = None
-        if (
-            recipe.fit_reference and self.accelerator.is_main_process
-        ):  # before the training, which its errors must not cost
+        # before the training, which its errors must not cost
+        if recipe.fit_reference and self.accelerator.is_main_process:
             self.reference = fit_reference(self.data, self.loaders.train_rows, self.loaders.readable, progress=show)
         self.identity = replace(self.identity, data=self.data.fingerprints)
         self.plan = EpochPlan(

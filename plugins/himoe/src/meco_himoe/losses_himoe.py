@@ -34,7 +34,7 @@ from meco_hub.nn.stacked_linear import StackedLinear
 from .configuration_himoe import HiMoEConfig
 
 if TYPE_CHECKING:
-    from .modeling_himoe import HiMoEFeatures, _Member
+    from .modeling_himoe import HiMoEFeatures, Member
 
 IGNORED = -100
 """The class index of an unknown label, as everywhere in transformers."""
@@ -64,7 +64,7 @@ def weigh(config: HiMoEConfig, parts: dict[str, torch.Tensor], logits: torch.Ten
 
 
 def auxiliary(
-    member: "_Member",
+    member: "Member",
     features: "HiMoEFeatures",
     labels: torch.Tensor | None,
     known: torch.Tensor | None,
@@ -184,7 +184,7 @@ def _cross_entropy(logits: torch.Tensor, labels: torch.Tensor, known: torch.Tens
     return masked_mean(losses, known.flatten())
 
 
-def _unimodal(member: "_Member", features: "HiMoEFeatures", labels: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+def _unimodal(member: "Member", features: "HiMoEFeatures", labels: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
     """Mean over modalities of the error of its own head, on windows where it is there; over time, against the mean label."""
     config = member.config
     states, present = features.modality_states, features.modality_present

@@ -989,7 +989,7 @@ class HiMoEModel(HiMoEPreTrainedModel):
         return batch, first.device
 
 
-class _Member:
+class Member:
     """What one network with its head is made of, and how it answers; see `HiMoEForEmotionRecognition`."""
 
     config: HiMoEConfig
@@ -1020,7 +1020,7 @@ class _Member:
         return logits + weights.to(logits.dtype) @ self.anchors.points.to(logits.dtype)
 
 
-class Companion(_Member, nn.Module):
+class Companion(Member, nn.Module):
     """A further member: a network and a head of its own, of the same config."""
 
     def __init__(self, config: HiMoEConfig) -> None:
@@ -1029,7 +1029,7 @@ class Companion(_Member, nn.Module):
         self.build(config)
 
 
-class HiMoEForEmotionRecognition(_Member, HiMoEPreTrainedModel):
+class HiMoEForEmotionRecognition(Member, HiMoEPreTrainedModel):
     """Hi-MoE with a head: values over `target_names`, or classes; per window, or per step of the grid.
 
     With `num_members` above one, that many networks of one shape and of other first weights, whose logits are averaged: where
@@ -1047,9 +1047,9 @@ class HiMoEForEmotionRecognition(_Member, HiMoEPreTrainedModel):
         self.companions = nn.ModuleList(Companion(config) for _ in range(config.num_members - 1))
         self.post_init()
 
-    def members(self) -> list[_Member]:
+    def members(self) -> list[Member]:
         """All networks with their heads, this model's own first."""
-        others: list[_Member] = list(self.companions)  # pyright: ignore[reportAssignmentType] — they are Companions
+        others: list[Member] = list(self.companions)  # pyright: ignore[reportAssignmentType] — they are Companions
         return [self, *others]
 
     def output_layers(self) -> list[nn.Linear]:
@@ -1136,7 +1136,8 @@ class HiMoEForEmotionRecognition(_Member, HiMoEPreTrainedModel):
             "offsets": offsets,
         }
         members = self.members()
-        dealt = _dealt(self.himoe.count_rows(**asked), len(members)) if self.training else None
+        shares = self.training and len(members) > 1
+        dealt = _dealt(self.himoe.count_rows(**asked), len(members)) if shares else None
         found: list[HiMoEFeatures] = []
         answers: list[torch.Tensor] = []
         for place, member in enumerate(members):
@@ -1190,7 +1191,7 @@ class HiMoEForEmotionRecognition(_Member, HiMoEPreTrainedModel):
         )
         return output if (config.return_dict if return_dict is None else return_dict) else output.to_tuple()
 
-    def _answer_with_less(self, member: _Member, asked: dict[str, Any], features: HiMoEFeatures) -> torch.Tensor:
+    def _answer_with_less(self, member: Member, asked: dict[str, Any], features: HiMoEFeatures) -> torch.Tensor:
         """The answer to the same windows with modalities hidden at random, one at least being left where there was one."""
         present: torch.Tensor = features.modality_present  # pyright: ignore[reportAssignmentType]
         draws = torch.rand(present.shape, device=present.device)
@@ -1204,7 +1205,7 @@ class HiMoEForEmotionRecognition(_Member, HiMoEPreTrainedModel):
 
 def _dealt(rows: int, members: int) -> list[slice] | None:
     """Which rows of a batch each member is trained on: every so many-th. None, all of them, where some would get none."""
-    return [slice(place, None, members) for place in range(members)] if 1 < members <= rows else None
+    return [slice(place, None, members) for place in range(members)] if members <= rows else None
 
 
 def _take(tensors: Mapping[str, Any], rows: slice) -> dict[str, Any]:
