@@ -4,7 +4,8 @@
     clip = augment(clip, np.random.default_rng(0))        # a clip of SignalWindower.cut, or any recording
 
 Delays move a stream's clock, so that other real samples stand in the window; where the recording has none, the window is masked.
-Clips bring `spare_s` of such samples. How late each stream is then is told in `known_lags`.
+Clips bring `spare_s` of such samples. How late each stream is then is told in `known_lags`. Where samples are as far apart as
+delays are long, the clock had better stay and the samples be interpolated: `delay_keeps_clock`.
 
 All numbers are drawn from the generator that is handed in, for the streams in the order of their names, and as many whether or
 not a change is switched on (noise, gain and offset excepted, which come last), so that switching one off leaves the others
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from ..errors import ConfigurationError
 from ..recordings.signal_recording import SignalRecording, Stream
-from .signal_changes import add_noise, lose_between, miscalibrate, silence, slow_down
+from .signal_changes import add_noise, lag_behind, lose_between, miscalibrate, silence, slow_down
 from .signal_levels import measure_level
 
 _MOST_BLOCKS = 3
@@ -37,6 +38,8 @@ class SignalAugmentation:
         blocks_share: largest share of the window that they cover together; drawn from 0 to this.
         delay: chance that every stream is delayed by its own lag.
         delay_s: largest lag either way, seconds.
+        delay_keeps_clock: delayed streams keep their clock, and what they show at each tick is interpolated, as a sensor would
+            have sampled it; for rates of a few samples per delay. Else the clock is moved, and every sample stays as it is.
         decimation: chance that one stream is slowed down.
         decimation_factors: by one of these.
         noise: standard deviation of white noise, as a share of each channel's own (its `reference`, or within the clip).
@@ -57,6 +60,7 @@ class SignalAugmentation:
     blocks_share: float = 0.5
     delay: float = 0.5
     delay_s: float = 1.0
+    delay_keeps_clock: bool = False
     decimation: float = 0.25
     decimation_factors: tuple[int, ...] = (2, 4)
     noise: float = 0.05
@@ -71,6 +75,10 @@ class SignalAugmentation:
         for name, value in vars(self).items():
             if name in ("decimation_factors", "channel_dropout_streams"):
                 object.__setattr__(self, name, tuple(value))  # recipes hold lists
+                continue
+            if name == "delay_keeps_clock":
+                if not isinstance(value, bool):
+                    raise ConfigurationError(f"SignalAugmentation's {name} is {value!r}; expected true or false.")
                 continue
             limit = largest.get(name, 1.0)
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= limit:
@@ -106,10 +114,9 @@ class SignalAugmentation:
         }
         recording = lose_between(recording, torn)
         late = delayed < self.delay and self.delay_s > 0
-        recording = recording.shift(
-            {name: float(lag) * self.delay_s if late else 0.0 for name, lag in zip(names, lags, strict=True)},
-            known=True,
-        )
+        seconds = {name: float(lag) * self.delay_s if late else 0.0 for name, lag in zip(names, lags, strict=True)}
+        keeps = self.delay_keeps_clock
+        recording = lag_behind(recording, seconds) if keeps else recording.shift(seconds, known=True)
         left = sorted(recording.streams)
         if slowed < self.decimation:
             by = self.decimation_factors[int(factor * len(self.decimation_factors))]

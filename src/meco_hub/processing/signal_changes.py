@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..recordings.signal_recording import SignalRecording, Stream
-from .resampling import thin
+from .resampling import LONGEST_STEP, interpolate, thin
 
 _EDGE = 1e-6
 """Seconds by which rounding may move a sample across an end of a recording."""
@@ -73,6 +73,25 @@ def arrive_late(
         streams[name] = replace(stream, values=stream.values[kept], times=times[kept])
     late = {name: recording.known_lags.get(name, 0.0) + seconds.get(name, 0.0) for name in recording.streams}
     return replace(recording, streams=streams, known_lags=recording.known_lags if corrected else late)
+
+
+def lag_behind(recording: SignalRecording, seconds: Mapping[str, float]) -> SignalRecording:
+    """Streams that show at every tick of their clock what happened so many seconds before, or after.
+
+    It is linear between two samples, and missing where there were none: the better likeness where delays are a matter of a few
+    samples. Streams without a rate have their clock moved. `known_lags` remembers how late they are.
+
+    Args:
+        recording: also a clip, of which samples outside of it may come in.
+        seconds: stream name → delay; positive: late.
+    """
+    late = recording.shift(seconds, known=True)
+    streams = dict(late.streams)
+    for name, moved in late.streams.items():
+        stream = recording.streams[name]
+        if moved is not stream and stream.rate and len(stream):
+            streams[name] = interpolate(moved, stream.times, stream.rate, LONGEST_STEP / stream.rate)
+    return replace(late, streams=streams)
 
 
 def jitter(stream: Stream, deviation: float, generator: np.random.Generator) -> Stream:

@@ -12,6 +12,7 @@ from meco_hub.processing.signal_changes import (
     add_noise,
     arrive_late,
     jitter,
+    lag_behind,
     lose_between,
     miscalibrate,
     silence,
@@ -201,3 +202,29 @@ def test_gains_spread_as_much_as_was_asked_for(clip):
     )
     assert abs(np.log(spread).std() - 0.3) < 0.05
     assert abs(np.log(spread).mean()) < 0.05
+
+
+def test_a_stream_that_lags_behind_keeps_its_clock():
+    ramp = Stream.regular(np.arange(10.0)[:, None], 0.5)  # one more every 2 s
+    beats = Stream(np.array([[0.8], [0.9], [1.0]]), np.array([1.0, 1.9, 2.9]))
+    clip = SignalRecording({"slow": ramp, "beats": beats, "still": ramp}, 0.0, 20.0)
+    late = lag_behind(clip, {"slow": 3.0, "beats": 0.5})
+    np.testing.assert_array_equal(late.streams["slow"].times, ramp.times)
+    np.testing.assert_allclose(late.streams["slow"].values[:, 0], [np.nan, np.nan, *np.arange(0.5, 8.0)])
+    early = lag_behind(clip, {"slow": -3.0}).streams["slow"]
+    np.testing.assert_allclose(early.values[:, 0], [*np.arange(1.5, 9.0), np.nan, np.nan])
+    np.testing.assert_allclose(late.streams["beats"].times, beats.times + 0.5)
+    assert late.streams["still"] is ramp
+    assert late.known_lags == {"slow": 3.0, "beats": 0.5, "still": 0.0}
+
+
+def test_delays_that_keep_the_clock_come_as_often_as_others(clip):
+    settings = OFF | {"delay": 0.5, "delay_s": 1.0}
+    moved, kept = (draws(SignalAugmentation(**settings, delay_keeps_clock=keeps), clip, 50) for keeps in (False, True))
+    for one, other in zip(moved, kept, strict=True):
+        assert one.known_lags == other.known_lags
+        for name, stream in clip.streams.items():
+            np.testing.assert_array_equal(other.streams[name].times, stream.times)
+    assert any(lag for one in kept for lag in one.known_lags.values())
+    with pytest.raises(ConfigurationError, match="delay_keeps_clock is 1"):
+        SignalAugmentation(delay_keeps_clock=1)  # pyright: ignore[reportArgumentType]
