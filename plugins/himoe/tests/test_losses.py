@@ -5,17 +5,22 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch.nn import functional as F
 
 from meco_himoe import losses_himoe as losses
 from meco_himoe.modeling_himoe import HiMoEForEmotionRecognition
+from meco_hub.errors import InputError
 from meco_hub.nn.concordance import concordance
 
 Model = HiMoEForEmotionRecognition
 Batch = dict[str, Any]
 Make = Callable[..., Any]
 
-COEFFICIENTS = ["mse", "ccc", "unimodal", "contrastive", "lag", "prototype", "separation", "balance", "consistency"]
+COEFFICIENTS = [
+    "mse", "ccc", "unimodal", "contrastive", "lag", "prototype", "separation", "balance", "consistency", "stimulus", "restraint",
+]  # fmt: skip
+STIMULI = torch.tensor([0, 1, -100, 2])
 
 
 def only(name: str) -> dict[str, float]:
@@ -34,7 +39,9 @@ def test_each_loss_alone_has_a_finite_gradient(name: str, mode: str, make_model:
     model = make_model(prediction_mode=mode, proto_margin=0.0, **only(name)).train()
     batch = make_batch(model.config)
     shape = (4, 8, 2) if mode == "sequence" else (4, 2)
-    output = model(**batch, labels=torch.rand(shape) * 2 - 1, lag_targets=torch.randn(4, 3))
+    if name == "restraint":
+        batch["modality_presence"][0, 1] = False  # from all modalities nothing restrains an answer
+    output = model(**batch, labels=torch.rand(shape) * 2 - 1, lag_targets=torch.randn(4, 3), stimulus_ids=STIMULI)
     assert list(output.losses) == [name]
     torch.testing.assert_close(output.loss.detach(), output.losses[name])
     assert output.loss > 0
@@ -44,13 +51,18 @@ def test_each_loss_alone_has_a_finite_gradient(name: str, mode: str, make_model:
     assert any(gradient.any() for gradient in gradients)
 
 
-@pytest.mark.parametrize("name", ["mse", "ccc", "unimodal", "contrastive", "lag", "prototype"])
+@pytest.mark.parametrize("name", ["mse", "ccc", "unimodal", "contrastive", "lag", "prototype", "stimulus", "restraint"])
 def test_nothing_valid_is_a_zero_that_is_connected(name: str, make_model: Make, make_batch: Make) -> None:
     model = make_model(**only(name)).train()
     batch = make_batch(model.config)
     if name == "contrastive":
         batch["modality_presence"][:] = torch.eye(3, dtype=torch.bool)[[0, 1, 2, 0]]
-    output = model(**batch, labels=torch.full((4, 2), float("nan")), lag_targets=torch.full((4, 3), float("nan")))
+    output = model(
+        **batch,
+        labels=torch.full((4, 2), float("nan")),
+        lag_targets=torch.full((4, 3), float("nan")),
+        stimulus_ids=torch.full((4,), losses.IGNORED),
+    )
     assert output.losses[name] == 0
     output.loss.backward()
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
@@ -63,7 +75,8 @@ def test_the_total_is_the_weighted_sum(model: Model, batch: Batch, labels: torch
     config = model.config
     task = {"mse", "ccc"}
     weighted = {name: getattr(config, f"{name}_loss_coef") * value for name, value in output.losses.items()}
-    assert set(weighted) == {*COEFFICIENTS} - {"consistency"}, "the second pass is for training only"
+    usual = {*COEFFICIENTS} - {"stimulus", "restraint"}  # off unless asked for
+    assert set(weighted) == usual - {"consistency"}, "the second pass is for training only"
     torch.testing.assert_close(output.task_loss, sum(weighted[name] for name in task))
     torch.testing.assert_close(output.aux_loss, sum(value for name, value in weighted.items() if name not in task))
     torch.testing.assert_close(output.loss, output.task_loss + output.aux_loss)
@@ -202,3 +215,66 @@ def test_every_name_has_a_coefficient(model: Model) -> None:
     assert total == 0
     assert total.requires_grad
     assert total.detach().isfinite()
+
+
+@pytest.mark.parametrize("mode", ["window", "sequence"])
+def test_each_stimulus_has_a_prototype_of_its_own(mode: str, make_model: Make, make_batch: Make) -> None:
+    model = make_model(prediction_mode=mode, eeb_routing="softmax", **only("stimulus"))
+    batch = make_batch(model.config)
+    features = model.himoe(**batch)
+    weights = features.prototype_weights if mode == "sequence" else features.pooled_prototypes.unsqueeze(1)
+    each = [-weights[row, :, number].log() for row, number in enumerate(STIMULI.tolist()) if number >= 0]
+    shape = (4, 8, 2) if mode == "sequence" else (4, 2)
+    found = model(**batch, labels=torch.zeros(shape), stimulus_ids=STIMULI)
+    torch.testing.assert_close(found.losses["stimulus"], torch.stack(each).mean())
+    assert torch.equal(found.logits, model(**batch).logits), "what was shown must not reach the answer"
+
+
+def test_training_on_stimuli_makes_the_prototypes_tell_them_apart(make_model: Make, make_batch: Make) -> None:
+    model = make_model(dropout=0.0, **only("stimulus")).train()
+    batch = make_batch(model.config)
+    shown = torch.tensor([0, 1, 2, 3])
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for _ in range(60):
+        optimizer.zero_grad()
+        model(**batch, labels=torch.zeros(4, 2), stimulus_ids=shown).loss.backward()
+        optimizer.step()
+    assert model.himoe(**batch).pooled_prototypes.argmax(dim=1).tolist() == [0, 1, 2, 3]
+
+
+def test_stimuli_that_cannot_be_used_are_refused(make_model: Make, make_batch: Make) -> None:
+    model = make_model(**only("stimulus")).train()
+    batch = make_batch(model.config)
+    labels = torch.zeros(4, 2)
+    with pytest.raises(InputError, match=r"stimulus_ids have shape \(3,\)"):
+        model(**batch, labels=labels, stimulus_ids=torch.zeros(3, dtype=torch.long))
+    with pytest.raises(InputError, match=r"dtype torch\.float32"):
+        model(**batch, labels=labels, stimulus_ids=torch.zeros(4))
+    for strange in (model.config.n_emotion_experts, -1):
+        with pytest.raises(InputError, match=f"stimulus_ids hold {strange}; expected 0 to"):
+            model(**batch, labels=labels, stimulus_ids=torch.tensor([0, strange, 0, 0]))
+    assert "stimulus" not in model(**batch, labels=labels).losses, "nobody need know what was shown"
+    free = make_model(stimulus_loss_coef=0.0)
+    free(
+        **batch, labels=labels, stimulus_ids=torch.tensor([0, 99, 0, 0])
+    )  # a corpus of a hundred films, and no such loss
+    with pytest.raises(StrictDataclassError, match="eeb_layers 0"):
+        make_model(eeb_layers=0, stimulus_loss_coef=0.1)
+
+
+def test_restraint_grows_with_what_is_missing(make_model: Make, make_batch: Make, labels: torch.Tensor) -> None:
+    model = make_model(**only("restraint"))
+    batch = make_batch(model.config)
+    batch["modality_presence"] = torch.tensor([[1, 1, 1], [1, 0, 1], [0, 1, 0], [0, 0, 0]], dtype=torch.bool)
+    mask = torch.ones(4, 2, dtype=torch.bool)
+    mask[1, 0] = False
+    output = model(**batch, labels=labels, label_mask=mask)
+    centre = torch.stack([labels[mask[:, d], d].mean() for d in range(2)])
+    missing = torch.tensor([0, 1 / 3, 2 / 3, 1.0])
+    apart = (output.logits - centre).square() * missing[:, None]
+    torch.testing.assert_close(output.losses["restraint"], apart[mask].mean())
+
+
+def test_classes_have_no_mean_to_be_drawn_to(make_model: Make) -> None:
+    with pytest.raises(StrictDataclassError, match=r"restraint_loss_coef is 0\.5"):
+        make_model(problem_type="single_label_classification", num_labels=3, restraint_loss_coef=0.5)

@@ -57,7 +57,9 @@ def rows_of(batch: Any, place: int, count: int) -> Any:
 @MODES
 def test_each_member_is_trained_as_it_would_be_alone(mode: str, make_model: Make, make_batch: Make) -> None:
     """Rows are dealt out in turn. All losses but concordance, which is no mean over rows, are on."""
-    model = make_model(num_members=3, prediction_mode=mode, ccc_loss_coef=0.0, unimodal_loss_coef=0.3)
+    model = make_model(
+        num_members=3, prediction_mode=mode, ccc_loss_coef=0.0, stimulus_loss_coef=0.1, restraint_loss_coef=0.5
+    )
     shape = (6, model.config.num_steps, 2) if mode == "sequence" else (6, 2)
     random = torch.Generator().manual_seed(5)
     asked = {
@@ -65,6 +67,7 @@ def test_each_member_is_trained_as_it_would_be_alone(mode: str, make_model: Make
         "labels": torch.rand(shape, generator=random) * 2 - 1,
         "lag_targets": torch.randn(6, 3, generator=random),
         "group_ids": torch.tensor([0, 0, 1, 0, 2, 3]),
+        "stimulus_ids": torch.tensor([0, 1, 2, -100, 1, 0]),
     }
     output = model.train()(**asked, output_routing=True, output_router_logits=True)
     output.loss.backward()

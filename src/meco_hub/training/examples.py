@@ -34,12 +34,17 @@ AUGMENTATIONS = {
 """Short names for `augmentation.name`; any other is a dotted path "package.module:Class"."""
 
 
+UNKNOWN = -100
+"""The number of a stimulus that has no name, as transformers numbers labels that are to be passed over."""
+
+
 class Example(NamedTuple):
-    """A recording or clip, its label or values, and the row it comes from."""
+    """A recording or clip, its label or values, the row it comes from, and the number of what was shown."""
 
     recording: Any
     label: Any
     row: int
+    stimulus: int = UNKNOWN
 
 
 def build_augmentation(options: dict[str, Any] | None) -> Augmentation | None:
@@ -77,6 +82,7 @@ class Examples(Dataset):
 
     Attributes:
         owners: (n,) row of every example.
+        stimuli: names of what was shown, sorted; examples hold their places here. Empty where the corpus names none.
     """
 
     def __init__(
@@ -93,6 +99,10 @@ class Examples(Dataset):
         self._rows, self._subset, self._cut = rows, subset, cut
         self._augmentation, self._seed = augmentation, seed
         self._room, self._kept = cache_bytes, dict[int, Sequence[Any]]()
+        columns = subset.dataset.column_names
+        self._shown: list[str] = subset.dataset["stimulus"][:] if "stimulus" in columns else []
+        self.stimuli = sorted({name for name in self._shown if name})
+        self._number = {name: place for place, name in enumerate(self.stimuli)}
         chosen = list(range(len(rows))) if readable is None else list(readable)
         counts = [1 if cut is None else len(self._cut_once(row)) for row in chosen]
         self.owners: NDArray[np.int64] = np.repeat(np.asarray(chosen, np.int64), counts)
@@ -126,7 +136,8 @@ class Examples(Dataset):
             recording = (self._kept.get(row) or self._cut(self._rows[row]))[self._parts[index]]
         if self._augmentation is not None and isinstance(draw, Draw):
             recording = self._augmentation(recording, np.random.default_rng((self._seed, draw.epoch, draw.place)))
-        return Example(recording, self._subset.labels[row], row)
+        shown = self._number.get(self._shown[row], UNKNOWN) if self._shown else UNKNOWN
+        return Example(recording, self._subset.labels[row], row, shown)
 
 
 @dataclass(frozen=True)
@@ -139,6 +150,7 @@ class Collate:
         accepted: inputs that the model takes; others that a processor gives are left out.
         channels_last: lay 4-dimensional inputs out channels_last.
         time_continuous: the values run over time and are taken from the recordings, by the processor's `targets`.
+        has_stimuli: the corpus names what was shown, which a model that takes `stimulus_ids` is told.
     """
 
     processor: Any
@@ -146,6 +158,7 @@ class Collate:
     accepted: frozenset[str]
     channels_last: bool = False
     time_continuous: bool = False
+    has_stimuli: bool = False
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:
         recordings = [example.recording for example in examples]
@@ -160,6 +173,8 @@ class Collate:
             }
         if "group_ids" in self.accepted:
             batch["group_ids"] = torch.tensor([example.row for example in examples], dtype=torch.int64)
+        if self.has_stimuli and "stimulus_ids" in self.accepted:
+            batch["stimulus_ids"] = torch.tensor([example.stimulus for example in examples], dtype=torch.int64)
         return {**batch, **self._labels(recordings, examples)}
 
     def _labels(self, recordings: list[Any], examples: Sequence[Example]) -> dict[str, torch.Tensor]:

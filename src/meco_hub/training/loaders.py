@@ -115,7 +115,12 @@ def build_loaders(
         batch_size=batch,
         sampler=sampler,
         collate_fn=Collate(
-            processor, data.task, accepted_inputs(model), recipe.channels_last, data.corpus.time_continuous
+            processor,
+            data.task,
+            accepted_inputs(model),
+            recipe.channels_last,
+            data.corpus.time_continuous,
+            has_stimuli=bool(examples.stimuli),
         ),
         num_workers=recipe.dataloader_num_workers,
         worker_init_fn=ignore_in_worker,

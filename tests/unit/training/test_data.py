@@ -1,5 +1,6 @@
 """Samples: the same picture for the same draw, cached or not, in whatever process."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +108,21 @@ def test_a_batch_is_what_the_processor_makes_and_labels(folder: Path) -> None:
     assert batch["pixel_values"].shape == (2, 3, 32, 32)
     assert batch["pixel_values"].is_contiguous(memory_format=torch.channels_last)
     assert batch["labels"].tolist() == [some[0].label, some[7].label]
+
+
+def test_a_model_is_told_what_was_shown_if_it_asks_and_the_corpus_says(folder: Path) -> None:
+    some = samples(folder)
+    assert some.stimuli == [], "a folder of pictures names none"
+    corpus = find_corpus("image_folder")
+    subset = map_labels(take_split(corpus.load(folder), None).select(range(3)), NAMES, purpose="the test")
+    subset = replace(subset, dataset=subset.dataset.add_column("stimulus", ["b", "", "a"]))
+    named = Examples(RecordingRows(corpus, subset.dataset), subset)
+    assert named.stimuli == ["a", "b"]
+    assert [named[index].stimulus for index in range(3)] == [1, -100, 0]
+    asks, does_not = frozenset({"pixel_values", "stimulus_ids"}), frozenset({"pixel_values"})
+    for accepted, has, told in ((asks, True, [1, -100, 0]), (asks, False, None), (does_not, True, None)):
+        batch = Collate(Halves(), Task(tuple(NAMES)), accepted, has_stimuli=has)([named[index] for index in range(3)])
+        assert (batch["stimulus_ids"].tolist() if "stimulus_ids" in batch else None) == told
 
 
 def test_folds_are_taken_by_number(folder: Path) -> None:

@@ -131,6 +131,12 @@ class HiMoEConfig(EmotionConfig):
     balance_loss_coef: float | int = 0.01
     consistency_loss_coef: float | int = 0.0  # a usual value is 0.1; costs a second forward pass in training
     consistency_drop: float | int = 0.5  # share of modalities hidden from that second pass
+    # Each stimulus (a film, a song) has a prototype, which is to be chosen where it is shown; a usual value is 0.1. For corpora in
+    # which everybody met the same few, n_emotion_experts of them at most; nothing where no `stimulus_ids` are given.
+    stimulus_loss_coef: float | int = 0.0
+    # Answers are drawn to the batch's mean label by this times the share of modalities missing; a usual value is 0.6. From few
+    # modalities, a network that has few people to learn from is surer than it should be. Values only, not classes.
+    restraint_loss_coef: float | int = 0.0
     regression_loss: Literal["mse", "huber"] = "mse"  # "huber": with beta 0.5
     label_smoothing: float | int = 0.0  # classification only
     contrastive_dim: int = 64
@@ -314,6 +320,16 @@ class HiMoEConfig(EmotionConfig):
         for one in fields(self):
             if one.name.endswith("_loss_coef") and getattr(self, one.name) < 0:
                 raise ConfigurationError(f"{one.name} is {getattr(self, one.name)}; expected 0 (off) or more.")
+        if self.stimulus_loss_coef and not self.eeb_layers:
+            raise ConfigurationError(
+                f"stimulus_loss_coef is {self.stimulus_loss_coef} and eeb_layers 0; expected prototypes that could stand for "
+                "stimuli. Set eeb_layers to 1 or more, or stimulus_loss_coef to 0."
+            )
+        if self.restraint_loss_coef and not self.is_regression:
+            raise ConfigurationError(
+                f"restraint_loss_coef is {self.restraint_loss_coef} with problem_type {self.problem_type!r}; expected values, "
+                "which can be drawn to their mean. Set it to 0 for classes."
+            )
 
     def _require_positive(self, *names: str) -> None:
         for name in names:

@@ -10,6 +10,8 @@
     prototype     cross-entropy between where the label lies among the prototypes and their weights labels
     separation    prototypes that look alike                                                        –
     balance       squared coefficient of variation of the modality experts' importance              –
+    stimulus      cross-entropy between the prototype weights and the prototype of what was shown   stimulus_ids
+    restraint     squared distance of the answer to the mean label, times the share missing         labels
     consistency   squared difference to the answer with modalities hidden (in training, if asked)   –
 
 Every part is a scalar in float32, zero and connected to the graph where nothing valid is there, and none needs what a missing
@@ -66,18 +68,21 @@ def weigh(config: HiMoEConfig, parts: dict[str, torch.Tensor], logits: torch.Ten
 def auxiliary(
     member: "Member",
     features: "HiMoEFeatures",
+    logits: torch.Tensor,
     labels: torch.Tensor | None,
     known: torch.Tensor | None,
     lag_targets: torch.Tensor | None,
     group_ids: torch.Tensor | None,
+    stimulus_ids: torch.Tensor | None,
 ) -> dict[str, torch.Tensor]:
     """The parts of the auxiliary loss of one network, before their weights. Parts with weight zero are left out.
 
     Args:
         member: the network with its heads.
         features: what it made of the batch.
+        logits: what it answered.
         labels, known: as `check_labels` gives them, or None.
-        lag_targets, group_ids: as in the model's forward, checked.
+        lag_targets, group_ids, stimulus_ids: as in the model's forward, checked.
     """
     config = member.config
     present = features.modality_present
@@ -89,6 +94,10 @@ def auxiliary(
                 parts["unimodal"] = _unimodal(member, features, labels, known)
             if config.prototype_loss_coef and member.anchors is not None:
                 parts["prototype"] = _prototype(config, features, widen(member.anchors.points), labels, known)
+            if config.restraint_loss_coef:
+                parts["restraint"] = _restraint(features, widen(logits), labels, known)
+        if config.stimulus_loss_coef and stimulus_ids is not None:
+            parts["stimulus"] = _stimulus(config, features, stimulus_ids)
         if config.contrastive_loss_coef and config.num_modalities > 1:
             groups = torch.arange(len(present), device=present.device) if group_ids is None else group_ids
             parts["contrastive"] = _contrastive(member.contrastive_head, features, groups)
@@ -139,6 +148,28 @@ def check_groups(logits: torch.Tensor, group_ids: torch.Tensor | None) -> None:
     if group_ids is not None and tuple(group_ids.shape) != (len(logits),):
         raise InputError(
             f"group_ids have shape {tuple(group_ids.shape)}; expected ({len(logits)},), a trial's number per window."
+        )
+
+
+def check_stimuli(config: HiMoEConfig, logits: torch.Tensor, stimulus_ids: torch.Tensor | None) -> None:
+    """Make sure that there is a stimulus's number per window, which has a prototype. Where the loss is off, anything will do.
+
+    Raises:
+        InputError: there is not.
+    """
+    if stimulus_ids is None or not config.stimulus_loss_coef:
+        return
+    if tuple(stimulus_ids.shape) != (len(logits),) or stimulus_ids.is_floating_point():
+        raise InputError(
+            f"stimulus_ids have shape {tuple(stimulus_ids.shape)} and dtype {stimulus_ids.dtype}; expected ({len(logits)},) whole "
+            "numbers, what was shown per window."
+        )
+    count = config.n_emotion_experts
+    strange = (stimulus_ids >= count) | ((stimulus_ids < 0) & (stimulus_ids != IGNORED))
+    if bool(strange.any()):
+        raise InputError(
+            f"stimulus_ids hold {int(stimulus_ids[strange][0])}; expected 0 to {count - 1}, a prototype each, or {IGNORED} for "
+            "unknown. Raise n_emotion_experts to the number of stimuli, or set stimulus_loss_coef to 0."
         )
 
 
@@ -230,6 +261,33 @@ def _prototype(
         wanted = likelihood / likelihood.sum(dim=-1, keepdim=True)
         valid = known
     return masked_mean(-(wanted * weights.clamp(min=1e-6).log()).sum(dim=-1), valid)
+
+
+def _stimulus(config: HiMoEConfig, features: "HiMoEFeatures", stimulus_ids: torch.Tensor) -> torch.Tensor:
+    """Negative logarithm of the weight of the stimulus's own prototype; over time, of every step's."""
+    in_steps = config.prediction_mode == "sequence"
+    weights = features.prototype_weights if in_steps else features.pooled_prototypes
+    assert weights is not None
+    known = stimulus_ids != IGNORED
+    index = stimulus_ids.masked_fill(~known, 0).view(-1, *[1] * (weights.ndim - 1)).expand(*weights.shape[:-1], 1)
+    errors = -weights.gather(-1, index).squeeze(-1).clamp(min=1e-5).log()  # a weight may be zero, whose slope is none
+    return masked_mean(errors, known if errors.ndim == 1 else known[:, None].expand_as(errors))
+
+
+def _restraint(
+    features: "HiMoEFeatures", values: torch.Tensor, labels: torch.Tensor, known: torch.Tensor
+) -> torch.Tensor:
+    """Mean squared distance of values to the mean known label of each target, times the share of modalities missing.
+
+    Beside a squared error, and c times as heavy, it leaves 1 / (1 + c · share) of a deviation from that mean.
+    """
+    present = features.modality_present
+    assert present is not None
+    rows = tuple(range(values.ndim - 1))
+    centre = masked_mean(labels.to(values.dtype), known, dim=rows)
+    missing = 1 - present.to(values.dtype).mean(dim=1)
+    apart = (values - centre).square() * missing.view(-1, *[1] * (values.ndim - 1))
+    return masked_mean(apart, known)
 
 
 def _contrastive(head: ContrastiveHead, features: "HiMoEFeatures", groups: torch.Tensor) -> torch.Tensor:

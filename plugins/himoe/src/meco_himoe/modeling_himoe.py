@@ -1107,6 +1107,7 @@ class HiMoEForEmotionRecognition(Member, HiMoEPreTrainedModel):
         label_mask: torch.Tensor | None = None,
         lag_targets: torch.Tensor | None = None,
         group_ids: torch.Tensor | None = None,
+        stimulus_ids: torch.Tensor | None = None,
         output_routing: bool | None = None,
         output_router_logits: bool | None = None,
         output_hidden_states: bool | None = None,
@@ -1122,6 +1123,8 @@ class HiMoEForEmotionRecognition(Member, HiMoEPreTrainedModel):
             label_mask: bool, the shape of `labels`: False is unknown.
             lag_targets: (B, M) seconds by which each modality was delayed on purpose, NaN being unknown.
             group_ids: (B,) whole numbers: windows of one trial, which are not told apart from each other; default: all distinct.
+            stimulus_ids: (B,) whole numbers below `config.n_emotion_experts`: what was shown, −100 being unknown. For the loss of
+                `stimulus_loss_coef` alone.
             output_routing: also give lags, availability, gates and weights; default `config.output_routing`.
 
         Raises:
@@ -1158,10 +1161,18 @@ class HiMoEForEmotionRecognition(Member, HiMoEPreTrainedModel):
             task = {} if labels is None or known is None else losses.task(config, logits, labels, known)
             losses.check_lags(config, logits, lag_targets)
             losses.check_groups(logits, group_ids)
+            losses.check_stimuli(config, logits, stimulus_ids)
             told: list[dict[str, torch.Tensor]] = []
-            truth = {"labels": labels, "known": known, "lag_targets": lag_targets, "group_ids": group_ids}
+            truth = {
+                "labels": labels,
+                "known": known,
+                "lag_targets": lag_targets,
+                "group_ids": group_ids,
+                "stimulus_ids": stimulus_ids,
+            }
             for place, (member, features) in enumerate(zip(members, found, strict=True)):
-                own = losses.auxiliary(member, features, **(truth if dealt is None else _take(truth, dealt[place])))
+                own_truth = truth if dealt is None else _take(truth, dealt[place])
+                own = losses.auxiliary(member, features, answers[place], **own_truth)
                 if self.training and config.consistency_loss_coef > 0:
                     shown = asked if dealt is None else _take(asked, dealt[place])
                     less = self._answer_with_less(member, shown, features)
