@@ -28,7 +28,7 @@ from transformers.pipelines.base import ChunkPipeline
 from . import plugins
 from .answers import Answers, Entry
 from .auto import AutoModelForEmotionRecognition
-from .errors import CheckpointError, ConfigurationError, InputError
+from .errors import CheckpointError, ConfigurationError, InputError, RecordingError
 from .evaluation.predict import accepted_inputs
 from .loading import load_processor
 from .processing.face_crops import MODES, FaceCrops, describe_box
@@ -66,6 +66,12 @@ def _join(items: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def _is_silent(tensors: dict[str, Any]) -> bool:
+    """Was nothing measured in this window? A model's answer to it is then a constant."""
+    presence = tensors.get("modality_presence")
+    return presence is not None and not bool(presence.any())
+
+
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
         raise ConfigurationError(f"{name}={value!r} was passed; expected one of {', '.join(map(repr, allowed))}.")
@@ -84,7 +90,8 @@ class EmotionRecognitionPipeline(ChunkPipeline):
 
     Inputs are what the checkpoint's processor reads. For faces: paths, bytes, PIL images, arrays. For signals and eye clips:
     files, folders, mappings of streams, or recordings of ours. Lists and generators of them everywhere. `stream` answers while
-    samples come in.
+    samples come in. Answers to signals say under "streams" which were used and how, which were missing, and under "silent" in which
+    windows, [start, end] in seconds, there was not one sample of any: what is answered there is a constant.
 
     Raises:
         CheckpointError: the checkpoint came without its processor.
@@ -212,6 +219,15 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         # all of them before the first leaves: an error in the last must not follow half an answer
         ready = [self._item(clip) for clip in clips]
         streams = processor.report(recording) if hasattr(processor, "report") else None
+        # the answer for a window without any sample is a constant, and must not pass for more
+        silent = [[item["start"], item["end"]] for item in ready if _is_silent(item["tensors"])]
+        if silent and len(silent) == len(ready):
+            raise RecordingError(
+                f"{getattr(recording, 'name', '') or 'The recording'} has no sample in any of its {len(ready)} window(s); expected "
+                "some of any sensor. What it holds lies outside of its own start and end: check its clocks."
+            )
+        if silent and streams is not None:
+            streams = {**streams, "silent": silent}
         for index, item in enumerate(ready):
             yield {**item, "is_last": index == len(ready) - 1, "streams": streams}
 

@@ -116,6 +116,27 @@ def test_a_missing_sensor_is_named_and_none_at_all_is_an_error(recognise: Any, r
         recognise(recording.without(["eda", "resp"]))
 
 
+def test_windows_without_any_sample_are_named(recognise: Any, recording: SignalRecording) -> None:
+    def torn(stream: Stream, start: float, end: float) -> Stream:
+        values = stream.values.copy()
+        values[(stream.times >= start) & (stream.times < end)] = np.nan
+        return Stream(values, stream.times, stream.rate)
+
+    assert "silent" not in recognise(recording)[0]["streams"]
+    one_falls_silent = {name: torn(one, 4.0, 8.0 if name == "eda" else 4.0) for name, one in recording.streams.items()}
+    assert "silent" not in recognise(SignalRecording(one_falls_silent))[0]["streams"]
+    both = {name: torn(one, 4.0, 8.0) for name, one in recording.streams.items()}
+    louder = {name: Stream(2 * one.values, one.times, one.rate) for name, one in both.items()}
+    held = []
+    for streams in (both, louder):
+        valence = recognise(SignalRecording(streams))[0]
+        assert valence["streams"]["silent"] == [[4.0, 8.0]]
+        held.append([score for time, score in zip(valence["times"], valence["scores"], strict=True) if 4 < time < 8])
+    assert held[0] == held[1], "what is answered there knows nothing of the recording"
+    with pytest.raises(RecordingError, match=r"no sample in any of its 1 window"):
+        recognise(SignalRecording(recording.streams, start=100.0, end=104.0, name="night"))
+
+
 def test_what_cannot_be_used_costs_the_others_nothing(
     recognise: Any, recording: SignalRecording, tmp_path: Path
 ) -> None:
