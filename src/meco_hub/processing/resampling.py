@@ -196,7 +196,7 @@ def fill_holes(stream: Stream, rate: float) -> Stream | None:
     ticks *= rate
     index = np.rint(ticks)
     ticks -= index
-    if np.ptp(ticks) > _JITTER or (len(index) > 1 and np.diff(index).min() < 1):
+    if np.ptp(ticks) > _JITTER or not (index[1:] > index[:-1]).all():
         return None
     size = int(index[-1]) + 1
     if size == len(index):

@@ -36,6 +36,9 @@ def check_clock(times: NDArray[np.float64], where: str) -> None:
     Raises:
         RecordingError: a time that is no number, two that are the same, or a clock that runs backwards; says which sample.
     """
+    # what increases from one number to another is finite; this takes a third of the time of finding out what is wrong
+    if not len(times) or (np.isfinite(times[[0, -1]]).all() and (times[1:] > times[:-1]).all()):
+        return
     finite = np.isfinite(times)
     if not finite.all():
         at = int(np.argmin(finite))
@@ -43,22 +46,19 @@ def check_clock(times: NDArray[np.float64], where: str) -> None:
             f"{where}: the time of sample {at} is {times[at]}. Expected seconds that increase. Leave out samples without a time."
         )
     steps = np.diff(times)
-    if len(steps) and steps.min() <= 0:
-        at = int(np.argmax(steps <= 0))
-        twice = steps[at] == 0
-        what = (
-            "is there twice: a duplicate timestamp"
-            if twice
-            else f"is followed by {times[at + 1]:.6f} s: it runs backwards"
-        )
-        remedy = (
-            "Keep one sample of each moment."
-            if twice
-            else "If clocks were reset, cut the recording there; if packets came out of order, sort them where they were received."
-        )
-        raise RecordingError(
-            f"{where}: after sample {at} the clock, {times[at]:.6f} s, {what}. Expected times that increase. {remedy}"
-        )
+    at = int(np.argmax(steps <= 0))
+    twice = steps[at] == 0
+    what = (
+        "is there twice: a duplicate timestamp" if twice else f"is followed by {times[at + 1]:.6f} s: it runs backwards"
+    )
+    remedy = (
+        "Keep one sample of each moment."
+        if twice
+        else "If clocks were reset, cut the recording there; if packets came out of order, sort them where they were received."
+    )
+    raise RecordingError(
+        f"{where}: after sample {at} the clock, {times[at]:.6f} s, {what}. Expected times that increase. {remedy}"
+    )
 
 
 def estimate_rate(times: NDArray[np.float64]) -> float | None:
@@ -77,7 +77,7 @@ def even_rate(times: NDArray[np.float64]) -> float | None:
     """Samples per second of an evenly spaced stream, gaps allowed; None of an irregular one or of fewer than three samples."""
     if len(times) < 3:
         return None
-    low, middle, high = _quartiles(np.diff(times))
+    low, middle, high = _quartiles(times)
     return None if high - low > _EVEN * middle else estimate_rate(times)
 
 
@@ -99,7 +99,7 @@ def check_stream(stream: Stream, where: str) -> float | None:
         )
     if len(stream) < 3:
         return stream.rate
-    low, middle, high = _quartiles(np.diff(stream.times)) * stream.rate
+    low, middle, high = _quartiles(stream.times) * stream.rate
     # even steps must be what the rate says; those of a jittered clock scatter, and only their order of magnitude can be held to it
     tolerance = 1.05 if high - low <= _EVEN * middle else 3.0
     if not 1 / tolerance <= middle <= tolerance:
@@ -132,6 +132,7 @@ def check_span(recording: SignalRecording) -> None:
         )
 
 
-def _quartiles(steps: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of some thousand of them, evenly taken: quartiles need no more."""
-    return np.percentile(steps[:: max(1, len(steps) // _SAMPLE)], [25, 50, 75])
+def _quartiles(times: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of some thousand of the steps between times, evenly taken: quartiles need no more."""
+    every = max(1, (len(times) - 1) // _SAMPLE)
+    return np.percentile(times[1::every] - times[:-1:every], [25, 50, 75])
