@@ -255,9 +255,8 @@ def test_stimuli_that_cannot_be_used_are_refused(make_model: Make, make_batch: M
             model(**batch, labels=labels, stimulus_ids=torch.tensor([0, strange, 0, 0]))
     assert "stimulus" not in model(**batch, labels=labels).losses, "nobody need know what was shown"
     free = make_model(stimulus_loss_coef=0.0)
-    free(
-        **batch, labels=labels, stimulus_ids=torch.tensor([0, 99, 0, 0])
-    )  # a corpus of a hundred films, and no such loss
+    # a corpus of a hundred films, and no such loss
+    free(**batch, labels=labels, stimulus_ids=torch.tensor([0, 99, 0, 0]))
     with pytest.raises(StrictDataclassError, match="eeb_layers 0"):
         make_model(eeb_layers=0, stimulus_loss_coef=0.1)
 

@@ -246,8 +246,7 @@ def _prototype(
     known: torch.Tensor,
 ) -> torch.Tensor:
     """Cross-entropy between where the label lies among the prototypes (no gradient to them) and the prototype weights."""
-    in_steps = config.prediction_mode == "sequence"
-    weights = features.prototype_weights if in_steps else features.pooled_prototypes
+    weights = features.weights_behind(config)
     assert weights is not None
     fixed = anchors.detach()  # (K, D)
     if config.is_regression:
@@ -265,8 +264,7 @@ def _prototype(
 
 def _stimulus(config: HiMoEConfig, features: "HiMoEFeatures", stimulus_ids: torch.Tensor) -> torch.Tensor:
     """Negative logarithm of the weight of the stimulus's own prototype; over time, of every step's."""
-    in_steps = config.prediction_mode == "sequence"
-    weights = features.prototype_weights if in_steps else features.pooled_prototypes
+    weights = features.weights_behind(config)
     assert weights is not None
     known = stimulus_ids != IGNORED
     index = stimulus_ids.masked_fill(~known, 0).view(-1, *[1] * (weights.ndim - 1)).expand(*weights.shape[:-1], 1)

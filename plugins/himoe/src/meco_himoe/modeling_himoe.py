@@ -97,6 +97,10 @@ class HiMoEFeatures(EmotionFeaturesOutput):
     modality_weights: torch.Tensor | None = None
     lambda_: torch.Tensor | None = None
 
+    def weights_behind(self, config: HiMoEConfig) -> torch.Tensor | None:
+        """The prototype weights that an answer rests on: of every step, (B, S, K_e), or of the window, (B, K_e)."""
+        return self.prototype_weights if config.prediction_mode == "sequence" else self.pooled_prototypes
+
 
 @dataclass
 class HiMoEOutput(EmotionRecognitionOutput):
@@ -1014,7 +1018,7 @@ class Member:
         """Features → logits, (B, D) or (B, S, D)."""
         in_steps = self.config.prediction_mode == "sequence"
         logits = self.head(features.steps if in_steps else features.pooler_output)
-        weights = features.prototype_weights if in_steps else features.pooled_prototypes
+        weights = features.weights_behind(self.config)
         if self.anchors is None or weights is None:
             return logits
         return logits + weights.to(logits.dtype) @ self.anchors.points.to(logits.dtype)
