@@ -34,6 +34,25 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(_Results(folder / f"transformers-{version('transformers')}.json"))
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Name the release that brought a failure: the first after the last one on which every test here had passed."""
+    if config.getoption("--results") is None:
+        return
+    reports = (report for of_kind in terminalreporter.stats.values() for report in of_kind)
+    failed = {report.nodeid for report in reports if getattr(report, "failed", False)}  # of subtests too
+    now = version("transformers")
+    passed = (Path(__file__).parent / "passed_releases.txt").read_text(encoding="utf-8").split()
+    if not failed and now not in passed:
+        terminalreporter.write_line(f"transformers {now} passes whole: add it to tests/external/passed_releases.txt")
+    elif failed:
+        cause = (
+            "a change of ours" if now in passed else f"what came after transformers {passed[-1]}, or a change of ours"
+        )
+        terminalreporter.write_line(
+            f"transformers {now}: {len(failed)} failed. Every test passed on {', '.join(passed)}, so {cause} brought this."
+        )
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     ours = [item for item in items if Path(__file__).parent in item.path.parents]
     for item in ours:

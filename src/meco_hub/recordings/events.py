@@ -90,7 +90,6 @@ def read_events(
     end_us: int | None = None,
     frames: bool = True,
     damaged: Literal["error", "keep"] = "error",
-    evt3_clock: Literal["auto", "format", "expelliarmus"] = "auto",
     max_events: int = MAX_EVENTS,
 ) -> EventRecording:
     """Read a whole recording, or a span of it, into memory.
@@ -104,16 +103,13 @@ def read_events(
         start_us, end_us: only what lies in start ≤ time < end, in microseconds on the recording's own clock.
         frames: also decode a DAVIS camera's frames.
         damaged: "keep" takes what comes before the damage, logs a warning, and notes it under "damaged".
-        evt3_clock: how EVT 3.0 time is reckoned. "format": as the format says, the camera's own clock. "expelliarmus": as that
-            package does, whose clock runs faster. "auto": the latter for files whose time breaks the format's rule, with a warning
-            and a note, so that they decode to what is in circulation; the former for all others.
         max_events: more than this is an error.
 
     Raises:
         RecordingError: the file cannot be read; the message names file and stream.
         DependencyError: an optional package is needed for it.
     """
-    request = _request(path, 1 << 20, columns, time_unit, stream, start_us, end_us, frames, evt3_clock)
+    request = _request(path, 1 << 20, columns, time_unit, stream, start_us, end_us, frames)
     parts: list[EventRecording] = []
     total = 0
     file = EventFile(iter(()))
@@ -142,7 +138,6 @@ def iterate_events(
     start_us: int | None = None,
     end_us: int | None = None,
     damaged: Literal["error", "keep"] = "error",
-    evt3_clock: Literal["auto", "format", "expelliarmus"] = "auto",
 ) -> Iterator[EventRecording]:
     """Go through a recording of any length: parts of at most `chunk` events, in order, without frames.
 
@@ -154,7 +149,7 @@ def iterate_events(
     """
     if chunk < 1:
         raise RecordingError(f"chunk is {chunk}; expected at least one event.")
-    request = _request(path, chunk, columns, time_unit, stream, start_us, end_us, False, evt3_clock)
+    request = _request(path, chunk, columns, time_unit, stream, start_us, end_us, False)
     waiting: list[EventRecording] = []
     held = 0
     for _, part in _parts(request, width, height, damaged):
@@ -197,11 +192,8 @@ def _request(
     start_us: int | None,
     end_us: int | None,
     frames: bool,
-    evt3_clock: str,
 ) -> ReadRequest:
-    if evt3_clock not in ("auto", "format", "expelliarmus"):
-        raise RecordingError(f'evt3_clock is {evt3_clock!r}; expected "auto", "format" or "expelliarmus".')
-    return ReadRequest(Path(path), chunk, columns, time_unit, stream, frames, evt3_clock, start_us, end_us)
+    return ReadRequest(Path(path), chunk, columns, time_unit, stream, frames, start_us, end_us)
 
 
 def _parts(

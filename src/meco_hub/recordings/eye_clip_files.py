@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ..errors import RecordingError, unknown_name
 from .event_recording import EventRecording
+from .events import read_events
 from .eye_clips import EyeClip
 from .images import describe_source
 from .pictures import PictureArray, PictureFiles, Pictures, as_pictures
@@ -74,7 +75,7 @@ def _from_path(path: Path) -> EyeClip:
         raise RecordingError(
             f'{path} is a video: frames without events. Pass {{"frames": video, "events": event file}}.'
         )
-    return _from_camera(_read_events(path))
+    return _from_camera(read_events(path))
 
 
 def _from_camera(recording: EventRecording) -> EyeClip:
@@ -187,7 +188,7 @@ def _events(source: Any, offset_us: Any, name: str) -> Any:
             return PictureFiles(_pictures_in(path, "events"))
         if not path.is_file():
             raise RecordingError(f"{name}: there is no event file {path}. Check the path.")
-        recorded = read_video(path) if path.suffix.lower() in VIDEO_SUFFIXES else _read_events(path)
+        recorded = read_video(path) if path.suffix.lower() in VIDEO_SUFFIXES else read_events(path)
     elif isinstance(source, EventRecording | Mapping) or getattr(getattr(source, "dtype", None), "names", None):
         recorded = EventRecording.from_any(source, name=name)
     else:
@@ -195,13 +196,6 @@ def _events(source: Any, offset_us: Any, name: str) -> Any:
     if offset_us is not None and isinstance(recorded, EventRecording):
         return recorded.shift(int(offset_us))
     return recorded
-
-
-def _read_events(path: Path) -> EventRecording:
-    from .events import read_events
-
-    # frames stand beside them, so the camera's own clock is wanted whatever is in circulation
-    return read_events(path, evt3_clock="format")
 
 
 def _given_times(source: Mapping[str, Any], steps: int | None, name: str) -> NDArray[np.int64] | None:

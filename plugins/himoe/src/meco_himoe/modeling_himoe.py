@@ -157,9 +157,10 @@ class TimeEncoding(nn.Module):
         super().__init__()
         count, ratio = config.time_num_freqs, config.time_max_period_s / config.time_min_period_s
         self.initial_periods = [config.time_min_period_s * ratio ** (i / max(1, count - 1)) for i in range(count)]
-        self.frequency = nn.Parameter(torch.empty(config.time_num_freqs))  # radians per second
-        self.phase = nn.Parameter(torch.empty(config.time_num_freqs))
-        self.projection = nn.Linear(2 * config.time_num_freqs, config.d_model)
+        # float32 whatever the default is: half precision cannot tell seconds of a long recording apart
+        self.frequency = nn.Parameter(torch.empty(count, dtype=torch.float32))  # radians per second
+        self.phase = nn.Parameter(torch.empty(count, dtype=torch.float32))
+        self.projection = nn.Linear(2 * count, config.d_model, dtype=torch.float32)
 
     def forward(self, seconds: torch.Tensor) -> torch.Tensor:
         with _full_precision(seconds):

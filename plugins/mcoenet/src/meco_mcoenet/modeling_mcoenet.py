@@ -78,8 +78,8 @@ class JointScan(nn.Module):
         own = 1 if config.share_reverse_dt_bias else directions
         self.splits = [rank, state, state]  # step sizes, B, C
 
-        def parameter(*shape: int) -> nn.Parameter:
-            return nn.Parameter(torch.empty(*shape))
+        def parameter(*shape: int, dtype: torch.dtype | None = None) -> nn.Parameter:
+            return nn.Parameter(torch.empty(*shape, dtype=dtype))
 
         self.in_proj = parameter(streams, 2 * inner, width)
         self.conv_weight = parameter(streams, directions, inner, config.d_conv)
@@ -88,9 +88,10 @@ class JointScan(nn.Module):
         self.joint_B = parameter(directions, state, streams * sum(self.splits)) if config.joint_bc else None
         self.joint_C = parameter(directions, state, streams * sum(self.splits)) if config.joint_bc else None
         self.dt_weight = parameter(streams, directions, inner, rank)
-        self.dt_bias = parameter(streams, own, inner)
-        self.A_log = parameter(streams, directions, inner, state)
-        self.D = parameter(streams, directions, inner)
+        # the recurrence is sensitive to these three, so they are float32 whatever the default is, as in Mamba
+        self.dt_bias = parameter(streams, own, inner, dtype=torch.float32)
+        self.A_log = parameter(streams, directions, inner, state, dtype=torch.float32)
+        self.D = parameter(streams, directions, inner, dtype=torch.float32)
         self.out_proj = parameter(streams, width, inner)
 
     @torch.no_grad()

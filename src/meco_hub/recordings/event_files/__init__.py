@@ -28,8 +28,6 @@ class ReadRequest:
         time_unit: "s", "ms", "us" or "ns"; None: what the format says, or what the values look like.
         stream: which of several event streams; None: the only one.
         frames: also decode frames.
-        evt3_clock: how the time of EVT 3.0 is reckoned: "format" as the format says, "expelliarmus" as that package does, "auto" by
-            what the file holds (`prophesee.py`).
         start_us, end_us: a hint that only this span is wanted; a reader that cannot seek gives everything.
     """
 
@@ -39,7 +37,6 @@ class ReadRequest:
     time_unit: str | None = None
     stream: str | None = None
     frames: bool = False
-    evt3_clock: str = "auto"
     start_us: int | None = None
     end_us: int | None = None
 

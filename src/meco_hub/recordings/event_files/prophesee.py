@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ...errors import RecordingError
 from . import EventColumns, EventFile, ReadRequest
-from .evt3 import Evt3, counts_low_steps
+from .evt3 import Evt3
 from .raw_words import LastValue, Unwrapped, count_unknown, set_bits
 
 MAX_HEADER = 65536
@@ -46,7 +46,7 @@ def open_prophesee(request: ReadRequest) -> EventFile:
         version, details = _version(fields, request)
         file.width, file.height = _geometry(fields, details)
         file.notes["format"] = f"EVT {version}"
-        decode, word = _decoder(version, details, stream, start, file, request)
+        decode, word = _decoder(version, details, stream, start, file)
     except BaseException:
         stream.close()
         raise
@@ -102,10 +102,10 @@ Decoder = Callable[[NDArray[np.unsignedinteger]], EventColumns]
 
 
 def _decoder(
-    version: str, details: dict[str, str], stream: BinaryIO, start: int, file: EventFile, request: ReadRequest
+    version: str, details: dict[str, str], stream: BinaryIO, start: int, file: EventFile
 ) -> tuple[Decoder, np.dtype]:
     if version == "3.0":
-        return Evt3(file, count_low_steps=counts_low_steps(stream, start, file, request)).decode, np.dtype("<u2")
+        return Evt3(file).decode, np.dtype("<u2")
     if version == "2.0":
         return Evt2(file).decode, np.dtype("<u4")
     swapped = details.get("endianness") == "legacy"

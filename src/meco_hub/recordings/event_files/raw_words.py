@@ -10,15 +10,14 @@ from numpy.typing import NDArray
 
 
 class Unwrapped:
-    """Counts on where a clock of so many bits wraps: where it steps back by more than half of its period, or at all."""
+    """Counts on where a clock of so many bits wraps: where it steps back by more than half of its period."""
 
-    def __init__(self, bits: int, any_step: bool = False) -> None:
+    def __init__(self, bits: int) -> None:
         self.period, self.last, self.wraps = 1 << bits, -1, 0
-        self.tolerance = 0 if any_step else self.period // 2
 
     def __call__(self, values: NDArray[np.int64]) -> NDArray[np.int64]:
         before = np.concatenate([[self.last if self.last >= 0 else values[0]], values[:-1]])
-        wraps = self.wraps + np.cumsum(values < before - self.tolerance)
+        wraps = self.wraps + np.cumsum(values < before - self.period // 2)
         self.last, self.wraps = int(values[-1]), int(wraps[-1])
         return values + self.period * wraps
 

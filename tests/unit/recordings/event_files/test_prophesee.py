@@ -6,65 +6,56 @@ import numpy as np
 import pytest
 
 from meco_hub.errors import RecordingError
+from meco_hub.processing.event_voxelizer import EventVoxelizer
 from meco_hub.recordings.event_files import EventFile, prophesee
-from meco_hub.recordings.events import read_events
+from meco_hub.recordings.event_recording import EventRecording
+from meco_hub.recordings.events import iterate_events, read_events
+from meco_hub.recordings.eye_clip_files import read_eye_clip
 
 SAMPLES = Path(__file__).parents[4].parent / "shared" / "data" / "events"
 needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="../shared/data/events is not here")
 
 
 @needs_samples
-def test_a_real_evt3_recording(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_real_evt3_recording_decodes_as_the_vendors_software_does(caplog: pytest.LogCaptureFixture) -> None:
     recording = read_events(SAMPLES / "evt3_sample.raw")
-    truth = np.load(SAMPLES / "evt3_sample.npy")
+    truth = np.load(SAMPLES / "evt3_sample.npy")  # what OpenEB decodes
+    order = np.argsort(truth["t"], kind="stable")
     assert len(recording) == len(truth) == 219_596
     assert (recording.width, recording.height) == (1280, 720)  # by its sensor; the header has no geometry
     for column in "xytp":
-        np.testing.assert_array_equal(getattr(recording, column), truth[column])
-    # its low part steps back under the same high part, so the clock is expelliarmus's, and nobody is left in the dark about it
-    assert recording.notes["evt3_clock"] == "expelliarmus"
-    assert 'evt3_clock="format"' in caplog.text
-    assert recording.t[-1] - recording.t[0] == 53_857
+        np.testing.assert_array_equal(getattr(recording, column), truth[column][order])
+    assert recording.t[-1] - recording.t[0] == 8_801
+    assert not caplog.records
 
 
 @needs_samples
-def test_a_real_evt3_recording_on_the_cameras_clock(caplog: pytest.LogCaptureFixture) -> None:
-    recording = read_events(SAMPLES / "evt3_sample.raw", evt3_clock="format")
-    truth = np.load(SAMPLES / "evt3_sample.npy")
-    for column in "xyp":
-        np.testing.assert_array_equal(getattr(recording, column), truth[column])
-    # expelliarmus's clock gains 4,096 µs at every step back of the low part
-    np.testing.assert_array_equal((truth["t"] - recording.t) % 4096, 0)
-    # The camera repeats the high part every 16 µs, so 551 of them last 8.8 ms and not the 54 ms of the decoded sample.
-    raw = (SAMPLES / "evt3_sample.raw").read_bytes()
-    words = np.frombuffer(raw[raw.index(b"\n", raw.index(b"% system_ID")) + 1 :], "<u2")
-    highs = int(np.count_nonzero(words >> 12 == 8))
-    assert abs((recording.t[-1] - recording.t[0]) - 16 * highs) <= 16
-    assert "evt3_clock" not in recording.notes
-    assert not caplog.records
+def test_every_door_reads_evt3_on_the_same_clock() -> None:
+    path = SAMPLES / "evt3_sample.raw"
+    whole = read_events(path)
+    parts = list(iterate_events(path, chunk=50_000))
+    np.testing.assert_array_equal(np.sort(np.concatenate([part.t for part in parts])), whole.t)
+    frame = {"frames": np.zeros((1, 4, 4), np.uint8), "frame_times": [int(whole.t[-1])]}
+    clip = read_eye_clip({"events": path, **frame})
+    assert isinstance(clip.events, EventRecording)
+    np.testing.assert_array_equal(clip.events.t, whole.t)
+    grids = EventVoxelizer(bins=2, window_us=33_000)(path)
+    np.testing.assert_array_equal(
+        grids["event_values"], EventVoxelizer(bins=2, window_us=33_000)(whole)["event_values"]
+    )
 
 
-def test_the_clock_of_evt3_is_chosen_by_what_the_file_holds(
-    makers, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_new_high_part_sets_the_low_part_to_zero(makers, tmp_path: Path) -> None:
     path = tmp_path / "clip.raw"
 
-    def times(words: list[int], **options: str) -> list[int]:
+    def times(words: list[int]) -> list[int]:
         path.write_bytes(makers.raw_header("3.0", "EVT3") + np.array(words, "<u2").tobytes())
-        return read_events(path, **options).t.tolist()
+        return read_events(path).t.tolist()
 
-    # the low part steps back as the high part goes on
-    regular = [0x8001, 0x6FFF, 0x0001, 0x2001, 0x8002, 0x6000, 0x2002]
-    assert times(regular) == times(regular, evt3_clock="format") == [0x1FFF, 0x2000]
-    assert times(regular, evt3_clock="expelliarmus") == [0x1FFF, 0x3000]
-    assert not caplog.records
-    # … while it stays what it is
-    repeated = [0x8001, 0x6009, 0x0001, 0x2001, 0x8001, 0x6007, 0x2002]
-    assert times(repeated) == times(repeated, evt3_clock="expelliarmus") == [0x1009, 0x2007]
-    assert len(caplog.records) == 1
-    assert sorted(times(repeated, evt3_clock="format")) == [0x1007, 0x1009]
-    with pytest.raises(RecordingError, match='expected "auto", "format" or "expelliarmus"'):
-        times(regular, evt3_clock="camera")
+    assert times([0x8001, 0x6FFF, 0x0001, 0x2001, 0x8002, 0x6001, 0x2002]) == [0x1FFF, 0x2001]
+    assert times([0x8001, 0x6FFF, 0x0001, 0x2001, 0x8002, 0x2002]) == [0x1FFF, 0x2000]  # no low part came
+    assert times([0x8001, 0x6009, 0x0001, 0x2001, 0x8001, 0x6007, 0x2002]) == [0x1007, 0x1009]  # put in order of time
+    assert times([0x8FFF, 0x6001, 0x0001, 0x2001, 0x8000, 0x6002, 0x2002]) == [0xFFF001, 0x1000002]  # the 24 bits wrap
 
 
 @needs_samples
