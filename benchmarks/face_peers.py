@@ -18,9 +18,9 @@ import torch
 
 from meco_hub import plugins
 from meco_hub.corpora.splits import by_fold
+from meco_hub.evaluation.evaluate import EvaluationSettings, evaluate_checkpoint
 from meco_hub.evaluation.metrics import figures
-from meco_hub.evaluation.run import EvaluationSettings, evaluate_checkpoint
-from meco_hub.evaluation.subset import take_split
+from meco_hub.evaluation.task import take_split
 from meco_hub.processing.face_preprocessor import FacePreprocessor
 from meco_hub.training.teachers import FaceApiExpressions
 

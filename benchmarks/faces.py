@@ -23,8 +23,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from meco_expressnet_moe.configuration_expressnet_moe import ExpressNetMoEConfig
+from meco_expressnet_moe.large_kernel_conv import LargeKernelConv2d, smooth_size
 from meco_expressnet_moe.modeling_expressnet_moe import ExpressNetMoEForEmotionRecognition
-from meco_hub.nn.large_kernel_conv import LargeKernelConv2d, smooth_size
 
 PEER = "resnet50"
 AUTHORS_RATIO = {1: 3.8, 8: 5.5}

@@ -1,6 +1,6 @@
 """What frames and events are worth, each by itself and both, under each light: on SEE or on its synthetic look-alike.
 
-    python -c "from meco_hub.corpora.synthetic_see import write_see; write_see('see_synthetic.zip', seed=0, people=40, takes=3)"
+    python -c "from meco_hub.corpora.synthetic.eyes import write_see; write_see('see_synthetic.zip', seed=0, people=40, takes=3)"
     python benchmarks/see_streams.py --data_dir see_synthetic.zip --output_dir out/see_streams
 
 Three trainings by one recipe, which differ in the streams that the processor shows, each evaluated by twenty runs over the recipe's
@@ -16,15 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from meco_hub import plugins
-from meco_hub.evaluation.clip_runs import predict_runs, write_runs
 from meco_hub.evaluation.conditions import AppliedCondition, conditions_for
-from meco_hub.evaluation.rows import RecordingRows
-from meco_hub.evaluation.sequence_files import score_sequence_sets
-from meco_hub.evaluation.sequence_scores import table
+from meco_hub.evaluation.predict import RecordingRows
+from meco_hub.evaluation.sequence_scores import predict_runs, score_sequence_sets, table, write_runs
 from meco_hub.evaluation.task import task_of_model
 from meco_hub.loading import load_model, load_processor
 from meco_hub.train import main as train
-from meco_hub.training.recipe_files import load_recipe
+from meco_hub.training.recipes import load_recipe
 
 STREAMS = {"both": ["frames", "events"], "frames": ["frames"], "events": ["events"]}
 LOST = {

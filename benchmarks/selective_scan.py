@@ -24,11 +24,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch.nn import functional as F
 
-from meco_hub.nn import selective_scan as module
-from meco_hub.nn.selective_scan import selective_scan
 from meco_mcoenet import modeling_mcoenet as modeling
+from meco_mcoenet import selective_scan as module
 from meco_mcoenet.configuration_mcoenet import MCOENetConfig
 from meco_mcoenet.modeling_mcoenet import MCOENetForEmotionRecognition
+from meco_mcoenet.selective_scan import selective_scan
 
 SHAPES = ((1, 8, 16, 500), (32, 8, 16, 500), (1, 256, 16, 500))
 """(batch, channels, state, length)"""

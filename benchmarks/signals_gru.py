@@ -19,7 +19,7 @@ from accelerate.utils import set_seed
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from meco_hub.evaluation.run import EvaluationSettings, evaluate_model
+from meco_hub.evaluation.evaluate import EvaluationSettings, evaluate_model
 from meco_hub.outputs import EmotionRecognitionOutput
 from meco_hub.training.construction import build
 from meco_hub.training.data import load_training_data

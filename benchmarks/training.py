@@ -20,11 +20,11 @@ from typing import Any
 import psutil
 import torch
 
-from meco_hub.corpora.synthetic import write_image_folder
-from meco_hub.corpora.synthetic_signals import write_case_npz
+from meco_hub.corpora.synthetic.faces import write_image_folder
+from meco_hub.corpora.synthetic.signals import write_case_npz
 from meco_hub.training.arguments import RunOptions
 from meco_hub.training.loop import TrainingRun
-from meco_hub.training.recipe_files import recipe_from_dict
+from meco_hub.training.recipes import recipe_from_dict
 
 RECIPES: dict[str, dict[str, Any]] = {
     "faces": {

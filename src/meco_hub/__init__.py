@@ -15,6 +15,7 @@ This file knows the public names and where they live.
 import importlib
 
 from . import registration as _registration
+from .version import __version__
 
 TYPE_CHECKING = False  # importing typing for it would be a third of what importing this package costs
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from .outputs import EmotionRecognitionOutput
     from .pipeline import EmotionRecognitionPipeline
     from .plugins import Architecture, checkpoint, checkpoints
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "Architecture": "plugins",

@@ -1,9 +1,9 @@
-"""`EmotionConfig`: what every config of the zoo is, beyond transformers' `PreTrainedConfig`.
+"""`InstalledCode`, `InstalledSettings`: what comes from an installed package, never from a file inside a checkpoint.
 
-transformers stores arguments that it does not know and goes on, writes two labels as none, and names classes LABEL_0, LABEL_1. Here
-a misspelt field is an error, a label index never leaves without its name, and `num_labels` is counted from the names.
-
-This file knows fields that all configs share; it knows no architecture.
+A pushed repository carries a stub of a few lines (`publishing/stub.py`), and `auto_map` entries that point to it, for people who
+load it without importing us. transformers takes classes that came by such an entry for remote code: it would copy their source
+files into whatever is saved next. And whoever loads such a repository with us imported, and saves it again, would write the entries
+without the file that they point to. Both leave a folder that nobody else can load.
 """
 
 import difflib
@@ -14,8 +14,33 @@ from typing import Any, Self
 from transformers import PreTrainedConfig
 
 from .errors import ConfigurationError
-from .installed_code import InstalledSettings
 from .labels import for_another_head
+
+
+class InstalledCode:
+    """Mixin of models, first among the bases: saving copies no sources."""
+
+    @classmethod
+    def register_for_auto_class(cls, auto_class: Any = None) -> None:
+        """Do nothing: what is installed is imported, and needs no copy of its source beside the weights."""
+
+
+class InstalledSettings(InstalledCode):
+    """Mixin of configs and processors, first among the bases: saving writes neither sources nor `auto_map`."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As the class it is mixed into, without `auto_map`: the file it would point to is not saved."""
+        fields: dict[str, Any] = super().to_dict()  # pyright: ignore[reportAttributeAccessIssue] — of the other base
+        fields.pop("auto_map", None)
+        return fields
+
+
+# --- Configuration ----------------------------------------------------------------------------------------------------
+# `EmotionConfig`: what every config of the zoo is, beyond transformers' `PreTrainedConfig`.
+#
+# transformers stores arguments that it does not know and goes on, writes two labels as none, and names classes LABEL_0,
+# LABEL_1. Here a misspelt field is an error, a label index never leaves without its name, and `num_labels` is counted from
+# the names.
 
 
 class EmotionConfig(InstalledSettings, PreTrainedConfig):

@@ -19,8 +19,7 @@ from transformers import (
 
 from . import plugins
 from .errors import CheckpointError
-from .hub_files import CONFIG, explain_absence
-from .modeling import check_folder
+from .weight_files import CONFIG, check_folder, explain_absence
 
 PROCESSOR_FILE = "preprocessor_config.json"
 COMBINED_FILE = "processor_config.json"

@@ -5,8 +5,6 @@ the model or are refused: transformers warns of weights that are missing or left
 
 On purpose, and therefore allowed: a base model's weights under a new head, when the checkpoint does not claim to have one; a
 base model out of a checkpoint with a head; other sizes with `ignore_mismatched_sizes=True`.
-
-This file knows how checkpoints are loaded and saved; it knows no architecture.
 """
 
 import os
@@ -20,46 +18,19 @@ from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
 from . import plugins
+from .configuration import InstalledCode
 from .errors import CheckpointError, ConfigurationError, MecoError
-from .hub_files import CONFIG, WEIGHT_FILES, explain_absence
-from .installed_code import InstalledCode
-from .weight_files import INDEX, WEIGHTS, TensorEntry, list_some, read_weights
-
-_PICKLED = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
-
-
-def check_folder(folder: Path, variant: str | None = None) -> dict[str, TensorEntry] | None:
-    """Refuse a local model folder that lacks its config or sound safetensors weights, before anything in it is used.
-
-    Args:
-        folder: what `save_pretrained` wrote.
-        variant: as of `from_pretrained`.
-
-    Returns:
-        Name → dtype and shape of all its tensors; None when its safetensors have other names than usual.
-
-    Raises:
-        CheckpointError: says which files were seen, which were expected, and how to get them; or which file is cut off or
-            contradicts itself, and where.
-    """
-    present = sorted(path.name for path in folder.iterdir() if path.is_file())
-    listing = ", ".join(present[:12]) + (", …" if len(present) > 12 else "") or "no files"
-    if "config.json" not in present:
-        raise CheckpointError(
-            f"{folder} is no checkpoint: it holds {listing}, expected config.json. Pass a folder that `save_pretrained` wrote."
-        )
-    if any(name.endswith((".safetensors", ".safetensors.index.json")) for name in present):
-        return read_weights(folder, variant)
-    pickled = [name for name in present if name.endswith(_PICKLED)]
-    if pickled:
-        raise CheckpointError(
-            f"{folder} holds weights only as {', '.join(pickled)}, which can run code when read; expected "
-            f"{WEIGHTS} or {INDEX}. Ask for a safetensors version, or, if you trust its author, "
-            "load the file with torch.load(weights_only=True) and save it again with safetensors."
-        )
-    raise CheckpointError(
-        f"{folder} holds no weights: it holds {listing}, expected {WEIGHTS}. Copy the whole folder, Git LFS files included."
-    )
+from .weight_files import (
+    CONFIG,
+    INDEX,
+    WEIGHT_FILES,
+    WEIGHTS,
+    TensorEntry,
+    check_folder,
+    explain_absence,
+    list_some,
+    read_weights,
+)
 
 
 def _cached_folder(name: str, options: Mapping[str, Any]) -> Path | None:

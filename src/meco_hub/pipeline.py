@@ -1,15 +1,11 @@
-"""`pipeline("emotion-recognition")`: from a recording to named scores.
+"""From a model's outputs to named scores: the form in which every answer is given.
 
-    recognise = pipeline("emotion-recognition", model=folder_or_hub_id)
-    recognise("face.jpg")                       → [{"label": "happiness", "score": 0.93}, …]
-    recognise("party.jpg", faces="all")         → [{"box": {…}, "face_score": 0.9, "expressions": [{"label": …}, …]}, …]
-    recognise(paths, batch_size=8, errors="return", top_k=1)
-    recognise("session.edf")                    → [{"label": "valence", "score": 6.1, "times": […], "scores": […], …}, …]
-    recognise({"frames": "clip.mp4", "events": "clip.aedat4"})
+    classes   [{"label": "happiness", "score": 0.93}, …]                     most probable first
+    values    [{"label": "valence", "score": 6.1}, …]                         native units, in the model's own order
+    over time [{"label": "valence", "score": 6.1, "times": […], "scores": […]}, …]
 
-The scores are those of inferred expressions, not of felt emotions.
-
-This file knows how inputs become batches, whatever they are recordings of; it names no model.
+Where a checkpoint holds a calibration it is applied, and each entry says so under "calibration". Where its config says what its
+weights were trained on (`training_data: synthetic`), each entry says that too, so that no such answer passes for more than it is.
 """
 
 import os
@@ -20,20 +16,187 @@ from typing import Any
 import numpy as np
 import torch
 from huggingface_hub import CommitInfo
+from numpy.typing import NDArray
 from PIL import Image
-from transformers import FeatureExtractionMixin, ProcessorMixin
+from transformers import FeatureExtractionMixin, PreTrainedModel, ProcessorMixin
 from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.pipelines.base import ChunkPipeline
 
 from . import plugins
-from .answers import Answers, Entry
 from .auto import AutoModelForEmotionRecognition
-from .errors import CheckpointError, ConfigurationError, InputError, RecordingError
+from .errors import CheckpointError, ConfigurationError, FaceNotFoundError, InputError, RecordingError
+from .evaluation.calibration import Calibration, calibration_of
 from .evaluation.predict import accepted_inputs
+from .evaluation.series import stitch
+from .evaluation.task import task_of_model
 from .loading import load_processor
-from .processing.face_crops import MODES, FaceCrops, describe_box
+from .processing.face_finder import Face
 from .processing.face_preprocessor import FacePreprocessor
 from .recordings.images import describe_source, read_image
+
+Entry = dict[str, Any]
+"""{"label", "score", …} of one class or target."""
+
+
+class Answers:
+    """Gives answers in the form that a checkpoint's config calls for.
+
+    Args:
+        model: the head whose outputs are named.
+
+    Raises:
+        CheckpointError: its config holds a calibration that makes no sense.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self._task = task_of_model(model)
+        self._problem: str | None = model.config.problem_type
+        self._calibration: Calibration | None = calibration_of(model.config)
+        self._training_data: str | None = getattr(model.config, "training_data", None)
+
+    @property
+    def regression(self) -> bool:
+        """Values rather than classes."""
+        return self._task.regression
+
+    def scores(self, logits: torch.Tensor, function: str | None = None) -> NDArray[np.float64]:
+        """(…, outputs) probabilities or native values of outputs of the same shape.
+
+        Args:
+            logits: the model's.
+            function: "softmax", "sigmoid" or "none"; by default what `problem_type` calls for. "none" gives the logits themselves,
+                uncalibrated.
+
+        Raises:
+            ConfigurationError: a function of probabilities for values.
+        """
+        raw = logits.double()
+        if function == "none":
+            return raw.cpu().numpy()
+        if self._task.regression:
+            if function is not None:
+                raise ConfigurationError(
+                    f"function_to_apply={function!r} was passed; the checkpoint answers values ({', '.join(self._task.names)}), "
+                    'which are no probabilities. Leave it out, or pass "none" for the outputs before they get their scale.'
+                )
+            native = self._task.native(raw.cpu().numpy())
+            return native if self._calibration is None else self._calibration.apply(native)
+        if self._calibration is not None:
+            raw = self._calibration.apply(raw)
+        chosen = function or ("sigmoid" if self._problem == "multi_label_classification" else "softmax")
+        return (raw.sigmoid() if chosen == "sigmoid" else raw.softmax(-1)).cpu().numpy()
+
+    def entries(
+        self, scores: NDArray[np.float64], top_k: int | None = None, function: str | None = None
+    ) -> list[Entry]:
+        """(outputs,) scores with their names."""
+        entries = [{"label": name, "score": float(score)} for name, score in zip(self._task.names, scores, strict=True)]
+        self._mark(entries, function)
+        if not self._task.regression:  # valence stays before arousal, whatever their values
+            entries.sort(key=lambda entry: entry["score"], reverse=True)
+        return entries[:top_k]
+
+    def over_time(
+        self,
+        scores: NDArray[np.float64],
+        times: NDArray[np.float64],
+        top_k: int | None = None,
+        function: str | None = None,
+    ) -> list[Entry]:
+        """Scores that run over time.
+
+        Args:
+            scores: (clips, steps, outputs); overlapping clips are averaged.
+            times: (clips, steps) seconds at which they hold.
+            top_k, function: as above; classes are ranked by their mean score.
+        """
+        line, values = stitch(times, scores)
+        entries = [
+            {
+                "label": name,
+                "score": float(values[:, place].mean()),
+                "times": [round(float(time), 3) for time in line],
+                "scores": [float(value) for value in values[:, place]],
+            }
+            for place, name in enumerate(self._task.names)
+        ]
+        self._mark(entries, function)
+        if not self._task.regression:
+            entries.sort(key=lambda entry: entry["score"], reverse=True)
+        return entries[:top_k]
+
+    def _mark(self, entries: Sequence[Entry], function: str | None) -> None:
+        for entry in entries:
+            if self._calibration is not None and function != "none":
+                entry["calibration"] = str(self._calibration)
+            if self._training_data is not None:
+                entry["training_data"] = self._training_data
+
+
+# --- Face crops -------------------------------------------------------------------------------------------------------
+# Which faces of a picture are looked at: the picture itself, the most prominent one, or all.
+
+MODES = ("cropped", "largest", "all")
+"""The picture is one face already; the most prominent face; every face."""
+
+
+class FaceCrops:
+    """Cuts faces out of pictures.
+
+    Args:
+        preprocessor: its finder and margins are used; None: our defaults, for processors that know nothing of faces.
+    """
+
+    def __init__(self, preprocessor: FacePreprocessor | None) -> None:
+        self._preprocessor = preprocessor or FacePreprocessor()
+
+    @property
+    def default_mode(self) -> str:
+        """What the preprocessor asks for."""
+        return "largest" if self._preprocessor.do_find_face else "cropped"
+
+    def take(self, image: Image.Image, mode: str, name: str) -> list[tuple[Image.Image, Face | None]]:
+        """The faces of a picture, most prominent first, each with where it was; None where the picture is the face.
+
+        Args:
+            image: the picture.
+            mode: one of `MODES`.
+            name: what errors call the picture.
+
+        Raises:
+            FaceNotFoundError: there is no face in it.
+        """
+        if mode == "cropped":
+            return [(image, None)]
+        finder = self._preprocessor.face_finder
+        found = finder.find(image)
+        if not found:
+            raise FaceNotFoundError(
+                f"No face was found in {name} ({image.width}×{image.height} pixels); expected at least one of score "
+                f'{finder.threshold}. If the picture is a cropped face already, pass faces="cropped".'
+            )
+        chosen = found[:1] if mode == "largest" else found
+        return [(self._preprocessor.crop_to_face(image, face), face) for face in chosen]
+
+
+def describe_box(face: Face | None) -> dict[str, float] | None:
+    """Where a face is, as answers give it; None without a face."""
+    if face is None:
+        return None
+    return dict(zip(("xmin", "ymin", "xmax", "ymax"), (round(float(edge), 1) for edge in face.box), strict=True))
+
+
+# --- Pipeline ---------------------------------------------------------------------------------------------------------
+# `pipeline("emotion-recognition")`: from a recording to named scores.
+#
+#     recognise = pipeline("emotion-recognition", model=folder_or_hub_id)
+#     recognise("face.jpg")                       → [{"label": "happiness", "score": 0.93}, …]
+#     recognise("party.jpg", faces="all")         → [{"box": {…}, "face_score": 0.9, "expressions": [{"label": …}, …]}, …]
+#     recognise(paths, batch_size=8, errors="return", top_k=1)
+#     recognise("session.edf")                    → [{"label": "valence", "score": 6.1, "times": […], "scores": […], …}, …]
+#     recognise({"frames": "clip.mp4", "events": "clip.aedat4"})
+#
+# The scores are those of inferred expressions, not of felt emotions.
 
 TASK = "emotion-recognition"
 _ERRORS = ("raise", "return")

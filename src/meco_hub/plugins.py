@@ -1,43 +1,335 @@
-"""Plugins: what they declare, and how they are found.
+"""Discovery: reads the entry points of plugins, and keeps as data what it could not read.
 
-An architecture is a Python distribution with an entry point in the group `meco_hub.architectures`:
-
-    [project.entry-points."meco_hub.architectures"]
-    meco_my_model = "my_package:architecture"
-
-`architecture` is an `Architecture`: dotted paths, nothing imported. Reading it imports the plugin's `__init__`, which must
-therefore import neither torch nor transformers. Data sets register in the same way in the group `meco_hub.corpora`.
-
-How they are read, and what becomes of those that cannot be, is in `discovery.py`.
-
-This file knows what a plugin declares, and which of them there are.
+What a stranger's package does when it is imported is not in our hands, so everything here expects the worst of it:
+- It raises, exits, or points to nothing: kept as `BrokenPlugin` with its traceback, said once, and nobody else is harmed.
+- It was built for another version of the core: refused before it is imported. Its author knew what he tested; code that half fits
+  fails later, further from the cause, or gives other numbers.
+- Two distributions claim one name: both are refused, because picking one would silently change results.
+- It imports torch or transformers in its `__init__`: it works, and it is said, since everybody who imports us waits for it.
+- It hangs: a watchdog says its name after `PATIENCE_S` seconds, while it hangs; there is no safe way to stop it.
 """
 
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass
+import logging
+import re
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cache
+from importlib.metadata import (
+    Distribution,
+    EntryPoint,
+    PackageNotFoundError,
+    entry_points,
+    metadata,
+    version,
+)
+from importlib.metadata import requires as _requires
 from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import Any
 
-from . import discovery
-from .discovery import BrokenPlugin, Plugins
 from .errors import PluginError, unknown_name
+from .version import __version__
 
-__all__ = ["Architecture", "BrokenPlugin", "Plugins"]
+logger = logging.getLogger(__name__)
+
+CORE = "meco-hub"
+"""Our own distribution, whose entry points need no watching."""
+
+PATIENCE_S = 10.0
+"""Seconds after which an import that has not come to an end is named."""
+
+HEAVY = ("torch", "transformers")
+"""What reading an entry point must not import."""
+
+ignored: set[str] = set()
+"""Distributions that are left out unread; the doctor puts here those that would not let it live."""
+
+half_imported: dict[str, str] = {}
+"""Name → distribution, for plugins whose own import is what imported us: they have not declared anything yet, but will."""
+
+declared_late: set[str] = set()
+"""Names of those that have declared themselves since."""
+
+
+@dataclass(frozen=True)
+class BrokenPlugin:
+    """A plugin that could not be read.
+
+    Attributes:
+        name: the entry point's name.
+        target: where it points.
+        distribution: the distribution that declares it.
+        reason: one line.
+        traceback: the whole story; empty when nothing was raised (two claims to one name, say).
+        mend: a command that would help, where one is known.
+    """
+
+    name: str
+    target: str
+    distribution: str
+    reason: str
+    traceback: str = ""
+    mend: str = ""
+
+
+@dataclass(frozen=True)
+class Plugins:
+    """All plugins of one group that are installed.
+
+    Attributes:
+        healthy: what each entry point points to, by name.
+        broken: those that could not be read.
+        distributions: name → the distribution that declares it.
+        heavy: name → what its `__init__` imported and should not have, of those that are healthy.
+    """
+
+    healthy: dict[str, Any] = field(default_factory=dict)
+    broken: tuple[BrokenPlugin, ...] = ()
+    distributions: dict[str, str] = field(default_factory=dict)
+    heavy: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+# --- what is installed ---------------------------------------------------------------------------------------------------
+
+
+def installed_version(distribution: str) -> str | None:
+    """The version of an installed distribution, or None."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def licence_of(distribution: str) -> str | None:
+    """The licence that a distribution's metadata name, or None where it names none or is not installed."""
+    try:
+        said: Any = metadata(distribution)
+    except PackageNotFoundError:
+        return None
+    return said.get("License-Expression") or said.get("License")
+
+
+def requirements(distribution: str) -> list[str]:
+    """What a distribution says it needs, as in its metadata; nothing for one that is not installed."""
+    try:
+        return _requires(distribution) or []
+    except PackageNotFoundError:
+        return []
+
+
+def claims(group: str) -> dict[str, list[EntryPoint]]:
+    """Name → entry points of that name, one for each distribution that declares it."""
+    found: dict[str, list[EntryPoint]] = {}
+    for entry in entry_points(group=group):
+        # An editable and a regular install of one distribution both list its entry points; that is one claim, not two.
+        known = found.setdefault(entry.name, [])
+        if not any(owner_of(other) == owner_of(entry) and other.value == entry.value for other in known):
+            known.append(entry)
+    return dict(sorted(found.items()))
+
+
+def owner_of(entry: EntryPoint) -> str:
+    """The distribution that declares an entry point."""
+    return (entry.dist.name if entry.dist is not None else None) or "an unnamed distribution"
+
+
+# --- reading -------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def watched(what: str, distribution: str) -> Iterator[None]:
+    """Say what is being imported, if that takes longer than `PATIENCE_S`, while it goes on."""
+    complaint = threading.Timer(
+        PATIENCE_S,
+        logger.warning,
+        (
+            "meco_hub: %s of %s is still being imported after %g s. If nothing else happens, it hangs: `pip uninstall %s` gets "
+            "you on, and `meco doctor` looks at it from outside.",
+            what,
+            distribution,
+            PATIENCE_S,
+            distribution,
+        ),
+    )
+    complaint.daemon = True
+    complaint.start()
+    try:
+        yield
+    finally:
+        complaint.cancel()
+
+
+def read(group: str, check: Callable[[str, Any], str | None]) -> Plugins:
+    """Read all entry points of a group.
+
+    Args:
+        group: of the entry points.
+        check: what is wrong with the object that an entry point of this name led to, or None.
+    """
+    found = Plugins()
+    broken: list[BrokenPlugin] = []
+    for name, entries in claims(group).items():
+        entries = [entry for entry in entries if owner_of(entry) not in ignored]
+        if len(entries) > 1:
+            broken += _contested(name, entries)
+        elif entries:
+            complaint = _read_one(name, entries[0], check, found)
+            broken += [complaint] if complaint is not None else []
+    for plugin in broken:
+        logger.warning(
+            "meco_hub: plugin %r of %s is left out: %s. %s`meco doctor` shows more.",
+            plugin.name,
+            plugin.distribution,
+            plugin.reason,
+            f"Mend: {plugin.mend}. " if plugin.mend else "",
+        )
+    for name, roots in found.heavy.items():
+        logger.warning(
+            "meco_hub: plugin %r of %s imports %s when its entry point is read, and everybody who imports meco_hub waits for it. "
+            "It belongs into the modules that its Architecture names, not into __init__.",
+            name,
+            found.distributions[name],
+            " and ".join(roots),
+        )
+    return Plugins(found.healthy, tuple(broken), found.distributions, found.heavy)
+
+
+def _contested(name: str, entries: list[EntryPoint]) -> list[BrokenPlugin]:
+    owners = sorted(owner_of(entry) for entry in entries)
+    return [
+        BrokenPlugin(
+            name,
+            entry.value,
+            owner_of(entry),
+            f"claimed by {' and '.join(owners)}; uninstall all but one",
+            mend=f"pip uninstall {owner_of(entry)}, or the other",
+        )
+        for entry in entries
+    ]
+
+
+def _read_one(
+    name: str, entry: EntryPoint, check: Callable[[str, Any], str | None], found: Plugins
+) -> BrokenPlugin | None:
+    """Put one plugin among the healthy of `found`, or say why not."""
+    owner = owner_of(entry)
+    misfit = unfitting(entry.dist) if entry.dist is not None and owner != CORE else None
+    if misfit is not None:
+        return BrokenPlugin(
+            name,
+            entry.value,
+            owner,
+            misfit,
+            mend=f"pip install --upgrade {CORE} {owner}   (versions that fit each other)",
+        )
+    if _will_declare_itself(name, entry):
+        return None
+    before = set(sys.modules)
+    try:
+        with watched(f"plugin {name!r}", owner):
+            loaded = entry.load()
+        complaint = check(name, loaded)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 — a stranger's import may raise anything; it harms nobody else
+        reason = f"{type(error).__name__}: {error}"
+        mend = f"pip install --upgrade {owner}, or pip uninstall {owner}"
+        return BrokenPlugin(name, entry.value, owner, reason, traceback.format_exc(), mend)
+    if complaint:
+        return BrokenPlugin(
+            name, entry.value, owner, complaint, mend=f"pip install --upgrade {owner}, or tell its author"
+        )
+    found.healthy[name], found.distributions[name] = loaded, owner
+    roots = imported_needlessly(entry.module, set(sys.modules) - before)
+    if roots:
+        found.heavy[name] = roots
+    return None
+
+
+def _will_declare_itself(name: str, entry: EntryPoint) -> bool:
+    """The plugin's own import is what brought us here: it is whole later, and says so then."""
+    match = entry.pattern.match(entry.value)  # None where the entry point is no "module:object" at all
+    module = sys.modules.get(match.group("module")) if match is not None else None
+    initializing = module is not None and getattr(module.__spec__, "_initializing", False)
+    if not initializing or hasattr(module, (entry.attr or "").partition(".")[0]):
+        return False
+    half_imported[name] = owner_of(entry)
+    return True
+
+
+def unfitting(distribution: Distribution) -> str | None:
+    """Why a plugin is not for this version of the core, or None."""
+    ours = [line for line in distribution.requires or () if re.match(r"meco[-_.]hub(?![\w.-])", line, re.IGNORECASE)]
+    if not ours:
+        return None
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    for line in ours:
+        try:
+            requirement = Requirement(line)
+        except InvalidRequirement:
+            return f"its requirement {line!r} cannot be read"
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        if not requirement.specifier.contains(__version__, prereleases=True):
+            return f"it was built for {CORE} {requirement.specifier}, and {__version__} is installed"
+    return None
+
+
+def imported_needlessly(plugin: str, new: Iterable[str]) -> tuple[str, ...]:
+    """Which of `HEAVY` reading a plugin imported.
+
+    Where somebody else has imported torch before, importing it again leaves no trace in `sys.modules`; what it leaves is a name
+    in the plugin's modules.
+
+    Args:
+        plugin: the module that its entry point names.
+        new: modules that were not there before.
+    """
+    new = list(new)
+    roots = {name.partition(".")[0] for name in new}
+    package = plugin.partition(".")[0]
+    for name in new:
+        if name.partition(".")[0] == package:
+            roots |= {_home(value) for value in list(getattr(sys.modules.get(name), "__dict__", {}).values())}
+    return tuple(root for root in HEAVY if root in roots)
+
+
+def _home(value: Any) -> str:
+    """The package that a module, class or function comes from."""
+    if isinstance(value, ModuleType):
+        return value.__name__.partition(".")[0]
+    return value.__module__.partition(".")[0] if isinstance(value, type | FunctionType) else ""
+
+
+# --- Plugins ----------------------------------------------------------------------------------------------------------
+# Plugins: what they declare, and how they are found.
+#
+# An architecture is a Python distribution with an entry point in the group `meco_hub.architectures`:
+#
+#     [project.entry-points."meco_hub.architectures"]
+#     meco_my_model = "my_package:architecture"
+#
+# `architecture` is an `Architecture`: dotted paths, nothing imported. Reading it imports the plugin's `__init__`, which must
+# therefore import neither torch nor transformers. Data sets register in the same way in the group `meco_hub.corpora`.
+#
+
 
 ARCHITECTURES = "meco_hub.architectures"
 CORPORA = "meco_hub.corpora"
 PREFIX = "meco_"
 """Every model type starts so: transformers can then never ship one of the same name."""
 
-_when_declared: list[Callable[[], None]] = []
+_subscribers: list[Callable[["Architecture"], None]] = []
 
 
-def call_when_declared(then: Callable[[], None]) -> None:
-    """Have a function called whenever a plugin that was half imported has declared its architecture."""
-    if then not in _when_declared:
-        _when_declared.append(then)
+def subscribe(tell: Callable[["Architecture"], None]) -> None:
+    """Have a function called with every architecture at the moment when its plugin declares it."""
+    if tell not in _subscribers:
+        _subscribers.append(tell)
 
 
 @dataclass(frozen=True)
@@ -77,17 +369,8 @@ class Architecture:
     description: str = ""
 
     def __post_init__(self) -> None:
-        from .registration import watch_modules
-
-        paths = (self.config, self.base_model, self.head, self.image_processor, self.feature_extractor, self.processor)
-        watch_modules(path.partition(":")[0] for path in paths if path)
-        distribution = discovery.half_imported.pop(self.model_type, None)
-        if distribution is not None:
-            known = architectures()
-            known.healthy[self.model_type] = self
-            known.distributions[self.model_type] = distribution
-            for then in _when_declared:
-                then()
+        for tell in _subscribers:
+            tell(self)
 
 
 def load_dotted(path: str) -> Any:
@@ -143,13 +426,24 @@ def _check_corpus(name: str, loaded: Any) -> str | None:
 @cache
 def architectures() -> Plugins:
     """The installed architectures, read once per process. Names are model types, values `Architecture`."""
-    return discovery.read(ARCHITECTURES, _check_architecture)
+    found = read(ARCHITECTURES, _check_architecture)
+
+    def add(entry: Architecture) -> None:
+        """A plugin whose own import is what imported us has declared itself at last."""
+        distribution = half_imported.pop(entry.model_type, None)
+        if distribution is not None:
+            found.healthy[entry.model_type] = entry
+            found.distributions[entry.model_type] = distribution
+            declared_late.add(entry.model_type)
+
+    _subscribers.insert(0, add)  # before those who will ask for it
+    return found
 
 
 @cache
 def corpora() -> Plugins:
     """The installed corpora, read once per process."""
-    return discovery.read(CORPORA, _check_corpus)
+    return read(CORPORA, _check_corpus)
 
 
 def _of(plugins: Plugins, kind: str, name: str, hint: str) -> Any:

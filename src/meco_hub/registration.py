@@ -21,7 +21,7 @@ TYPE_CHECKING = (
     False  # this file runs on `import meco_hub`: what only its later work or its types need is imported there
 )
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import ModuleType
     from typing import Any
 
@@ -33,13 +33,13 @@ failures: dict[str, str] = {}
 
 def _load(entry: "Architecture", path: str) -> "Any | None":
     """The class a plugin promised, or None (said once) when its import fails."""
-    from . import discovery, plugins
+    from . import plugins
 
     if entry.model_type in failures:
         return None
     owner = plugins.architectures().distributions.get(entry.model_type, "its distribution")
     try:
-        with discovery.watched(f"module {path.partition(':')[0]!r}", owner):
+        with plugins.watched(f"module {path.partition(':')[0]!r}", owner):
             return plugins.load_dotted(path)
     except (Exception, SystemExit) as error:  # noqa: BLE001 — a stranger's module may raise anything; transformers must still import
         if _is_executing(_MODELING) or _is_executing(path.partition(":")[0]):
@@ -169,10 +169,31 @@ def _register_pipeline(module: "ModuleType") -> None:
     # Otherwise it was our own module that imported transformers.pipelines; it registers itself when its class exists.
 
 
-def watch_modules(names: "Iterable[str]") -> None:
-    """Serve transformers again when these modules of a plugin have executed: they may be what imported it."""
-    for name in names:
-        _WATCHED.setdefault(name, lambda _: _serve_imported())
+def _watch_declarations(module: "ModuleType") -> None:
+    """`plugins` is imported: hear of every architecture when it is declared."""
+    module.subscribe(_declared)
+
+
+def _declared(entry: "Architecture") -> None:
+    """A plugin was read, or says at last what it is, being what imported us.
+
+    Transformers is served again when the modules of its classes have executed, since they may be what imported it.
+    """
+    paths = (
+        entry.config,
+        entry.base_model,
+        entry.head,
+        entry.image_processor,
+        entry.feature_extractor,
+        entry.processor,
+    )
+    for path in paths:
+        if path:
+            _WATCHED.setdefault(path.partition(":")[0], lambda _: _serve_imported())
+    from . import plugins
+
+    if entry.model_type in plugins.declared_late:
+        _serve_imported()
 
 
 _AUTO = "transformers.models.auto."
@@ -184,6 +205,7 @@ _WATCHED: "dict[str, Callable[[ModuleType], None]]" = {
     _AUTO + "processing_auto": _register_processors,
     _MODELING: _register_late_configs,
     "transformers.pipelines": _register_pipeline,
+    f"{__package__}.plugins": _watch_declarations,
 }
 
 
@@ -233,8 +255,4 @@ def _serve_imported() -> None:
     for name, then in list(_WATCHED.items()):
         module = sys.modules.get(name) if name.startswith("transformers.") else None
         if module is not None and not getattr(module.__spec__, "_initializing", False):
-            from .plugins import call_when_declared
-
-            # A plugin may be what imports us; its architecture then comes after this, and is served when it is declared.
-            call_when_declared(_serve_imported)
             then(module)

@@ -106,7 +106,7 @@ def training_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traini
 @pytest.fixture(scope="session")
 def look_alike(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """96 drawn faces of three expressions in a folder per class."""
-    from meco_hub.corpora.synthetic import write_image_folder
+    from meco_hub.corpora.synthetic.faces import write_image_folder
 
     folder = tmp_path_factory.mktemp("look-alike") / "faces"
     write_image_folder(folder, seed=1, labels=("neutral", "happiness", "surprise"), people=16, takes=2, size=32)

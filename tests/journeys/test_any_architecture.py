@@ -10,10 +10,9 @@ import pytest
 import yaml
 
 import tiny_networks
-from meco_hub.corpora.synthetic import write_image_folder
-from meco_hub.corpora.synthetic_see import write_see
-from meco_hub.corpora.synthetic_signals import write_case_npz, write_dreamer
-from meco_hub.corpora.synthetic_wristband import write_stress_predict
+from meco_hub.corpora.synthetic.eyes import write_see
+from meco_hub.corpora.synthetic.faces import write_image_folder
+from meco_hub.corpora.synthetic.signals import write_case_npz, write_dreamer, write_stress_predict
 
 FACE = {
     "model_type": "meco_expressnet_moe",
@@ -214,7 +213,7 @@ def test_ours_train_evaluate_and_answer(
     from transformers import pipeline
 
     from meco_hub import plugins
-    from meco_hub.evaluation.run import EvaluationSettings, evaluate_checkpoint
+    from meco_hub.evaluation.evaluate import EvaluationSettings, evaluate_checkpoint
 
     name = recipe["data"]["corpus"]
     data_dir = corpora[name]

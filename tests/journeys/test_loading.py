@@ -145,7 +145,7 @@ MISBEHAVIOUR = {
 
 def _works_among(run_python: Run, plant: Callable[..., Path], folder: Path, what: tuple[str, ...]) -> None:
     sites = [site for one in what for site in _misbehaving(plant, one)]
-    early = "from meco_hub import discovery; discovery.PATIENCE_S = 1.0\n"
+    early = "from meco_hub import plugins; plugins.PATIENCE_S = 1.0\n"
     code = early + "\n".join(ORDERS["ours first"]) + f"\n{BY_ALL_DOORS.format(folder=str(folder))}"
     done = run_python(code, path=tuple(sites))
     assert json.loads(done.stdout.splitlines()[-1]) == EXPECTED

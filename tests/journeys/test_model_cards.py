@@ -12,9 +12,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 import meco_hub
-from meco_hub.publishing.card import card_gaps, check_card, render_card
-from meco_hub.publishing.card_html import render_html
-from meco_hub.publishing.card_sections import split_sections
+from meco_hub.publishing.card import card_gaps, check_card, render_card, render_html, split_sections
 
 REPOSITORY = Path(__file__).parents[2]
 CARDS = REPOSITORY / "model_cards"

@@ -121,7 +121,7 @@ def test_what_is_not_there_has_a_name_with_a_network_too(
     hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from loopback_hub.faults import Fault
-    from meco_hub.hub_files import explain_absence
+    from meco_hub.weight_files import explain_absence
 
     hub.make("me/face")
     options = {"cache_dir": str(tmp_path)}

@@ -18,9 +18,9 @@ from PIL import Image
 
 from meco_hub import plugins
 from meco_hub.cli import main
-from meco_hub.corpora.synthetic import write_image_folder
+from meco_hub.corpora.synthetic.faces import write_image_folder
 from meco_hub.errors import ConfigurationError
-from meco_hub.evaluation.run import EvaluationSettings, evaluate_checkpoint
+from meco_hub.evaluation.evaluate import EvaluationSettings, evaluate_checkpoint
 from meco_hub.prediction import predict_files, predict_folder
 from tiny_networks import FACE
 

@@ -37,7 +37,7 @@ def look(source):
     head = AutoModelForEmotionRecognition.from_pretrained(source)
     processors = [door.from_pretrained(source) for door in doors[kind]]
     recognise = pipeline("emotion-recognition", model=source)
-    from meco_hub.testing.drawn_recordings import draw_recordings
+    from meco_hub.testing.subject import draw_recordings
     # a processor's own reader takes recordings of ours as well as files
     recordings = draw_recordings(kind, processors[0], 2, seed=1)
     options = {"faces": "cropped"} if kind == "face" else {}

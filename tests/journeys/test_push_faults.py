@@ -208,7 +208,7 @@ def test_waiting_has_an_end_after_a_refused_connection_too(hub: LoopbackHub) -> 
     from huggingface_hub import close_session, get_session
     from huggingface_hub.utils import _http
 
-    from meco_hub.publishing.waiting import answering_within
+    from meco_hub.publishing.hub import answering_within
 
     factory = _http._GLOBAL_CLIENT_FACTORY
     with answering_within(0.2):

@@ -11,14 +11,13 @@ import torch
 from huggingface_hub import ModelCard
 
 from meco_hub.cli import main
-from meco_hub.corpora.synthetic_signals import write_case_npz, write_deap
-from meco_hub.corpora.synthetic_wristband import write_stress_predict
+from meco_hub.corpora.synthetic.signals import write_case_npz, write_deap, write_stress_predict
+from meco_hub.evaluation.evaluate import EvaluationSettings, evaluate_checkpoint
 from meco_hub.evaluation.report import read_report
-from meco_hub.evaluation.run import EvaluationSettings, evaluate_checkpoint
 from meco_hub.publishing.card import render_card
 from meco_hub.training.arguments import RunOptions
 from meco_hub.training.loop import train
-from meco_hub.training.recipe_files import load_recipe
+from meco_hub.training.recipes import load_recipe
 
 SMALL = {"num_train_epochs": 1, "ema_decay": None}
 CASE = SMALL | {

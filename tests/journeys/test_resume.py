@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 import tiny_networks
 from meco_hub.training.checkpoints import list_checkpoints
-from meco_hub.training.recipe_files import recipe_from_dict, write_recipe
+from meco_hub.training.recipes import recipe_from_dict, write_recipe
 
 TINY: dict[str, Any] = {
     "model_type": "meco_expressnet_moe",

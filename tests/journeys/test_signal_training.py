@@ -8,10 +8,10 @@ from transformers import AutoFeatureExtractor
 
 from meco_hub import plugins
 from meco_hub.corpora.splits import by_fold
-from meco_hub.corpora.synthetic_signals import write_case_npz
+from meco_hub.corpora.synthetic.signals import write_case_npz
 from meco_hub.training.arguments import RunOptions
 from meco_hub.training.loop import train
-from meco_hub.training.recipe_files import load_recipe
+from meco_hub.training.recipes import load_recipe
 
 
 def test_levels_are_those_of_the_training_part(tmp_path: Path) -> None:

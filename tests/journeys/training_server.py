@@ -116,7 +116,7 @@ def _train(job: dict[str, Any], trace: Trace, rank: int, port: int, log: Path) -
         os.environ |= {key: str(value) for key, value in told.items()}
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     from meco_hub import train as door
-    from meco_hub.training.recipe_files import recipe_from_dict, write_recipe
+    from meco_hub.training.recipes import recipe_from_dict, write_recipe
 
     _follow(trace)
     options = dict(job["options"])

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from meco_hub.answers import Answers
 from meco_hub.errors import CheckpointError, ConfigurationError
 from meco_hub.evaluation.calibration import Calibration
+from meco_hub.pipeline import Answers
 
 
 def answers(**config: Any) -> Answers:

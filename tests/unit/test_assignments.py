@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from meco_hub.assignments import parse_assignments, parse_value
 from meco_hub.errors import ConfigurationError
+from meco_hub.training.arguments import parse_assignments, parse_value
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from meco_hub import discovery
-from meco_hub.commands import doctor as command
-from meco_hub.doctor import accelerator, cache, faces, versions
-from meco_hub.doctor.processes import run_program
+from meco_hub import cli as command
+from meco_hub import doctor as accelerator
+from meco_hub import doctor as cache
+from meco_hub import doctor as faces
+from meco_hub import doctor as versions
+from meco_hub import plugins
+from meco_hub.doctor import run_program
 
 GROUP = "meco_hub.architectures"
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -27,8 +30,8 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Pretend that these distributions, and no others, are installed, with these requirements."""
 
     def pretend(what: Mapping[str, str], needs: Mapping[str, list[str]]) -> None:
-        monkeypatch.setattr(discovery, "installed_version", lambda name: what.get(name.lower()))
-        monkeypatch.setattr(discovery, "requirements", lambda name: list(needs.get(name, [])))
+        monkeypatch.setattr(plugins, "installed_version", lambda name: what.get(name.lower()))
+        monkeypatch.setattr(plugins, "requirements", lambda name: list(needs.get(name, [])))
 
     return pretend
 
@@ -170,7 +173,7 @@ def test_a_trial_says_how_it_ended() -> None:
 
 EXAMINE = """
 import dataclasses, json
-from meco_hub.doctor.plugin_trial import examine_plugins
+from meco_hub.doctor import examine_plugins
 healthy, findings = examine_plugins({patience})
 print(json.dumps([healthy, [dataclasses.asdict(one) for one in findings]]))
 """
@@ -179,7 +182,7 @@ print(json.dumps([healthy, [dataclasses.asdict(one) for one in findings]]))
 def test_a_plugin_that_hangs_does_not_take_the_doctor_with_it(run_python: Run, plant: Plant) -> None:
     code = "import time\ntime.sleep(600)"
     site = plant("meco-hangs", {"hangs.py": code}, {GROUP: {"meco_hangs": "hangs:architecture"}})
-    without_classes = "from meco_hub.doctor import plugin_trial; plugin_trial._examine_classes = lambda *_: (set(), [])"
+    without_classes = "from meco_hub import doctor; doctor._examine_classes = lambda *_: (set(), [])"
     done = run_python(without_classes + EXAMINE.format(patience=3), path=(site,))
     healthy, findings = json.loads(done.stdout.splitlines()[-1])
     assert "meco_hangs" not in healthy
@@ -269,9 +272,9 @@ def test_the_exit_code_is_for_scripts(
         "findings": [finding] if level else [],
     }
     monkeypatch.setattr(doctor, "examine", lambda patience: report)
-    assert command._run(argparse.Namespace(json=True, patience=1.0)) == code
+    assert command._run_doctor(argparse.Namespace(json=True, patience=1.0)) == code
     assert json.loads(capsys.readouterr().out) == report
-    assert command._run(argparse.Namespace(json=False, patience=1.0)) == code
+    assert command._run_doctor(argparse.Namespace(json=False, patience=1.0)) == code
     printed = capsys.readouterr().out
     assert 'extra events: lacks h5py>=3.10: pip install "meco-hub[events]"' in printed
     assert "timm missing" in printed

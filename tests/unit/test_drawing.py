@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from meco_hub.drawing import annotate_image
+from meco_hub.prediction import annotate_image
 
 BOX = {"xmin": 20.0, "ymin": 10.0, "xmax": 60.0, "ymax": 50.0}
 SCORES = [{"label": "happiness", "score": 0.9}, {"label": "neutral", "score": 0.1}]

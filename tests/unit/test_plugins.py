@@ -162,9 +162,7 @@ assert said.wait(60), "nobody named it"
 {sound("meco_toy", "toy")}
 """
     site = plant("meco-toy", {"toy.py": code}, {GROUP: {"meco_toy": "toy:architecture"}})
-    program = (
-        "import logging; logging.basicConfig()\nfrom meco_hub import discovery; discovery.PATIENCE_S = 0.2" + REPORT
-    )
+    program = "import logging; logging.basicConfig()\nfrom meco_hub import plugins; plugins.PATIENCE_S = 0.2" + REPORT
     done = run_python(program, path=(site,))
     assert "meco_toy" in json.loads(done.stdout)["healthy"]
     assert done.stderr.count("plugin 'meco_toy' of meco-toy is still being imported after 0.2 s") == 1

@@ -13,13 +13,7 @@ from meco_expressnet_moe.backbone_weights import imagenet_weights_from_package
 from meco_expressnet_moe.backbones import VGGFaceResNet
 from meco_expressnet_moe.configuration_expressnet_moe import ExpressNetMoEConfig
 from meco_expressnet_moe.modeling_expressnet_moe import ExpressNetMoEForEmotionRecognition, ExpressNetMoEModel
-from meco_hub.errors import (
-    CheckpointError,
-    ConfigurationError,
-    ConversionError,
-    DependencyError,
-    UnknownNameError,
-)
+from meco_hub.errors import CheckpointError, ConfigurationError, ConversionError, DependencyError, UnknownNameError
 
 TINY = {
     "image_size": 32,

@@ -6,7 +6,7 @@ from meco_expressnet_moe.configuration_expressnet_moe import ExpressNetMoEConfig
 from meco_expressnet_moe.conversion import LABEL_SPACES
 from meco_expressnet_moe.processing_expressnet_moe import ExpressNetMoEImageProcessor
 from meco_hub import plugins
-from meco_hub.training.recipe_files import load_recipe
+from meco_hub.training.recipes import load_recipe
 
 NAMES = ["fer2013", "raf_db", "affectnet7", "affectnet8"]
 

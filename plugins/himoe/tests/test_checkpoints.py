@@ -8,11 +8,10 @@ import pytest
 import yaml
 
 import meco_hub
-from meco_hub.corpora.synthetic_signals import write_case_npz
-from meco_hub.corpora.synthetic_wristband import write_stress_predict
+from meco_hub.corpora.synthetic.signals import write_case_npz, write_stress_predict
 from meco_hub.errors import RecordingError
-from meco_hub.evaluation.run import EvaluationSettings, evaluate_checkpoint
-from meco_hub.training.recipe_files import load_recipe
+from meco_hub.evaluation.evaluate import EvaluationSettings, evaluate_checkpoint
+from meco_hub.training.recipes import load_recipe
 
 NAMES = ["meco-himoe-case", "meco-himoe-stress"]
 

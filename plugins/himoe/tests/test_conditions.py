@@ -20,9 +20,9 @@ from meco_himoe.configuration_himoe import HiMoEConfig
 from meco_himoe.modeling_himoe import HiMoEForEmotionRecognition
 from meco_himoe.processing_himoe import HiMoESignalWindower
 from meco_hub import plugins
-from meco_hub.corpora.synthetic_signals import write_case_npz, write_deap
+from meco_hub.corpora.synthetic.signals import write_case_npz, write_deap
 from meco_hub.evaluation.conditions import AppliedCondition, conditions_for
-from meco_hub.evaluation.run import EvaluationSettings, evaluate_checkpoint
+from meco_hub.evaluation.evaluate import EvaluationSettings, evaluate_checkpoint
 
 CHECKPOINT = "meco-himoe-case"
 

@@ -12,8 +12,8 @@ import torch
 from torch.nn import functional as F
 
 from meco_himoe import modeling_himoe as modeling
+from meco_himoe.blocks import SoftExperts
 from meco_himoe.modeling_himoe import HiMoEForEmotionRecognition
-from meco_hub.nn.soft_experts import SoftExperts
 
 Model = HiMoEForEmotionRecognition
 Batch = dict[str, Any]

@@ -10,7 +10,7 @@ from huggingface_hub.errors import StrictDataclassError
 
 from meco_himoe.modeling_himoe import HiMoEForEmotionRecognition, HiMoEModel
 from meco_hub.errors import InputError
-from meco_hub.evaluation.output_layers import output_layers
+from meco_hub.evaluation.calibration import output_layers
 
 Make = Callable[..., Any]
 MODES = pytest.mark.parametrize("mode", ["window", "sequence"])

@@ -5,7 +5,7 @@ import pytest
 from meco_himoe.configuration_himoe import HiMoEConfig
 from meco_himoe.processing_himoe import HiMoESignalWindower
 from meco_hub import plugins
-from meco_hub.training.recipe_files import load_recipe
+from meco_hub.training.recipes import load_recipe
 
 NAMES = ["deap", "dreamer", "case", "stress_predict"]
 

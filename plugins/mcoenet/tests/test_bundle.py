@@ -9,9 +9,9 @@ from transformers import pipeline
 
 import meco_hub
 from meco_hub import plugins
-from meco_hub.corpora.synthetic_eyes import EXPRESSIONS, draw_sequence
+from meco_hub.corpora.synthetic.eyes import EXPRESSIONS, draw_sequence
 from meco_hub.errors import RecordingError
-from meco_hub.training.recipe_files import load_recipe, recipe_to_dict
+from meco_hub.training.recipes import load_recipe, recipe_to_dict
 
 NAME = "meco-mcoenet-synthetic-see"
 

@@ -17,12 +17,7 @@ from meco_hub.training.construction import relabel
 from meco_mcoenet.backbones import ResNet
 from meco_mcoenet.configuration_mcoenet import DEFAULT_LABELS, MCOENetConfig
 from meco_mcoenet.experts import AttentionExpert, DeepExpert, FocalExpert, PackedAttention, TokenMixer
-from meco_mcoenet.modeling_mcoenet import (
-    GatedCrossAttention,
-    JointScan,
-    MCOENetForEmotionRecognition,
-    MCOENetModel,
-)
+from meco_mcoenet.modeling_mcoenet import GatedCrossAttention, JointScan, MCOENetForEmotionRecognition, MCOENetModel
 
 TINY: dict[str, Any] = {
     "backbone_depths": [1, 1],

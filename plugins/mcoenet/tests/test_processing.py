@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from transformers import pipeline
 
-from meco_hub.corpora.synthetic_eyes import DrawnSequence, draw_sequence
+from meco_hub.corpora.synthetic.eyes import DrawnSequence, draw_sequence
 from meco_hub.errors import ConfigurationError, InputError, RecordingError
 from meco_hub.recordings.event_recording import EventRecording
 from meco_hub.recordings.eye_clips import EyeClip

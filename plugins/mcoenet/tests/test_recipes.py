@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from meco_hub import plugins
-from meco_hub.training.examples import build_augmentation
-from meco_hub.training.recipe_files import load_recipe
+from meco_hub.training.loaders import build_augmentation
+from meco_hub.training.recipes import load_recipe
 from meco_mcoenet.configuration_mcoenet import SMALL, MCOENetConfig
 from meco_mcoenet.processing_mcoenet import MCOENetProcessor
 

@@ -14,12 +14,46 @@ Twente, 23–32 in Geneva. The pickles are read without running anything (`numpy
 
 A row is a trial. Its clock is 0 where the video begins; the 3 s before it lie in the streams at negative times. A person's
 `reference` is median and scale of the seconds before all their videos: label-free, the person under test included.
-
-This file knows what DEAP is; it does not read it.
 """
 
+import io
+import logging
+import math
+import pickle
+import pickletools
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import CorpusError, DependencyError
+from ..recordings.signal_files.edf import check_size
+from ..recordings.signal_recording import SignalRecording, Stream
 from . import Corpus, Target
-from .modalities import Layout
+from .file_tree import PictureBytes, open_tree, read_rows
+from .protocols import number_folds
+from .recording_rows import (
+    LAYOUT_COLUMN,
+    Layout,
+    RecordingRow,
+    build_recordings,
+    check_samples,
+    check_targets,
+    choose_layout,
+    hash_arrays,
+    layout_of,
+    robust_reference,
+)
+
+if TYPE_CHECKING:
+    import datasets
+    import pyedflib
+
+logger = logging.getLogger(__name__)
 
 _EEG = "Fp1 AF3 F3 F7 FC5 FC1 C3 T7 CP5 CP1 P3 P7 PO3 O1 Oz Pz Fp2 AF4 Fz F4 F8 FC6 FC2 Cz C4 T8 CP6 CP2 P4 P8 PO4 O2"
 EEG = tuple(_EEG.split())
@@ -52,8 +86,8 @@ corpus = Corpus(
     description="DEAP: EEG and peripheral signals during 40 one-minute music videos, rated once per video. Everybody sees the "
     "same videos in the same order of files.",
     layout="data_preprocessed_python/ with s01.dat … s32.dat, or a folder with s01.bdf … s32.bdf and participant_ratings.csv",
-    loader="meco_hub.corpora.deap_files:read",
-    reader="meco_hub.corpora.deap_files:read_row",
+    loader="meco_hub.corpora.deap:read",
+    reader="meco_hub.corpora.deap:read_row",
     options={
         "modalities": f"which channels make a stream: {', '.join(LAYOUTS)}, or a mapping {{stream: [channel, …]}}; default deap_4",
         "folds": "what the column fold means: P1 (everybody's own trials), P2 (one person each), P3 (groups of people, both "
@@ -65,3 +99,510 @@ corpus = Corpus(
     citation='Koelstra et al. 2012, "DEAP: a database for emotion analysis using physiological signals", IEEE T-AFFC 3(1)',
     licence="End user licence agreement with Queen Mary University of London; no redistribution.",
 )
+
+
+# --- Numpy pickles ----------------------------------------------------------------------------------------------------
+# Pickles that hold NumPy arrays, read without running anything.
+#
+# Unpickling runs whatever the file says. Some corpora nevertheless travel as pickles of a dict of arrays, so the unpickler
+# here knows a handful of names, those by which NumPy writes an array, and puts its own classes behind them: NumPy's code
+# for restoring arrays is not called either. Any other name is refused before it is imported, and with it the file. The
+# instructions are counted before the first is followed: some dozen make an array, and a few bytes of others would take all
+# memory or change the reader.
+
+_BROKEN = (
+    pickle.UnpicklingError,
+    EOFError,
+    ValueError,
+    TypeError,
+    IndexError,
+    KeyError,
+    AttributeError,
+    OverflowError,
+    MemoryError,
+    UnicodeError,
+)
+"""What the standard library raises on a pickle that is cut off or was never one."""
+
+_MOST_INSTRUCTIONS = 10_000
+
+
+def load_arrays(content: bytes, where: str) -> dict[str, NDArray[Any]]:
+    """The arrays of a pickled dict, by name.
+
+    Args:
+        content: the pickle, of Python 2 or 3.
+        where: the file, for messages.
+
+    Returns:
+        Read-only arrays of numbers, views of the bytes they were written with.
+
+    Raises:
+        CorpusError: the pickle names anything but NumPy's arrays, is no dict of such, or is cut off.
+    """
+    try:
+        _count_instructions(content)
+        loaded = _ArrayUnpickler(content, where).load()
+    except _BROKEN as error:
+        if isinstance(error, CorpusError):
+            raise
+        raise CorpusError(
+            f"{where} cannot be read as a pickle of arrays ({type(error).__name__}: {error}). It may be cut off: copy it "
+            "again from its source."
+        ) from error
+    if not isinstance(loaded, dict) or not all(
+        isinstance(value, _Array) and value.array is not None for value in loaded.values()
+    ):
+        raise CorpusError(
+            f"{where} holds a {type(loaded).__name__}, not a dict of arrays. Take the file its owners give out."
+        )
+    named = {key.decode("latin1") if isinstance(key, bytes) else key: value.array for key, value in loaded.items()}
+    if not all(isinstance(name, str) for name in named):
+        raise CorpusError(f"{where} names its arrays {list(named)}. Expected names that are text.")
+    return named
+
+
+def _count_instructions(content: bytes) -> None:
+    """Make sure that there are no more than arrays need, every one whole, and no place in memory beyond their number.
+
+    Raises:
+        ValueError: there are, or it is cut off.
+    """
+    for count, (instruction, argument, _) in enumerate(pickletools.genops(content)):
+        if instruction.name.startswith("EXT"):  # of which others in this process may have resolved some already
+            raise ValueError("a name given by its number, where arrays spell theirs out")
+        remembers = instruction.name in ("PUT", "BINPUT", "LONG_BINPUT")
+        if count > _MOST_INSTRUCTIONS or (remembers and not 0 <= int(argument or 0) <= _MOST_INSTRUCTIONS):
+            raise ValueError(f"more than {_MOST_INSTRUCTIONS} instructions or objects, where arrays need some dozen")
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    def __init__(self, content: bytes, where: str) -> None:
+        # Python 2 wrote an array's bytes as text; "bytes" keeps them what they are, where latin1 would copy them twice
+        super().__init__(io.BytesIO(content), encoding="bytes")
+        self._where = where
+
+    def find_class(self, module: str, name: str) -> Any:
+        known = _NAMES.get((module, name))
+        if known is None:
+            raise CorpusError(
+                f"{self._where} asks for {module}.{name}, which is no part of an array. Expected a pickle of NumPy arrays and "
+                "nothing else; nothing of it was run. Do not trust its origin; take the file its owners give out."
+            )
+        return known
+
+    def persistent_load(self, pid: object) -> Any:
+        raise CorpusError(f"{self._where} refers to an object outside itself. Expected a pickle of NumPy arrays only.")
+
+
+class _Dtype:
+    """Stands for numpy.dtype."""
+
+    __slots__ = ("code", "order")
+
+    def __init__(self, code: object = "", *_: object) -> None:
+        self.code = _text(code)
+        self.order = "|"
+
+    def __setstate__(self, state: Any) -> None:
+        self.order = _text(state[1])
+
+    def numbers(self) -> np.dtype[Any]:
+        if (
+            self.code not in {f"{kind}{size}" for kind in "fiu" for size in (1, 2, 4, 8)} - {"f1"}
+            or self.order not in "<>=|"
+        ):
+            raise ValueError(f"an array of type {self.order}{self.code}, where numbers were expected")
+        return np.dtype(f"{self.order}{self.code}")
+
+
+class _ArrayType:
+    """Stands for numpy.ndarray where a pickle names the class; never made."""
+
+    def __new__(cls) -> "_ArrayType":
+        raise ValueError("an array made without numpy's _reconstruct")
+
+    def __setstate__(self, state: object) -> None:
+        raise ValueError("a state for the type of arrays")
+
+
+class _Array:
+    """Stands for an array that `_reconstruct` makes empty and a state fills."""
+
+    __slots__ = ("array",)
+
+    def __init__(self, array: Any = None) -> None:
+        self.array = array
+
+    def __setstate__(self, state: Any) -> None:
+        _version, shape, dtype, fortran, raw = state
+        self.array = _from_bytes(raw, dtype, shape, bool(fortran))
+
+
+class _Maker:
+    """A function that a pickle may call and nothing else: of a plain one it could change the attributes."""
+
+    __slots__ = ("_make",)
+
+    def __init__(self, make: Callable[..., Any]) -> None:
+        self._make = make
+
+    def __call__(self, *arguments: object) -> Any:
+        return self._make(*arguments)
+
+    def __setstate__(self, state: object) -> None:
+        raise ValueError("a state for a function")
+
+
+def _from_bytes(raw: object, dtype: object, shape: object, fortran: bool) -> NDArray[Any]:
+    if not isinstance(dtype, _Dtype) or not isinstance(raw, bytes) or not isinstance(shape, tuple):
+        raise ValueError("an array's state of other types than shape, dtype and bytes")
+    numbers = dtype.numbers()
+    if not all(isinstance(side, int) and side >= 0 for side in shape) or math.prod(shape) * numbers.itemsize != len(
+        raw
+    ):
+        raise ValueError(f"an array of shape {shape} and type {numbers} in {len(raw)} bytes")
+    return np.frombuffer(raw, numbers).reshape(shape, order="F" if fortran else "C")
+
+
+def _reconstruct(kind: object, shape: object, code: object) -> _Array:
+    return _Array()
+
+
+def _frombuffer(raw: object, dtype: object, shape: object, order: object) -> _Array:
+    """How NumPy writes an array into a pickle of protocol 5."""
+    return _Array(_from_bytes(bytes(raw) if isinstance(raw, bytearray) else raw, dtype, shape, _text(order) == "F"))
+
+
+def _encode(text: object, encoding: object = "latin1") -> bytes:
+    """How Python 3 writes bytes into a pickle of protocol 2."""
+    if not isinstance(text, str) or encoding not in ("latin1", b"latin1"):
+        raise ValueError(f"text encoded as {encoding!r}, where latin1 was expected")
+    return text.encode("latin1")
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bytes):
+        return value.decode("latin1")
+    if not isinstance(value, str):
+        raise ValueError(f"a {type(value).__name__} where a type's name was expected")
+    return value
+
+
+_NAMES: dict[tuple[str, str], Any] = {
+    ("numpy", "ndarray"): _ArrayType,
+    ("numpy", "dtype"): _Dtype,
+    ("_codecs", "encode"): _Maker(_encode),
+}
+for _core in ("core", "_core"):  # before and since NumPy 2
+    _NAMES[f"numpy.{_core}.multiarray", "_reconstruct"] = _Maker(_reconstruct)
+    _NAMES[f"numpy.{_core}.numeric", "_frombuffer"] = _Maker(_frombuffer)
+
+
+# --- Deap bdf ---------------------------------------------------------------------------------------------------------
+# Reading DEAP's original recordings, `data_original`: one BDF file a person at 512 Hz; `deap.py` says what DEAP is.
+#
+#     s01.bdf … s32.bdf            48 channels of a BioSemi: 32 EEG, EXG1 to EXG8 (pairs of eye and muscle electrodes), GSR1, GSR2,
+#                                  Erg1, Erg2, Resp, Plet, Temp, Status
+#     participant_ratings.csv      Participant_id, Trial, Experiment_id, Valence, Arousal, Dominance, Liking, …: trials in the
+#                                  order in which they were shown, and which video each was
+#
+# A video begins where the lower eight bits of Status turn to 4. EEG is referenced to its average, as in the owners'
+# preprocessed files, and eye and muscle channels are differences of their two electrodes; nothing is filtered and no eye
+# movement removed. Skin conductance is in the site's own unit, which is not the same in Twente and Geneva. The order of
+# electrodes differs between the sites; here channels go by name.
+#
+# Codes and channel names are those of DEAP's own description as far as it is quoted publicly; this reader has been tried on
+# look-alikes only.
+
+BDF_RATE = 512.0
+BEFORE_S, VIDEO_S = 3.0, 60.0
+VIDEO_BEGINS = 4
+_PARTS = {
+    "hEOG": ("EXG1", "EXG2"),
+    "vEOG": ("EXG3", "EXG4"),
+    "zEMG": ("EXG5", "EXG6"),
+    "tEMG": ("EXG7", "EXG8"),
+    "GSR": ("GSR1",),
+    "RESP": ("Resp",),
+    "PPG": ("Plet",),
+    "TEMP": ("Temp",),
+}
+_COLUMNS = ("Participant_id", "Trial", "Experiment_id", "Valence", "Arousal", "Dominance", "Liking")
+
+
+def rows_of(path: Path, modalities: str | Mapping[str, Sequence[str]]) -> list[RecordingRow]:
+    """A row for every video that somebody watched, in the order of people and videos.
+
+    Raises:
+        CorpusError: a zip, which must be unpacked first; no ratings, other ratings than videos, ratings off their scale; a file
+            laid out otherwise. The message names file and stream.
+        RecordingError: a file that is cut off.
+        DependencyError: pyedflib is not installed.
+    """
+    from tqdm.auto import tqdm
+
+    layout = choose_layout(modalities, LAYOUTS, CHANNELS)
+    if not path.is_dir():
+        raise CorpusError(
+            f"{path} is no folder. Expected the folder with s<nn>.bdf: BDF is not read from archives. Unpack it."
+        )
+    files = sorted((one for one in path.rglob("s[0-9][0-9].bdf")), key=lambda one: one.name)
+    ratings = _ratings(path)
+    rows: list[RecordingRow] = []
+    for file in tqdm(files, desc="DEAP, BDF", unit=" people", disable=None):
+        begins, _ = _person(str(file), file.stat().st_mtime_ns)
+        own = ratings.get(int(file.stem[1:]), {})
+        if sorted(own) != list(range(1, len(begins) + 1)):
+            raise CorpusError(
+                f"{file}, stream Status: {len(begins)} videos begin, and participant_ratings.csv has the trials "
+                f"{', '.join(map(str, sorted(own))) or 'of nobody of that number'}. Expected a rating of every video."
+            )
+        if len(begins) != TRIALS:
+            logger.warning("%s holds %d videos; DEAP has %d.", file, len(begins), TRIALS)
+        rows += sorted((_row(file, trial, own[trial], layout) for trial in own), key=lambda one: one.sample_id)
+    return rows
+
+
+def _row(file: Path, trial: int, rating: tuple[int, list[float]], layout: str) -> RecordingRow:
+    video, values = rating
+    check_targets(values, 1.0, 9.0, f"{file}, ratings of trial {trial}")
+    name = f"{file.stem}_{video:02d}"
+    return RecordingRow(
+        sample_id=name,
+        identity=file.stem,
+        source=f"{file.absolute()}#{trial - 1}",
+        content_sha256=hash_arrays([_samples(str(file), trial - 1)]),
+        targets=values[:3],
+        trial=name,
+        stimulus=f"video_{video:02d}",
+        extras={"liking": values[3], "site": "twente" if int(file.stem[1:]) <= 22 else "geneva", LAYOUT_COLUMN: layout},
+    )
+
+
+def read_bdf_row(row: Mapping[str, Any]) -> SignalRecording:
+    """The recording of one video: streams by modality at 512 Hz from −3 s to 60 s, asked about from 0 to 60 s."""
+    file, _, trial = row["source"].rpartition("#")
+    _, centre = _person(file, Path(file).stat().st_mtime_ns)
+    data = _samples(file, int(trial))
+    times = np.arange(len(data)) / BDF_RATE - BEFORE_S
+    streams, reference = {}, {}
+    for name, channels in layout_of(row).items():
+        places = [CHANNELS.index(channel) for channel in channels]
+        streams[name] = Stream(np.ascontiguousarray(data[:, places]), times, BDF_RATE, channels)
+        reference[name] = centre[:, places]
+    return SignalRecording(streams, 0.0, VIDEO_S, row["sample_id"], reference=reference)
+
+
+def _ratings(path: Path) -> dict[int, dict[int, tuple[int, list[float]]]]:
+    """Person → trial → (video, [valence, arousal, dominance, liking])."""
+    with open_tree(path) as tree:
+        names = [name for name in tree.names if re.search(r"(^|/)participant_ratings\.csv$", name)]
+        if len(names) != 1:
+            raise CorpusError(
+                f"{path} holds {len(names)} files participant_ratings.csv. Expected one, of DEAP's metadata, with "
+                f"{', '.join(_COLUMNS)}."
+            )
+        found: dict[int, dict[int, tuple[int, list[float]]]] = {}
+        for row in read_rows(tree, names[0], tuple(one.lower() for one in _COLUMNS)):
+            try:
+                person, trial, video = (int(row[column.lower()]) for column in _COLUMNS[:3])
+                values = [float(row[column.lower()]) for column in _COLUMNS[3:]]
+            except ValueError as error:
+                raise CorpusError(f"{row.where}: {error}. Expected numbers. Mend the line.") from error
+            if trial in found.setdefault(person, {}):
+                raise CorpusError(f"{row.where}: trial {trial} of participant {person} is there twice. Mend the line.")
+            found[person][trial] = video, values
+    return found
+
+
+def _open(file: str) -> "pyedflib.EdfReader":
+    try:
+        import pyedflib
+    except ImportError as error:
+        raise DependencyError(
+            f'{file}: BDF is read by pyedflib, which is not installed. Install it: pip install "meco-hub[signals]".'
+        ) from error
+    check_size(Path(file))
+    try:
+        return pyedflib.EdfReader(file, annotations_mode=pyedflib.DO_NOT_READ_ANNOTATIONS)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise CorpusError(
+            f"{file} cannot be read as BDF ({error}). Expected a whole recording. Copy it again."
+        ) from error
+
+
+@lru_cache(maxsize=64)
+def _person(file: str, changed: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Samples at which videos begin, and the (2, 40) level of the seconds before them; `changed` makes a new file another."""
+    with _open(file) as opened:
+        labels = _labels(opened, file)
+        status = np.asarray(opened.readSignal(labels["status"], digital=True), np.int64) & 0xFF
+    starts = np.flatnonzero((status == VIDEO_BEGINS) & (np.concatenate([[0], status[:-1]]) != VIDEO_BEGINS))
+    if not len(starts) or starts[0] < BEFORE_S * BDF_RATE or starts[-1] + VIDEO_S * BDF_RATE > len(status):
+        raise CorpusError(
+            f"{file}, stream Status: {len(starts)} videos begin (code {VIDEO_BEGINS}), or one begins less than {BEFORE_S:g} s "
+            f"after the recording or {VIDEO_S:g} s before its end. Expected {TRIALS} whole videos. Copy the file again."
+        )
+    with _open(file) as opened:
+        before = [_take(opened, labels, int(one - BEFORE_S * BDF_RATE), int(BEFORE_S * BDF_RATE)) for one in starts]
+    return starts, robust_reference(np.concatenate(before))
+
+
+def _samples(file: str, trial: int) -> NDArray[np.float32]:
+    """(samples, 40) of one video and the seconds before it."""
+    starts, _ = _person(file, Path(file).stat().st_mtime_ns)
+    with _open(file) as opened:
+        return _take(
+            opened,
+            _labels(opened, file),
+            int(starts[trial] - BEFORE_S * BDF_RATE),
+            int((BEFORE_S + VIDEO_S) * BDF_RATE),
+        )
+
+
+def _labels(opened: "pyedflib.EdfReader", file: str) -> dict[str, int]:
+    """Label in small letters → index, of a file that has all channels at 512 Hz."""
+    labels = {str(one).strip().lower(): index for index, one in reversed(list(enumerate(opened.getSignalLabels())))}
+    wanted = [*EEG, *(part for parts in _PARTS.values() for part in parts), "Status"]
+    missing = [one for one in wanted if one.lower() not in labels]
+    if missing:
+        raise CorpusError(
+            f"{file} lacks the channels {', '.join(missing)}. Expected the owners' original file with 48 channels."
+        )
+    for one in wanted:
+        rate = float(opened.getSampleFrequency(labels[one.lower()]))
+        if rate != BDF_RATE:
+            raise CorpusError(f"{file}, stream {one}: the rate is {rate:g} Hz. Expected {BDF_RATE:g}.")
+    return labels
+
+
+def _take(opened: "pyedflib.EdfReader", labels: Mapping[str, int], first: int, count: int) -> NDArray[np.float32]:
+    def one(name: str) -> NDArray[np.float64]:
+        return np.asarray(opened.readSignal(labels[name.lower()], first, count), np.float64)
+
+    eeg = np.stack([one(name) for name in EEG], axis=1)
+    eeg -= eeg.mean(axis=1, keepdims=True)
+    rest = [one(parts[0]) - one(parts[1]) if len(parts) == 2 else one(parts[0]) for parts in _PARTS.values()]
+    return np.concatenate([eeg, np.stack(rest, axis=1)], axis=1).astype(np.float32)
+
+
+# --- Deap files -------------------------------------------------------------------------------------------------------
+# Reading DEAP's preprocessed files; `deap.py` says what is in them.
+
+
+def read(
+    path: Path, modalities: str | Mapping[str, Sequence[str]] = "deap_4", folds: str = "P3"
+) -> "datasets.DatasetDict":
+    """Read the preprocessed files, or the original BDF files where there are no others; see `Corpus.load` for the columns.
+    Further columns: `liking`, `site`, `modalities`.
+
+    Every file is opened once, for its ratings and the hashes of its trials; samples are read again with each row.
+
+    Raises:
+        CorpusError: no such files, a pickle that is not arrays only (nothing of it is run), another shape, ratings off their scale
+            (of BDF, see `deap_bdf.rows_of`); the message names the file.
+        ConfigurationError, UnknownNameError: an option makes no sense.
+    """
+    import datasets
+
+    rows = _read(path, modalities)
+    text = datasets.Value("string")
+    extras = {"liking": datasets.Value("float32"), "site": text, LAYOUT_COLUMN: text}
+    splits = build_recordings(rows, extras=extras, address=str(path))
+    table = splits["all"]
+    people = len({row.identity for row in rows})
+    if folds == "P3" and people < 5:
+        logger.warning("%s: %d people make no 5 folds; the column fold is −1.", path, people)
+        return splits
+    return datasets.DatasetDict({"all": number_folds(table, folds, stratify_by="site" if folds == "P3" else None)})
+
+
+def _read(path: Path, modalities: str | Mapping[str, Sequence[str]]) -> list[RecordingRow]:
+    """The rows of the preprocessed files, or of the original ones where there are no others."""
+    from tqdm.auto import tqdm
+
+    layout = choose_layout(modalities, LAYOUTS, CHANNELS)
+    with open_tree(path) as tree:
+        files = sorted(
+            (name for name in tree.names if re.search(r"(^|/)s\d\d\.dat$", name)),
+            key=lambda name: name.rpartition("/")[2],
+        )
+        if not files and any(re.search(r"(^|/)s\d\d\.bdf$", name) for name in tree.names):
+            return rows_of(path, modalities)
+        if not files or len({name.rpartition("/")[2] for name in files}) < len(files):
+            raise CorpusError(
+                f"{path} holds {len(files)} files s<nn>.dat, or one of them twice. Expected {corpus.layout}."
+            )
+        rows: list[RecordingRow] = []
+        for name in tqdm(files, desc="DEAP", unit=" people", disable=None):
+            rows += _trials(tree.image_path(name), name.rpartition("/")[2][:3], layout)
+        return rows
+
+
+def _trials(address: str, person: str, layout: str) -> list[RecordingRow]:
+    data, labels, _ = _load(address)
+    return [
+        RecordingRow(
+            sample_id=f"{person}_{trial + 1:02d}",
+            identity=person,
+            source=f"{address}#{trial}",
+            content_sha256=hash_arrays([data[trial]]),
+            targets=[float(one) for one in labels[trial, :3]],
+            trial=f"{person}_{trial + 1:02d}",
+            stimulus=f"video_{trial + 1:02d}",
+            extras={
+                "liking": float(labels[trial, 3]),
+                "site": "twente" if int(person[1:]) <= 22 else "geneva",
+                LAYOUT_COLUMN: layout,
+            },
+        )
+        for trial in range(len(data))
+    ]
+
+
+def read_row(row: Mapping[str, Any]) -> SignalRecording:
+    """The recording of one trial: streams by modality at 128 Hz from −3 s to 60 s, asked about from 0 to 60 s; of the original
+    files, at 512 Hz."""
+    address, _, trial = row["source"].rpartition("#")
+    if address.endswith(".bdf"):
+        return read_bdf_row(row)
+    data, _, centre = _load(address)
+    times = (np.arange(SAMPLES) - BASELINE) / RATE
+    streams, reference = {}, {}
+    for name, channels in layout_of(row).items():
+        places = [CHANNELS.index(channel) for channel in channels]
+        streams[name] = Stream(np.ascontiguousarray(data[int(trial)][places].T), times, RATE, channels)
+        reference[name] = centre[:, places]
+    return SignalRecording(streams, 0.0, (SAMPLES - BASELINE) / RATE, row["sample_id"], reference=reference)
+
+
+@lru_cache(maxsize=4)
+def _load(address: str) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]:
+    """(data (trials, 40, 8064), labels (trials, 4), reference (2, 40)) of a person; 52 MB, hence the small cache."""
+    with PictureBytes() as contents:
+        arrays = load_arrays(contents.read({"bytes": None, "path": address}), address)
+    missing = [name for name in ("data", "labels") if name not in arrays]
+    if missing:
+        raise CorpusError(
+            f"{address} holds {', '.join(arrays)}; {', '.join(missing)} is missing. Expected data and labels."
+        )
+    data, labels = arrays["data"], arrays["labels"]
+    if data.ndim != 3 or data.shape[1:] != (len(CHANNELS), SAMPLES) or not len(data) or data.dtype.kind != "f":
+        raise CorpusError(
+            f"{address}, array data: shape {data.shape} of {data.dtype}. Expected ({TRIALS}, {len(CHANNELS)}, {SAMPLES}) floats: "
+            f"{len(CHANNELS)} channels, 63 s at {RATE:g} Hz. Take the owners' preprocessed files."
+        )
+    if labels.shape != (len(data), 4):
+        raise CorpusError(
+            f"{address}, array labels: shape {labels.shape}. Expected ({len(data)}, 4), one row per trial."
+        )
+    if len(data) != TRIALS:
+        logger.warning("%s holds %d trials; DEAP has %d.", address, len(data), TRIALS)
+    check_targets(labels, 1.0, 9.0, f"{address}, array labels")
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, which is missing
+        data = data.astype(np.float32)
+    for number, trial in enumerate(data, start=1):
+        check_samples([trial], f"{address}, array data, trial {number}")
+    before = data[:, :, :BASELINE].transpose(0, 2, 1).reshape(-1, len(CHANNELS))
+    return data, labels.astype(np.float64), robust_reference(before)

@@ -23,10 +23,8 @@ from typing import TYPE_CHECKING
 from ..errors import ConfigurationError, CorpusError, UnknownNameError
 from ..labels import EXPRESSIONS, canonical
 from . import Corpus
-from .csv_rows import CsvRow, read_rows
-from .file_tree import FileTree, open_tree
+from .file_tree import CsvRow, FileTree, first_few, open_tree, read_rows
 from .tables import FaceRow, build_splits
-from .wording import first_few
 
 if TYPE_CHECKING:
     import datasets

@@ -28,8 +28,7 @@ from itertools import accumulate, combinations
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError, LeakError
-from .contents import content_hashes
-from .wording import first_few
+from .file_tree import content_hashes, first_few
 
 if TYPE_CHECKING:
     import datasets

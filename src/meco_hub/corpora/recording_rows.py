@@ -1,27 +1,90 @@
-"""From recordings to `datasets`: one way of building the splits of a corpus of signals.
+"""Which channels make a modality: presets by name, or a mapping of one's own.
 
-A table holds what is known of each recording and where it lies; the samples stay on disk until a row is read. Where a file
-must be parsed to be divided at all, its rows carry the hash of the samples, so that the leak check parses nothing again.
-
-This file knows the columns of recordings and their types; it does not know where rows come from.
+A corpus of signals names its channels and offers presets; the option `modalities` takes a preset's name, or
+{modality: [channel, …]}, so that recipes can cut a corpus differently without code. The choice travels in a column, as JSON.
 """
 
 import hashlib
+import json
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CorpusError
+from ..errors import ConfigurationError, CorpusError, unknown_name
 
 if TYPE_CHECKING:
     import datasets
 
 logger = logging.getLogger(__name__)
+
+Layout = Mapping[str, tuple[str, ...]]
+"""Modality → its channels, in order."""
+
+LAYOUT_COLUMN = "modalities"
+"""Column that holds a row's layout as JSON."""
+
+
+def choose_layout(
+    choice: str | Mapping[str, Sequence[str]], presets: Mapping[str, Layout], channels: Sequence[str]
+) -> str:
+    """The layout asked for, as JSON.
+
+    Args:
+        choice: a preset's name or a mapping.
+        presets: what the corpus offers.
+        channels: every channel of the corpus.
+
+    Raises:
+        UnknownNameError: no such preset.
+        ConfigurationError: a mapping that names no channel, unknown ones, or one twice.
+    """
+    if isinstance(choice, str):
+        if choice not in presets:
+            raise unknown_name("preset of modalities", choice, presets, "A mapping {modality: [channel, …]} works too.")
+        return json.dumps(presets[choice])
+    if (
+        not isinstance(choice, Mapping)
+        or not choice
+        or not all(isinstance(one, list | tuple) for one in choice.values())
+    ):
+        raise ConfigurationError(
+            f"modalities is {choice!r}. Expected {' or '.join(presets)}, or a mapping {{modality: [channel, …]}}."
+        )
+    named = [channel for group in choice.values() for channel in group]
+    unknown = [channel for channel in named if channel not in channels]
+    if unknown or len(set(named)) != len(named) or not all(choice.values()):
+        wrong = (
+            f"unknown are {', '.join(map(str, unknown))}"
+            if unknown
+            else "a channel is named twice, or a stream has none"
+        )
+        raise ConfigurationError(
+            f"modalities is {dict(choice)}: {wrong}. Expected each stream to name some of {', '.join(channels)}, each once."
+        )
+    return json.dumps({name: list(group) for name, group in choice.items()})
+
+
+@lru_cache(maxsize=64)
+def _parse(text: str) -> dict[str, tuple[str, ...]]:
+    return {name: tuple(group) for name, group in json.loads(text).items()}
+
+
+def layout_of(row: Mapping[str, Any]) -> Layout:
+    """The layout that a row was loaded with."""
+    return _parse(row[LAYOUT_COLUMN])
+
+
+# --- Recording rows ---------------------------------------------------------------------------------------------------
+# From recordings to `datasets`: one way of building the splits of a corpus of signals.
+#
+# A table holds what is known of each recording and where it lies; the samples stay on disk until a row is read. Where a file
+# must be parsed to be divided at all, its rows carry the hash of the samples, so that the leak check parses nothing again.
 
 _ROBUST_SD = 1.349  # interquartile range of a normal distribution of unit variance
 

@@ -23,25 +23,12 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError, CorpusError
-from .leaks import LeakReport, Overlap, fingerprint, leak_check
+from .file_tree import first_few
 from .tables import with_column
-from .wording import first_few
 
 if TYPE_CHECKING:
     import datasets
 
-__all__ = [
-    "LeakReport",
-    "Overlap",
-    "assign_folds",
-    "by_fold",
-    "by_identity",
-    "by_stimulus",
-    "by_trial",
-    "fingerprint",
-    "leak_check",
-    "stratified",
-]
 
 logger = logging.getLogger(__name__)
 

@@ -13,12 +13,32 @@ is missing: intervals between beats are absent from a good part of the windows. 
 
 The label says that a stress task was on. Tasks move the body (hyperventilation, for one), so a model detects the task as much as
 stress. The labels' file stamps every heart rate one second earlier than the watch does; at 60 s that is nothing.
-
-This file knows what Stress-Predict is; it does not read it.
 """
 
+import json
+import logging
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ConfigurationError, CorpusError, RecordingError
 from ..labels import LabelSpace
+from ..recordings.signal_files.empatica import E4_STREAMS, EmpaticaSession, parse_empatica
+from ..recordings.signal_recording import SignalRecording
 from . import Corpus
+from .file_tree import FileTree, first_few, open_tree, read_rows
+from .recording_rows import RecordingRow, build_recordings, hash_arrays, robust_reference
+from .splits import assign_folds
+
+if TYPE_CHECKING:
+    import datasets
+
+logger = logging.getLogger(__name__)
 
 LABELS = LabelSpace(
     name="stress_predict",
@@ -34,8 +54,8 @@ corpus = Corpus(
     description="Stress-Predict: 60-s windows of an Empatica E4 wristband, stress task or baseline; six streams with clocks of "
     "their own, natively incomplete. It is task detection as much as stress.",
     layout="Raw_data/S<nn>/ with the csv files of an Empatica E4, and Processed_data/*.csv with Participant, Time(sec), Label",
-    loader="meco_hub.corpora.stress_predict_windows:read",
-    reader="meco_hub.corpora.stress_predict_windows:read_row",
+    loader="meco_hub.corpora.stress_predict:read",
+    reader="meco_hub.corpora.stress_predict:read_row",
     options={
         "window_s": "length of a window in seconds, whole; default 60",
         "stride_s": "seconds from one window to the next, whole; default 30",
@@ -46,3 +66,175 @@ corpus = Corpus(
     "Sensors 22(21):8135",
     licence="MIT",
 )
+
+
+# --- Stress predict windows -------------------------------------------------------------------------------------------
+# Reading Stress-Predict: windows from the labels, streams from the watch; `stress_predict.py` says what is in it.
+
+_PERSON = re.compile(r"^S(\d+)$")
+_COLUMNS = ("participant", "time(sec)", "label")
+
+
+def read(
+    path: Path, window_s: int = 60, stride_s: int = 30, purity: float = 0.8, margin_s: float = 10.0
+) -> "datasets.DatasetDict":
+    """Read Stress-Predict from a folder or a zip; see `Corpus.load` for the columns. Further column: `margin_s`.
+
+    Raises:
+        CorpusError: folders or labels missing; a label other than 0 and 1; a clock of labels that does not run by seconds.
+        RecordingError: a file of the watch that cannot be read; the message names file and stream.
+        ConfigurationError: an option out of range.
+    """
+    import datasets
+    from tqdm.auto import tqdm
+
+    if not (window_s >= 1 and stride_s >= 1 and 0.5 < purity <= 1 and margin_s >= 0) or window_s % 1 or stride_s % 1:
+        raise ConfigurationError(
+            f"window_s is {window_s}, stride_s {stride_s}, purity {purity}, margin_s {margin_s}. Expected whole seconds, a share "
+            "above 0.5 and up to 1, and a margin of 0 or more."
+        )
+    with open_tree(path) as whole:
+        roots = whole.folders_above("Raw_data")
+        if not roots:
+            raise CorpusError(f"{path} holds no folder Raw_data/. Expected {corpus.layout}.")
+        tree = whole.below(roots[0])
+        labels = _labels(tree)
+        people = sorted(
+            {name.split("/")[1] for name in tree.names if name.startswith("Raw_data/") and name.count("/") == 2}
+        )
+        people = [who for who in people if (number := _PERSON.match(who)) and int(number[1]) in labels]
+        rows: list[RecordingRow] = []
+        for who in tqdm(people, desc="Stress-Predict", unit=" people", disable=None):
+            address = _address(path, tree, who)
+            rows += _windows(who, address, labels[int(who[1:])], int(window_s), int(stride_s), purity, margin_s)
+        splits = build_recordings(
+            rows, label_names=LABELS.names, extras={"margin_s": datasets.Value("float64")}, address=tree.where("")
+        )
+        _tell_absent(tree, people, labels)
+    if len(people) < FOLDS:
+        logger.warning("%s: %d people make no %d folds; the column fold is −1.", path, len(people), FOLDS)
+        return splits
+    return datasets.DatasetDict({"all": assign_folds(splits["all"], FOLDS, seed=0)})
+
+
+def read_row(row: Mapping[str, Any]) -> SignalRecording:
+    """The recording of one window: streams acc, bvp, eda, temp, hr, ibi, its clock 0 where the window begins.
+
+    A stream that has no sample there, nor in the margin, is absent. The reference is median and scale of all that this
+    person's watch recorded, without labels, and beside it the level of its summaries over stretches as long as a window.
+    """
+    start, end = float(row["start_s"]), float(row["end_s"])
+    session, reference = _session(row["source"], round(end - start))
+    clip = session.recording.clip(start, end, row["margin_s"])
+    worn = {name: one for name, one in clip.streams.items() if len(one)}
+    moved = SignalRecording(worn, start, end, row["sample_id"], reference=reference).shift(dict.fromkeys(worn, -start))
+    return SignalRecording(moved.streams, 0.0, end - start, row["sample_id"], reference=reference)
+
+
+def _labels(tree: FileTree) -> dict[int, tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Participant → (seconds since 1970, labels), each second once."""
+    names = [name for name in tree.names if name.startswith("Processed_data/") and name.lower().endswith(".csv")]
+    if len(names) != 1:
+        found = f"{len(names)} csv files, {first_few(names)}" if names else "no csv"
+        raise CorpusError(f"{tree.where('Processed_data/')} holds {found}. Expected one. Expected {corpus.layout}.")
+    told: dict[int, list[tuple[int, int]]] = {}
+    for row in read_rows(tree, names[0], _COLUMNS):
+        try:
+            who, second, label = (int(float(row[column])) for column in _COLUMNS)
+        except (ValueError, OverflowError) as error:  # the latter: infinity
+            raise CorpusError(
+                f"{row.where}: {error}. Expected numbers for {', '.join(_COLUMNS)}. Mend the line."
+            ) from error
+        if label not in (0, 1):
+            raise CorpusError(f"{row.where}: the label is {label}. Expected 0 (baseline) or 1 (stress). Mend the line.")
+        seconds = told.setdefault(who, [])
+        if seconds and second <= seconds[-1][0]:
+            raise CorpusError(
+                f"{row.where}: the clock of participant {who} stands still or runs backwards. Expected a later second than "
+                f"{seconds[-1][0]}. Mend the line."
+            )
+        seconds.append((second, label))
+    arrays = {who: np.asarray(seconds, dtype=np.int64) for who, seconds in told.items()}
+    return {who: (array[:, 0], array[:, 1]) for who, array in arrays.items()}
+
+
+def _windows(
+    who: str,
+    address: str,
+    labels: tuple[NDArray[np.int64], NDArray[np.int64]],
+    length: int,
+    stride: int,
+    purity: float,
+    margin: float,
+) -> list[RecordingRow]:
+    session, _ = _session(address, length)
+    seconds, values = labels
+    rows = []
+    for begin in range(int(seconds[0]), int(seconds[-1]) - length + 2, stride):
+        inside = values[(seconds >= begin) & (seconds < begin + length)]
+        if len(inside) < length:  # a second without a label
+            continue
+        stress = float(inside.mean())
+        if max(stress, 1 - stress) < purity:
+            continue
+        start = begin - session.started
+        clip = session.recording.clip(start, start + length)
+        if start < 0 or not any(len(one) for one in clip.streams.values()):
+            raise CorpusError(
+                f"{address}: labels at {begin} seconds since 1970, where the watch recorded nothing. Expected both clocks to "
+                "agree. Check that the person's folder is the one labelled."
+            )
+        samples = [clip.streams[name].values for name in E4_STREAMS if name in clip.streams]
+        rows.append(
+            RecordingRow(
+                sample_id=f"{who}_{begin - int(seconds[0]):05d}",
+                identity=who,
+                source=address,
+                content_sha256=hash_arrays(samples),
+                label=int(stress > 0.5),
+                trial=f"{who}_{'stress' if stress > 0.5 else 'baseline'}_{_run(seconds, values, begin + length // 2)}",
+                start_s=start,
+                end_s=start + length,
+                extras={"margin_s": margin},
+            )
+        )
+    return rows
+
+
+def _run(seconds: NDArray[np.int64], values: NDArray[np.int64], moment: int) -> int:
+    """How many times the label had changed by a moment: the number of the task that was on."""
+    return int(np.count_nonzero(np.diff(values[seconds <= moment])))
+
+
+def _tell_absent(tree: FileTree, people: list[str], labels: Mapping[int, object]) -> None:
+    there = {name.split("/")[1] for name in tree.names if name.startswith("Raw_data/")}
+    unlabelled, unworn = (
+        sorted(there.difference(people)),
+        sorted(set(labels).difference(int(who[1:]) for who in people)),
+    )
+    if unlabelled:
+        logger.warning("%s: no labels for %s; left out.", tree.where(""), first_few(unlabelled))
+    if unworn:
+        logger.warning("%s: no recording of the participants %s; left out.", tree.where(""), first_few(unworn))
+
+
+def _address(path: Path, tree: FileTree, who: str) -> str:
+    """Where a person's files lie, as one string: JSON of [root, folder inside]."""
+    return json.dumps([str(path.absolute()), f"{tree.base}Raw_data/{who}/"])
+
+
+@lru_cache(maxsize=64)
+def _session(address: str, summary_s: int) -> tuple[EmpaticaSession, dict[str, NDArray[np.float64]]]:
+    """A person's session and label-free reference; an hour takes 4 MB."""
+    from ..processing.resampling import session_level, summary_key  # which imports scipy
+
+    root, folder = json.loads(address)
+    with open_tree(Path(root)) as whole:
+        tree = whole.below(folder)
+        if not tree.names:
+            raise RecordingError(f"{root}: {folder} holds no file any more. Load the corpus again.")
+        session = parse_empatica({n: tree.read(n) for n in tree.names if "/" not in n}, name=tree.where(""))
+    streams = session.recording.streams
+    reference = {name: robust_reference(one.values) for name, one in streams.items()}
+    reference |= {summary_key(name, summary_s): session_level(one, summary_s) for name, one in streams.items()}
+    return session, reference

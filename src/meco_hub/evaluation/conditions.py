@@ -15,12 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..errors import ConfigurationError, unknown_name
-from .clip_conditions import clip_conditions
-from .condition_draws import Change, Condition
-from .image_conditions import image_conditions
-from .signal_conditions import signal_conditions
-
-__all__ = ["ALL", "KINDS", "AppliedCondition", "Condition", "conditions_for", "families_for"]
+from .image_conditions import Change, Condition, image_conditions
+from .stream_conditions import clip_conditions, signal_conditions
 
 ALL = "all"
 KINDS = ("face", "eye", "signals")

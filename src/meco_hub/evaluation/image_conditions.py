@@ -1,28 +1,102 @@
-"""Conditions under which answers to pictures are tried: light, focus, movement, noise, compression, covered parts.
+"""A condition, and the random numbers that it draws.
 
-    conditions = image_conditions()
-    worse = conditions["low_light/3"].apply(image, np.random.default_rng(0))
-
-Each is a curve from 0, which leaves the picture as it is to the bit, to where little can be seen. Pictures keep size and mode
-(L or RGB). What follows physics is computed in linear light (IEC 61966-2-1, "sRGB"): exposure, and the noise of a sensor whose
-brightest pixel holds `FULL_WELL` electrons. Lengths are shares of the picture's width, so that a picture suffers alike at any size.
-
-Two sets of random numbers are told apart: those of the scene (from where the light comes, what is covered), which stay while a
-film runs, and those of the sensor, which are new in every picture.
-
-This file knows how cameras fail; `clip_conditions.py` does the same to films.
+A condition is a function from recording to recording: one of whole recordings, one of the clips that are cut from them, or both.
+What it does to one of either follows from the names in `condition_generator` alone: every process, machine and method sees the
+same faults.
 """
 
+import hashlib
 import io
+import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from ..errors import InputError
-from .condition_draws import Condition
+
+Change = Callable[[Any, np.random.Generator], Any]
+"""(recording, random numbers) → the changed recording; the one given is left as it is."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One point of a grid.
+
+    Attributes:
+        name: "family/value", unique in its grid.
+        family: what varies; conditions of one family are a curve. Those that differ in what is known of the same faults share
+            `draws`.
+        value: where on the curve: a rate, seconds, a factor; or the streams that are left, joined by "+".
+        apply: the change of a whole recording, before it is cut into clips; deterministic given the generator. None: there is none.
+        draws: the name under which random numbers are drawn.
+        unit: of `value`, in words; "" for those in words.
+        unchanged: the change is none, so that clean answers are its answers.
+        apply_to_clip: the change of each of its clips, drawn clip by clip, after `apply`. None: there is none.
+        delays: recordings come out with `known_lags`, which estimates of lags can be held to.
+    """
+
+    name: str
+    family: str
+    value: float | str
+    apply: Change | None
+    draws: str
+    unit: str = ""
+    unchanged: bool = False
+    apply_to_clip: Change | None = None
+    delays: bool = False
+
+    def generator(
+        self, *, dataset: str, protocol: str, seed: int, subject: str, trial: str, window: int = 0
+    ) -> np.random.Generator:
+        """The random numbers of one window under this condition; of a whole recording, those of window 0."""
+        return condition_generator(
+            dataset=dataset,
+            protocol=protocol,
+            condition=self.draws,
+            value=self.value,
+            seed=seed,
+            subject=subject,
+            trial=trial,
+            window=window,
+        )
+
+
+def condition_generator(
+    *,
+    dataset: str,
+    protocol: str,
+    condition: str,
+    value: float | str,
+    seed: int,
+    subject: str,
+    trial: str,
+    window: int,
+) -> np.random.Generator:
+    """Random numbers that depend on these names and on nothing else."""
+    value = float(value) if isinstance(value, int | float) else value
+    names = [dataset, protocol, condition, value, int(seed), str(subject), str(trial), int(window)]
+    digest = hashlib.sha256(json.dumps(names).encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:16], "little"))
+
+
+# --- Image conditions -------------------------------------------------------------------------------------------------
+# Conditions under which answers to pictures are tried: light, focus, movement, noise, compression, covered parts.
+#
+#     conditions = image_conditions()
+#     worse = conditions["low_light/3"].apply(image, np.random.default_rng(0))
+#
+# Each is a curve from 0, which leaves the picture as it is to the bit, to where little can be seen. Pictures keep size and
+# mode (L or RGB). What follows physics is computed in linear light (IEC 61966-2-1, "sRGB"): exposure, and the noise of a
+# sensor whose brightest pixel holds `FULL_WELL` electrons. Lengths are shares of the picture's width, so that a picture
+# suffers alike at any size.
+#
+# Two sets of random numbers are told apart: those of the scene (from where the light comes, what is covered), which stay
+# while a film runs, and those of the sensor, which are new in every picture.
 
 PictureFault = Callable[[Image.Image, np.random.Generator, np.random.Generator], Image.Image]
 """(picture, the scene's random numbers, the sensor's) → a new picture of the same size and mode."""

@@ -1,51 +1,130 @@
-"""Figures for classification, from true labels and scores.
+"""Probabilities against what happened: softmax, reliability, calibration error, Brier score.
 
-Conventions, because toolkits differ where a class is empty:
-- UAR (unweighted average recall, balanced accuracy) and macro-F1 average over the classes that occur among the true labels.
-  A class that is only ever predicted lowers the recall of the others, but is no term of its own.
-- WAR (weighted average recall) is plain accuracy.
-- Macro AUROC averages one-vs-rest AUROC over the classes that have both positives and negatives; None when none has.
-- AUROC is that of the second class when there are two (index 1, the "positive" one), and macro AUROC when there are more.
-- Precision and F1 of a class never predicted are 0.
-- Top-k accuracy counts a sample when fewer than k classes stand before the true one; among equal scores the lower index stands
-  first, as in the predicted class, so that top-1 is WAR.
-
-What concerns probabilities (ECE, MCE, Brier score, cross-entropy) is defined in `probabilities.py`.
-
-This file knows arithmetic on labels; it knows no data set and no model.
+Conventions, because toolkits differ:
+- Confidence is the probability of the top label (Guo et al. 2017, arXiv 1706.04599). Bins have equal width over [0, 1] and hold
+  their lower edge, the last one both edges.
+- ECE (expected calibration error) is the mean gap between confidence and accuracy over the bins, weighted by their samples; MCE is
+  the largest gap of a bin that has samples.
+- The Brier score is the mean over samples of the sum over classes of (p − 1[true])², which runs from 0 to 2 (Brier 1950). For two
+  classes it is twice the form that sums over one of them.
+- Cross-entropy is in nats.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, roc_auc_score
 
 from ..errors import InputError
-from .probabilities import (
-    ReliabilityBin,
-    brier_score,
-    calibration_error,
-    cross_entropy,
-    maximum_calibration_error,
-    reliability,
-    softmax,
-)
 
-__all__ = [
-    "TOP_K",
-    "ClassFigures",
-    "ClassificationFigures",
-    "calibration_error",
-    "count_confusion",
-    "figures",
-    "macro_auroc",
-    "scores_of_confusion",
-    "softmax",
-    "top_k_accuracy",
-    "weighted_auroc",
-]
+BINS = 15
+"""Bins of a reliability diagram, as in Guo et al. 2017."""
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """The samples whose top label has a probability in [low, high).
+
+    Attributes:
+        low, high: edges.
+        n: samples.
+        confidence, accuracy: mean probability of the top label, and the share where it was right; None without samples.
+    """
+
+    low: float
+    high: float
+    n: int
+    confidence: float | None
+    accuracy: float | None
+
+
+def log_softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(n, classes) scores → (n, classes) logarithms of probabilities."""
+    shifted = np.asarray(logits, np.float64) - np.max(logits, axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+
+
+def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(n, classes) scores → (n, classes) probabilities."""
+    shifted = np.asarray(logits, np.float64) - np.max(logits, axis=1, keepdims=True)
+    exponentials = np.exp(shifted)
+    return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+def cross_entropy(labels: NDArray[np.integer], logits: NDArray[np.floating]) -> float:
+    """Mean negative log-likelihood of the true classes, in nats; (n,) class indices and (n, classes) scores before softmax."""
+    return float(-log_softmax(logits)[np.arange(len(labels)), labels].mean())
+
+
+def reliability(
+    labels: NDArray[np.integer], probabilities: NDArray[np.floating], bins: int = BINS
+) -> tuple[ReliabilityBin, ...]:
+    """Confidence and accuracy, bin by bin; (n,) class indices and (n, classes) probabilities."""
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == labels
+    # rounding may take the sum of a softmax, and with it a probability, a hair above 1
+    place = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    counts = np.bincount(place, minlength=bins)
+    sure, right = np.bincount(place, confidence, bins), np.bincount(place, correct, bins)
+    return tuple(
+        ReliabilityBin(
+            low=index / bins,
+            high=(index + 1) / bins,
+            n=int(count),
+            confidence=float(sure[index] / count) if count else None,
+            accuracy=float(right[index] / count) if count else None,
+        )
+        for index, count in enumerate(counts)
+    )
+
+
+def _gaps(bins: tuple[ReliabilityBin, ...]) -> list[tuple[int, float]]:
+    """Samples, and the gap between confidence and accuracy, of every bin that has samples."""
+    return [
+        (one.n, abs(one.accuracy - one.confidence))
+        for one in bins
+        if one.accuracy is not None and one.confidence is not None
+    ]
+
+
+def calibration_error(labels: NDArray[np.integer], probabilities: NDArray[np.floating], bins: int = BINS) -> float:
+    """ECE of the top label."""
+    gaps = _gaps(reliability(labels, probabilities, bins))
+    return sum(n * gap for n, gap in gaps) / len(labels)
+
+
+def maximum_calibration_error(
+    labels: NDArray[np.integer], probabilities: NDArray[np.floating], bins: int = BINS
+) -> float:
+    """MCE of the top label. One stray sample in a bin of its own can make it; read it beside the bins."""
+    return max(gap for _, gap in _gaps(reliability(labels, probabilities, bins)))
+
+
+def brier_score(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> float:
+    """Mean over samples of the squared distance between probabilities and truth, in [0, 2]."""
+    distance = np.array(probabilities, np.float64)
+    distance[np.arange(len(labels)), labels] -= 1
+    return float((distance**2).sum(axis=1).mean())
+
+
+# --- Metrics ----------------------------------------------------------------------------------------------------------
+# Figures for classification, from true labels and scores.
+#
+# Conventions, because toolkits differ where a class is empty:
+# - UAR (unweighted average recall, balanced accuracy) and macro-F1 average over the classes that occur among the true labels.
+#   A class that is only ever predicted lowers the recall of the others, but is no term of its own.
+# - WAR (weighted average recall) is plain accuracy.
+# - Macro AUROC averages one-vs-rest AUROC over the classes that have both positives and negatives; None when none has.
+# - AUROC is that of the second class when there are two (index 1, the "positive" one), and macro AUROC when there are more.
+# - Precision and F1 of a class never predicted are 0.
+# - Top-k accuracy counts a sample when fewer than k classes stand before the true one; among equal scores the lower index stands
+#   first, as in the predicted class, so that top-1 is WAR.
+#
+# What concerns probabilities (ECE, MCE, Brier score, cross-entropy) is defined in `probabilities.py`.
+
 
 TOP_K = (2, 3)
 """Ranks of the top-k accuracies; those that reach the number of classes are left out, being 1."""
@@ -249,3 +328,214 @@ def figures(labels: NDArray[np.integer], logits: NDArray[np.floating], names: Se
         top_k={k: top_k_accuracy(labels, logits, k) for k in TOP_K if k < len(names)},
         bins=reliability(labels, probabilities),
     )
+
+
+# --- Regression -------------------------------------------------------------------------------------------------------
+# Figures for values, from true and predicted ones, all in native units.
+#
+# Definitions (population moments, that is, divided by n):
+# - RMSE = √mean(p − y)², MAE = mean |p − y|, bias = mean(p − y).
+# - PCC = cov(p, y) / (SD p · SD y); 0 where either SD is below 1e-8, and such cases are counted.
+# - CCC = 2 cov(p, y) / (var p + var y + (mean p − mean y)²) (Lin 1989); 0 in the same cases.
+# - A figure over several targets is the mean of theirs. A true value that is NaN is unknown, and left out for its target alone.
+#
+# Pooled figures reward knowing each person's mean rating; those per person, then averaged, do not. The two differ a lot,
+# which is why both are given and each is called by its name.
+
+NAMES = ("rmse", "mae", "pcc", "ccc")
+"""Figures that every target has."""
+
+SMALLEST_SD = 1e-8
+"""Below this standard deviation values count as constant."""
+
+
+@dataclass(frozen=True)
+class TargetFigures:
+    """Figures of one target.
+
+    Attributes:
+        n: values compared.
+        rmse, mae, bias: in the target's units; NaN without values.
+        pcc, ccc: in [−1, 1]; 0 where `constant`; NaN without values.
+        constant: truth or predictions have no spread, so that pcc and ccc say nothing.
+        truth_sd: spread of the true values, which is the RMSE of knowing their mean.
+    """
+
+    n: int
+    rmse: float
+    mae: float
+    pcc: float
+    ccc: float
+    bias: float
+    constant: bool
+    truth_sd: float
+
+
+@dataclass(frozen=True)
+class RegressionFigures:
+    """Figures of one set of predictions.
+
+    Attributes:
+        n: items with at least one true value.
+        per_target: name → figures.
+    """
+
+    n: int
+    per_target: dict[str, TargetFigures]
+
+    def mean(self, figure: str) -> float:
+        """Mean of a figure over the targets that have values; NaN when none has."""
+        values = [getattr(one, figure) for one in self.per_target.values() if one.n]
+        return float(np.mean(values)) if values else float("nan")
+
+    @property
+    def constant(self) -> int:
+        """Targets whose truth or predictions have no spread."""
+        return sum(one.constant for one in self.per_target.values() if one.n)
+
+    def flat(self) -> dict[str, float]:
+        """ "rmse", "rmse_<target>", …: means first, then each target."""
+        flat = {}
+        for figure in NAMES:
+            flat[figure] = self.mean(figure)
+            flat |= {f"{figure}_{name}": getattr(one, figure) for name, one in self.per_target.items()}
+        return flat
+
+    def to_dict(self) -> dict[str, Any]:
+        """As report.json holds it."""
+        bias = {f"bias_{name}": one.bias for name, one in self.per_target.items()}
+        spread = {f"truth_sd_{name}": one.truth_sd for name, one in self.per_target.items()}
+        return {"n": self.n, **self.flat(), **bias, **spread, "constant": self.constant}
+
+
+def correlation(truth: NDArray[np.floating], predictions: NDArray[np.floating]) -> tuple[float, float, bool]:
+    """PCC, CCC and whether they are undefined (and 0) for want of spread; two (n,) arrays, n ≥ 1."""
+    centred_truth, centred = truth - truth.mean(), predictions - predictions.mean()
+    variance_truth, variance = float(np.mean(centred_truth**2)), float(np.mean(centred**2))
+    if min(variance_truth, variance) < SMALLEST_SD**2:
+        return 0.0, 0.0, True
+    covariance = float(np.mean(centred_truth * centred))
+    distance = float(predictions.mean() - truth.mean()) ** 2
+    # rounding may take a perfect line a hair beyond 1
+    pcc = float(np.clip(covariance / np.sqrt(variance_truth * variance), -1, 1))
+    return pcc, 2 * covariance / (variance_truth + variance + distance), False
+
+
+def _target_figures(truth: NDArray[np.floating], predictions: NDArray[np.floating]) -> TargetFigures:
+    known = ~np.isnan(truth)
+    truth, predictions = truth[known], predictions[known]
+    if not len(truth):
+        nan = float("nan")
+        return TargetFigures(0, nan, nan, nan, nan, nan, False, nan)
+    error = predictions - truth
+    pcc, ccc, constant = correlation(truth, predictions)
+    return TargetFigures(
+        n=len(truth),
+        rmse=float(np.sqrt(np.mean(error**2))),
+        mae=float(np.mean(np.abs(error))),
+        pcc=pcc,
+        ccc=ccc,
+        bias=float(error.mean()),
+        constant=constant,
+        truth_sd=float(truth.std()),
+    )
+
+
+def checked_values(
+    truth: NDArray[np.floating], predictions: NDArray[np.floating], names: Sequence[str]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Truth and predictions as (n, targets) of float64.
+
+    Raises:
+        InputError: shapes that do not fit, or predictions that are not finite.
+    """
+    truth, predictions = np.asarray(truth, np.float64), np.asarray(predictions, np.float64)
+    if truth.ndim != 2 or truth.shape[1] != len(names) or predictions.shape != truth.shape:
+        raise InputError(
+            f"True values have shape {truth.shape} and predictions {predictions.shape}; expected both "
+            f"(items, {len(names)}), one column each for {', '.join(names)}."
+        )
+    broken = ~np.isfinite(predictions).all(axis=1)
+    if broken.any():
+        raise InputError(f"{int(broken.sum())} of {len(truth)} predictions are not finite.")
+    if np.isinf(truth).any():
+        raise InputError("Some true values are infinite; expected numbers, or NaN where a value is unknown.")
+    return truth, predictions
+
+
+def regression_figures(
+    truth: NDArray[np.floating], predictions: NDArray[np.floating], names: Sequence[str]
+) -> RegressionFigures:
+    """All figures of one set of predictions.
+
+    Args:
+        truth: (n, targets) native values, NaN where unknown; n may be 0, and every figure is NaN then.
+        predictions: (n, targets) native values.
+        names: target names in order.
+
+    Raises:
+        InputError: shapes that do not fit, or values that are not finite.
+    """
+    truth, predictions = checked_values(truth, predictions, names)
+    per_target = {name: _target_figures(truth[:, i], predictions[:, i]) for i, name in enumerate(names)}
+    return RegressionFigures(int((~np.isnan(truth)).any(axis=1).sum()), per_target)
+
+
+@dataclass(frozen=True)
+class Averages:
+    """Figures of each person (or recording), averaged.
+
+    Attributes:
+        unit: what was averaged over: "identity" or "recording".
+        units: how many had values.
+        mean, sd: figure → mean and standard deviation (n − 1) over the units; NaN without units, or with one for the SD.
+        constant: cases, one per unit and target, where truth or predictions had no spread, so that pcc and ccc entered as 0.
+    """
+
+    unit: str
+    units: int
+    mean: dict[str, float]
+    sd: dict[str, float]
+    constant: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """As report.json holds it."""
+        return {
+            "unit": self.unit,
+            "units": self.units,
+            **self.mean,
+            "sd": self.sd,
+            "constant": self.constant,
+        }
+
+
+def average(parts: Sequence[RegressionFigures], names: Sequence[str], unit: str) -> Averages:
+    """Mean and SD over figures of units; units without any true value are left out."""
+    used = [one for one in parts if one.n]
+    rows = [one.flat() for one in used]
+    keys = [key for figure in NAMES for key in (figure, *(f"{figure}_{name}" for name in names))]
+    mean, sd = {}, {}
+    for key in keys:
+        values = np.array([row[key] for row in rows if not np.isnan(row[key])])
+        mean[key] = float(values.mean()) if len(values) else float("nan")
+        sd[key] = float(values.std(ddof=1)) if len(values) > 1 else float("nan")
+    return Averages(unit, len(used), mean, sd, sum(one.constant for one in used))
+
+
+def figures_by(
+    keys: Sequence[Hashable], truth: NDArray[np.floating], predictions: NDArray[np.floating], names: Sequence[str]
+) -> dict[Hashable, RegressionFigures]:
+    """Figures of the items of each key, in the order in which keys first occur; (n,) keys, (n, targets) values."""
+    rows: dict[Hashable, list[int]] = {}
+    for index, key in enumerate(keys):
+        rows.setdefault(key, []).append(index)
+    return {key: regression_figures(truth[chosen], predictions[chosen], names) for key, chosen in rows.items()}
+
+
+def per_subject(
+    subjects: Sequence[str], truth: NDArray[np.floating], predictions: NDArray[np.floating], names: Sequence[str]
+) -> Averages | None:
+    """Figures of every person, then averaged; items of unknown persons ("") take no part. None when nobody is named."""
+    by_person: Mapping[Hashable, RegressionFigures] = figures_by(subjects, truth, predictions, names)
+    known = [one for person, one in by_person.items() if person]
+    return average(known, names, "identity") if known else None

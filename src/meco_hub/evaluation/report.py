@@ -1,10 +1,4 @@
-"""The report of an evaluation: `report.json` for programs, `predictions.csv` for whoever wants to look again.
-
-The schema is described in `docs/report.md`; `SCHEMA_VERSION` goes up whenever a key changes its meaning or vanishes, or `kind`
-gains a value.
-
-This file knows how figures are written down; it computes none.
-"""
+"""What must be said beside the figures of a report, or they mislead: controls, people seen in training, figures too good."""
 
 import copy
 import csv
@@ -28,12 +22,69 @@ import transformers
 from numpy.typing import NDArray
 from pyarrow import parquet
 
-from .. import __version__
+from ..corpora import Corpus
 from ..errors import InputError
-from .bootstrap import Intervals
-from .levels import ValueScores
-from .metrics import ClassificationFigures
-from .probabilities import softmax
+from ..version import __version__
+from .intervals import Intervals
+from .metrics import ClassificationFigures, softmax
+from .pictures import draw_bars, draw_confusion, draw_degradation, draw_reliability, draw_routing
+from .series import ValueScores
+
+PERMUTED = "permuted_labels"
+"""`training_control` in the config, and `control` in run.json and report, of a checkpoint whose training labels were permuted."""
+
+_CONTROLS = {
+    PERMUTED: "This checkpoint is a control, trained on permuted labels: it could learn nothing of what it is asked for. Its "
+    "figures say what this evaluation finds where there is nothing to find, and nothing of its architecture."
+}
+
+
+def control_of(config: Any, run: Mapping[str, Any] | None) -> str | None:
+    """Which control a checkpoint is, by its config (a mapping or a config) or else its run.json; None for a model."""
+    told = config.get if isinstance(config, Mapping) else lambda key: getattr(config, key, None)
+    return told("training_control") or (run or {}).get("control")
+
+
+def describe_control(control: str | None) -> str:
+    """In a sentence what a control is; empty for a model."""
+    if control is None:
+        return ""
+    return _CONTROLS.get(control, f"This checkpoint is a control ({control}), and no model.")
+
+
+def cautions(report: Mapping[str, Any], corpus: Corpus) -> list[str]:
+    """Sentences without which the figures of a report must not be quoted; none is good news.
+
+    Args:
+        report: as `Report.to_dict` gives it.
+        corpus: what was evaluated on, which may know when a figure is too good.
+    """
+    found = [describe_control(report["checkpoint"].get("control"))]
+    seen = report["data"].get("seen")
+    if seen and seen["trained_on"]:
+        found.append(
+            f"{seen['trained_on']} of {seen['people']} people were trained on: the figures do not hold for strangers."
+        )
+    limit = corpus.suspicious_above
+    high = {
+        key: value
+        for key, value in report["metrics"].items()
+        if limit is not None and key.split("_")[0] == "ccc" and value is not None and value > limit
+    }
+    if high:
+        told = ", ".join(f"{key} {value:.2f}" for key, value in high.items())
+        found.append(
+            f"{told} on {corpus.name}: above {limit:g} this is a bug or a leak until it is proved otherwise. Look at "
+            "data.protocol, data.seen, data.leak_check and the references, and train a control (data.permute_labels)."
+        )
+    return [sentence for sentence in found if sentence]
+
+
+# --- Report -----------------------------------------------------------------------------------------------------------
+# The report of an evaluation: `report.json` for programs, `predictions.csv` for whoever wants to look again.
+#
+# The schema is described in `docs/report.md`; `SCHEMA_VERSION` goes up whenever a key changes its meaning or vanishes, or
+# `kind` gains a value.
 
 SCHEMA = "meco_hub/report"
 SCHEMA_VERSION = 2
@@ -272,3 +323,78 @@ def write_values(
                     for cell in ("" if math.isnan(a) else f"{a:.6g}", f"{b:.6g}")
                 ]
                 writer.writerow([sample, place, *cells])
+
+
+# --- Report pictures --------------------------------------------------------------------------------------------------
+# The pictures of a report: whatever it has, as PNG files beside it.
+#
+#     write_pictures(read_report("out/report.json"), "out")
+
+
+def write_pictures(report: Mapping[str, Any], folder: str | Path, *, metric: str = "") -> list[Path]:
+    """Draw whatever a report has: `confusion.png`, `reliability.png`, `degradation_<family>.png`, `routing_<table>.png`.
+
+    Args:
+        report: as `report.json` holds it.
+        folder: where to.
+        metric: the figure of degradation curves; by default UAR for classes and CCC for values.
+
+    Raises:
+        DependencyError: matplotlib is missing.
+    """
+    target, written = Path(folder), []
+    name = str(report.get("checkpoint", {}).get("name", ""))
+    matrix, reliability = report.get("confusion_matrix"), report.get("reliability")
+    if matrix:
+        written.append(draw_confusion(matrix["counts"], matrix["labels"], target / "confusion.png", title=name))
+    if reliability:
+        ece = report["metrics"].get("ece")
+        written.append(draw_reliability(reliability["bins"], target / "reliability.png", ece=ece, title=name))
+    written += _draw_conditions(
+        report, target, metric or ("ccc" if report.get("kind") == "regression" else "uar"), name
+    )
+    for table in (report.get("routing") or {}).get("tables", ()):
+        file = target / f"routing_{_file_name(table['router'])}_{_file_name(table['by'])}.png"
+        written.append(
+            draw_routing(
+                table["shares"],
+                table["rows"],
+                table["experts"],
+                file,
+                what=table.get("what", "share of the weight"),
+                by=table["by"],
+                title=f"{name}: {table['router']}",
+            )
+        )
+    return written
+
+
+def _draw_conditions(report: Mapping[str, Any], folder: Path, metric: str, name: str) -> list[Path]:
+    """One picture per family of conditions, "delay/eda" being the curve "eda" in the picture "delay"; values in words are bars."""
+    pictures: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
+    for entry in report.get("conditions") or ():
+        family, _, curve = entry["family"].partition("/")
+        pictures.setdefault(family, {}).setdefault(curve or family, []).append(entry)
+    clean, written = report["metrics"].get(metric), []
+    for family, curves in pictures.items():
+        entries = [entry for own in curves.values() for entry in own]
+        file, title = folder / f"degradation_{_file_name(family)}.png", f"{name}: {family}"
+        if any(isinstance(entry["value"], str) for entry in entries):
+            values = {str(entry["value"]): entry["metrics"].get(metric) for entry in entries}
+            written.append(draw_bars(values, file, metric=metric.upper(), clean=clean, title=title))
+            continue
+        drawn = {}
+        for curve, own in curves.items():
+            rising = sorted(own, key=lambda entry: entry.get("realised", entry["value"]))
+            levels = [entry.get("realised", entry["value"]) for entry in rising]
+            if len(levels) > 1:
+                drawn[curve] = {"levels": levels, "values": [entry["metrics"].get(metric) for entry in rising]}
+        if drawn:
+            unit = entries[0].get("unit")
+            level = f"{family} ({unit})" if unit else family
+            written.append(draw_degradation(drawn, file, metric=metric.upper(), level=level, clean=clean, title=title))
+    return written
+
+
+def _file_name(text: str) -> str:
+    return "".join(letter if letter.isalnum() else "_" for letter in text.lower())

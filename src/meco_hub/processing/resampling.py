@@ -1,30 +1,302 @@
-"""From a sensor's own clock to an even grid, without inventing, smearing or folding anything.
+"""Zero-phase filters that leave gaps alone: a missing sample touches no other, and is not filled.
 
-    plan = plan_grid(stream, rate=128.0, anchor=recording.start)
-    gridded = plan.apply(stream)                    # evenly spaced; NaN where nothing was measured
-
-A stream that ticks at the grid's rate already is kept, sample by sample, with its own times. A faster one is low-passed by a
-zero-phase filter and thinned: each value is a weighted mean of real samples around it, the weights of missing ones being left
-out and the others made to sum to one again, so that a gap neither spreads nor is filled; it counts where half the samples of
-its own period are real. A slower or uneven one is interpolated linearly between two real samples, which count when they lie at
-most 1.5 of the stream's own periods apart. Nothing is ever extrapolated.
-
-The filters are windowed sincs whose pass band ends at 0.7 of the new Nyquist frequency and whose stop band, 50 dB down, begins
-there; next to gaps and ends, where half of the weights are missing, they are less steep.
-
-This file knows clocks, grids and filters; it knows no recording and no model.
+Each value is a weighted mean of the real samples around it: the weights of missing ones are left out, and the others made to sum
+to one again. Next to a gap or an end, where half of the weights are missing, a filter is therefore less steep. Where less than
+MIN_WEIGHT of them is left, the value is missing too.
 """
 
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
+from scipy import signal, special
 
-from ..recordings.clocks import estimate_rate
-from ..recordings.signal_recording import Stream
-from .decimation import PERIODS, decimate
-from .filters import ALL_PASS, Bands, are_real, filter_bands
-from .signal_summaries import summarise
+from ..recordings.signal_recording import Stream, estimate_rate
+
+MIN_WEIGHT = 0.4
+"""At the last sample before a gap it is half."""
+
+_KAISER_BETA = 4.6
+"""50 dB between pass band and stop band."""
+
+
+@dataclass(frozen=True)
+class Bands:
+    """What a modality is filtered by at its own rate, before anything else. Hz; None leaves that side open."""
+
+    highpass: float | None = None
+    lowpass: float | None = None
+
+    @property
+    def any(self) -> bool:
+        return self.highpass is not None or self.lowpass is not None
+
+    @property
+    def reach(self) -> float:
+        """Seconds of signal on either side that a filtered sample depends on."""
+        return sum(_half_width(cut) for cut in (self.highpass, self.lowpass) if cut)
+
+
+ALL_PASS = Bands()
+"""No filter."""
+
+
+def are_real(values: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """(…,) bool of (…, channels): no channel is NaN or infinite.
+
+    A sum is finite only if all its parts are, and is a matrix product; where it overflowed, each part is looked at.
+    """
+    if values.shape[-1] == 1:  # of which matrix products are slow
+        return np.isfinite(values[..., 0])
+    with np.errstate(over="ignore", invalid="ignore"):
+        real: NDArray[np.bool_] = np.asarray(np.isfinite(values @ np.ones(values.shape[-1], values.dtype)))
+    if not real.all():
+        unsure = np.nonzero(~real)
+        real[unsure] = np.isfinite(values[unsure]).all(axis=-1)
+    return real
+
+
+def filter_bands(stream: Stream, rate: float, bands: Bands) -> Stream:
+    """Zero-phase low-pass and high-pass of an even stream; a sample that is missing stays so, and touches no other."""
+    values = stream.values
+    if bands.lowpass and bands.lowpass < rate / 2:
+        values = lowpass(values, rate, bands.lowpass, _half_width(bands.lowpass))
+    if bands.highpass:
+        values = values - lowpass(values, rate, bands.highpass, _half_width(bands.highpass))
+    return replace(stream, values=values.astype(stream.values.dtype, copy=False))
+
+
+def lowpass(values: NDArray[np.floating], rate: float, cutoff: float, half_seconds: float) -> NDArray[np.floating]:
+    """(samples, channels) low-passed around its gaps; NaN where it was, and where too little of the filter lies on real samples."""
+    real = are_real(values)
+    half = int(np.ceil(half_seconds * rate))
+    weights = windowed_sinc(np.arange(-half, half + 1.0), cutoff / rate, half_seconds * rate)
+    weights /= weights.sum()
+    weight = np.asarray(signal.oaconvolve(real.astype(np.float64), weights))[half : half + len(values)]
+    weight[~real | (weight < MIN_WEIGHT)] = np.nan
+    result = np.empty(values.shape)
+    for column in range(values.shape[1]):
+        filled = np.where(real, values[:, column], 0.0).astype(np.float64)
+        result[:, column] = signal.oaconvolve(filled, weights)[half : half + len(values)] / weight
+    return result
+
+
+def windowed_sinc(offsets: NDArray[np.floating], cutoff: float, half: float) -> NDArray[np.float64]:
+    """Windowed sinc at `offsets` from its centre; cut-off in cycles per step, `half` its half-width in steps."""
+    inside = np.clip(1 - (offsets / half) ** 2, 0.0, None)
+    window = special.i0(_KAISER_BETA * np.sqrt(inside)) * (np.abs(offsets) <= half)
+    return 2 * cutoff * np.sinc(2 * cutoff * offsets) * window
+
+
+def _half_width(cutoff: float) -> float:
+    """Seconds on each side of a windowed sinc that falls by 50 dB within one cut-off frequency, half of it on either side."""
+    return 1.45 / cutoff
+
+
+# --- Decimation -------------------------------------------------------------------------------------------------------
+# Fast streams made slow: low-passed below the new Nyquist frequency and thinned, in one pass and around gaps.
+#
+# Each new sample is a weighted mean of real ones, by a windowed sinc centred on its own time, whatever the ratio of the
+# rates. Where that is a ratio of whole numbers the weights repeat, and blocks of new samples are one small matrix times a
+# stretch of old ones: a matrix product does in a tenth of the time what a filter bank does tap by tap. New samples near an
+# end or a gap, and all of them at odd ratios, are computed one by one.
+#
+# A new sample counts where half the old ones within its own period are real.
+
+PERIODS = 10.0
+"""Half-width of the filter in periods of the new rate: with 50 dB, a transition of 0.3 Nyquist frequencies."""
+
+_CUTOFF = 0.85
+"""Of the new Nyquist frequency, in the middle of the transition."""
+
+_ROWS = 24  # new samples in a block
+_LARGEST_MATRIX = 2**22
+_AT_ONCE = 2**22  # values in flight
+_CLOSE = 1e-3  # of a sample: what rounding may do to times
+_WIDE = 8  # channels from which on they are multiplied together
+
+
+def decimate(stream: Stream, own_rate: float, points: NDArray[np.float64], rate: float) -> Stream:
+    """Values of an even stream (samples 1/`own_rate` apart, NaN where missing) at even `points`, 1/`rate` apart."""
+    values = stream.values
+    result = np.full((len(points), values.shape[1]), np.nan, values.dtype)
+    if not len(points) or not len(values):
+        return Stream(result, points, rate, stream.channels)
+    ratio = own_rate / rate
+    origin = (points[0] - stream.times[0]) * own_rate  # its place among the old samples
+    reach = PERIODS * ratio
+    done = _by_blocks(values, origin, ratio, result)
+    # a block that touches a gap is NaN all over, and done again like those next to the ends
+    chosen = np.flatnonzero(~done | ~are_real(result))
+    step = max(1, _AT_ONCE // (int(2 * reach + 1) * values.shape[1]))
+    for start in range(0, len(chosen), step):
+        part = chosen[start : start + step]
+        result[part] = _one_by_one(values, origin + part * ratio, ratio)
+    return Stream(result, points, rate, stream.channels)
+
+
+def _weights(offsets: NDArray[np.floating], ratio: float) -> NDArray[np.float64]:
+    """Weights of old samples that lie `offsets` of their periods before a new one."""
+    return windowed_sinc(offsets, _CUTOFF / (2 * ratio), PERIODS * ratio)
+
+
+def _by_blocks(
+    values: NDArray[np.floating], start: float, ratio: float, result: NDArray[np.floating]
+) -> NDArray[np.bool_]:
+    """Fill in the rows of `result` whose blocks lie within `values`, the first at place `start`; which ones those are."""
+    done = np.zeros(len(result), np.bool_)
+    exact = Fraction(ratio).limit_denominator(256)
+    rows = exact.denominator * max(1, round(_ROWS / exact.denominator))
+    reach = PERIODS * ratio
+    width = int(np.ceil((rows - 1) * ratio + 2 * reach)) + 2
+    if abs(float(exact) - ratio) * len(result) > _CLOSE or rows * width > _LARGEST_MATRIX:
+        return done
+    step = rows * exact.numerator // exact.denominator
+    origin = int(np.ceil(start - reach))
+    skipped = max(0, -(origin // step)) if origin < 0 else 0
+    origin += skipped * step
+    count = min((len(result) - skipped * rows) // rows, (len(values) - origin - width) // step + 1)
+    if count < 1:
+        return done
+    offsets = start + skipped * rows * ratio + np.arange(rows)[:, None] * ratio - (origin + np.arange(width))
+    matrix = _weights(offsets, ratio)
+    matrix = (matrix / matrix.sum(axis=1, keepdims=True)).astype(values.dtype)
+    channels = values.shape[1]
+    target = result[skipped * rows : (skipped + count) * rows].reshape(count, rows, channels)
+    if channels >= _WIDE:
+        values = np.ascontiguousarray(values)
+        tall, across = values.strides
+        blocks = as_strided(values[origin:], (count, width, channels), (step * tall, tall, across), writeable=False)
+        with np.errstate(invalid="ignore", over="ignore"):
+            np.matmul(matrix, blocks, out=target)
+    else:
+        at_once = max(1, _AT_ONCE // width)
+        for channel in range(channels):
+            column = np.ascontiguousarray(values[origin:, channel])
+            blocks = as_strided(column, (count, width), (step * column.itemsize, column.itemsize), writeable=False)
+            for start in range(0, count, at_once):
+                part = np.ascontiguousarray(blocks[start : start + at_once])
+                with np.errstate(invalid="ignore", over="ignore"):
+                    target[start : start + at_once, :, channel] = part @ matrix.T
+    done[skipped * rows : (skipped + count) * rows] = True
+    return done
+
+
+def _one_by_one(values: NDArray[np.floating], at: NDArray[np.float64], ratio: float) -> NDArray[np.float64]:
+    """New samples at places of which some old neighbours may be missing; NaN where too many are."""
+    reach = PERIODS * ratio
+    first = np.ceil(at - reach)
+    # even points have few phases, whose weights take longer to compute than to look up
+    phases, phase = np.unique(np.round(at - first, 7), return_inverse=True)
+    steps = np.arange(int(2 * reach) + 2)
+    offsets = (phases[:, None] - steps)[phase]
+    whole = _weights(phases[:, None] - steps, ratio)[phase]
+    index = first.astype(np.int64)[:, None] + steps
+    there = (index >= 0) & (index < len(values))
+    near = values[np.clip(index, 0, len(values) - 1)].astype(np.float64)
+    there &= are_real(near)
+    weights = whole * there
+    total = weights.sum(axis=1)
+    own = there & (offsets >= -ratio / 2 - _CLOSE) & (offsets < ratio / 2 - _CLOSE)
+    missing = (total < MIN_WEIGHT * whole.sum(axis=1)) | (own.sum(axis=1) < 0.5 * ratio - _CLOSE)
+    total[missing] = np.nan
+    near[~there] = 0.0
+    mixed: NDArray[np.float64] = np.matmul(weights[:, None, :], near)[:, 0, :]
+    return mixed / total[:, None]
+
+
+# --- Signal summaries -------------------------------------------------------------------------------------------------
+# What a minute of a stream was like, in four numbers a channel: mean, slope, spread and roughness.
+#
+# For few recordings and slow states, where a network that reads samples would learn the people rather than the state.
+# Spread and roughness are logarithms, because how much a signal moves varies by factors; so are they nearly normal, and a
+# person's mean and standard deviation of them are a fair level to normalise by.
+
+PARTS = 4
+"""Numbers a channel: all channels' means, then their slopes, spreads, roughnesses."""
+
+_FEWEST = 3
+_FLOOR = 1e-4
+"""Added to what a logarithm is taken of, in the stream's own unit, so that a constant channel is finite."""
+
+
+def summarise(
+    stream: Stream, points: NDArray[np.float64], seconds: float, own_rate: float | None
+) -> NDArray[np.float64]:
+    """Describe the stretches of a stream around given moments.
+
+    Slope is the covariance with time, which runs from −1 to 1 over the samples that are there; roughness the mean absolute step
+    from one sample to the next.
+
+    Args:
+        stream: as it was recorded; a row with a missing value is left out.
+        points: (n,) middles of the stretches, seconds.
+        seconds: their length.
+        own_rate: samples per second of the stream; None where it has no rate, as beats have none.
+
+    Returns:
+        (n, 4 · channels); NaN where fewer than three samples are there, or fewer than half of those that the rate lets expect.
+    """
+    real = are_real(stream.values)
+    values, times = stream.values[real].astype(np.float64), stream.times[real]
+    fewest = max(_FEWEST, 0.5 * seconds * (own_rate or 0.0))
+    edges = 1e-6 * seconds
+    first = times.searchsorted(points - seconds / 2 - edges)
+    last = times.searchsorted(points + seconds / 2 - edges)
+    result = np.full((len(points), PARTS * stream.values.shape[1]), np.nan)
+    for row, (begin, end) in enumerate(zip(first, last, strict=True)):
+        if end - begin < fewest:
+            continue
+        part = values[begin:end]
+        mean = part.mean(axis=0)
+        ramp = np.linspace(-1.0, 1.0, len(part))
+        slope = ramp @ (part - mean) / len(part)
+        spread = np.log(part.std(axis=0) + _FLOOR)
+        roughness = np.log(np.abs(np.diff(part, axis=0)).mean(axis=0) + _FLOOR)
+        result[row] = np.concatenate([mean, slope, spread, roughness])
+    return result
+
+
+def summary_key(name: str, seconds: float) -> str:
+    """Under which a recording's `reference` holds the level of a stream's summaries, beside that of its samples."""
+    return f"{name} by {seconds:g} s"
+
+
+def summary_level(summaries: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(2, channels) mean and standard deviation of (n, channels) summaries, NaN left out; 0 and 1 where there are none."""
+    level = np.stack([np.zeros(summaries.shape[1]), np.ones(summaries.shape[1])])
+    for channel in range(summaries.shape[1]):
+        column = summaries[np.isfinite(summaries[:, channel]), channel].astype(np.float64)
+        if len(column):
+            level[:, channel] = column.mean(), column.std() or 1.0
+    return level
+
+
+def session_level(stream: Stream, seconds: float) -> NDArray[np.float64]:
+    """(2, 4 · channels) level of a whole session's summaries, stretches that begin every half of their length."""
+    if not len(stream):
+        return summary_level(np.zeros((0, PARTS * stream.values.shape[1])))
+    start, end = float(stream.times[0]), float(stream.times[-1])
+    points = np.arange(start + seconds / 2, max(end - seconds / 2, start + seconds / 2) + 1e-9, seconds / 2)
+    return summary_level(summarise(stream, points, seconds, stream.rate))
+
+
+# --- Resampling -------------------------------------------------------------------------------------------------------
+# From a sensor's own clock to an even grid, without inventing, smearing or folding anything.
+#
+#     plan = plan_grid(stream, rate=128.0, anchor=recording.start)
+#     gridded = plan.apply(stream)                    # evenly spaced; NaN where nothing was measured
+#
+# A stream that ticks at the grid's rate already is kept, sample by sample, with its own times. A faster one is low-passed
+# by a zero-phase filter and thinned: each value is a weighted mean of real samples around it, the weights of missing ones
+# being left out and the others made to sum to one again, so that a gap neither spreads nor is filled; it counts where half
+# the samples of its own period are real. A slower or uneven one is interpolated linearly between two real samples, which
+# count when they lie at most 1.5 of the stream's own periods apart. Nothing is ever extrapolated.
+#
+# The filters are windowed sincs whose pass band ends at 0.7 of the new Nyquist frequency and whose stop band, 50 dB down,
+# begins there; next to gaps and ends, where half of the weights are missing, they are less steep.
 
 LONGEST_STEP = 1.5
 """Two real samples further apart than so many periods have a gap between them."""

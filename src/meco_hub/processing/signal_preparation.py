@@ -1,24 +1,22 @@
-"""A recording's streams, checked and put on the grids of their modalities.
-
-This file knows which streams are whose and what is wrong with them; it does not know what becomes of them.
-"""
+"""A recording's streams, checked and put on the grids of their modalities."""
 
 import difflib
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
+from typing import Any, overload
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
+from transformers.feature_extraction_utils import BatchFeature
 
-from ..errors import RecordingError
-from ..recordings.clocks import check_stream
-from ..recordings.signal_recording import SignalRecording, Stream
-from .filters import are_real
-from .resampling import LONGEST_STEP, GridPlan, interpolate, is_on_grid, plan_grid
-from .signal_modalities import Modality
+from ..errors import ConfigurationError, RecordingError
+from ..recordings.signal_recording import SignalRecording, Stream, check_stream
+from .resampling import LONGEST_STEP, GridPlan, are_on_grid, are_real, interpolate, is_on_grid, plan_grid
+from .signal_modalities import Modality, add_own_level
 
 
 @lru_cache(maxsize=64)
@@ -135,3 +133,465 @@ def read_annotations(
             good = np.isfinite(found) & (moments < clip.end)
             values[row, good, column], known[row, good, column] = found[good], True
     return values, known
+
+
+# --- Signal clips -----------------------------------------------------------------------------------------------------
+# The clips that a recording is cut into: each is made when it is asked for, so that all of them together cost nothing.
+#
+#     clips = windower.cut(recording)
+#     clips[3], clips[:8], len(clips)                       # a recording, clips again, how many
+
+EDGE = 1e-3
+"""Seconds by which clocks may miss the end of a recording or a window."""
+
+
+class SignalClips(Sequence[SignalRecording]):
+    """Parts of one recording, in any order; they may overlap.
+
+    Args:
+        recording: that they are parts of.
+        starts, ends: (n,) seconds on its clock.
+        margin: seconds of every stream that a clip keeps on both sides.
+    """
+
+    def __init__(
+        self, recording: SignalRecording, starts: NDArray[np.float64], ends: NDArray[np.float64], margin: float
+    ) -> None:
+        self.recording, self.starts, self.ends, self.margin = recording, starts, ends, margin
+
+    @property
+    def seconds(self) -> float:
+        """Duration of the longest."""
+        return float((self.ends - self.starts).max(initial=0.0))
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @overload
+    def __getitem__(self, index: int) -> SignalRecording: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "SignalClips": ...
+
+    def __getitem__(self, index: int | slice) -> "SignalRecording | SignalClips":
+        if isinstance(index, slice):
+            return SignalClips(self.recording, self.starts[index], self.ends[index], self.margin)
+        return self.recording.clip(float(self.starts[index]), float(self.ends[index]), self.margin)
+
+    def __add__(self, other: Iterable[SignalRecording]) -> list[SignalRecording]:
+        return [*self, *other]
+
+    def __radd__(self, other: Iterable[SignalRecording]) -> list[SignalRecording]:
+        return [*other, *self]
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} clips of {self.recording.name or 'a recording'}>"
+
+
+def check_length(clip: SignalRecording, window: float) -> None:
+    """Make sure that a clip is at most one window long."""
+    if clip.seconds > window + EDGE:
+        raise RecordingError(
+            f"{clip.name or 'The recording'} lasts {clip.seconds:.3f} s; expected at most one window of {window:g} s. "
+            "Cut it first: windower(windower.cut(recording))."
+        )
+
+
+def check_stride(stride: float, modalities: Sequence[Modality]) -> None:
+    """Make sure that windows can be so far apart."""
+    if not stride > 0:
+        raise ConfigurationError(f"stride_s is {stride}; expected a positive number of seconds.")
+    for one in modalities:
+        if one.summary_s is not None and abs(stride / one.summary_s - round(stride / one.summary_s)) > 1e-6:
+            raise ConfigurationError(
+                f"stride_s is {stride:g} and {one.name!r} is summarised by {one.summary_s:g} s; expected whole summaries from "
+                "one window to the next. Take a multiple of that."
+            )
+
+
+def find_starts(start: float, end: float, *, window: float, stride: float, last_window: str) -> list[float]:
+    """When the windows of a recording from `start` to `end` begin; `last_window` as a `SignalWindower` has it."""
+    rest = end - start - window - EDGE
+    starts = [start + index * stride for index in range(1 + max(0, int(np.ceil(rest / stride))))]
+    if len(starts) > 1 and starts[-1] + window > end + EDGE:
+        if last_window == "drop":
+            starts.pop()
+        elif last_window == "align":
+            starts[-1] = end - window
+    return starts
+
+
+# --- Signal batch -----------------------------------------------------------------------------------------------------
+# Clips on their grids become one batch of arrays: sliced, normalised, masked.
+
+CLOSE = 1e-3
+"""Part of a period by which clocks may miss the start of a window."""
+
+
+class SignalBatch(BatchFeature):
+    """A batch whose values may be dicts of tensors; `to` moves those too."""
+
+    def to(self, *args: Any, **kwargs: Any) -> "SignalBatch":
+        """Move or cast as `BatchFeature.to` does, inside dicts as well."""
+        for key, value in self.data.items():
+            if isinstance(value, Mapping):
+                self.data[key] = BatchFeature(dict(value)).to(*args, **kwargs).data
+        super().to(*args, **kwargs)
+        return self
+
+    def as_type(self, return_tensors: str | None) -> "SignalBatch":
+        """This batch as NumPy arrays (None, "np") or torch tensors ("pt")."""
+        if return_tensors in (None, "np"):
+            return self
+        if return_tensors != "pt":
+            raise ConfigurationError(f"return_tensors is {return_tensors!r}; expected 'pt', 'np' or None.")
+        import torch
+
+        def convert(value: Any) -> Any:
+            return {k: convert(v) for k, v in value.items()} if isinstance(value, Mapping) else torch.from_numpy(value)
+
+        return SignalBatch({key: convert(value) for key, value in self.data.items()})
+
+
+@dataclass(frozen=True)
+class Windows:
+    """One modality's part of a batch.
+
+    Attributes:
+        values: (B, T, C) float32.
+        times: (B, T) float32 seconds from each window's start.
+        mask: (B, T) bool.
+    """
+
+    values: NDArray[np.float32]
+    times: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+
+    @staticmethod
+    def make(count: int, steps: int, channels: int, *, blank: bool = True) -> "Windows":
+        """Arrays of these sizes: zeros, or whatever was in their memory if every window is going to be written anyway."""
+        new = np.zeros if blank else np.empty
+        values = new((count, steps, channels), np.float32)
+        return Windows(values, new((count, steps), np.float32), new((count, steps), np.bool_))
+
+
+def as_batch(
+    windows: Sequence[Windows], modalities: Sequence[Modality], lags: Sequence[Mapping[str, float]]
+) -> SignalBatch:
+    """Windows of each of these modalities, and each clip's `known_lags`, as a batch."""
+    names = [one.name for one in modalities]
+    presence = [one.mask.any(axis=1) for one in windows]
+    data: dict[str, Any] = {
+        "inputs": {name: one.values for name, one in zip(names, windows, strict=True)},
+        "step_mask": {name: one.mask for name, one in zip(names, windows, strict=True)},
+        "timestamps": {name: one.times for name, one in zip(names, windows, strict=True)},
+        "modality_presence": np.stack(presence, axis=1) if presence else np.zeros((len(lags), 0), np.bool_),
+    }
+    if any(lags):
+        data["lag_targets"] = np.array([[late.get(name, np.nan) for name in names] for late in lags], np.float32)
+    return SignalBatch(data)
+
+
+def collect(
+    clips: Sequence[SignalRecording],
+    levels: Sequence[Mapping[str, NDArray[np.floating]]],
+    modalities: Sequence[Modality],
+    *,
+    window: float,
+    margin: float,
+    clip_at: float | None,
+) -> SignalBatch:
+    """Make a batch of clips.
+
+    Args:
+        clips: streams on their grids, NaN where nothing was measured.
+        levels: for each clip, stream name → (2, channels) centre and scale; empty: values stay as they are.
+        window, margin: seconds; what lies further than `margin` beyond a clip's end is masked.
+        clip_at: largest absolute value after normalisation.
+    """
+    made = []
+    for one in modalities:
+        steps, rate = one.steps(window + 2 * margin), one.sampling_rate
+        windows = Windows.make(len(clips), steps, one.channels)
+        level, spread = None, None  # mostly one for all clips
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is masked
+            for row, clip in enumerate(clips):
+                stream = clip.streams.get(one.name)
+                if stream is None:
+                    continue
+                known = levels[row].get(one.name)
+                if known is None:
+                    spread = None
+                elif spread is None or level is not known or spread.dtype != stream.values.dtype:
+                    spread = spread_level(known, steps, stream.values.dtype)
+                level = known
+                _place(stream, clip, margin, rate, spread, clip_at, windows, row)
+        made.append(windows)
+    return as_batch(made, modalities, [clip.known_lags for clip in clips])
+
+
+def _place(
+    stream: Stream,
+    clip: SignalRecording,
+    margin: float,
+    rate: float,
+    level: NDArray[np.floating] | None,
+    clip_at: float | None,
+    windows: Windows,
+    row: int,
+) -> None:
+    """Put the samples of a clip, normalised, into their places in that row.
+
+    All that happens to one window happens here, while it is in the processor's cache.
+    """
+    start, end, slack = clip.start - margin, clip.end + margin, CLOSE / rate
+    first, last = stream.times.searchsorted((start - slack, end - slack)).tolist()
+    if first >= last:
+        return
+    slot = int((float(stream.times[first]) - start) * rate + CLOSE)
+    count = min(windows.mask.shape[1] - slot, last - first)
+    if count <= 0:
+        return
+    here, there = slice(slot, slot + count), slice(first, first + count)
+    windows.times[row, here] = stream.times[there] - clip.start
+    windows.mask[row, here] = True
+    missing = normalise(stream.values[there], level, clip_at, windows.values[row, here])
+    if missing is not None:
+        windows.times[row, here][missing] = 0.0
+        windows.mask[row, here][missing] = False
+
+
+def normalise(
+    values: NDArray[np.floating],
+    level: NDArray[np.floating] | None,
+    clip_at: float | None,
+    result: NDArray[np.float32],
+) -> NDArray[np.int64] | None:
+    """Write (samples, channels) into `result`, normalised by a level that `spread_level` made, and clipped.
+
+    Returns:
+        Which samples are missing, and 0 in `result`; None where none is.
+    """
+    if level is None:
+        result[:] = values
+    else:
+        np.subtract(values, level[0, : len(values)], out=result, casting="same_kind")
+        result /= level[1, : len(values)]
+    missing = None
+    if not np.isfinite(np.vdot(result, result)):  # some value is not, or their squares are too large
+        missing = np.flatnonzero(~are_real(result))
+        result[missing] = 0.0
+    if clip_at is not None:
+        result.clip(-clip_at, clip_at, out=result)
+    return missing
+
+
+def spread_level(level: NDArray[np.floating], steps: int, dtype: np.dtype[np.floating]) -> NDArray[np.floating]:
+    """(2, channels) as (2, steps, channels): of two arrays of one shape NumPy subtracts faster than row by row."""
+    return np.repeat(level.astype(dtype)[:, None], steps, axis=1)
+
+
+# --- Signal report ----------------------------------------------------------------------------------------------------
+# What became of each stream of a recording: which were used and how, which were missed, how much of them was there.
+
+
+def describe_streams(
+    recording: SignalRecording, modalities: Sequence[Modality], normalization: str, on_missing_reference: str
+) -> dict[str, Any]:
+    """See `SignalWindower.report`."""
+    used, measured = {}, {}
+    for one in modalities:
+        stream = recording.streams.get(one.name)
+        if stream is None or not are_real(stream.values).any():
+            continue
+        plan = plan_stream(stream, one, recording.start, name=recording.name)
+        values = plan.apply(stream).between(recording.start, recording.end).values
+        steps = max(1, round(recording.seconds * one.sampling_rate))
+        used[one.name] = plan.describe()
+        measured[one.name] = min(1.0, float(are_real(values).sum()) / steps)
+    names = [one.name for one in modalities]
+    return {
+        "used": used,
+        "missing": [name for name in names if name not in used],
+        "ignored": sorted(name for name in recording.streams if name not in names),
+        "measured": measured,
+        "level": {
+            one.name: _level_of(recording, one, normalization, on_missing_reference)
+            for one in modalities
+            if one.name in used
+        },
+    }
+
+
+def _level_of(recording: SignalRecording, modality: Modality, normalization: str, on_missing_reference: str) -> str:
+    """By whose level a stream is normalised."""
+    if normalization != "reference" or on_missing_reference == "error":
+        return normalization
+    bare = replace(recording, streams={})
+    return "reference" if modality.name in add_own_level(bare, [modality], "reference", "error") else "recording"
+
+
+# --- Signal overlaps --------------------------------------------------------------------------------------------------
+# All clips that a recording was cut into become a batch at once.
+#
+# Where clips overlap, a sample stands in several windows. Here it is normalised and clipped once, in stretches that fit the
+# processor's cache, and copied from there into each; and the clocks of all windows are one view of the stream's. The batch
+# is to the bit the one that `signal_batch.collect` makes of the same clips one by one.
+
+_IN_CACHE = 2**18
+"""Bytes of samples that are normalised at once. A core's own cache holds them, their centres and their scales."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What some clips hold of one stream.
+
+    Attributes:
+        stream: from the first sample that any of them holds to the last.
+        first, last: (n,) each clip's first sample of that, and the one after its last.
+    """
+
+    stream: Stream
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
+
+
+def find_samples(clips: SignalClips, modalities: Sequence[Modality], window: float) -> dict[str, Shown] | None:
+    """Stream name → what the clips hold of it; None if they cannot be taken at once.
+
+    That is so when they were cut for other modalities or longer windows, or a stream's clock wanders so far that it leaves its
+    grid in some clip.
+    """
+    if clips.recording.prepared != fingerprint(tuple(modalities)) or clips.seconds > window + EDGE:
+        return None
+    found = {}
+    for one in modalities:
+        stream = clips.recording.streams.get(one.name)
+        if stream is None:
+            continue
+        first = stream.times.searchsorted(clips.starts - clips.margin)
+        last = stream.times.searchsorted(clips.ends + clips.margin)
+        if not (last > first).any():
+            continue
+        begin, end = int(first.min()), int(last.max())
+        part = replace(stream, values=stream.values[begin:end], times=stream.times[begin:end])
+        shown = Shown(part, first - begin, last - begin)
+        if not are_on_grid(part, one.sampling_rate, shown.first, shown.last):
+            return None
+        found[one.name] = shown
+    return found
+
+
+def collect_at_once(
+    clips: SignalClips,
+    shown: Mapping[str, Shown],
+    level: Mapping[str, NDArray[np.floating]],
+    modalities: Sequence[Modality],
+    *,
+    window: float,
+    margin: float,
+    clip_at: float | None,
+) -> SignalBatch:
+    """Make a batch of clips; see `signal_batch.collect`.
+
+    Args:
+        shown: as `find_samples` gives it.
+        level: stream name → (2, channels) centre and scale, of the one recording.
+    """
+    made = []
+    for one in modalities:
+        steps, seen = one.steps(window + 2 * margin), shown.get(one.name)
+        windows = Windows.make(len(clips), steps, one.channels, blank=seen is None)
+        if seen is not None:
+            places = _find_places(seen, clips, margin, one.sampling_rate, steps)
+            real = _place_values(seen.stream, places, level.get(one.name), clip_at, windows.values)
+            _place_clock(seen.stream, places, clips.starts, real, windows)
+        made.append(windows)
+    return as_batch(made, modalities, [clips.recording.known_lags] * len(clips))
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Which samples stand where: `count` of them from `first` on, from step `slot` of the window on; (n,) each."""
+
+    first: NDArray[np.int64]
+    slot: NDArray[np.int64]
+    count: NDArray[np.int64]
+
+    @property
+    def lists(self) -> tuple[list[int], list[int], list[int]]:
+        """The same three; loops over lists are faster."""
+        return self.first.tolist(), self.slot.tolist(), self.count.tolist()
+
+
+def _find_places(shown: Shown, clips: SignalClips, margin: float, rate: float, steps: int) -> _Places:
+    times, starts, ends, slack = shown.stream.times, clips.starts - margin, clips.ends + margin, CLOSE / rate
+    first = times.searchsorted(starts - slack).clip(shown.first, shown.last)
+    last = times.searchsorted(ends - slack).clip(shown.first, shown.last)
+    slot = ((times[np.minimum(first, len(times) - 1)] - starts) * rate + CLOSE).astype(np.int64)
+    return _Places(first, slot, np.minimum(steps - slot, last - first).clip(0))
+
+
+def _place_values(
+    stream: Stream,
+    places: _Places,
+    level: NDArray[np.floating] | None,
+    clip_at: float | None,
+    values: NDArray[np.float32],
+) -> NDArray[np.bool_]:
+    """Put the samples, normalised, into (n, steps, channels).
+
+    Returns:
+        (samples,) bool: those that are not missing, of which some are in a window.
+    """
+    real = np.ones(len(stream), np.bool_)
+    room = min(max(_IN_CACHE // (4 * values.shape[2]), values.shape[1]), len(stream))  # samples
+    scratch = np.empty((room, values.shape[2]), np.float32)
+    spread = None if level is None else spread_level(level, room, stream.values.dtype)
+    begin = end = 0  # samples in scratch
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is masked
+        for window, at, slot, count in zip(values, *places.lists, strict=True):
+            if count and (at < begin or at + count > end):
+                begin, end = at, min(at + room, len(stream))
+                missing = normalise(stream.values[begin:end], spread, clip_at, scratch[: end - begin])
+                if missing is not None:
+                    real[begin:end][missing] = False
+            if count < len(window):
+                window[:] = 0.0
+            window[slot : slot + count] = scratch[at - begin : at - begin + count]
+    return real
+
+
+def _place_clock(
+    stream: Stream, places: _Places, starts: NDArray[np.float64], real: NDArray[np.bool_], windows: Windows
+) -> None:
+    """Fill in times and masks; `real` says which samples are there."""
+    count, steps = windows.mask.shape
+    whole = np.flatnonzero(places.count == steps)
+    here, there = _as_slice(whole), _as_slice(places.first[whole])
+    rest = range(count)
+    if here is not None and there is not None:
+        ticks, begins = sliding_window_view(stream.times, steps)[there], starts[here, None]
+        times, mask = windows.times[here], windows.mask[here]
+        mask[:] = sliding_window_view(real, steps)[there]
+        at_once = max(1, _IN_CACHE // (8 * steps))
+        for begin in range(0, len(times), at_once):
+            some = slice(begin, begin + at_once)
+            times[some] = ticks[some] - begins[some]
+            np.copyto(times[some], 0.0, where=~mask[some])
+        rest = np.flatnonzero(places.count < steps)
+    for row in rest:
+        first, slot, size = places.first[row], places.slot[row], places.count[row]
+        times, mask = windows.times[row], windows.mask[row]
+        mask[:] = False
+        mask[slot : slot + size] = real[first : first + size]
+        times[slot : slot + size] = stream.times[first : first + size] - starts[row]
+        np.copyto(times, 0.0, where=~mask)
+
+
+def _as_slice(index: NDArray[np.int64]) -> slice | None:
+    """Indices that increase evenly, of which there are two or more, as a slice, which copies nothing."""
+    steps = np.diff(index)
+    if not len(steps) or steps[0] < 1 or (steps != steps[0]).any():
+        return None
+    return slice(int(index[0]), int(index[-1]) + 1, int(steps[0]))

@@ -21,8 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigurationError, RecordingError
-from ..recordings.clocks import even_rate
-from ..recordings.signal_recording import SignalRecording, Stream
+from ..recordings.signal_recording import SignalRecording, Stream, even_rate
 from ..recordings.signals import as_columns
 from .resampling import GridPlan
 from .signal_modalities import Modality

@@ -25,18 +25,35 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 
+from ..configuration import InstalledSettings
 from ..errors import ConfigurationError, RecordingError
-from ..installed_code import InstalledSettings
 from ..recordings.signal_recording import SignalRecording
 from ..recordings.signals import to_recording
-from .publication import PublishedProcessor
-from .signal_batch import SignalBatch, collect
-from .signal_clips import EDGE, SignalClips, check_length, check_stride, find_starts
-from .signal_levels import LevelSample, add_own_level, levels_of
-from .signal_modalities import Modality, check_fields, parse_modality, refuse_field
-from .signal_overlaps import collect_at_once, find_samples
-from .signal_preparation import check_any, prepare, read_annotations
-from .signal_report import describe_streams
+from .preprocessor import PublishedProcessor
+from .signal_modalities import (
+    LevelSample,
+    Modality,
+    add_own_level,
+    check_fields,
+    levels_of,
+    parse_modality,
+    refuse_field,
+)
+from .signal_preparation import (
+    EDGE,
+    SignalBatch,
+    SignalClips,
+    check_any,
+    check_length,
+    check_stride,
+    collect,
+    collect_at_once,
+    describe_streams,
+    find_samples,
+    find_starts,
+    prepare,
+    read_annotations,
+)
 
 if TYPE_CHECKING:
     from .signal_stream import WindowStream

@@ -1,12 +1,12 @@
-"""The model card: a plugin's `card.md`, the run's record, the report and `card.yaml` through one template.
+"""A plugin's hand-written `card.md`: what holds for every checkpoint of an architecture, whoever trained it.
 
-Every figure comes out of a file that a command wrote, or stands in `card.yaml` beside the command that prints it. What nobody
-stated is called "not stated"; what a card must not lack (limits) is an error.
-
-This file knows which files a card is made of; sentences stand in `templates/`, tables in `card_tables.py`.
+It is Markdown with one `##` heading a section. Who uses a model must be told what it is not for and where it fails, so a card
+without limits is an error, not a gap.
 """
 
+import html
 import json
+import re
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -17,14 +17,13 @@ from huggingface_hub import ModelCard
 from jinja2 import Environment, StrictUndefined
 
 from .. import plugins
-from ..discovery import CORE, licence_of
-from ..errors import CardError
-from ..evaluation.cautions import control_of, describe_control
-from .card_metadata import build_metadata
+from ..errors import CardError, DependencyError
+from ..evaluation.report import control_of, describe_control
+from ..plugins import CORE, licence_of
 from .card_notes import FILE, CardNotes, list_gaps, read_notes
-from .card_sections import read_sections, says_something, split_sections
 from .card_tables import (
     adjustment_sentences,
+    build_metadata,
     class_table,
     data_lines,
     describe_source,
@@ -37,6 +36,67 @@ from .card_tables import (
     training_lines,
     validation_sentence,
 )
+
+REQUIRED = ("What it is", "Intended use", "Not for", "Limits", "Training data", "Legal note")
+"""Sections that every plugin's card has, none of them empty."""
+
+KNOWN = (*REQUIRED, "What it guarantees", "Licences", "How to load")
+
+
+def split_sections(text: str) -> dict[str, str]:
+    """Heading → text, of the `##` headings outside code blocks; empty text where nothing stands below."""
+    sections: dict[str, list[str]] = {}
+    current: list[str] | None = None
+    fenced = False
+    for line in text.splitlines():
+        fenced ^= line.lstrip().startswith("```")
+        heading = None if fenced else re.fullmatch(r"##\s+(.+?)\s*#*", line)
+        if heading is not None:
+            current = sections.setdefault(heading[1], [])
+        elif current is not None:
+            current.append(line)
+    return {name: "\n".join(lines).strip() for name, lines in sections.items()}
+
+
+def says_something(text: str) -> bool:
+    """There are words in it, not only bullets, rules, comments or headings."""
+    bare = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
+    bare = "\n".join(line for line in bare.splitlines() if not line.lstrip().startswith("#"))
+    return re.search(r"\w{3,}", bare) is not None and re.fullmatch(r"\W*(todo|none|n/?a|tbd)\W*", bare, re.I) is None
+
+
+def read_sections(text: str, where: str) -> dict[str, str]:
+    """The sections of a plugin's card.
+
+    Args:
+        text: the whole `card.md`.
+        where: its path, for messages.
+
+    Returns:
+        Heading → Markdown.
+
+    Raises:
+        CardError: a required section is missing or says nothing, above all the limits; or a placeholder was left in.
+    """
+    sections = split_sections(text)
+    empty = [name for name in REQUIRED if not says_something(sections.get(name, ""))]
+    if empty:
+        raise CardError(
+            f"{where} says nothing below {', '.join(f'## {name}' for name in empty)}; expected a sentence at least. Nobody can "
+            "use a model well without being told what it is for and where it fails: write them."
+        )
+    if "More Information Needed" in text:
+        raise CardError(
+            f"{where} holds the placeholder [More Information Needed]. Write what is known, or leave it out."
+        )
+    return sections
+
+
+# --- Card -------------------------------------------------------------------------------------------------------------
+# The model card: a plugin's `card.md`, the run's record, the report and `card.yaml` through one template.
+#
+# Every figure comes out of a file that a command wrote, or stands in `card.yaml` beside the command that prints it. What
+# nobody stated is called "not stated"; what a card must not lack (limits) is an error.
 
 _CALLS = {
     "face": 'recognise("portrait.jpg")',
@@ -282,3 +342,43 @@ def write_form(folder: Path) -> Path:
     with file.open("x", encoding="utf-8") as stream:
         stream.write(_template(FILE))
     return file
+
+
+# --- Card html --------------------------------------------------------------------------------------------------------
+# A card as a web page, to look at before it is published.
+
+_STYLE = """
+body { max-width: 52rem; margin: 2rem auto; padding: 0 1rem; font: 16px/1.5 system-ui, sans-serif; color: #222 }
+table { border-collapse: collapse; margin: 1rem 0 } td, th { border: 1px solid #ccc; padding: .25rem .6rem; text-align: left }
+pre { background: #f4f4f4; padding: .8rem; overflow-x: auto } code { background: #f4f4f4 } img { max-width: 100% }
+.tags { color: #666; font-size: .9rem }
+"""
+
+
+def render_html(card: str) -> str:
+    """The page of a card; HTML inside the Markdown is shown as text, never run.
+
+    Args:
+        card: Markdown below YAML metadata, as `render_card` gives it.
+
+    Raises:
+        DependencyError: markdown-it-py is missing.
+    """
+    try:
+        from markdown_it import MarkdownIt
+    except ImportError as error:
+        raise DependencyError(
+            'A card as HTML needs markdown-it-py, which is not installed. Install it: pip install "meco-hub[cards]".'
+        ) from error
+    parsed = ModelCard(card)
+    data = parsed.data.to_dict()
+    title = re.search(r"^# (.+)$", parsed.text, re.MULTILINE)
+    told = [str(data[key]) for key in ("library_name", "pipeline_tag", "license") if data.get(key)] + list(
+        data.get("tags") or []
+    )
+    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(parsed.text)
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f"<title>{html.escape(title[1] if title else 'Model card')}</title><style>{_STYLE}</style></head><body>\n"
+        f'<p class="tags">{html.escape(" · ".join(told))}</p>\n{body}</body></html>\n'
+    )

@@ -1,23 +1,156 @@
-"""What of a folder is published: weights, config, processor, card, report and pictures, each known by its name.
+"""Words that must never be seen: tokens and keys, found in what is published and blotted out of what is said."""
 
-What is not known by name stays at home and is said to have stayed, so that neither an optimiser's state nor somebody's notes leave
-by accident. A pickle anywhere but in a training's own checkpoints refuses the whole folder, whatever it is called: whoever has
-one beside safetensors has not decided which of them is the model. So does anything that reads like a password.
-
-This file knows names and contents of files; whether they make a model is checked in `readiness.py`.
-"""
-
+import bz2
+import gzip
 import json
+import lzma
+import pickletools
 import re
-from collections.abc import Iterator
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from ..errors import PublishingError
 from ..weight_files import INDEX, WEIGHTS
-from .pickles import pickled_as
-from .secrets import find_secret
+
+_PATTERNS = {
+    "a Hugging Face token": rb"\b(?:hf|api_org)_[A-Za-z0-9]{16,}",
+    "a GitHub token": rb"\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,})",
+    "an AWS access key": rb"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
+    "an API key": rb"\bsk-[A-Za-z0-9_-]{32,}",
+    "a private key": rb"-----BEGIN [A-Z ]*PRIVATE KEY-----",
+}
+_COMPILED = {name: re.compile(pattern) for name, pattern in _PATTERNS.items()}
+_IN_URL = re.compile(r"(?<=://)[^/\s@'\"]+@|(?<=[\w/=-])\?[^\s'\"<>)]+")
+"""User and password of a URL, and its query: that of a signed upload address is a key to it."""
+
+_SHORTEST = 8
+"""Characters; a shorter word of the user's would be found everywhere."""
+
+HIDDEN = "***"
+
+
+class Secret(str):
+    """A token that does not show itself where local variables are printed."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(HIDDEN)
+
+
+def find_secret(content: bytes, known: Iterable[str] = ()) -> str | None:
+    """What kind of secret a file holds, in words, or None."""
+    for name, pattern in _COMPILED.items():
+        if pattern.search(content):
+            return name
+    if any(len(word) >= _SHORTEST and word.encode() in content for word in known):
+        return "the token of this push"
+    return None
+
+
+def blot_out(text: str, known: Iterable[str] = ()) -> str:
+    """A text without secrets: a server may repeat what it was sent."""
+    for word in known:
+        if len(word) >= _SHORTEST:
+            text = text.replace(word, HIDDEN)
+    text = _IN_URL.sub("", text)
+    for pattern in _COMPILED.values():
+        text = re.sub(pattern.pattern.decode(), HIDDEN, text)
+    return text
+
+
+# --- Pickles ----------------------------------------------------------------------------------------------------------
+# Is a file a pickle, whatever it is called? It is looked at, never loaded.
+#
+# Pickles come bare (of any protocol), compressed as joblib writes them, inside the zip or tar of `torch.save`, and inside
+# numpy's arrays of objects.
+
+_NAMES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
+_ACTS = frozenset({"GLOBAL", "STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "REDUCE", "BUILD"})
+"""What a pickle needs in order to do anything; a text that happens to parse has none of them."""
+
+_LOOKED_AT = 1 << 20
+"""Bytes of a bare pickle of the old text protocols that are parsed."""
+
+_COMPRESSED: dict[bytes, Callable[[bytes], bytes]] = {
+    b"\x1f\x8b": lambda data: gzip.GzipFile(fileobj=BytesIO(data)).read(64),
+    b"BZh": lambda data: bz2.BZ2Decompressor().decompress(data, 64),
+    b"\xfd7zXZ": lambda data: lzma.LZMADecompressor().decompress(data, 64),
+    b"\x78": lambda data: zlib.decompressobj().decompress(data, 64),
+}
+
+
+def pickled_as(path: Path) -> str | None:
+    """How a file is a pickle, in words, or None when it is none.
+
+    Args:
+        path: any file.
+    """
+    if path.suffix.lower() in _NAMES:
+        return f"named as a pickle is ({path.suffix})"
+    if path.suffix == ".safetensors":
+        with path.open("rb") as file:
+            head = file.read(2)
+        return "a pickle inside" if _begins_binary(head) else None  # a header of that length would be no JSON
+    with path.open("rb") as file:
+        head = file.read(_LOOKED_AT)
+    if _begins_binary(head) or _is_text_pickle(head):
+        return "a pickle inside"
+    for magic, begin in _COMPRESSED.items():
+        if head.startswith(magic):
+            try:
+                return "a compressed pickle inside" if _begins_binary(begin(head)) else None
+            except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError):
+                return None  # not compressed after all
+    if head.startswith(b"\x93NUMPY") and b"'|O'" in head[:256]:
+        return "a numpy array of pickled objects"
+    return _in_archive(path, head)
+
+
+def _begins_binary(head: bytes) -> bool:
+    return len(head) >= 2 and head[0] == 0x80 and head[1] <= 5
+
+
+def _is_text_pickle(head: bytes) -> bool:
+    seen = False
+    try:
+        for operation, _, _ in pickletools.genops(head):
+            seen = seen or operation.name in _ACTS
+    except (ValueError, IndexError, UnicodeDecodeError, OverflowError):
+        return False
+    return seen
+
+
+def _in_archive(path: Path, head: bytes) -> str | None:
+    if head.startswith(b"PK") and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(name.endswith(".pkl") for name in archive.namelist()):
+                return "a zip with a pickle inside, as torch.save writes it"
+            arrays = [name for name in archive.namelist() if name.endswith(".npy")]
+            for name in arrays:
+                with archive.open(name) as member:
+                    if b"'|O'" in member.read(256):
+                        return "numpy arrays of pickled objects"
+    if head[257:262] == b"ustar":
+        with tarfile.open(path) as archive:
+            if any(name == "pickle" or name.endswith(".pkl") for name in archive.getnames()):
+                return "a tar with a pickle inside, as torch.save once wrote it"
+    return None
+
+
+# --- Contents ---------------------------------------------------------------------------------------------------------
+# What of a folder is published: weights, config, processor, card, report and pictures, each known by its name.
+#
+# What is not known by name stays at home and is said to have stayed, so that neither an optimiser's state nor somebody's
+# notes leave by accident. A pickle anywhere but in a training's own checkpoints refuses the whole folder, whatever it is
+# called: whoever has one beside safetensors has not decided which of them is the model. So does anything that reads like a
+# password.
 
 SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 CARD = "README.md"

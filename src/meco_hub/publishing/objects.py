@@ -24,10 +24,8 @@ from transformers import PreTrainedModel
 from ..errors import MecoError, PublishingError
 from ..loading import load_processor
 from ..weight_files import WEIGHTS, list_some
-from .contents import is_record, read_contents
-from .hub import blame_disk, push_files, push_folder
-from .secrets import Secret
-from .waiting import TIMEOUT
+from .contents import Secret, is_record, read_contents
+from .hub import TIMEOUT, blame_disk, push_files, push_folder
 
 logger = logging.getLogger(__name__)
 

@@ -37,10 +37,9 @@ from numpy.typing import NDArray
 from ..errors import RecordingError
 from .event_files import EventFile, ReadRequest
 from .event_files.aedat4 import MAGIC, open_aedat4
-from .event_files.hdf5_process import open_hdf5
-from .event_files.numpy_arrays import open_npy, open_npz
+from .event_files.hdf5 import open_hdf5
 from .event_files.prophesee import open_prophesee
-from .event_files.text import open_text
+from .event_files.tables import open_npy, open_npz, open_text
 from .event_recording import EventRecording
 
 logger = logging.getLogger(__name__)

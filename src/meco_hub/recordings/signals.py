@@ -30,8 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import RecordingError
-from .clocks import check_span, check_stream
-from .signal_recording import SignalRecording, Stream
+from .signal_recording import SignalRecording, Stream, check_span, check_stream
 
 SignalSource = SignalRecording | str | PathLike[str] | Mapping[str, Any]
 
@@ -155,7 +154,7 @@ def _reader(path: Path) -> Callable[[Path, dict[str, float]], dict[str, Stream]]
     if not path.exists():
         raise RecordingError(f"There is no {path}. Expected a file or a folder of signals. Check the path.")
     if path.is_dir():
-        from .empatica import is_empatica
+        from .signal_files.empatica import is_empatica
 
         module = "empatica" if is_empatica([one.name for one in path.iterdir()]) else "csv_files"
     elif path.suffix.lower() == ".zip":
@@ -175,7 +174,7 @@ def _reader(path: Path) -> Callable[[Path, dict[str, float]], dict[str, Stream]]
 
 
 def _read_empatica(path: Path, rates: dict[str, float]) -> dict[str, Stream]:
-    from .empatica import read_empatica
+    from .signal_files.empatica import read_empatica
 
     return dict(read_empatica(path).recording.streams)
 
@@ -244,7 +243,7 @@ def make_stream(
         raise RecordingError(
             f"{where} has {len(values)} samples and {len(times)} times. Expected one time per sample.{turned}"
         )
-    from .clocks import check_clock, even_rate
+    from .signal_recording import check_clock, even_rate
 
     check_clock(times, where)
     return Stream(values, times, even_rate(times), channels)

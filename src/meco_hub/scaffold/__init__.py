@@ -1,21 +1,208 @@
-"""`meco new`: a plugin of one's own, written from templates; it installs, trains on synthetic data and passes the conformance kit.
+"""The names of a new plugin: all of them follow from the one that its author chose.
 
-    folder = write_plugin("my-model", "face")            # ./meco-my-model, a distribution of that name
-
-The templates are the files of a plugin as they lie in `templates/`: those below `shared` go into every plugin, those below the kind
-beside them. `{{word}}` is filled in, PACKAGE and MODULE in paths likewise; `.inc` files are parts that several templates share.
-
-This package knows what stands in a new plugin; it knows no plugin that exists.
+PluginNames.of("my-model").distribution      # meco-my-model; the package is meco_my_model, the config MecoMyModelConfig
 """
 
+import importlib.util
 import re
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from .. import plugins
 from ..errors import ConfigurationError, PluginError
-from .kinds import KINDS
-from .names import PluginNames
+from ..version import __version__
 
-__all__ = ["KINDS", "PluginNames", "write_plugin"]
+_PATTERN = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_LONGEST = 40
+
+
+@dataclass(frozen=True)
+class PluginNames:
+    """What things are called in a plugin.
+
+    Attributes:
+        words: the name as given, in small letters and hyphens, without "meco".
+    """
+
+    words: str
+
+    @staticmethod
+    def of(name: str) -> "PluginNames":
+        """The names that follow from one; "My_Model", "my-model" and "meco-my-model" are the same.
+
+        Raises:
+            ConfigurationError: no distribution and no class can be called so.
+        """
+        words = re.sub(r"[\s_.]+", "-", name.strip()).lower().removeprefix("meco-")
+        if not _PATTERN.fullmatch(words) or len(words) > _LONGEST or words == "hub":
+            raise ConfigurationError(
+                f"A plugin cannot be called {name!r}; expected small letters, digits and single hyphens, a letter first, at most "
+                f"{_LONGEST} of them: 'my-model'. Choose such a name."
+            )
+        return PluginNames(words)
+
+    @property
+    def distribution(self) -> str:
+        """As pip knows it."""
+        return f"meco-{self.words}"
+
+    @property
+    def package(self) -> str:
+        """As Python imports it; the model type is the same."""
+        return f"meco_{self.module}"
+
+    @property
+    def module(self) -> str:
+        """Ending of the modules' names."""
+        return self.words.replace("-", "_")
+
+    @property
+    def prefix(self) -> str:
+        """Beginning of the classes' names. "Meco" is part of it, because transformers looks some classes up by name alone."""
+        return "Meco" + "".join(word[:1].upper() + word[1:] for word in self.words.split("-"))
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        return " ".join(word[:1].upper() + word[1:] for word in self.words.split("-"))
+
+    def slots(self) -> dict[str, str]:
+        """What templates call them."""
+        return {
+            "distribution": self.distribution,
+            "package": self.package,
+            "model_type": self.package,
+            "module": self.module,
+            "prefix": self.prefix,
+            "title": self.title,
+            "core_requirement": core_requirement(),
+        }
+
+    def refuse_taken(self) -> None:
+        """Make sure that nothing is called so yet.
+
+        Raises:
+            PluginError: something is; the message names it.
+        """
+        known = plugins.architectures()
+        broken = {plugin.name: plugin.distribution for plugin in known.broken}
+        owner = known.distributions.get(self.package) or broken.get(self.package)
+        if owner is None and plugins.installed_version(self.distribution) is not None:
+            owner = self.distribution
+        if owner is not None:
+            raise PluginError(
+                f"The name {self.words!r} is taken: {owner} is installed and provides {self.package!r}. Choose another name, or "
+                f"`pip uninstall {owner}` first."
+            )
+        if importlib.util.find_spec(self.package) is not None:
+            raise PluginError(
+                f"The name {self.words!r} is taken: there is a package {self.package!r} on the import path. Choose another name."
+            )
+
+
+def core_requirement(version: str = __version__) -> str:
+    """What a plugin that is written today requires: this version of the core or newer ones with the same contract."""
+    major, minor = (int(part) for part in version.split(".")[:2])
+    following = f"{major}.{minor + 1}" if major == 0 else f"{major + 1}"
+    return f"{plugins.CORE}>={version},<{following}"
+
+
+# --- Kinds ------------------------------------------------------------------------------------------------------------
+# What differs between plugins for faces, eyes and signals, in a few words each; what differs in code is in the templates.
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of recording, in words.
+
+    Attributes:
+        looks_at: after "looks at …".
+        answers: what comes out.
+        answered: the same, as the synthetic corpus has it.
+        corpus: whose look-alike the recipe trains on.
+        people: how many are drawn in it.
+        processors: lines of the `Architecture`.
+        tiny: config overrides that make the default network tiny, as Python source.
+        who_else: what else people differ by that matters here.
+        example: an argument of the pipeline, as Python source.
+    """
+
+    looks_at: str
+    answers: str
+    answered: str
+    corpus: str
+    people: int
+    processors: str
+    tiny: str
+    who_else: str
+    example: str
+
+    def slots(self) -> dict[str, str]:
+        """What templates call them."""
+        return {name: str(value) for name, value in asdict(self).items()} | {"draw": self.draw}
+
+    @property
+    def draw(self) -> str:
+        """The command that writes the look-alike."""
+        return f"meco synthetic {self.corpus} data --seed 0 --people {self.people}"
+
+
+_MODULE = "{_PACKAGE}.processing_{{module}}:{{prefix}}"
+
+KINDS = {
+    "face": Kind(
+        looks_at="the picture of a face",
+        answers="expressions",
+        answered="neutral, happiness, surprise",
+        corpus="image_folder",
+        people=40,
+        processors=f'    image_processor=f"{_MODULE}ImageProcessor",\n    native_heads=("AutoModelForImageClassification",),',
+        tiny='{"image_size": 32, "widths": [4, 8]}',
+        who_else="skin, glasses, beards, headwear",
+        example='"portrait.jpg"',
+    ),
+    "eye": Kind(
+        looks_at="frames and events of one eye",
+        answers="expressions",
+        answered="happiness, sadness, anger, disgust, surprise, fear, neutral",
+        corpus="see",
+        people=12,
+        processors=(
+            f'    image_processor=f"{_MODULE}ImageProcessor",\n'
+            '    feature_extractor="meco_hub.processing.event_voxelizer:EventVoxelizer",\n'
+            f'    processor=f"{_MODULE}Processor",\n'
+            '    native_heads=("AutoModelForVideoClassification",),'
+        ),
+        tiny='{"image_size": 32, "widths": [4, 8], "num_frames": 2}',
+        who_else="glasses, squint, make-up, light",
+        example='{"frames": "clip.mp4", "events": "clip.raw"}',
+    ),
+    "signals": Kind(
+        looks_at="signals of heart, skin and breath",
+        answers="values over time",
+        answered="valence, arousal",
+        corpus="case",
+        people=6,
+        processors=f'    feature_extractor=f"{_MODULE}SignalWindower",',
+        tiny='{"window_s": 4.0, "d_model": 8, "num_layers": 1}',
+        who_else="medicines, fitness, skin under the electrodes",
+        example='"session.edf"',
+    ),
+}
+"""What a model can look at."""
+
+
+# --- Scaffold ---------------------------------------------------------------------------------------------------------
+# `meco new`: a plugin of one's own, written from templates; it installs, trains on synthetic data and passes the
+# conformance kit.
+#
+#     folder = write_plugin("my-model", "face")            # ./meco-my-model, a distribution of that name
+#
+# The templates are the files of a plugin as they lie in `templates/`: those below `shared` go into every plugin, those
+# below the kind beside them. `{{word}}` is filled in, PACKAGE and MODULE in paths likewise; `.inc` files are parts that
+# several templates share.
+
+__all__ = ["KINDS", "Kind", "PluginNames", "core_requirement", "write_plugin"]
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _SLOT = re.compile(r"\{\{(\w+)\}\}")

@@ -6,24 +6,23 @@
     def test_conformance(check):
         check()
 
-Each check has a test id of its own, and its message says what was seen and what mends it. The checks look at the model through what
-every plugin declares, and at recordings that are drawn to fit what its processor says it reads. Checks that make no sense for an
-architecture (streams for a face, experts where there is no router) are not among its checks. Without pytest:
+Each check has a test id of its own, and its message says what was seen and what mends it. The checks look at the model
+through what every plugin declares, and at recordings that are drawn to fit what its processor says it reads. Checks that
+make no sense for an architecture (streams for a face, experts where there is no router) are not among its checks. Without
+pytest:
 
-    python -m meco_hub.testing meco_my_model
-
-This package knows how checks are listed and handed to pytest; the modules beside it know what is checked.
-"""
+    python -m meco_hub.testing meco_my_model"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .check import Check, NotConforming
+from .check import Check, NotConforming, Rule
 
 if TYPE_CHECKING:
+    from ..plugins import Architecture
     from .subject import Recordings
 
-__all__ = ["Check", "NotConforming", "checks", "parametrize_with_checks"]
+__all__ = ["Check", "NotConforming", "checks", "list_checks", "parametrize_with_checks", "rules"]
 
 
 def checks(
@@ -46,7 +45,6 @@ def checks(
         PluginError: it is installed, but broken.
     """
     from .. import plugins
-    from .listing import list_checks
 
     variants = [dict(one) for one in config] if isinstance(config, Sequence) else [dict(config or {})]
     return list_checks(plugins.architecture(model_type), variants, dict(processor or {}), recordings)
@@ -85,3 +83,32 @@ def parametrize_with_checks(
             marks.append(pytest.mark.skip(reason=reasons[one.topic]))
         cases.append(pytest.param(one, id=one.name, marks=marks))
     return pytest.mark.parametrize("check", cases)
+
+
+def rules() -> list[Rule]:
+    """All rules, in the order in which they are best read: a broken declaration explains what fails after it."""
+    from . import checks_inputs, checks_model, checks_plugin
+
+    modules = (checks_plugin, checks_model, checks_inputs)
+    return [one for module in modules for one in vars(module).values() if isinstance(one, Rule)]
+
+
+def list_checks(
+    entry: "Architecture",
+    variants: Sequence[Mapping[str, Any]],
+    processor: Mapping[str, Any],
+    recordings: "Recordings | None",
+) -> list[Check]:
+    """The checks that apply to an architecture, variant by variant."""
+    from .subject import Subject
+
+    found: list[Check] = []
+    for number, fields in enumerate(variants, start=1):
+        subject = Subject(entry, fields, processor, recordings)
+        mark = f"-{number}" if len(variants) > 1 else ""
+        found += [
+            Check(f"{one.topic}{mark}", one.topic, one.slow, one, subject)
+            for one in rules()
+            if (number == 1 or not one.once) and one.applies(subject)
+        ]
+    return found

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .subject import Subject
 
-__all__ = ["Check", "NotConforming", "Rule", "require", "rule"]
-
 
 class NotConforming(AssertionError):
     """An architecture does not do what every architecture of the zoo must do; the message says what was seen and what mends it."""

@@ -18,8 +18,8 @@ from typing import Any
 
 from accelerate import Accelerator
 
+from ..durable import PARTIAL, begin, hidden, link_tree, remove, settle, swap_in, sync_tree
 from ..errors import CheckpointError
-from .durable import PARTIAL, begin, hidden, link_tree, remove, settle, swap_in, sync_tree
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 from .. import plugins
 from ..errors import ConfigurationError
-from ..evaluation.output_layers import OutputLayer, output_layers
+from ..evaluation.calibration import OutputLayer, output_layers
 from ..evaluation.task import Task, task_of_model
 from ..labels import index_map
 from ..loading import load_model, load_processor

@@ -1,9 +1,13 @@
-"""The two sides of a training: divided before anything else, by whole recordings, and checked for leaks.
+"""A training on permuted labels: the control that must not learn anything.
 
-This file knows corpora and how a recipe divides them; `examples.py` knows what becomes of a recording.
+Every trial gets the ratings of another one, drawn by the recipe's seed, in a single round, so that none keeps its own. All parts of
+a trial get the same, and ratings over time change hands as whole series. Signals, people, sampling and validation stay as they are.
+What such a checkpoint still gets right on strangers, the evaluation gives away: its CCC is about 0 and its balanced accuracy one in
+the number of classes, or something leaks.
 """
 
 import logging
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,22 +15,109 @@ from typing import Any
 import datasets
 import numpy as np
 from numpy.typing import NDArray
+from transformers import PreTrainedModel
 
 from .. import plugins
 from ..corpora import Corpus
-from ..corpora.contents import with_content_hashes
-from ..corpora.leaks import LeakReport
+from ..corpora.file_tree import with_content_hashes
+from ..corpora.leaks import LeakReport, fingerprint, leak_check
 from ..corpora.protocols import PROTOCOLS, folds
-from ..corpora.splits import by_identity, by_stimulus, by_trial, fingerprint, leak_check, stratified
+from ..corpora.splits import by_identity, by_stimulus, by_trial, stratified
 from ..errors import ConfigurationError, InputError, LeakError, unknown_name
-from ..evaluation.provenance import hash_people
+from ..evaluation.predict import RecordingRows
+from ..evaluation.report import PERMUTED
 from ..evaluation.series import mean_ratings
-from ..evaluation.subset import LabelledSubset, label_names, map_labels, map_targets, take_folds, take_split
-from ..evaluation.task import Task, task_of_corpus
-from .permutation import draw_donors, permute
+from ..evaluation.task import (
+    LabelledSubset,
+    Task,
+    hash_people,
+    label_names,
+    map_labels,
+    map_targets,
+    take_folds,
+    take_split,
+    task_of_corpus,
+)
 from .recipes import DataRecipe, Recipe
 
 logger = logging.getLogger(__name__)
+
+_STREAM = 7_214_331
+"""Keeps these draws apart from others of the same seed."""
+
+
+def draw_donors(side: LabelledSubset, seed: int) -> NDArray[np.int64]:
+    """(n,) for each row, the row whose ratings it gets: of another trial always, and all rows of a trial from the same.
+
+    A trial is a person's rows of one `trial`, or a row that belongs to none; rows of one trial that are of several classes count as
+    a trial per class.
+
+    Raises:
+        ConfigurationError: there is one trial only.
+    """
+    units: dict[Hashable, list[int]] = {}
+    for row, key in enumerate(_trials(side.dataset)):
+        kind = int(side.labels[row]) if side.labels.ndim == 1 else None
+        units.setdefault((key, kind), []).append(row)
+    if len(units) < 2:
+        raise ConfigurationError(
+            f"The training part is a single trial of {len(side.labels)} rows, so there is nobody to swap labels with. Leave "
+            "data.permute_labels out, or train on more."
+        )
+    joined = list(units.values())
+    order = np.random.default_rng((_STREAM, seed)).permutation(len(joined))
+    donors = np.empty(len(side.labels), np.int64)
+    for unit, other in zip(order, np.roll(order, -1), strict=True):
+        given = joined[other]
+        for place, row in enumerate(joined[unit]):
+            donors[row] = given[place % len(given)]
+    return donors
+
+
+def _trials(dataset: datasets.Dataset) -> list[Hashable]:
+    if "trial" not in dataset.column_names:
+        return list(range(len(dataset)))
+    people, trials = dataset["identity"][:], dataset["trial"][:]
+    return [(who, trial) if trial else row for row, (who, trial) in enumerate(zip(people, trials, strict=True))]
+
+
+def permute(side: LabelledSubset, donors: NDArray[np.int64]) -> LabelledSubset:
+    """The same rows with others' classes or values; what runs over time is exchanged when it is read (`ExchangedRatings`)."""
+    logger.warning("The labels of %d training rows are permuted: this trains a control, and no model.", len(donors))
+    return replace(side, labels=side.labels[donors])
+
+
+class ExchangedRatings(RecordingRows):
+    """Recordings with the ratings over time of others, laid to begin where the recording begins.
+
+    Args:
+        corpus, dataset: as of `RecordingRows`.
+        donors: (n,) as of `draw_donors`.
+    """
+
+    def __init__(self, corpus: Corpus, dataset: datasets.Dataset, donors: Sequence[int] | NDArray[np.int64]) -> None:
+        super().__init__(corpus, dataset)
+        self._donors = donors
+
+    def _read(self, row: int) -> Any:
+        own, other = super()._read(row), super()._read(int(self._donors[row]))
+        moved = {
+            name: replace(stream, times=stream.times - other.start + own.start)
+            for name, stream in other.annotations.items()
+        }
+        return replace(own, annotations=moved)
+
+
+def mark(model: PreTrainedModel, permuted: bool) -> None:
+    """Make the config of a control say so, wherever its weights go; and that of a model not, whatever it started from."""
+    if permuted:
+        model.config.training_control = PERMUTED
+    elif getattr(model.config, "training_control", None) is not None:
+        model.config.training_control = None
+
+
+# --- Data -------------------------------------------------------------------------------------------------------------
+# The two sides of a training: divided before anything else, by whole recordings, and checked for leaks.
 
 
 @dataclass(frozen=True)

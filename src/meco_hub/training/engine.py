@@ -6,16 +6,25 @@ as a whole model of their own. Everything else is Accelerate's business.
 
 FSDP is supported in its second version, which shards a model in place. An averaged copy, a teacher's extra layer and torch.compile
 are not combined with these engines.
-
-This file knows engines; the loop knows when to ask.
 """
 
+import difflib
+import importlib
+import signal
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
+import torch
 from accelerate import Accelerator
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from accelerate.utils import DistributedType
+from torch import nn
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, DependencyError, TrainingInterrupted, unknown_name
 from .recipes import Recipe
 
 _IN_PARTS = (DistributedType.FSDP, DistributedType.DEEPSPEED)
@@ -54,3 +63,214 @@ def check_engine(accelerator: Accelerator, recipe: Recipe) -> None:
 def gather_weights(accelerator: Accelerator, model: Any) -> dict[str, Any] | None:
     """The whole model's weights, for the main process to write; None where it has them anyway. Every process must ask."""
     return accelerator.get_state_dict(model) if in_parts(accelerator) else None
+
+
+# --- Compilation ------------------------------------------------------------------------------------------------------
+# torch.compile by flag.
+#
+# Models are compiled in place, so that weights keep their names, checkpoints fit compiled and plain runs alike, and
+# validation runs the code that training runs. Inductor draws dropout from a stream of its own, so a compiled run with
+# dropout is as random as a plain one, but not the same; without dropout they differ by rounding.
+
+
+def compile_in_place(models: Iterable[nn.Module], backend: str) -> None:
+    """Let `model(…)` run compiled from its first call on.
+
+    Raises:
+        ConfigurationError: torch has no such backend.
+    """
+    known = torch.compiler.list_backends(exclude_tags=())
+    if backend not in known:
+        near = difflib.get_close_matches(backend, known, n=1)
+        offer = f" Did you mean {near[0]!r}?" if near else ""
+        raise ConfigurationError(
+            f"Recipe key 'torch_compile_backend' is {backend!r}; expected one of {', '.join(known)}.{offer}"
+        )
+    for model in models:
+        model.compile(backend=backend)
+
+
+# --- Energy -----------------------------------------------------------------------------------------------------------
+# Energy that a run used, where the machine says it.
+#
+# Linux counts the joules of Intel's and AMD's processors (RAPL) in files that are often readable by root only; NVIDIA's
+# GPUs count their own through NVML. Both count the whole chip, whoever used it. Where neither can be read, the answer is
+# None, not a guess.
+
+_RAPL = Path("/sys/class/powercap")
+
+
+class EnergyMeter:
+    """Joules since it was made.
+
+    Args:
+        powercap: folder of the processor's counters.
+        gpus: count the GPUs too.
+    """
+
+    def __init__(self, powercap: Path = _RAPL, gpus: bool = False) -> None:
+        self._zones = [zone for zone in sorted(powercap.glob("*-rapl:[0-9]")) if _read(zone / "energy_uj") is not None]
+        self._last = {zone: _read(zone / "energy_uj") or 0 for zone in self._zones}
+        self._joules = 0.0
+        self._nvml: Any = None
+        self._handles: list[Any] = []
+        if gpus:
+            self._nvml, self._handles = _open_gpus()
+        self._gpu_start = self._gpu_total()
+
+    def read(self) -> dict[str, float] | None:
+        """ "cpu_joules" and "gpu_joules", those that are counted; None when nothing is.
+
+        Call it now and then: the processor's counters start over after some minutes to hours.
+        """
+        for zone in self._zones:
+            now = _read(zone / "energy_uj")
+            if now is None:
+                continue
+            passed = now - self._last[zone]
+            if passed < 0:  # the counter has started over
+                passed += _read(zone / "max_energy_range_uj") or 0
+            self._joules += max(passed, 0) / 1e6
+            self._last[zone] = now
+        found: dict[str, float] = {}
+        if self._zones:
+            found["cpu_joules"] = round(self._joules, 1)
+        if self._handles:
+            found["gpu_joules"] = round(self._gpu_total() - self._gpu_start, 1)
+        return found or None
+
+    def _gpu_total(self) -> float:
+        return sum(self._nvml.nvmlDeviceGetTotalEnergyConsumption(one) for one in self._handles) / 1e3
+
+
+def _read(file: Path) -> int | None:
+    try:
+        return int(file.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+
+
+def _open_gpus() -> tuple[Any, list[Any]]:
+    try:
+        nvml = importlib.import_module("pynvml")
+    except ImportError:
+        return None, []
+    try:
+        nvml.nvmlInit()
+        handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
+        for one in handles:
+            nvml.nvmlDeviceGetTotalEnergyConsumption(one)  # older cards do not count
+    except nvml.NVMLError:
+        return None, []
+    return nvml, handles
+
+
+# --- Interruption -----------------------------------------------------------------------------------------------------
+# Being told to stop: a signal is noted, the optimiser step under way is finished, and all processes stop after the same one.
+#
+#     SIGTERM   what `kill`, torchrun and SLURM's time limit send            exit code 143
+#     SIGINT    Ctrl-C; a second one, two seconds later or more, ends at once           130
+#     SIGUSR1   what `sbatch --signal=USR1@120` sends two minutes before the limit      138 (Linux on x86 and ARM)
+#
+# Until training begins, a signal ends the process as it always would: nothing is lost. Once it is over, the result is
+# written first.
+#
+# The codes are 128 + the signal's number, as a shell reports a process that a signal ended.
+
+SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name)]
+
+_SAME_S = 2.0
+"""A terminal tells all processes and torchrun tells them again: signals so close together, in seconds, are one."""
+
+
+def ignore_in_worker(_: int) -> None:
+    """`worker_init_fn` of a loader: a signal to the whole group must not take the workers from under the last step."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+class Interruption:
+    """Notes signals while it is entered, and asks all processes whether one has.
+
+    Only the main thread may handle signals; entered in another, it listens to none, and the process ends as it would have.
+
+    Args:
+        accelerator: of the run.
+
+    Attributes:
+        heeded: whether `check` raises; set it to False when it is too late for a checkpoint to help.
+    """
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self._accelerator = accelerator
+        self._received = 0
+        self._since = 0.0
+        self._before: dict[int, Any] = {}
+        self.heeded = True
+
+    def __enter__(self) -> "Interruption":
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            # None: the handler was set by something other than Python, which cannot put it back
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        self._before.clear()
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        now = time.monotonic()
+        if not self._received:
+            self._received, self._since = number, now
+        elif number == signal.SIGINT and now - self._since > _SAME_S:
+            raise KeyboardInterrupt
+
+    def check(self) -> None:
+        """Stop when any process has been told to; every process must call this at the same points.
+
+        Raises:
+            TrainingInterrupted: one has.
+        """
+        if not self.heeded:
+            return
+        received = self._received
+        if self._accelerator.num_processes > 1:
+            own = torch.tensor([received], device=self._accelerator.device)
+            received = int(self._accelerator.gather(own).max())  # pyright: ignore[reportAttributeAccessIssue]
+        if received:
+            raise TrainingInterrupted(f"{signal.Signals(received).name} stopped the training.", received)
+
+
+# --- Trackers ---------------------------------------------------------------------------------------------------------
+# Trackers by name, looked for before anything is computed.
+#
+# Accelerate leaves a tracker out without a word when its package is missing; whoever asked for one would find out after the
+# run.
+
+
+def check_trackers(names: Sequence[str]) -> None:
+    """Refuse a tracker that does not exist or is not installed.
+
+    Args:
+        names: as `--report_to` was given them; "all" stands for whichever are installed.
+
+    Raises:
+        UnknownNameError: Accelerate knows no such tracker.
+        DependencyError: its package is missing, or "all" was asked for and there is none.
+    """
+    known = [str(name) for name in LOGGER_TYPE_TO_CLASS]
+    there = [str(name) for name in get_available_trackers()]
+    for name in names:
+        if name == "all":
+            if not there:
+                raise DependencyError(
+                    f"All trackers were asked for, and none is installed. Install one of: {', '.join(known)}."
+                )
+        elif name not in known:
+            raise unknown_name("tracker", name, [*known, "all"])
+        elif name not in there:
+            raise DependencyError(
+                f"The tracker {name} is not installed; here: {', '.join(there) or 'none'}. Run: pip install {name}"
+            )

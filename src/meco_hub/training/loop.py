@@ -34,39 +34,28 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from ..errors import ConfigurationError, MecoError, TrainingInterrupted
-from ..evaluation.operating_point import class_prior
+from ..evaluation.calibration import class_prior
 from ..evaluation.predict import accepted_inputs
-from .accumulation import EpochPlan, LossSum, take_first
-from .arguments import RunOptions
-from .checkpoints import (
-    BEST,
-    Progress,
-    RunIdentity,
-    check_samples,
-    choose_checkpoint,
-    restore_best,
-    save_checkpoint,
-)
-from .compilation import compile_in_place
+from .arguments import RunOptions, check_output, prepare_output, save_best
+from .checkpoints import BEST, Progress, RunIdentity, check_samples, choose_checkpoint, restore_best, save_checkpoint
 from .construction import build
-from .data import load_training_data
-from .distillation import Distillation, build_teacher
-from .ema import averaged_copy
-from .energy import EnergyMeter
-from .engine import check_engine, gather_weights, in_parts
-from .interruption import Interruption
+from .data import load_training_data, mark
+from .engine import EnergyMeter, Interruption, check_engine, check_trackers, compile_in_place, gather_weights, in_parts
 from .loaders import build_criterion, build_loaders
-from .losses import mix_batch
-from .optimization import BackboneFreeze, StillModules, build_optimizer, build_schedule
-from .output import check_output, prepare_output, save_best
-from .permutation import mark
-from .recipe_files import recipe_to_dict, write_recipe
-from .recipes import Recipe
-from .record import flatten
-from .references import fit_reference
-from .result import write_result
-from .settlement import settle
-from .trackers import check_trackers
+from .losses import Distillation, build_teacher, mix_batch
+from .optimization import (
+    BackboneFreeze,
+    EpochPlan,
+    LossSum,
+    StillModules,
+    averaged_copy,
+    build_optimizer,
+    build_schedule,
+    take_first,
+)
+from .recipes import Recipe, recipe_to_dict, write_recipe
+from .record import fit_reference, flatten
+from .result import settle, write_result
 from .validation import Validator
 
 logger = logging.getLogger(__name__)

@@ -1,19 +1,20 @@
-"""What is minimised: cross-entropy, with label smoothing, logit adjustment and mixup; or squared error and 1 − CCC of values.
-
-This file knows logits and targets; it knows no model.
-"""
+"""What is minimised: cross-entropy, with label smoothing, logit adjustment and mixup; or squared error and 1 − CCC of values."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
+from transformers import PreTrainedModel
 
+from .. import plugins
 from ..errors import ConfigurationError
-from ..nn.concordance import concordance_loss
-from ..nn.masked import masked_mean
+from ..nn.masked import concordance_loss, masked_mean
+from .recipes import DistillationRecipe
 
 
 class ClassificationLoss(nn.Module):
@@ -103,3 +104,95 @@ def mix_batch(
     }
     targets = F.one_hot(labels, num_classes).float()
     return mixed, torch.lerp(targets[partners], targets, share)
+
+
+# --- Distillation -----------------------------------------------------------------------------------------------------
+# Distillation: a second task in training, to say what a teacher says about the same picture.
+#
+# Two ways, each with its weight (Hinton et al. 2015, arXiv 1503.02531, is the source of both):
+# - Foreseeing: one more linear layer, beside `classifier` and reading the same features, is drawn towards all of the teacher's
+#   answers, which may be other classes than the student's. The layer is not kept.
+# - Agreeing: the student's own answers are drawn towards the teacher's on the classes that both know. No logit adjustment is in
+#   this term: where the loss of the labels has one, the student's plain logits stand for evenly frequent classes, as a teacher's
+#   do that was trained on such.
+#
+# The teacher sees exactly what the student sees, augmentation and mixup included (Beyer et al. 2022, arXiv 2106.05237).
+# What it knows about rare classes is worth most where labels are few.
+
+
+def build_teacher(recipe: DistillationRecipe) -> nn.Module:
+    """The teacher that a recipe names, with its weights, still.
+
+    Raises:
+        ConfigurationError: its options do not fit.
+        CheckpointError: its weights are not there.
+    """
+    kind = plugins.load_dotted(recipe.teacher)
+    try:
+        teacher: nn.Module = kind(**recipe.options)
+    except TypeError as error:
+        raise ConfigurationError(f"The teacher {recipe.teacher!r} does not take {recipe.options}: {error}.") from error
+    return teacher.eval().requires_grad_(False)
+
+
+class Distillation(nn.Module):
+    """The extra layer and both losses.
+
+    Args:
+        student: a head whose last layer is the `nn.Linear` named `classifier`.
+        teacher: gives logits (batch, len(teacher.outputs)) for the student's main input; `outputs` are their names.
+        recipe: weights and temperature T; each loss is weight · T² · cross-entropy(softmax(teacher / T), softmax(student / T)).
+
+    Raises:
+        ConfigurationError: the student has no such `classifier`, or shares fewer than two classes and should agree on them.
+    """
+
+    def __init__(self, student: PreTrainedModel, teacher: nn.Module, recipe: DistillationRecipe) -> None:
+        super().__init__()
+        classifier = getattr(student, "classifier", None)
+        if not isinstance(classifier, nn.Linear):
+            raise ConfigurationError(
+                f"Recipe key 'distillation' is set, but {type(student).__name__} has no `classifier` that is a Linear layer, "
+                "whose input the teacher could shape. Leave the key out."
+            )
+        theirs: list[str] = list(teacher.outputs)  # pyright: ignore[reportArgumentType]
+        names: dict[int, str] = student.config.id2label  # pyright: ignore[reportAssignmentType]
+        own = [names[index] for index in range(classifier.out_features)]
+        shared = [name for name in own if name in theirs]
+        if recipe.direct_weight and len(shared) < 2:
+            raise ConfigurationError(
+                f"Recipe key 'distillation.direct_weight' is set, but the student's classes {own} and the teacher's {theirs} "
+                f"share {shared}; expected two or more. Set it to 0."
+            )
+        self.recipe = recipe
+        self.main_input = student.main_input_name
+        self.layer = nn.Linear(classifier.in_features, len(theirs))
+        self._own_index = [own.index(name) for name in shared]
+        self._their_index = [theirs.index(name) for name in shared]
+        # in a list, so that the teacher's weights and the student's are no part of this module's state
+        self._teacher = [teacher]
+        self._features: list[torch.Tensor] = []
+        self._student = [classifier]
+
+    def watch(self) -> Any:
+        """From now on, remember what `classifier` reads. Call once the student has been copied for all other purposes."""
+        return self._student[0].register_forward_pre_hook(self._remember)
+
+    def _remember(self, module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        if module.training:
+            self._features[:] = [inputs[0]]
+
+    def forward(self, inputs: Mapping[str, torch.Tensor], logits: torch.Tensor) -> torch.Tensor:
+        """Scalar loss for the batch that the student has just seen and answered with `logits` (batch, classes)."""
+        with torch.no_grad():
+            told = self._teacher[0](inputs[self.main_input])
+        loss = self.recipe.weight * self._disagreement(told, self.layer(self._features.pop()))
+        if self.recipe.direct_weight:
+            agreed = self._disagreement(told[:, self._their_index], logits[:, self._own_index])
+            loss = loss + self.recipe.direct_weight * agreed
+        return loss
+
+    def _disagreement(self, told: torch.Tensor, said: torch.Tensor) -> torch.Tensor:
+        temperature = self.recipe.temperature
+        target = torch.softmax(told.float() / temperature, dim=-1)
+        return temperature**2 * F.cross_entropy(said.float() / temperature, target)

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from ..errors import ConfigurationError
+from ..evaluation.calibration import OperatingPoint, choose_operating_point
 from ..evaluation.metrics import ClassificationFigures, figures
-from ..evaluation.operating_point import OperatingPoint, choose_operating_point
 from ..evaluation.predict import Predictions, predict_rows
 from ..evaluation.series import RatedAnswers, ValueFigures, rate_answers, summarise
 from .data import TrainingData

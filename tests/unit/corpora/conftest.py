@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from meco_hub.corpora import image_folder
-from meco_hub.corpora.contents import PictureBytes
+from meco_hub.corpora.file_tree import PictureBytes
 
 FACES = Path(__file__).parents[3].parent / "shared" / "data" / "faces" / "lfw_expressions.zip"
 

@@ -7,10 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from meco_hub.corpora.affectnet import corpus
-from meco_hub.corpora.affectnet_derivative import _published_cut
-from meco_hub.corpora.synthetic import affect_of, write_affectnet
-from meco_hub.corpora.synthetic_faces import draw_face
+from meco_hub.corpora.affectnet import _published_cut, corpus
+from meco_hub.corpora.synthetic.faces import affect_of, draw_face, write_affectnet
 from meco_hub.errors import ConfigurationError, CorpusError
 
 EIGHT = ["neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt"]

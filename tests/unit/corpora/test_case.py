@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from meco_hub.corpora.case import CHANNELS, corpus
-from meco_hub.corpora.case_csv import _annotations, _physiology
+from meco_hub.corpora.case import CHANNELS, _annotations, _physiology, corpus
+from meco_hub.corpora.leaks import fingerprint, leak_check
 from meco_hub.corpora.protocols import folds
-from meco_hub.corpora.splits import by_fold, fingerprint, leak_check
-from meco_hub.corpora.synthetic_signals import write_case_csv, write_case_npz
+from meco_hub.corpora.splits import by_fold
+from meco_hub.corpora.synthetic.signals import write_case_csv, write_case_npz
 from meco_hub.errors import ConfigurationError, CorpusError, UnknownNameError
 
 CASE = Path(__file__).parents[3].parent / "shared" / "data" / "case" / "case_20hz.npz"

@@ -11,7 +11,7 @@ from meco_hub.corpora.affectnet import corpus as affectnet
 from meco_hub.corpora.fer2013 import corpus as fer2013
 from meco_hub.corpora.image_folder import corpus as image_folder
 from meco_hub.corpora.raf_db import corpus as raf_db
-from meco_hub.corpora.synthetic import write_fer2013_csv, write_image_folder
+from meco_hub.corpora.synthetic.faces import write_fer2013_csv, write_image_folder
 from meco_hub.errors import ConfigurationError, CorpusError, PluginError
 
 CORPORA = (affectnet, fer2013, image_folder, raf_db)
@@ -108,7 +108,7 @@ from importlib.metadata import entry_points
 found = {entry.name: entry.load() for entry in entry_points(group="meco_hub.corpora")}
 for name in ("affectnet", "fer2013", "image_folder", "raf_db"):
     assert found[name].name == name
-print([m for m in ("torch", "transformers", "datasets", "pandas", "pyarrow", "numpy", "sklearn", "PIL") if m in sys.modules])
+print([m for m in ("torch", "transformers", "datasets", "pandas", "pyarrow", "scipy", "sklearn") if m in sys.modules])
 """
     assert run_python(code).stdout.strip() == "[]"
 
@@ -125,8 +125,9 @@ tempfile.tempdir = str(scratch)
 def refuse(*args, **kwargs):
     raise AssertionError("reached for the network")
 socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
-from meco_hub.corpora import affectnet, fer2013, image_folder, raf_db, splits, synthetic
-from meco_hub.corpora.contents import with_content_hashes
+from meco_hub.corpora import affectnet, fer2013, image_folder, leaks, raf_db, splits
+from meco_hub.corpora.synthetic import faces as synthetic
+from meco_hub.corpora.file_tree import with_content_hashes
 data = Path({str(tmp_path)!r}) / "data"
 for name, write, corpus in (
     ("fer", synthetic.write_fer2013_csv, fer2013.corpus),
@@ -139,8 +140,8 @@ for name, write, corpus in (
 rows = loaded["all"].shuffle(seed=1)
 hashed = with_content_hashes(rows)
 train, test = splits.by_identity(hashed, 0.3, seed=0)
-splits.leak_check(train, test)
-splits.fingerprint(splits.assign_folds(test, 2, seed=0))
+leaks.leak_check(train, test)
+leaks.fingerprint(splits.assign_folds(test, 2, seed=0))
 left = [str(p) for folder in (home, scratch, Path("~/.cache/huggingface").expanduser()) for p in folder.rglob("*")]
 print(len(train) + len(test), left)
 """

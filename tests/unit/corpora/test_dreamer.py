@@ -9,8 +9,8 @@ import pytest
 from scipy.io import loadmat, savemat
 
 from meco_hub.corpora.dreamer import ELECTRODES, corpus
-from meco_hub.corpora.splits import fingerprint
-from meco_hub.corpora.synthetic_signals import write_dreamer
+from meco_hub.corpora.leaks import fingerprint
+from meco_hub.corpora.synthetic.signals import write_dreamer
 from meco_hub.errors import ConfigurationError, CorpusError
 
 

@@ -9,9 +9,8 @@ import pytest
 from PIL import Image
 
 from meco_hub.corpora.fer2013 import corpus, gray_png
-from meco_hub.corpora.splits import fingerprint
-from meco_hub.corpora.synthetic import DrawnFace, write_fer2013_csv, write_fer2013_folders
-from meco_hub.corpora.synthetic_faces import draw_face
+from meco_hub.corpora.leaks import fingerprint
+from meco_hub.corpora.synthetic.faces import DrawnFace, draw_face, write_fer2013_csv, write_fer2013_folders
 from meco_hub.errors import ConfigurationError, CorpusError
 
 

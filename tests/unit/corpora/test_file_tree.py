@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from meco_hub.corpora.contents import PictureBytes
-from meco_hub.corpora.file_tree import open_tree
+from meco_hub.corpora.file_tree import PictureBytes, open_tree
 from meco_hub.corpora.image_folder import corpus
-from meco_hub.corpora.splits import fingerprint
-from meco_hub.corpora.synthetic import write_image_folder
+from meco_hub.corpora.leaks import fingerprint
+from meco_hub.corpora.synthetic.faces import write_image_folder
 from meco_hub.errors import CorpusError
 
 

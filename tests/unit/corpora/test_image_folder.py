@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from meco_hub.corpora.image_folder import corpus
-from meco_hub.corpora.splits import by_fold, fingerprint, leak_check
-from meco_hub.corpora.synthetic import write_image_folder
-from meco_hub.corpora.synthetic_faces import draw_face
+from meco_hub.corpora.leaks import fingerprint, leak_check
+from meco_hub.corpora.splits import by_fold
+from meco_hub.corpora.synthetic.faces import draw_face, write_image_folder
 from meco_hub.errors import ConfigurationError, CorpusError
 
 

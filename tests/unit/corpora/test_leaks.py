@@ -10,10 +10,10 @@ from typing import Any
 import datasets
 import pytest
 
-from meco_hub.corpora.contents import HASH_COLUMN, content_hashes, with_content_hashes
+from meco_hub.corpora.file_tree import HASH_COLUMN, content_hashes, with_content_hashes
 from meco_hub.corpora.image_folder import corpus
 from meco_hub.corpora.leaks import Overlap, fingerprint, leak_check
-from meco_hub.corpora.synthetic import write_image_folder
+from meco_hub.corpora.synthetic.faces import write_image_folder
 from meco_hub.corpora.tables import FaceRow, build_splits
 from meco_hub.errors import ConfigurationError, CorpusError, LeakError
 

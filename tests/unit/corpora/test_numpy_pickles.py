@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from meco_hub.corpora.numpy_pickles import load_arrays
-from meco_hub.corpora.synthetic_signals import python2_pickle
+from meco_hub.corpora.deap import load_arrays
+from meco_hub.corpora.synthetic.signals import python2_pickle
 from meco_hub.errors import CorpusError
 
 ARRAYS = {"labels": np.linspace(1, 9, 8).reshape(2, 4), "data": np.arange(24.0).reshape(2, 3, 4)}

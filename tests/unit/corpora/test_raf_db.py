@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from meco_hub.corpora.raf_db import corpus
-from meco_hub.corpora.synthetic import write_raf_db
-from meco_hub.corpora.synthetic_faces import draw_face
+from meco_hub.corpora.synthetic.faces import draw_face, write_raf_db
 from meco_hub.errors import ConfigurationError, CorpusError
 
 LIST = "basic/EmoLabel/list_patition_label.txt"

@@ -12,9 +12,8 @@ from PIL import Image
 
 from meco_hub import plugins
 from meco_hub.corpora.leaks import fingerprint, leak_check
-from meco_hub.corpora.see import corpus
-from meco_hub.corpora.see_annotations import parse_sequence_name
-from meco_hub.corpora.synthetic_see import SEE, DrawnClip, write_see
+from meco_hub.corpora.see import corpus, parse_sequence_name
+from meco_hub.corpora.synthetic.eyes import SEE, DrawnClip, write_see
 from meco_hub.errors import ConfigurationError, CorpusError
 from meco_hub.recordings.eye_clips import EyeClip
 from meco_hub.recordings.pictures import Pictures

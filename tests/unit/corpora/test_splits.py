@@ -8,7 +8,8 @@ from collections.abc import Callable
 import datasets
 import pytest
 
-from meco_hub.corpora.splits import assign_folds, by_fold, by_identity, leak_check, stratified
+from meco_hub.corpora.leaks import leak_check
+from meco_hub.corpora.splits import assign_folds, by_fold, by_identity, stratified
 from meco_hub.corpora.tables import FaceRow, build_splits
 from meco_hub.errors import ConfigurationError, CorpusError
 

@@ -12,12 +12,13 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from meco_hub.corpora.splits import by_fold, fingerprint, leak_check
+from meco_hub.corpora.leaks import fingerprint, leak_check
+from meco_hub.corpora.splits import by_fold
 from meco_hub.corpora.stress_predict import corpus
-from meco_hub.corpora.synthetic_wristband import write_stress_predict
+from meco_hub.corpora.synthetic.signals import write_stress_predict
 from meco_hub.errors import ConfigurationError, CorpusError, RecordingError
 from meco_hub.evaluation.references import scaled_within, window_statistics
-from meco_hub.recordings.empatica import E4_CHANNELS, read_empatica
+from meco_hub.recordings.signal_files.empatica import E4_CHANNELS, read_empatica
 
 REAL = Path(__file__).parents[3].parent / "shared" / "data" / "stress_predict" / "stress_predict.zip"
 LABELS = "Processed_data/Improved_All_Combined_hr_rsp_binary.csv"

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from meco_hub.corpora import affectnet, fer2013, image_folder, raf_db, synthetic
-from meco_hub.corpora.splits import fingerprint
-from meco_hub.corpora.synthetic_faces import draw_face
+from meco_hub.corpora import affectnet, fer2013, image_folder, raf_db
+from meco_hub.corpora.leaks import fingerprint
+from meco_hub.corpora.synthetic import faces as synthetic
+from meco_hub.corpora.synthetic.faces import draw_face
 from meco_hub.errors import ConfigurationError, CorpusError, UnknownNameError
 from meco_hub.labels import EXPRESSIONS
 

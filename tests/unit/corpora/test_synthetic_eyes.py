@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from meco_hub.corpora.synthetic_eyes import EXPRESSIONS, FRAME_US, LIGHTINGS, draw_sequence
+from meco_hub.corpora.synthetic.eyes import EXPRESSIONS, FRAME_US, LIGHTINGS, draw_sequence
 from meco_hub.errors import UnknownNameError
 from meco_hub.processing.event_voxelizer import EventVoxelizer
 from meco_hub.recordings.event_recording import EventRecording

@@ -8,7 +8,7 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from meco_hub.corpora import Corpus, case, deap, dreamer
-from meco_hub.corpora.synthetic_signals import write_case_npz, write_deap, write_dreamer
+from meco_hub.corpora.synthetic.signals import write_case_npz, write_deap, write_dreamer
 from meco_hub.errors import CorpusError
 from meco_hub.evaluation.references import scaled_within, window_statistics
 

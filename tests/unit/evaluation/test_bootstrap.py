@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from meco_hub.evaluation.bootstrap import bootstrap, bootstrap_means, bootstrap_values
-from meco_hub.evaluation.metrics import count_confusion, macro_auroc, scores_of_confusion, softmax
-from meco_hub.evaluation.regression import regression_figures
+from meco_hub.evaluation.intervals import bootstrap, bootstrap_means, bootstrap_values
+from meco_hub.evaluation.metrics import count_confusion, macro_auroc, regression_figures, scores_of_confusion, softmax
 
 
 def sample(n: int = 400, classes: int = 4, accuracy: float = 0.7, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

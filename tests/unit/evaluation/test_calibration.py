@@ -17,8 +17,7 @@ from meco_hub.evaluation.calibration import (
     fit_temperature,
     write_calibration,
 )
-from meco_hub.evaluation.metrics import figures
-from meco_hub.evaluation.probabilities import calibration_error, cross_entropy, softmax
+from meco_hub.evaluation.metrics import calibration_error, cross_entropy, figures, softmax
 
 
 def honest(n: int = 6000, classes: int = 4, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from meco_hub.errors import ConfigurationError, InputError, UnknownNameError
-from meco_hub.evaluation.clip_conditions import clip_conditions
 from meco_hub.evaluation.conditions import ALL, AppliedCondition, Condition, conditions_for, families_for
 from meco_hub.evaluation.image_conditions import image_conditions
+from meco_hub.evaluation.stream_conditions import clip_conditions
 from meco_hub.recordings.event_recording import EventRecording
 from meco_hub.recordings.eye_clips import EyeClip
 from meco_hub.recordings.signal_recording import SignalRecording, Stream

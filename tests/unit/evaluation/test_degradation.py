@@ -11,14 +11,14 @@ from PIL import Image
 from pyarrow import parquet
 
 from meco_hub import plugins
-from meco_hub.corpora.synthetic import write_image_folder
+from meco_hub.corpora.synthetic.faces import write_image_folder
 from meco_hub.errors import ConfigurationError, DependencyError, InputError, UnknownNameError
 from meco_hub.evaluation import pictures
 from meco_hub.evaluation.degradation import relative_drop, sum_up, try_conditions
+from meco_hub.evaluation.evaluate import EvaluationSettings, evaluate_checkpoint
 from meco_hub.evaluation.image_conditions import image_conditions
 from meco_hub.evaluation.predict import Predictions
 from meco_hub.evaluation.report import read_report
-from meco_hub.evaluation.run import EvaluationSettings, evaluate_checkpoint
 from tiny_networks import FACE
 
 NAMES = ["surprise", "neutral", "anger", "happiness"]
@@ -130,7 +130,7 @@ def test_what_makes_no_sense_is_refused_before_anything_is_read(
     def read_nothing(*arguments: Any, **options: Any) -> Predictions:
         raise AssertionError("rows were predicted before the settings were checked")
 
-    monkeypatch.setattr("meco_hub.evaluation.measuring.predict_rows", read_nothing)
+    monkeypatch.setattr("meco_hub.evaluation.evaluate.predict_rows", read_nothing)
     with pytest.raises(UnknownNameError, match="motion_blur"):
         evaluate(checkpoint, corpus, tmp_path, conditions=("motionblur",))
     with pytest.raises(ConfigurationError, match="signals"):
@@ -139,10 +139,10 @@ def test_what_makes_no_sense_is_refused_before_anything_is_read(
     def missing() -> None:
         raise DependencyError("report")
 
-    monkeypatch.setattr("meco_hub.evaluation.measuring.require_matplotlib", missing)
+    monkeypatch.setattr("meco_hub.evaluation.evaluate.require_matplotlib", missing)
     with pytest.raises(DependencyError):
         evaluate(checkpoint, corpus, tmp_path, pictures=True)
-    monkeypatch.setattr("meco_hub.evaluation.routing.accepted_inputs", lambda model: frozenset({"pixel_values"}))
+    monkeypatch.setattr("meco_hub.evaluation.degradation.accepted_inputs", lambda model: frozenset({"pixel_values"}))
     with pytest.raises(ConfigurationError, match="no routers"):
         evaluate(checkpoint, corpus, tmp_path, routing=True)
     assert pictures.require_matplotlib is not missing

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from meco_hub.errors import InputError
-from meco_hub.evaluation.groups import class_groups, group_figures, value_groups
-from meco_hub.evaluation.metrics import figures
-from meco_hub.evaluation.regression import regression_figures
+from meco_hub.evaluation.intervals import class_groups, group_figures, value_groups
+from meco_hub.evaluation.metrics import figures, regression_figures
 from meco_hub.evaluation.report import write_json
 
 NAMES = ["a", "b", "c"]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from meco_hub.evaluation.conditions import AppliedCondition, conditions_for
-from meco_hub.evaluation.lags import LagRecord, estimates_lags
+from meco_hub.evaluation.degradation import LagRecord, estimates_lags
 from meco_hub.recordings.signal_recording import SignalRecording, Stream
 
 STREAMS = ["ecg", "eda", "resp"]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from meco_hub.errors import InputError
-from meco_hub.evaluation.levels import Course, score_courses, score_trials
-from meco_hub.evaluation.regression import regression_figures
+from meco_hub.evaluation.metrics import regression_figures
+from meco_hub.evaluation.series import Course, score_courses, score_trials
 
 NAMES = ["valence", "arousal"]
 CASE = Path(__file__).parents[4] / "shared" / "data" / "case" / "case_20hz.npz"

@@ -6,13 +6,8 @@ import torch
 from torch import nn
 
 from meco_hub.errors import ConfigurationError
+from meco_hub.evaluation.calibration import choose_operating_point, class_prior, correct, write_operating_point
 from meco_hub.evaluation.metrics import figures
-from meco_hub.evaluation.operating_point import (
-    choose_operating_point,
-    class_prior,
-    correct,
-    write_operating_point,
-)
 
 NAMES = ["neutral", "happiness", "anger"]
 TAUS = np.arange(-1, 2.01, 0.1)

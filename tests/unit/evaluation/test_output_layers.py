@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 from meco_hub.errors import ConfigurationError
-from meco_hub.evaluation.operating_point import OperatingPoint, write_operating_point
-from meco_hub.evaluation.output_layers import output_layers
+from meco_hub.evaluation.calibration import OperatingPoint, output_layers, write_operating_point
 from meco_hub.training.construction import relabel
 
 NAMES = ["anger", "fear", "neutral"]

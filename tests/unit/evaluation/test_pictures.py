@@ -20,7 +20,7 @@ from meco_hub.evaluation.pictures import (
     draw_routing,
     draw_values,
 )
-from meco_hub.evaluation.report_pictures import write_pictures
+from meco_hub.evaluation.report import write_pictures
 
 BINS = [
     {"low": 0.0, "high": 0.5, "n": 0, "confidence": None, "accuracy": None},

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn import metrics as sk
 
-from meco_hub.evaluation.probabilities import (
+from meco_hub.evaluation.metrics import (
     BINS,
     brier_score,
     calibration_error,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from meco_hub.evaluation.provenance import corpus_options, hash_people, read_run, seen_people, summarise_run
+from meco_hub.evaluation.task import corpus_options, hash_people, read_run, seen_people, summarise_run
 
 
 def run(train: list[str], validation: list[str] | None, corpus: str = "case") -> dict[str, Any]:

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from meco_hub.corpora import Corpus, Target
-from meco_hub.evaluation.levels import Course
-from meco_hub.evaluation.reference_values import reference_values, row_ratings, subject_means
-from meco_hub.evaluation.series import RatedAnswers, score_answers
+from meco_hub.evaluation.references import reference_values, row_ratings, subject_means
+from meco_hub.evaluation.series import Course, RatedAnswers, score_answers
 from meco_hub.evaluation.task import task_of_corpus
 
 NAMES = ("valence", "arousal")

@@ -6,7 +6,7 @@ import torch
 from sklearn import metrics as sk
 
 from meco_hub.errors import InputError
-from meco_hub.evaluation.regression import average, correlation, figures_by, per_subject, regression_figures
+from meco_hub.evaluation.metrics import average, correlation, figures_by, per_subject, regression_figures
 
 NAMES = ["valence", "arousal"]
 

@@ -9,10 +9,8 @@ import pytest
 from pyarrow import parquet
 
 from meco_hub.errors import InputError
-from meco_hub.evaluation.bootstrap import bootstrap
-from meco_hub.evaluation.levels import score_trials
-from meco_hub.evaluation.metrics import figures
-from meco_hub.evaluation.probabilities import softmax
+from meco_hub.evaluation.intervals import bootstrap
+from meco_hub.evaluation.metrics import figures, softmax
 from meco_hub.evaluation.report import (
     SCHEMA_VERSION,
     Report,
@@ -22,6 +20,7 @@ from meco_hub.evaluation.report import (
     write_table,
     write_values,
 )
+from meco_hub.evaluation.series import score_trials
 
 
 def test_the_tables_name_the_class_that_the_figures_count(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from meco_hub.errors import ConfigurationError
-from meco_hub.evaluation.routing import RoutingRecord, describe_routers, tables_by
+from meco_hub.evaluation.degradation import RoutingRecord, describe_routers, tables_by
 
 
 class Mixture:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from meco_hub.corpora import Corpus
 from meco_hub.errors import InputError, RecordingError
-from meco_hub.evaluation.rows import RecordingRows
+from meco_hub.evaluation.predict import RecordingRows
 from meco_hub.recordings.eye_clips import EyeClip
 from meco_hub.recordings.pictures import as_pictures
 from meco_hub.recordings.signal_recording import SignalRecording, Stream

@@ -11,9 +11,9 @@ import torch
 from transformers import AutoConfig
 
 from meco_hub import plugins
-from meco_hub.corpora.synthetic import write_image_folder
+from meco_hub.corpora.synthetic.faces import write_image_folder
 from meco_hub.errors import CheckpointError, ConfigurationError, CorpusError, InputError, UnknownNameError
-from meco_hub.evaluation.run import EvaluationSettings, evaluate_checkpoint
+from meco_hub.evaluation.evaluate import EvaluationSettings, evaluate_checkpoint
 from tiny_networks import FACE
 
 MODEL = "meco_expressnet_moe"

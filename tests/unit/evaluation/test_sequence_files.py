@@ -9,13 +9,13 @@ import pytest
 from sklearn import metrics as sk
 
 from meco_hub.errors import InputError
-from meco_hub.evaluation.sequence_files import (
+from meco_hub.evaluation.sequence_scores import (
     score_sequence_files,
     score_sequence_sets,
     sequence_name,
+    table,
     write_sequence_file,
 )
-from meco_hub.evaluation.sequence_scores import table
 
 TOKENS = ("angry", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
 LIGHTS = ("normal", "Overexposed", "Low", "HDR")

@@ -7,11 +7,9 @@ import pytest
 from meco_hub.corpora import Corpus, Target
 from meco_hub.errors import CorpusError
 from meco_hub.evaluation.calibration import Calibration
-from meco_hub.evaluation.predict import Predictions, RowAnswer
-from meco_hub.evaluation.rows import RecordingRows
+from meco_hub.evaluation.predict import Predictions, RecordingRows, RowAnswer
 from meco_hub.evaluation.series import mean_ratings, rate_answers, score_answers, summarise
-from meco_hub.evaluation.subset import LabelledSubset
-from meco_hub.evaluation.task import Task, task_of_corpus
+from meco_hub.evaluation.task import LabelledSubset, Task, task_of_corpus
 from meco_hub.recordings.signal_recording import SignalRecording, Stream
 
 RATE = 2.0

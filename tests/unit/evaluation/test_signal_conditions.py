@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from meco_hub.errors import ConfigurationError
-from meco_hub.evaluation.signal_conditions import (
+from meco_hub.evaluation.image_conditions import condition_generator
+from meco_hub.evaluation.stream_conditions import (
     BLOCK_RATES,
     DECIMATIONS,
     DELAYS_S,
     JITTERS_S,
     MISSING_RATES,
-    condition_generator,
     realised_missing_rate,
     signal_conditions,
 )
@@ -32,7 +32,7 @@ WHERE = {"dataset": "look-alike", "protocol": "P2", "seed": 0, "subject": "s01",
 
 PRINT_MASKS = """
 import hashlib, numpy as np
-from meco_hub.evaluation.signal_conditions import signal_conditions
+from meco_hub.evaluation.stream_conditions import signal_conditions
 from meco_hub.recordings.signal_recording import SignalRecording, Stream
 names = ["eeg", "emg", "ans"]
 recording = SignalRecording({name: Stream.regular(np.ones(80), 20.0) for name in names})

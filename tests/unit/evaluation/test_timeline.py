@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from meco_hub.errors import InputError
-from meco_hub.evaluation.timeline import read_off, stitch
+from meco_hub.evaluation.series import read_off, stitch
 
 
 def windows(starts: list[float], steps: int, step: float) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from meco_hub.errors import ConfigurationError, RecordingError
-from meco_hub.processing.clip_sampling import ClipSampling
+from meco_hub.processing.eye_preprocessor import ClipSampling
 from meco_hub.recordings.eye_clips import EyeClip
 
 

@@ -10,9 +10,8 @@ import pytest
 from PIL import Image
 
 from meco_hub.errors import ConfigurationError, InputError, RecordingError
-from meco_hub.processing import event_windows
-from meco_hub.processing.event_settings import REPRESENTATIONS
-from meco_hub.processing.event_voxelizer import EventVoxelizer
+from meco_hub.processing import event_voxelizer as event_windows
+from meco_hub.processing.event_voxelizer import REPRESENTATIONS, EventVoxelizer
 from meco_hub.recordings.event_recording import EventRecording
 
 HEIGHT, WIDTH = 26, 34

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from meco_hub.errors import ConfigurationError, InputError
-from meco_hub.processing.face_augmentation import FaceAugmentation
+from meco_hub.processing.face_preprocessor import FaceAugmentation
 
 OFF: dict[str, float] = {one.name: 0 for one in fields(FaceAugmentation)}
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from meco_hub.errors import FaceNotFoundError
-from meco_hub.processing.face_crops import FaceCrops, describe_box
+from meco_hub.pipeline import FaceCrops, describe_box
 from meco_hub.processing.face_finder import Face
 
 PICTURE = Image.new("RGB", (64, 48))

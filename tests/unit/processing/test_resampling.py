@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meco_hub.processing.filters import Bands
-from meco_hub.processing.resampling import fill_holes, plan_grid, thin
+from meco_hub.processing.resampling import Bands, fill_holes, plan_grid, thin
 from meco_hub.recordings.signal_recording import Stream
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from meco_hub.errors import ConfigurationError
-from meco_hub.processing.signal_augmentation import SignalAugmentation
-from meco_hub.processing.signal_changes import (
+from meco_hub.processing.signal_augmentation import (
+    SignalAugmentation,
     add_noise,
     arrive_late,
     jitter,

@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meco_hub.errors import ConfigurationError, RecordingError
-from meco_hub.processing.signal_clips import SignalClips
-from meco_hub.processing.signal_overlaps import find_samples
+from meco_hub.processing.signal_preparation import SignalClips, find_samples
 from meco_hub.processing.signal_windower import SignalWindower
 from meco_hub.recordings.signal_recording import SignalRecording, Stream
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from meco_hub.errors import ConfigurationError, RecordingError
+from meco_hub.processing.resampling import PARTS, session_level, summarise, summary_key, summary_level
 from meco_hub.processing.signal_augmentation import SignalAugmentation
-from meco_hub.processing.signal_summaries import PARTS, session_level, summarise, summary_key, summary_level
 from meco_hub.processing.signal_windower import SignalWindower
 from meco_hub.recordings.signal_recording import SignalRecording, Stream
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from transformers import AutoFeatureExtractor, PreTrainedConfig
 
 from meco_hub.errors import ConfigurationError, RecordingError
-from meco_hub.processing.signal_levels import LevelSample, measure_level
+from meco_hub.processing.signal_modalities import LevelSample, measure_level
 from meco_hub.processing.signal_windower import SignalWindower
 from meco_hub.recordings.signal_recording import SignalRecording, Stream
 

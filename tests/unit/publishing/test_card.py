@@ -16,8 +16,7 @@ import meco_hub
 from meco_hub import plugins
 from meco_hub.cli import main
 from meco_hub.errors import CardError, InputError
-from meco_hub.publishing.card import card_gaps, check_card, render_card
-from meco_hub.publishing.card_html import render_html
+from meco_hub.publishing.card import card_gaps, check_card, render_card, render_html
 
 NAME = "meco-expressnet-lfw5"
 

@@ -4,7 +4,7 @@ import pytest
 
 from meco_hub import plugins
 from meco_hub.errors import CardError
-from meco_hub.publishing.card_sections import REQUIRED, read_sections, says_something, split_sections
+from meco_hub.publishing.card import REQUIRED, read_sections, says_something, split_sections
 
 WHOLE = "\n\n".join(f"## {name}\n\nSomething about it." for name in REQUIRED)
 

@@ -18,8 +18,7 @@ import pytest
 import torch
 
 from meco_hub.errors import PublishingError
-from meco_hub.publishing.contents import is_ours, read_contents
-from meco_hub.publishing.secrets import Secret, blot_out, find_secret
+from meco_hub.publishing.contents import Secret, blot_out, find_secret, is_ours, read_contents
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 16
 TOKEN = "hf_" + "a1B2" * 8
@@ -153,7 +152,7 @@ def test_no_false_alarm(tmp_path: Path, content: bytes) -> None:
 
 def test_our_own_sources_are_not_taken_for_pickles() -> None:
     import meco_hub
-    from meco_hub.publishing.pickles import pickled_as
+    from meco_hub.publishing.contents import pickled_as
 
     source = Path(meco_hub.__file__).parent
     assert not [path for path in source.rglob("*.py") if pickled_as(path)]

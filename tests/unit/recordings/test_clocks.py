@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from meco_hub.errors import RecordingError
-from meco_hub.recordings.clocks import check_clock, check_stream, estimate_rate, even_rate
-from meco_hub.recordings.signal_recording import Stream
+from meco_hub.recordings.signal_recording import Stream, check_clock, check_stream, estimate_rate, even_rate
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from meco_hub.errors import RecordingError
-from meco_hub.recordings.empatica import is_empatica, parse_empatica, read_empatica
+from meco_hub.recordings.signal_files.empatica import is_empatica, parse_empatica, read_empatica
 
 FILES = {
     "ACC.csv": b"1000.000000, 1000.000000, 1000.000000\n32.000000, 32.000000, 32.000000\n2,10,64\n4,12,-64\n",

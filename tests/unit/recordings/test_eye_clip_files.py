@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from meco_hub.corpora.synthetic_eyes import FRAME_US, DrawnSequence, draw_sequence
+from meco_hub.corpora.synthetic.eyes import FRAME_US, DrawnSequence, draw_sequence
 from meco_hub.errors import MecoError, RecordingError, UnknownNameError
 from meco_hub.recordings.event_recording import EventRecording
-from meco_hub.recordings.eye_clip_files import read_eye_clip
-from meco_hub.recordings.eye_clips import EyeClip
+from meco_hub.recordings.eye_clips import EyeClip, read_eye_clip
 from meco_hub.recordings.pictures import Pictures
 
 

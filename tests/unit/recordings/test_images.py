@@ -20,7 +20,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from meco_hub.errors import ImageError
-from meco_hub.recordings import image_bytes
+from meco_hub.recordings import images as image_bytes
 from meco_hub.recordings.images import MAX_PIXELS, describe_source, read_image
 
 

@@ -9,7 +9,7 @@ from scipy.io import loadmat, savemat
 from scipy.sparse import eye
 
 from meco_hub.errors import RecordingError
-from meco_hub.recordings.mat_variables import read_mat
+from meco_hub.recordings.signal_files.mat import read_mat
 
 
 @pytest.fixture

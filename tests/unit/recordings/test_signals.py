@@ -242,7 +242,7 @@ def test_the_real_watch():
     archive = Path(__file__).parents[4] / "shared" / "data" / "stress_predict" / "stress_predict.zip"
     if not archive.is_file():
         pytest.skip("the Stress-Predict recordings are not beside the project")
-    from meco_hub.recordings.empatica import read_empatica
+    from meco_hub.recordings.signal_files.empatica import read_empatica
 
     streams = read_empatica(archive, folder="Raw_data/S01").recording.streams
     assert {"acc", "bvp", "eda", "temp", "hr"} <= set(streams)

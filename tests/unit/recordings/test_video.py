@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from meco_hub.errors import RecordingError
-from meco_hub.recordings.eye_clip_files import read_eye_clip
-from meco_hub.recordings.video import read_video
+from meco_hub.recordings.eye_clips import read_eye_clip
+from meco_hub.recordings.pictures import read_video
 
 cv2 = pytest.importorskip("cv2", reason="OpenCV (extra video) decodes videos")
 

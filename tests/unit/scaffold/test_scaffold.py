@@ -14,8 +14,7 @@ import meco_hub
 from meco_hub import scaffold
 from meco_hub.cli import main
 from meco_hub.errors import ConfigurationError, PluginError
-from meco_hub.scaffold import KINDS, PluginNames, write_plugin
-from meco_hub.scaffold.names import core_requirement
+from meco_hub.scaffold import KINDS, PluginNames, core_requirement, write_plugin
 
 
 @pytest.mark.parametrize("given", ["my-model", "My_Model", "meco-my-model", " my model "])

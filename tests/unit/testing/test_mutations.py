@@ -20,9 +20,8 @@ from meco_hub.outputs import EmotionRecognitionOutput
 from meco_hub.plugins import Architecture
 from meco_hub.processing.signal_windower import SignalWindower
 from meco_hub.recordings.signal_recording import SignalRecording
-from meco_hub.testing import NotConforming
+from meco_hub.testing import NotConforming, list_checks, rules
 from meco_hub.testing.check import Check
-from meco_hub.testing.listing import list_checks, rules
 
 Patch = pytest.MonkeyPatch
 Change = dict[str, Any]

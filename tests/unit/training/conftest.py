@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 import tiny_networks
-from meco_hub.training.recipe_files import override, recipe_from_dict
-from meco_hub.training.recipes import Recipe
+from meco_hub.training.recipes import Recipe, override, recipe_from_dict
 
 _RECIPE: dict[str, Any] = {
     "model_type": "meco_expressnet_moe",
@@ -35,7 +34,7 @@ def tiny_recipe() -> Callable[..., Recipe]:
 @pytest.fixture(scope="session")
 def tiny_faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """96 drawn faces of three expressions in a folder per class."""
-    from meco_hub.corpora.synthetic import write_image_folder
+    from meco_hub.corpora.synthetic.faces import write_image_folder
 
     folder = tmp_path_factory.mktemp("tiny") / "faces"
     write_image_folder(folder, seed=1, labels=("neutral", "happiness", "surprise"), people=16, takes=2, size=32)

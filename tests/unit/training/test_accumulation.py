@@ -5,7 +5,7 @@ import torch
 from accelerate.data_loader import BatchSamplerShard
 from torch.utils.data import BatchSampler, SequentialSampler
 
-from meco_hub.training.accumulation import EpochPlan, take_first
+from meco_hub.training.optimization import EpochPlan, take_first
 
 
 @pytest.mark.parametrize("samples", [1, 3, 7, 8, 16, 17, 23, 24, 25, 40])

@@ -48,7 +48,7 @@ class Run:
 
     def keep(self, text: str) -> None:
         """Keep "weights" as the best."""
-        from meco_hub.training.durable import begin, swap_in
+        from meco_hub.durable import begin, swap_in
 
         (begin(self.folder / BEST) / "model.safetensors").write_text(text)
         swap_in(self.folder / BEST)

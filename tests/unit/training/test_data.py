@@ -8,14 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
-from meco_hub.corpora.synthetic import write_image_folder
+from meco_hub.corpora.synthetic.faces import write_image_folder
 from meco_hub.errors import InputError
-from meco_hub.evaluation.rows import RecordingRows
-from meco_hub.evaluation.subset import map_labels, take_folds, take_split
-from meco_hub.evaluation.task import Task
+from meco_hub.evaluation.predict import RecordingRows
+from meco_hub.evaluation.task import Task, map_labels, take_folds, take_split
 from meco_hub.plugins import corpus as find_corpus
-from meco_hub.training.examples import Collate, Examples, build_augmentation
-from meco_hub.training.sampling import Draw
+from meco_hub.training.loaders import Collate, Draw, Examples, build_augmentation
 
 NAMES = ["happiness", "neutral", "surprise"]
 

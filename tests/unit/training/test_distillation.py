@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from meco_hub.errors import ConfigurationError
-from meco_hub.training.distillation import Distillation, build_teacher
+from meco_hub.training.losses import Distillation, build_teacher
 from meco_hub.training.recipes import DistillationRecipe
 
 

@@ -11,11 +11,10 @@ from meco_hub import plugins
 from meco_hub.corpora import Corpus, Target
 from meco_hub.corpora.protocols import folds
 from meco_hub.errors import CorpusError, LeakError, RecordingError, UnknownNameError
-from meco_hub.evaluation.subset import LabelledSubset
-from meco_hub.evaluation.task import task_of_corpus
+from meco_hub.evaluation.task import LabelledSubset, task_of_corpus
 from meco_hub.recordings.signal_recording import SignalRecording, Stream
 from meco_hub.training.data import TrainingData, load_training_data
-from meco_hub.training.recipe_files import recipe_from_dict
+from meco_hub.training.recipes import recipe_from_dict
 
 PEOPLE, TRIALS, PIECES = 6, 6, 2
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from meco_hub.training.energy import EnergyMeter
+from meco_hub.training.engine import EnergyMeter
 
 
 def test_no_counters_no_figure(tmp_path: Path) -> None:

@@ -13,11 +13,11 @@ from accelerate.utils import DistributedType
 from safetensors.torch import load_file
 
 import tiny_networks
-from meco_hub.corpora.synthetic import write_image_folder
+from meco_hub.corpora.synthetic.faces import write_image_folder
 from meco_hub.errors import ConfigurationError
 from meco_hub.training import engine, loop, validation
 from meco_hub.training.arguments import RunOptions
-from meco_hub.training.recipe_files import recipe_from_dict
+from meco_hub.training.recipes import recipe_from_dict
 
 BASE: dict[str, Any] = {
     "model_type": "meco_expressnet_moe",

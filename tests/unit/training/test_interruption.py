@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from meco_hub.errors import TrainingInterrupted
-from meco_hub.training import interruption
-from meco_hub.training.interruption import SIGNALS, Interruption, ignore_in_worker
+from meco_hub.training import engine as interruption
+from meco_hub.training.engine import SIGNALS, Interruption, ignore_in_worker
 
 
 def _accelerator(others: int = 0) -> Any:

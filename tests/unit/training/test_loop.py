@@ -12,15 +12,14 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
 
 import tiny_networks
-from meco_hub.corpora.synthetic import write_image_folder
+from meco_hub.corpora.synthetic.faces import write_image_folder
 from meco_hub.errors import ConfigurationError, LeakError
-from meco_hub.evaluation.run import EvaluationSettings, evaluate_checkpoint
+from meco_hub.evaluation.evaluate import EvaluationSettings, evaluate_checkpoint
 from meco_hub.train import main
 from meco_hub.training import loop
 from meco_hub.training.arguments import RunOptions
 from meco_hub.training.loop import TrainingRun, train
-from meco_hub.training.recipe_files import load_recipe, override, recipe_from_dict, write_recipe
-from meco_hub.training.recipes import Recipe
+from meco_hub.training.recipes import Recipe, load_recipe, override, recipe_from_dict, write_recipe
 
 NAMES = ["surprise", "neutral", "happiness"]
 BASE: dict[str, Any] = {

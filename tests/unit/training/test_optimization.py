@@ -7,10 +7,14 @@ import torch
 from torch import nn
 
 from meco_hub.errors import ConfigurationError
-from meco_hub.training.ema import averaged_copy
-from meco_hub.training.optimization import BackboneFreeze, build_optimizer, build_schedule, parameter_groups
-from meco_hub.training.recipe_files import recipe_from_dict
-from meco_hub.training.recipes import Recipe
+from meco_hub.training.optimization import (
+    BackboneFreeze,
+    averaged_copy,
+    build_optimizer,
+    build_schedule,
+    parameter_groups,
+)
+from meco_hub.training.recipes import Recipe, recipe_from_dict
 
 
 class Base(nn.Module):

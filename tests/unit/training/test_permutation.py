@@ -11,16 +11,14 @@ import numpy as np
 import pytest
 from transformers import AutoConfig
 
-from meco_hub.corpora.synthetic_signals import write_case_npz
+from meco_hub.corpora.synthetic.signals import write_case_npz
 from meco_hub.errors import ConfigurationError
-from meco_hub.evaluation.rows import RecordingRows
-from meco_hub.evaluation.subset import LabelledSubset
+from meco_hub.evaluation.predict import RecordingRows
+from meco_hub.evaluation.task import LabelledSubset
 from meco_hub.training.arguments import RunOptions
-from meco_hub.training.data import load_training_data
+from meco_hub.training.data import ExchangedRatings, draw_donors, load_training_data
 from meco_hub.training.loop import train
-from meco_hub.training.permutation import ExchangedRatings, draw_donors
-from meco_hub.training.recipe_files import load_recipe
-from meco_hub.training.recipes import Recipe
+from meco_hub.training.recipes import Recipe, load_recipe
 
 
 def subset(people: list[str], trials: list[str], labels: np.ndarray) -> LabelledSubset:
@@ -94,7 +92,7 @@ def test_ratings_over_time_change_hands_as_whole_series(case: Path) -> None:
 
 
 def test_one_value_per_trial_and_classes_are_permuted_when_they_are_read(tmp_path: Path) -> None:
-    from meco_hub.corpora.synthetic import write_image_folder
+    from meco_hub.corpora.synthetic.faces import write_image_folder
 
     write_image_folder(tmp_path / "faces", seed=1, labels=("neutral", "happiness"), people=8, takes=2, size=32)
     changes = {"data": {"corpus": "image_folder", "train": {"split": "all"}, "validation": {"by_identity": 0.25}}}

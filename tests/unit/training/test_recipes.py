@@ -7,14 +7,7 @@ import pytest
 
 from meco_hub.errors import ConfigurationError, UnknownNameError
 from meco_hub.training.arguments import build_parser, parse_arguments
-from meco_hub.training.recipe_files import (
-    find_recipe,
-    load_recipe,
-    override,
-    recipe_from_dict,
-    recipe_to_dict,
-    write_recipe,
-)
+from meco_hub.training.recipes import find_recipe, load_recipe, override, recipe_from_dict, recipe_to_dict, write_recipe
 
 BASE: dict[str, Any] = {"model_type": "meco_some", "data": {"validation": {"by_identity": 0.2}}}
 
@@ -94,7 +87,7 @@ def test_broken_files_are_named(tmp_path: Path) -> None:
 def test_unknown_recipes_offer_the_nearest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = tmp_path / "raf_db.yaml"
     file.write_text("model_type: m\n")
-    monkeypatch.setattr("meco_hub.training.recipe_files.known_recipes", lambda: {"meco_some/raf_db": file})
+    monkeypatch.setattr("meco_hub.training.recipes.known_recipes", lambda: {"meco_some/raf_db": file})
     assert find_recipe("meco_some/raf_db") == file
     with pytest.raises(UnknownNameError, match="'meco_some/raf_db'"):
         find_recipe("meco_some/rafdb")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from meco_hub.training.sampling import EpochSampler, class_quota
+from meco_hub.training.loaders import EpochSampler, class_quota
 
 LABELS = np.array([0] * 80 + [1] * 15 + [2] * 5)
 

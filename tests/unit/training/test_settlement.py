@@ -7,13 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from meco_hub.evaluation.calibration import calibration_of
-from meco_hub.evaluation.levels import Course
-from meco_hub.evaluation.metrics import figures
-from meco_hub.evaluation.operating_point import choose_operating_point, class_prior
-from meco_hub.evaluation.regression import regression_figures
-from meco_hub.evaluation.series import RatedAnswers, ValueFigures
-from meco_hub.training.settlement import settle
+from meco_hub.evaluation.calibration import calibration_of, choose_operating_point, class_prior
+from meco_hub.evaluation.metrics import figures, regression_figures
+from meco_hub.evaluation.series import Course, RatedAnswers, ValueFigures
+from meco_hub.training.result import settle
 from meco_hub.training.validation import Judgement
 
 NAMES = ["neutral", "anger"]

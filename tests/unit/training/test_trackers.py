@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from meco_hub.errors import DependencyError, UnknownNameError
-from meco_hub.training import trackers
-from meco_hub.training.trackers import check_trackers
+from meco_hub.training import engine as trackers
+from meco_hub.training.engine import check_trackers
 
 
 def test_a_tracker_that_does_not_exist() -> None:

@@ -29,10 +29,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from meco_hub.errors import InputError
-from meco_hub.nn.concordance import concordance_loss
-from meco_hub.nn.masked import masked_mean, widen
-from meco_hub.nn.stacked_linear import StackedLinear
+from meco_hub.nn.masked import concordance_loss, masked_mean, widen
 
+from .blocks import StackedLinear
 from .configuration_himoe import HiMoEConfig
 
 if TYPE_CHECKING:

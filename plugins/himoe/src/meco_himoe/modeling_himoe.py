@@ -47,13 +47,11 @@ from transformers import initialization as init
 from meco_hub.errors import ConfigurationError, InputError
 from meco_hub.modeling import EmotionPreTrainedModel
 from meco_hub.nn.checkpointed_layer import CheckpointedLayer
-from meco_hub.nn.dropout import QuickDropout
 from meco_hub.nn.masked import masked_mean, masked_softmax, widen
-from meco_hub.nn.soft_experts import SoftExperts
-from meco_hub.nn.stacked_linear import StackedLinear
 from meco_hub.outputs import EmotionFeaturesOutput, EmotionRecognitionOutput
 
 from . import losses_himoe as losses
+from .blocks import QuickDropout, SoftExperts, StackedLinear
 from .configuration_himoe import HiMoEConfig
 
 Streams = Mapping[str, torch.Tensor]

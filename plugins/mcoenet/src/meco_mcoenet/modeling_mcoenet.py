@@ -40,13 +40,13 @@ from transformers import initialization as init
 from meco_hub.errors import InputError
 from meco_hub.modeling import EmotionPreTrainedModel
 from meco_hub.nn.experts import load_balancing_loss
-from meco_hub.nn.selective_scan import selective_scan
 from meco_hub.outputs import EmotionFeaturesOutput, EmotionRecognitionOutput
 
 from .backbone_weights import load_backbone_weights
 from .backbones import ResNet
 from .configuration_mcoenet import MCOENetConfig
 from .experts import DeepExpert, PackedAttention, UnlikeExperts
+from .selective_scan import selective_scan
 
 STREAMS = ("pixel_values", "event_values")
 """The two inputs, in the order of every stack of streams."""

@@ -24,15 +24,13 @@ from PIL import Image
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.processing_utils import ProcessorMixin
 
+from meco_hub.configuration import InstalledSettings
 from meco_hub.errors import ConfigurationError, InputError, RecordingError
-from meco_hub.installed_code import InstalledSettings
-from meco_hub.processing.clip_sampling import ClipSampling
 from meco_hub.processing.event_voxelizer import EventVoxelizer
-from meco_hub.processing.eye_preprocessor import EyePreprocessor
-from meco_hub.processing.publication import PublishedProcessor
+from meco_hub.processing.eye_preprocessor import ClipSampling, EyePreprocessor
+from meco_hub.processing.preprocessor import PublishedProcessor
 from meco_hub.recordings.event_recording import EventRecording
-from meco_hub.recordings.eye_clip_files import read_eye_clip
-from meco_hub.recordings.eye_clips import ALIGNMENTS, STREAMS, EyeClip
+from meco_hub.recordings.eye_clips import ALIGNMENTS, STREAMS, EyeClip, read_eye_clip
 from meco_hub.recordings.pictures import PictureArray, Pictures
 
 from .configuration_mcoenet import MCOENetConfig

@@ -1,16 +1,4 @@
-"""Prophesee's raw files: EVT 2.0, EVT 2.1 and EVT 3.0, decoded block by block with NumPy.
-
-A raw file is a text header (lines that begin with "% ", "% end" the last where it is there) and binary words, little-endian. The
-format is named by "% format EVT3;height=720;width=1280" in newer files and by "% evt 3.0" in older ones. The sensor's size is
-in the former, in "% geometry 1280x720", or follows from the sensor generation, as it does for Prophesee's own software.
-
-Time wraps after 2³⁴ µs (EVT 2); a step back by more than half of that is a wrap, and a smaller one is left as it is.
-
-Written from the public descriptions of the formats. Triggers and vendor words are skipped; "unknown_words" counts what is none
-of the known types, and "before_first_time" the events that came before the first time and row were known.
-
-This file knows the headers, and the words of EVT 2; those of EVT 3 are in `evt3.py`.
-"""
+"""What decoders of raw words share: clocks that wrap, state that holds until it is set again, and masks of bits."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -21,8 +9,130 @@ from numpy.typing import NDArray
 
 from ...errors import RecordingError
 from . import EventColumns, EventFile, ReadRequest
-from .evt3 import Evt3
-from .raw_words import LastValue, Unwrapped, count_unknown, set_bits
+
+
+class Unwrapped:
+    """Counts on where a clock of so many bits wraps: where it steps back by more than half of its period."""
+
+    def __init__(self, bits: int) -> None:
+        self.period, self.last, self.wraps = 1 << bits, -1, 0
+
+    def __call__(self, values: NDArray[np.int64]) -> NDArray[np.int64]:
+        before = np.concatenate([[self.last if self.last >= 0 else values[0]], values[:-1]])
+        wraps = self.wraps + np.cumsum(values < before - self.period // 2)
+        self.last, self.wraps = int(values[-1]), int(wraps[-1])
+        return values + self.period * wraps
+
+
+class LastValue:
+    """A part of the decoder's state: what it is at a word is what was set last, in this block or before."""
+
+    def __init__(self, convert: Callable[[NDArray[np.int64]], NDArray[np.int64]] | None = None) -> None:
+        self.convert, self.carried, self.known = convert, 0, False
+
+    def at(
+        self, setting: NDArray[np.bool_], values: NDArray[np.integer], places: NDArray[np.intp]
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """The value at each place, and whether it had ever been set there."""
+        fresh = values[setting].astype(np.int64)
+        if self.convert is not None and len(fresh):
+            fresh = self.convert(fresh)
+        latest = np.cumsum(setting)[places]  # 0: none in this block yet
+        line = np.concatenate([[self.carried], fresh])
+        known = (latest > 0) | self.known
+        if len(fresh):
+            self.carried, self.known = int(fresh[-1]), True
+        return line[latest], known
+
+
+def set_bits(masks: NDArray[np.integer]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """For every set bit, lowest first: which mask it is in, and which bit."""
+    bits = np.unpackbits(masks.reshape(-1, 1).view(np.uint8), axis=1, bitorder="little")
+    which, bit = np.nonzero(bits)
+    return which, bit
+
+
+def count_unknown(kind: NDArray[np.uint8], known: tuple[int, ...]) -> int:
+    counts = np.bincount(kind, minlength=16)
+    return int(counts.sum() - counts[list(known)].sum())
+
+
+# --- Evt3 -------------------------------------------------------------------------------------------------------------
+# EVT 3.0, Prophesee's 16-bit words, decoded block by block with NumPy.
+#
+# The words change a state (row, time high and low, base column) that holds until it is changed again, and the words between
+# say where something happened. All of it is done at once for a block: the state at a word is the last one set at or before
+# it, which a running count finds. What outlives a block is carried over. Time wraps after 2²⁴ µs; a step back by more than
+# half of that is a wrap, and a smaller one is left as it is.
+#
+# A new high part sets the low part to zero until a word gives it, as the vendor's own decoder (OpenEB) does. Some cameras'
+# low part steps back by some microseconds while the high part stays; such events are put in order of time afterwards.
+#
+# Written from the public description of the format.
+
+
+class Evt3:
+    """EVT 3.0: 16-bit words; four bits of type, twelve of content."""
+
+    Y, X, BASE, VECTOR_12, VECTOR_8, LOW, HIGH = 0x0, 0x2, 0x3, 0x4, 0x5, 0x6, 0x8
+    KNOWN = (Y, X, BASE, VECTOR_12, VECTOR_8, LOW, 0x7, HIGH, 0xA, 0xE, 0xF)
+
+    def __init__(self, file: EventFile) -> None:
+        self.file = file
+        self.row, self.base = LastValue(), LastValue()
+        self.low = LastValue()
+        self.high = LastValue(Unwrapped(12))
+        self.advanced = 0  # columns that vectors have gone on since the base was set
+
+    def decode(self, words: NDArray[np.unsignedinteger]) -> EventColumns:
+        kind, content = (words >> 12).astype(np.uint8), words & 0xFFF
+        self.file.count("unknown_words", count_unknown(kind, self.KNOWN))
+        vector = (kind == self.VECTOR_12) | (kind == self.VECTOR_8)
+        at = np.flatnonzero(vector | (kind == self.X))
+        row, row_known = self.row.at(kind == self.Y, content & 0x7FF, at)
+        high_word = kind == self.HIGH
+        high, high_known = self.high.at(high_word, content, at)
+        low, _ = self.low.at((kind == self.LOW) | high_word, np.where(high_word, 0, content), at)
+        base, base_known = self.base.at(kind == self.BASE, content, at)
+        offset = self._offsets(kind, at)
+        is_vector = vector[at]
+        known = row_known & high_known & (base_known | ~is_vector)
+        mask = np.where(is_vector, np.where(kind[at] == self.VECTOR_8, content[at] & 0xFF, content[at]), 1)
+        start = np.where(is_vector, (base & 0x7FF) + offset, content[at] & 0x7FF)
+        polarity = np.where(is_vector, base, content[at]) >> 11 & 1
+        which, bit = set_bits(np.where(known, mask, 0).astype("<u2"))
+        lost = ~known
+        if lost.any():
+            self.file.count("before_first_time", len(set_bits(mask[lost].astype("<u2"))[0]))
+        t = ((high << 12) + low)[which]
+        return start[which] + bit, row[which], t, polarity[which]
+
+    def _offsets(self, kind: NDArray[np.uint8], at: NDArray[np.intp]) -> NDArray[np.int64]:
+        """Columns that the vectors since the last base have covered before each of the words `at`."""
+        width = np.zeros(len(kind), np.int64)
+        width[kind == self.VECTOR_12], width[kind == self.VECTOR_8] = 12, 8
+        covered = np.cumsum(width)
+        bases = np.flatnonzero(kind == self.BASE)
+        # what was covered when the latest base was set; before the first of this block, less than nothing by what is carried
+        at_base = np.concatenate([[-self.advanced], covered[bases]])
+        latest = at_base[np.cumsum(kind == self.BASE)]
+        if len(kind):
+            self.advanced = int(covered[-1] - latest[-1])
+        return (covered - width - latest)[at]
+
+
+# --- Prophesee --------------------------------------------------------------------------------------------------------
+# Prophesee's raw files: EVT 2.0, EVT 2.1 and EVT 3.0, decoded block by block with NumPy.
+#
+# A raw file is a text header (lines that begin with "% ", "% end" the last where it is there) and binary words,
+# little-endian. The format is named by "% format EVT3;height=720;width=1280" in newer files and by "% evt 3.0" in older
+# ones. The sensor's size is in the former, in "% geometry 1280x720", or follows from the sensor generation, as it does for
+# Prophesee's own software.
+#
+# Time wraps after 2³⁴ µs (EVT 2); a step back by more than half of that is a wrap, and a smaller one is left as it is.
+#
+# Written from the public descriptions of the formats. Triggers and vendor words are skipped; "unknown_words" counts what is
+# none of the known types, and "before_first_time" the events that came before the first time and row were known.
 
 MAX_HEADER = 65536
 _BLOCK_WORDS = 1 << 17

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import RecordingError
-from ..clocks import check_clock, even_rate
-from ..signal_recording import Stream
+from ..signal_recording import Stream, check_clock, even_rate
 
 _TIME = re.compile(
     r"(time|timestamp|timestamps|t|seconds)(?:[ _]?[(\[]?(s|sec|seconds|ms|us|µs|ns)[)\]]?)?", re.IGNORECASE

@@ -1,16 +1,224 @@
-"""MATLAB files, versions 5 to 7: variables, or structs, as streams.
+"""MATLAB files of versions 5 to 7, read with NumPy and zlib alone.
 
-This file knows which variables make a stream; `recordings/mat_variables.py` knows the format.
+    variables = read_mat("DREAMER.mat")        # {"DREAMER": {"Data": [...], "EEG_SamplingRate": array([[128.]]), …}}
+
+SciPy's reader, which is made of C, brings the whole process down on some damaged files; a service that takes files from strangers
+cannot have that. This one checks every length against what is there before it looks.
+
+    numeric, logical    array of the shape that MATLAB shows, real or complex
+    char                str, rows joined by newlines
+    struct              dict; a struct array of another size than 1×1 is a list of dicts, in MATLAB's order
+    cell                list, in MATLAB's order (columns first)
+    anything else       left out (sparse arrays, objects, functions)
 """
 
+import math
+import struct
+import zlib
+from collections.abc import Iterator
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..mat_variables import read_mat
+from ...errors import RecordingError
 from ..signal_recording import Stream
 from .npz import streams_of
+
+_NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
+_CLASSES = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8"}
+_ENCODINGS = {2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16", 18: "utf-32", 1: "latin-1", 3: "utf-16"}
+_MATRIX, _COMPRESSED = 14, 15
+_CELL, _STRUCT, _CHAR = 1, 2, 4
+_DEEPEST = 32
+_LEFT_OUT = object()
+
+
+class _Damage(Exception):
+    """What is wrong with a file, before it is known which one it is."""
+
+
+def read_mat(path: str | PathLike[str], *, checksums: bool = True) -> dict[str, Any]:
+    """All variables of a file.
+
+    Args:
+        path: of the file.
+        checksums: compare those of compressed variables; False reads copies whose checksums are wrong, lengths being checked still.
+
+    Raises:
+        RecordingError: no such file, another version, or damaged; names the file, and the variable as far as it is known.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise RecordingError(
+            f"{path} cannot be read ({error.strerror or error}). Expected a MAT file. Check the path."
+        ) from error
+    if content.startswith((b"MATLAB 7.3", b"\x89HDF")):
+        raise RecordingError(
+            f"{path} is a MAT file of version 7.3. Expected version 5 to 7. Save it with save(..., '-v7'), or as npz."
+        )
+    if len(content) < 128 or content[126:128] not in (b"IM", b"MI"):
+        raise RecordingError(
+            f"{path} has no header of a MAT file of version 5 to 7. Expected one. It may be cut off: copy it again."
+        )
+    reader = _Reader("<" if content[126:128] == b"IM" else ">", checksums)
+    variables: dict[str, Any] = {}
+    last = "the first variable"
+    try:
+        for kind, body in reader.elements(memoryview(content)[128:], top=True):
+            if kind == _COMPRESSED:
+                kind, body = reader.inflate(body)
+            if kind != _MATRIX:
+                continue
+            name, value = reader.matrix(body, 0)
+            last = f"what follows {name!r}"
+            if value is not _LEFT_OUT and name:
+                variables[name] = value
+    except (_Damage, struct.error, zlib.error, UnicodeError, MemoryError, OverflowError, ValueError) as error:
+        raise RecordingError(
+            f"{path}: {last} cannot be read ({error}). Expected a whole MAT file. Copy or save it again."
+        ) from error
+    return variables
+
+
+class _Reader:
+    """Elements, one inside the other, of one byte order."""
+
+    def __init__(self, order: str, checksums: bool) -> None:
+        self.order, self.checksums = order, checksums
+
+    def elements(self, content: memoryview, *, top: bool = False) -> Iterator[tuple[int, memoryview]]:
+        """(type, body) of one element after another; those that are not compressed are padded to eight bytes."""
+        at = 0
+        while at < len(content):
+            if len(content) - at < 8:
+                raise _Damage(f"{len(content) - at} bytes where an element should begin")
+            first, second = struct.unpack_from(f"{self.order}II", content, at)
+            if first >> 16:  # a small element: its length stands beside its type, its body where the length would be
+                kind, length, start, end = first & 0xFFFF, first >> 16, at + 4, at + 8
+                if length > 4:
+                    raise _Damage(f"a small element of {length} bytes")
+            else:
+                kind, length, start = first, second, at + 8
+                end = start + length if top and kind == _COMPRESSED else start + -(-length // 8) * 8
+            if start + length > len(content):
+                raise _Damage(f"an element of {length} bytes, of which {max(0, len(content) - start)} are there")
+            yield kind, content[start : start + length]
+            at = end
+
+    def inflate(self, body: memoryview) -> tuple[int, memoryview]:
+        """The one element inside a compressed one, whose length is known before it is unpacked."""
+        # without zlib's own header, two bytes, zlib looks for no checksum either
+        unpacker = zlib.decompressobj() if self.checksums else zlib.decompressobj(-zlib.MAX_WBITS)
+        head = unpacker.decompress(body if self.checksums else body[2:], 8)
+        if len(head) < 8:
+            raise _Damage("an empty compressed element")
+        kind, length = struct.unpack(f"{self.order}II", head)
+        if length > 1032 * len(body) + 64:  # deflate cannot do better
+            raise _Damage(f"a compressed element of {len(body)} bytes that claims {length}")
+        content = unpacker.decompress(unpacker.unconsumed_tail, length + 1)
+        if len(content) != length or not unpacker.eof:
+            raise _Damage(f"a compressed element of {length} bytes, of which {len(content)} are there")
+        return kind, memoryview(content)
+
+    def matrix(self, body: memoryview, depth: int) -> tuple[str, Any]:
+        """(name, value) of one array."""
+        if not len(body):
+            return "", np.empty((0, 0))
+        if depth > _DEEPEST:
+            raise _Damage(f"more than {_DEEPEST} cells within cells")
+        parts = self.elements(body)
+        flags = self._next(parts, "array flags")
+        if len(flags[1]) != 8:
+            raise _Damage("array flags of another length than 8")
+        word = struct.unpack(f"{self.order}I", flags[1][:4])[0]
+        kind, is_complex, is_logical = word & 0xFF, bool(word & 0x800), bool(word & 0x200)
+        if kind == 17:  # an opaque object has no shape
+            return "", _LEFT_OUT
+        shape = tuple(int(one) for one in self._numbers(*self._next(parts, "dimensions")))
+        if len(shape) < 2 or min(shape) < 0:
+            raise _Damage(f"the dimensions {shape}")
+        size = math.prod(shape)
+        name = bytes(self._next(parts, "name")[1]).decode("latin-1")
+        if kind in _CLASSES:
+            value: Any = self._array(parts, shape, size, "u1" if is_logical else _CLASSES[kind], is_complex)
+            return name, value.astype(np.bool_) if is_logical else value
+        if kind == _CHAR:
+            return name, self._text(*self._next(parts, "text"), shape, size)
+        if kind == _CELL:
+            return name, [self._child(parts, depth) for _ in self._count(size, body)]
+        if kind == _STRUCT:
+            return name, self._struct(parts, size, depth, body)
+        return name, _LEFT_OUT
+
+    def _struct(self, parts: Iterator[tuple[int, memoryview]], size: int, depth: int, body: memoryview) -> Any:
+        width = self._numbers(*self._next(parts, "length of field names"))
+        names = bytes(self._next(parts, "field names")[1])
+        if width.size != 1 or not 0 < width[0] <= max(1, len(names)) or len(names) % int(width[0]):
+            raise _Damage("field names of another length than was said")
+        step = int(width[0])
+        fields = [names[at : at + step].split(b"\0")[0].decode("latin-1") for at in range(0, len(names), step)]
+        found = []
+        for _ in self._count(size * max(1, len(fields)), body, len(fields)):
+            one = {field: self._child(parts, depth) for field in fields}
+            found.append({field: value for field, value in one.items() if value is not _LEFT_OUT})
+        return found[0] if size == 1 and found else found
+
+    def _child(self, parts: Iterator[tuple[int, memoryview]], depth: int) -> Any:
+        kind, body = self._next(parts, "element")
+        if kind != _MATRIX:
+            raise _Damage(f"an element of type {kind} inside a cell or struct")
+        return self.matrix(body, depth + 1)[1]
+
+    def _count(self, size: int, body: memoryview, group: int = 1) -> range:
+        """As many rounds as there are elements, each of which takes eight bytes at least."""
+        if size * 8 > len(body):
+            raise _Damage(f"{size} elements in {len(body)} bytes")
+        return range(size // max(1, group))
+
+    def _array(
+        self, parts: Iterator[tuple[int, memoryview]], shape: tuple[int, ...], size: int, target: str, is_complex: bool
+    ) -> Any:
+        columns = []
+        for part in ("numbers", "imaginary numbers")[: 1 + is_complex]:
+            stored = self._numbers(*self._next(parts, part))
+            if stored.size != size:
+                raise _Damage(f"{stored.size} numbers for the dimensions {shape}")
+            with np.errstate(invalid="ignore"):  # a damaged number of a whole-number array
+                columns.append(stored.astype(target).reshape(shape, order="F"))
+        return columns[0] + 1j * columns[1] if is_complex else columns[0]
+
+    def _text(self, kind: int, body: memoryview, shape: tuple[int, ...], size: int) -> str:
+        if kind not in _ENCODINGS:
+            raise _Damage(f"text of type {kind}")
+        encoding = _ENCODINGS[kind] + (
+            {"<": "-le", ">": "-be"}[self.order] if _ENCODINGS[kind][4:] in ("16", "32") else ""
+        )
+        text = bytes(body).decode(encoding)
+        if len(shape) != 2 or shape[0] <= 1 or len(text) != size:
+            return text
+        return "\n".join(text[row :: shape[0]] for row in range(shape[0]))
+
+    def _numbers(self, kind: int, body: memoryview) -> np.ndarray:
+        if kind not in _NUMBERS:
+            raise _Damage(f"numbers of type {kind}")
+        dtype = np.dtype(self.order + _NUMBERS[kind])
+        if len(body) % dtype.itemsize:
+            raise _Damage(f"{len(body)} bytes of numbers of {dtype.itemsize} bytes")
+        return np.frombuffer(body, dtype)
+
+    @staticmethod
+    def _next(parts: Iterator[tuple[int, memoryview]], what: str) -> tuple[int, memoryview]:
+        try:
+            return next(parts)
+        except StopIteration:
+            raise _Damage(f"no {what}") from None
+
+
+# --- Mat --------------------------------------------------------------------------------------------------------------
+# MATLAB files, versions 5 to 7: variables, or structs, as streams.
 
 _PARTS = {
     "values": ("values", "data"),

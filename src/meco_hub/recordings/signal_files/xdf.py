@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import DependencyError, RecordingError
-from ..clocks import check_clock, even_rate
-from ..signal_recording import Stream
+from ..signal_recording import Stream, check_clock, even_rate
 
 _FAILURES = (OSError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError, MemoryError)
 _FAILURES += (

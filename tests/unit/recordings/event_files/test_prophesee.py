@@ -10,7 +10,7 @@ from meco_hub.processing.event_voxelizer import EventVoxelizer
 from meco_hub.recordings.event_files import EventFile, prophesee
 from meco_hub.recordings.event_recording import EventRecording
 from meco_hub.recordings.events import iterate_events, read_events
-from meco_hub.recordings.eye_clip_files import read_eye_clip
+from meco_hub.recordings.eye_clips import read_eye_clip
 
 SAMPLES = Path(__file__).parents[4].parent / "shared" / "data" / "events"
 needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="../shared/data/events is not here")

@@ -1,0 +1,437 @@
+"""Confidence intervals by resampling whole persons.
+
+Pictures of one person resemble each other, so resampling pictures makes intervals too narrow. Where identities are known,
+persons are drawn with replacement and bring all their samples; samples of unknown identity are persons of their own.
+
+All resamples are counted at once: what a person contributes (a confusion matrix, sums of moments) is fixed, and a resample is a
+weighted sum of it. Only AUROC needs the samples themselves, weighted.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from ..errors import InputError
+from .metrics import (
+    NAMES,
+    SMALLEST_SD,
+    checked_values,
+    figures,
+    regression_figures,
+    scores_of_confusion,
+    weighted_auroc,
+)
+
+_CHUNK = 100
+"""Resamples counted at once: bounds memory at 100 × persons × 8 bytes."""
+
+_CELLS = 200_000
+"""Weighted samples held at once while AUROC is resampled: few enough to stay in a processor's cache."""
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Percentile bootstrap intervals.
+
+    Attributes:
+        bounds: figure, as in the report's `metrics` → (low, high); NaN where no resample defines the figure.
+        level: share of resamples inside.
+        unit: what was drawn: "identity" or "sample".
+        units: how many there are.
+        resamples, seed: how often, and from which seed.
+    """
+
+    bounds: dict[str, tuple[float, float]]
+    level: float
+    unit: str
+    units: int
+    resamples: int
+    seed: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """As report.json holds it."""
+        return {
+            **{name: list(bounds) for name, bounds in self.bounds.items()},
+            "level": self.level,
+            "method": "percentile bootstrap",
+            "unit": self.unit,
+            "units": self.units,
+            "resamples": self.resamples,
+            "seed": self.seed,
+        }
+
+
+def _group(identities: Sequence[str], n: int) -> tuple[NDArray[np.int64], str]:
+    """(n,) index of each sample's person; persons without a name are one each."""
+    known = [bool(name) for name in identities]
+    if not any(known):
+        return np.arange(n), "sample"
+    keys = [name if name else f"\0{index}" for index, name in enumerate(identities)]
+    return np.unique(np.asarray(keys, dtype=object), return_inverse=True)[1].astype(np.int64), "identity"
+
+
+def _draws(units: int, resamples: int, seed: int) -> Iterator[NDArray[np.float64]]:
+    """(chunk, units) how often each unit was drawn, chunk by chunk."""
+    generator = np.random.default_rng(seed)
+    for start in range(0, resamples, _CHUNK):
+        count = min(_CHUNK, resamples - start)
+        picks = generator.integers(0, units, size=(count, units)) + np.arange(count)[:, None] * units
+        # float64: exact for counts, and its matrix product runs in BLAS, which integers do not
+        yield np.bincount(picks.ravel(), minlength=count * units).reshape(count, units).astype(np.float64)
+
+
+def _collect(
+    identities: Sequence[str],
+    n: int,
+    score: Callable[[NDArray[np.int64], int], Callable[[NDArray[np.float64]], dict[str, NDArray[np.float64]]]],
+    resamples: int,
+    level: float,
+    seed: int,
+    progress: bool = False,
+) -> Intervals:
+    """Intervals of whatever `score(groups, units)` gives for (chunk, units) weights."""
+    groups, unit = _group(identities or [""] * n, n)
+    units = int(groups.max()) + 1
+    score_weights = score(groups, units)
+    drawn: dict[str, list[NDArray[np.float64]]] = {}
+    with tqdm(total=resamples, desc="resample", unit="resample", disable=not progress) as bar:
+        for weights in _draws(units, resamples, seed):
+            for name, values in score_weights(weights).items():
+                drawn.setdefault(name, []).append(values)
+            bar.update(len(weights))
+    tail = (1 - level) / 2
+    bounds = {}
+    for name, parts in drawn.items():
+        values = np.concatenate(parts)
+        defined = values[~np.isnan(values)]
+        low, high = np.quantile(defined, [tail, 1 - tail]) if len(defined) else (np.nan, np.nan)
+        bounds[name] = (float(low), float(high))
+    return Intervals(bounds, level, unit, units, resamples, seed)
+
+
+def _resampled_auroc(
+    labels: NDArray[np.integer], probabilities: NDArray[np.floating], groups: NDArray[np.int64]
+) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+    """(chunk, units) weights → (chunk,) macro AUROC over the classes that a resample defines."""
+    # a class that nobody or everybody belongs to is undefined in every resample
+    classes = [index for index in range(probabilities.shape[1]) if 0 < int((labels == index).sum()) < len(labels)]
+    if probabilities.shape[1] == 2:
+        classes = classes[1:]  # the other one's area is the same
+    area = {index: weighted_auroc(labels == index, probabilities[:, index]) for index in classes}
+    step = max(1, _CELLS // len(labels))
+
+    def score(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        areas = np.full((len(classes), len(weights)), np.nan)
+        for start in range(0, len(weights), step):
+            per_sample = weights[start : start + step][:, groups]
+            for row, index in enumerate(classes):
+                areas[row, start : start + step] = area[index](per_sample)
+        defined = ~np.isnan(areas)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(defined, areas, 0.0).sum(axis=0) / defined.sum(axis=0)
+
+    return score
+
+
+def bootstrap(
+    labels: NDArray[np.integer],
+    predictions: NDArray[np.integer],
+    num_classes: int,
+    identities: Sequence[str] = (),
+    *,
+    probabilities: NDArray[np.floating] | None = None,
+    resamples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+    progress: bool = False,
+) -> Intervals:
+    """Intervals of UAR, WAR and macro-F1, and of AUROC where probabilities are given.
+
+    Args:
+        labels, predictions: (n,) class indices.
+        num_classes: classes of the label space.
+        identities: (n,) persons, "" where unknown; none at all resamples single samples.
+        probabilities: (n, classes); adds "auroc" and "macro_auroc".
+        resamples, level, seed: how often is drawn, which share of the resamples the interval holds, and from which seed.
+        progress: show a progress bar; the areas of a hundred thousand samples take a minute.
+
+    In a resample that lost a class, UAR, macro-F1 and AUROC average over the classes it still has.
+    """
+    labels = np.asarray(labels, np.int64)
+    cells = num_classes * num_classes
+
+    def score(groups: NDArray[np.int64], units: int) -> Callable[..., dict[str, NDArray[np.float64]]]:
+        place = groups * cells + labels * num_classes + np.asarray(predictions, np.int64)
+        own = np.bincount(place, minlength=units * cells).reshape(units, cells).astype(np.float64)
+        used = own.sum(axis=0) > 0  # most cells of a confusion matrix are never hit by anyone
+        area = _resampled_auroc(labels, probabilities, groups) if probabilities is not None else None
+
+        def of(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+            confusion = np.zeros((len(weights), cells))
+            confusion[:, used] = weights @ own[:, used]
+            scores = scores_of_confusion(confusion.reshape(len(weights), num_classes, num_classes))
+            scores["balanced_accuracy"] = scores["uar"]
+            if area is not None:
+                scores["auroc"] = scores["macro_auroc"] = area(weights)
+            return scores
+
+        return of
+
+    return _collect(identities, len(labels), score, resamples, level, seed, progress)
+
+
+def _moments(truth: NDArray[np.float64], predictions: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n, targets, 8) what sums to the figures of any subset: 1, p, y, p², y², py, |e|, e²; zeros where truth is unknown."""
+    known = ~np.isnan(truth)
+    y = np.where(known, truth, 0.0)
+    error = np.where(known, predictions - y, 0.0)
+    # around the middle of each, or the variance of values far from 0 drowns in rounding
+    counts = np.maximum(known.sum(axis=0), 1)
+    p = np.where(known, predictions - np.where(known, predictions, 0.0).sum(axis=0) / counts, 0.0)
+    y = np.where(known, y - y.sum(axis=0) / counts, 0.0)
+    return np.stack([known.astype(np.float64), p, y, p * p, y * y, p * y, np.abs(error), error**2], axis=-1)
+
+
+def _figures_of_moments(sums: NDArray[np.float64], bias: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """(…, targets, 8) sums, and the (targets,) distance of the two middles → figure → (…, targets)."""
+    n = sums[..., 0]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        p, y, pp, yy, py, absolute, squared = (sums[..., i] / n for i in range(1, 8))
+        variance, variance_truth, covariance = pp - p * p, yy - y * y, py - p * y
+        constant = np.minimum(variance, variance_truth) < SMALLEST_SD**2
+        pcc = np.where(constant, 0.0, covariance / np.sqrt(np.maximum(variance * variance_truth, 1e-300)))
+        distance = (p - y + bias) ** 2
+        ccc = np.where(constant, 0.0, 2 * covariance / (variance + variance_truth + distance))
+    empty = n == 0
+    found = {"rmse": np.sqrt(squared), "mae": absolute, "pcc": np.clip(pcc, -1, 1), "ccc": ccc}
+    return {name: np.where(empty, np.nan, values) for name, values in found.items()}
+
+
+def _mean_of_defined(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(resamples, targets) → (resamples,) mean over the targets that are defined."""
+    defined = ~np.isnan(values)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(defined, values, 0.0).sum(axis=-1) / defined.sum(axis=-1)
+
+
+def bootstrap_values(
+    truth: NDArray[np.floating],
+    predictions: NDArray[np.floating],
+    names: Sequence[str],
+    identities: Sequence[str] = (),
+    *,
+    resamples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Intervals:
+    """Intervals of pooled RMSE, MAE, PCC and CCC: "rmse", "rmse_<target>", ….
+
+    Args:
+        truth, predictions: (n, targets) native values; NaN in `truth` where unknown.
+        names: target names in order.
+        identities: (n,) persons, "" where unknown; none at all resamples single items.
+    """
+    truth, predictions = checked_values(truth, predictions, names)
+    moments = _moments(truth, predictions)
+    with np.errstate(invalid="ignore"):
+        counts = (~np.isnan(truth)).sum(axis=0)
+        bias = np.where(counts > 0, np.nansum(predictions - truth, axis=0) / np.maximum(counts, 1), 0.0)
+
+    def score(groups: NDArray[np.int64], units: int) -> Callable[..., dict[str, NDArray[np.float64]]]:
+        own = np.zeros((units, *moments.shape[1:]))
+        np.add.at(own, groups, moments)
+
+        def of(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+            sums = (weights @ own.reshape(units, -1)).reshape(len(weights), *own.shape[1:])
+            found = _figures_of_moments(sums, bias)
+            flat = {}
+            for figure in NAMES:
+                flat[figure] = _mean_of_defined(found[figure])
+                flat |= {f"{figure}_{name}": found[figure][:, i] for i, name in enumerate(names)}
+            return flat
+
+        return of
+
+    return _collect(identities, len(truth), score, resamples, level, seed)
+
+
+def bootstrap_means(
+    rows: Sequence[dict[str, float]],
+    identities: Sequence[str] = (),
+    *,
+    resamples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Intervals:
+    """Intervals of the means of figures that each recording has for itself.
+
+    Args:
+        rows: the figures of every recording, the same keys in each; NaN where one has none.
+        identities: persons of the recordings, "" where unknown; none at all resamples single recordings.
+    """
+    keys = list(rows[0])
+    values = np.array([[row[key] for key in keys] for row in rows], np.float64)
+    known = ~np.isnan(values)
+
+    def score(groups: NDArray[np.int64], units: int) -> Callable[..., dict[str, NDArray[np.float64]]]:
+        total, count = np.zeros((units, len(keys))), np.zeros((units, len(keys)))
+        np.add.at(total, groups, np.where(known, values, 0.0))
+        np.add.at(count, groups, known)
+
+        def of(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+            with np.errstate(invalid="ignore", divide="ignore"):
+                means = (weights @ total) / (weights @ count)
+            return {key: means[:, i] for i, key in enumerate(keys)}
+
+        return of
+
+    return _collect(identities, len(values), score, resamples, level, seed)
+
+
+# --- Groups -----------------------------------------------------------------------------------------------------------
+# The same figures for every value of a group: lighting, sex, fold, whatever the rows say of themselves.
+#
+# A group's UAR averages over the classes that occur in it; `classes` says how many, because two groups with other classes
+# are not alike. A gap is the highest minus the lowest figure among the values with enough samples; with few persons in a
+# group, read its interval before its gap.
+
+SMALLEST_GROUP = 10
+"""Samples that a value needs to take part in a gap."""
+
+Score = Callable[[NDArray[np.int64]], Mapping[str, Any]]
+"""Row numbers of one value → its figures; what is no number (recalls by class, say) takes no part in gaps."""
+
+
+def _gaps(table: Mapping[str, Mapping[str, Any]], minimum: int) -> dict[str, Any]:
+    large = {value: entry for value, entry in table.items() if value and entry["n"] >= minimum}
+    keys = [key for entry in large.values() for key, figure in entry.items() if isinstance(figure, int | float)]
+    gaps = {}
+    for key in dict.fromkeys(keys):
+        found = {value: entry[key] for value, entry in large.items() if entry.get(key) is not None}
+        found = {value: figure for value, figure in found.items() if np.isfinite(figure)}
+        if key not in ("n", "classes", "constant", "units") and len(found) > 1:
+            highest, lowest = max(found, key=found.__getitem__), min(found, key=found.__getitem__)
+            gaps[key] = {"gap": found[highest] - found[lowest], "highest": highest, "lowest": lowest}
+    return gaps
+
+
+def group_figures(
+    columns: Mapping[str, Sequence[str]],
+    score: Score,
+    *,
+    expected: Mapping[str, Sequence[str]] | None = None,
+    minimum: int = SMALLEST_GROUP,
+) -> dict[str, Any]:
+    """Figures for every value of every column.
+
+    Args:
+        columns: column → the value of each row; "" where it is unknown, which is listed and takes no part in gaps.
+        score: gives the figures of some rows.
+        expected: column → values that are listed even when no row has them.
+        minimum: samples that a value needs to take part in gaps.
+
+    Returns:
+        column → {"values": {value: {"n", figures…}}, "gaps": {figure: {"gap", "highest", "lowest"}}, "smallest": minimum}; a value
+        without rows has n 0 and null for every figure of the others.
+
+    Raises:
+        InputError: columns of different lengths.
+    """
+    lengths = {column: len(values) for column, values in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise InputError(f"The group columns have {lengths} rows; expected as many in each as there are samples.")
+    report: dict[str, Any] = {}
+    for column, values in columns.items():
+        rows: dict[str, list[int]] = {value: [] for value in (expected or {}).get(column, ())}
+        for index, value in enumerate(values):
+            rows.setdefault(value, []).append(index)
+        # known values in the order given or alphabetical, the unknown last
+        order = sorted(rows, key=lambda value: (value == "", value)) if not (expected or {}).get(column) else list(rows)
+        scored = {value: dict(score(np.asarray(rows[value], np.int64))) for value in order if rows[value]}
+        keys = [key for entry in scored.values() for key, figure in entry.items() if isinstance(figure, int | float)]
+        empty = dict.fromkeys(keys)
+        table = {value: {"n": len(rows[value]), **(scored[value] if rows[value] else empty)} for value in order}
+        report[column] = {"values": table, "gaps": _gaps(table, minimum), "smallest": minimum}
+    return report
+
+
+def class_groups(
+    columns: Mapping[str, Sequence[str]],
+    labels: NDArray[np.integer],
+    logits: NDArray[np.floating],
+    names: Sequence[str],
+    identities: Sequence[str] = (),
+    *,
+    expected: Mapping[str, Sequence[str]] | None = None,
+    minimum: int = SMALLEST_GROUP,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """`group_figures` for classes: every figure of `metrics.py`, recall by class, and intervals over persons.
+
+    Args:
+        columns, expected, minimum: as of `group_figures`.
+        labels, logits, names: as of `metrics.figures`.
+        identities: (n,) persons, "" where unknown.
+        resamples, seed: of the intervals.
+    """
+
+    def score(rows: NDArray[np.int64]) -> dict[str, Any]:
+        own = figures(labels[rows], logits[rows], names)
+        people = [identities[int(row)] for row in rows] if identities else []
+        intervals = bootstrap(
+            labels[rows], logits[rows].argmax(axis=1), len(names), people, resamples=resamples, seed=seed
+        )
+        return {
+            "classes": sum(one.support > 0 for one in own.per_class.values()),
+            **own.flat(),
+            "recall": {name: one.recall if one.support else None for name, one in own.per_class.items()},
+            "confidence_intervals": intervals.to_dict(),
+        }
+
+    for column in columns:
+        _check_length(column, len(columns[column]), len(labels))
+    return group_figures(columns, score, expected=expected, minimum=minimum)
+
+
+def value_groups(
+    columns: Mapping[str, Sequence[str]],
+    truth: NDArray[np.floating],
+    predictions: NDArray[np.floating],
+    names: Sequence[str],
+    identities: Sequence[str] = (),
+    *,
+    expected: Mapping[str, Sequence[str]] | None = None,
+    minimum: int = SMALLEST_GROUP,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """`group_figures` for values: pooled figures of `regression.py`, and intervals over persons.
+
+    Args:
+        columns, expected, minimum: as of `group_figures`.
+        truth, predictions, names: as of `regression.regression_figures`.
+        identities: (n,) persons, "" where unknown.
+        resamples, seed: of the intervals.
+    """
+
+    def score(rows: NDArray[np.int64]) -> dict[str, Any]:
+        people = [identities[int(row)] for row in rows] if identities else []
+        intervals = bootstrap_values(truth[rows], predictions[rows], names, people, resamples=resamples, seed=seed)
+        own = regression_figures(truth[rows], predictions[rows], names)
+        return {**own.to_dict(), "confidence_intervals": intervals.to_dict()}
+
+    for column in columns:
+        _check_length(column, len(columns[column]), len(truth))
+    return group_figures(columns, score, expected=expected, minimum=minimum)
+
+
+def _check_length(column: str, length: int, rows: int) -> None:
+    if length != rows:
+        raise InputError(
+            f"The group column {column!r} has {length} rows and there are {rows} samples; expected as many."
+        )
