@@ -19,7 +19,7 @@ import torch
 from meco_hub import plugins
 from meco_hub.corpora.splits import by_fold
 from meco_hub.evaluation.evaluate import EvaluationSettings, evaluate_checkpoint
-from meco_hub.evaluation.metrics import figures
+from meco_hub.evaluation.metrics import compute_metrics
 from meco_hub.evaluation.task import take_split
 from meco_hub.processing.face_preprocessor import FacePreprocessor
 from meco_hub.training.teachers import FaceApiExpressions
@@ -47,8 +47,8 @@ def main() -> None:
     _, dataset = by_fold(take_split(plugins.corpus("image_folder").load(arguments.data_dir), None), arguments.folds)
     names = dataset.features["label"].names
     labels = np.asarray(dataset["label"])
-    peer = figures(labels, ask_peer(FaceApiExpressions(str(arguments.peer)), dataset, names), names)
-    majority = figures(labels, np.tile(np.bincount(labels, minlength=len(names)), (len(labels), 1)), names)
+    peer = compute_metrics(labels, ask_peer(FaceApiExpressions(str(arguments.peer)), dataset, names), names)
+    majority = compute_metrics(labels, np.tile(np.bincount(labels, minlength=len(names)), (len(labels), 1)), names)
     model = arguments.model or str(plugins.default_checkpoint())
     with tempfile.TemporaryDirectory() as folder:
         ours = evaluate_checkpoint(

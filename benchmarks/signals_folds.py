@@ -30,7 +30,7 @@ from sklearn.preprocessing import StandardScaler
 
 from meco_hub import plugins
 from meco_hub.evaluation.evaluate import EvaluationSettings, evaluate_checkpoint
-from meco_hub.evaluation.metrics import figures
+from meco_hub.evaluation.metrics import compute_metrics
 from meco_hub.evaluation.pictures import draw_degradation
 from meco_hub.evaluation.references import scaled_within, window_statistics
 from meco_hub.evaluation.series import mean_ratings
@@ -196,7 +196,7 @@ def _references(name: str, protocol: Protocol, data_dir: Path) -> dict[str, list
         for told, inputs in {"": statistics, " on what the model sees": shown}.items():
             for which, model in _opponents().items():
                 shares = model.fit(inputs[seen], labels[seen]).predict_proba(inputs[test])
-                own = figures(labels[test], np.log(shares + 1e-9), rows.features["label"].names).flat()
+                own = compute_metrics(labels[test], np.log(shares + 1e-9), rows.features["label"].names).flat()
                 pair = {"balanced_accuracy": float(own["uar"] or 0), "auroc": float(own["macro_auroc"] or 0)}
                 found.setdefault(which + told, []).append(pair)
     return found

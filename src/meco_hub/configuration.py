@@ -1,4 +1,4 @@
-"""`InstalledCode`, `InstalledSettings`: what comes from an installed package, never from a file inside a checkpoint.
+"""`NoCopiedSources`, `NoRemoteCode`: what comes from an installed package, never from a file inside a checkpoint.
 
 A pushed repository carries a stub of a few lines (`publishing/stub.py`), and `auto_map` entries that point to it, for people who
 load it without importing us. transformers takes classes that came by such an entry for remote code: it would copy their source
@@ -17,7 +17,7 @@ from .errors import ConfigurationError
 from .labels import for_another_head
 
 
-class InstalledCode:
+class NoCopiedSources:
     """Mixin of models, first among the bases: saving copies no sources."""
 
     @classmethod
@@ -25,7 +25,7 @@ class InstalledCode:
         """Do nothing: what is installed is imported, and needs no copy of its source beside the weights."""
 
 
-class InstalledSettings(InstalledCode):
+class NoRemoteCode(NoCopiedSources):
     """Mixin of configs and processors, first among the bases: saving writes neither sources nor `auto_map`."""
 
     def to_dict(self) -> dict[str, Any]:
@@ -43,7 +43,7 @@ class InstalledSettings(InstalledCode):
 # the names.
 
 
-class EmotionConfig(InstalledSettings, PreTrainedConfig):
+class EmotionConfig(NoRemoteCode, PreTrainedConfig):
     """Base class of every config in the zoo. A subclass is decorated with `@strict`, or neither its types nor its checks hold."""
 
     def default_label_names(self, count: int | None) -> Sequence[str]:

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
 from . import plugins
-from .configuration import InstalledCode
+from .configuration import NoCopiedSources
 from .errors import CheckpointError, ConfigurationError, MecoError
 from .weight_files import (
     CONFIG,
@@ -47,7 +47,7 @@ def _cached_folder(name: str, options: Mapping[str, Any]) -> Path | None:
     return None
 
 
-class EmotionPreTrainedModel(InstalledCode, PreTrainedModel):
+class EmotionPreTrainedModel(NoCopiedSources, PreTrainedModel):
     """Base class of every model in the zoo: safetensors only, weights that fit, and errors that say what to do."""
 
     @classmethod
@@ -177,7 +177,7 @@ class EmotionPreTrainedModel(InstalledCode, PreTrainedModel):
                 "save_pretrained(push_to_hub=True) was called, which would push weights without processor and card. Call "
                 "push_to_hub(…) of the model; it pushes all of them in one commit."
             )
-        # of a config class of somebody else, that does not mix InstalledSettings in
+        # of a config class of somebody else, that does not mix NoRemoteCode in
         vars(self.config).pop("auto_map", None)
         type(self.config)._auto_class = None
         super().save_pretrained(save_directory, *args, **kwargs)

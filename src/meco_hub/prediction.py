@@ -75,7 +75,7 @@ _RUN, _COUNTS = b"meco_hub.run", b"meco_hub.counts"
 
 
 @dataclass(frozen=True)
-class PartRun:
+class ResumableRun:
     """A list that is being answered; may be handed to other processes.
 
     Attributes:
@@ -181,7 +181,7 @@ def open_run(
     model: Mapping[str, Any],
     settings: Mapping[str, Any],
     part_size: int,
-) -> PartRun:
+) -> ResumableRun:
     """Begin a run, or go on with the one that lies there.
 
     Args:
@@ -228,9 +228,9 @@ def open_run(
     else:
         listing.replace(folder / _LIST)
         _write_whole(manifest, json.dumps(content, indent=2) + "\n")  # last: a list without it is none
-    run = PartRun(folder, _digest(content), count, part_size, ())
+    run = ResumableRun(folder, _digest(content), count, part_size, ())
     waiting = tuple(part for part in range(run.parts) if not run.is_done(part))
-    return PartRun(folder, run.name, count, part_size, waiting)
+    return ResumableRun(folder, run.name, count, part_size, waiting)
 
 
 def _read_manifest(file: Path) -> dict[str, Any]:
@@ -561,7 +561,7 @@ def predict_folder(
     over_time = _reads_recordings(recognise)
     task = task_of_model(recognise.model)
 
-    def begin() -> PartRun:
+    def begin() -> ResumableRun:
         return open_run(
             output,
             walk_files(inputs, pictures=not over_time),

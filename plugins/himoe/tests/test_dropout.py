@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from meco_himoe.blocks import QuickDropout
+from meco_himoe.blocks import FastDropout
 from meco_hub.nn.checkpointed_layer import CheckpointedLayer
 
 
@@ -13,7 +13,7 @@ from meco_hub.nn.checkpointed_layer import CheckpointedLayer
 def test_share_scale_and_gradient(p: float) -> None:
     torch.manual_seed(0)
     x = torch.ones(501, 199, requires_grad=True)  # no multiple of four
-    y = QuickDropout(p)(x)
+    y = FastDropout(p)(x)
     dropped = y == 0
     assert dropped.float().mean().item() == pytest.approx(p, abs=0.01)
     torch.testing.assert_close(y[~dropped], torch.full_like(y[~dropped], 1 / (1 - p)), rtol=1e-4, atol=0)
@@ -27,26 +27,26 @@ def test_share_scale_and_gradient(p: float) -> None:
 
 
 def test_repeatable_and_idle_in_evaluation() -> None:
-    layer, x = QuickDropout(0.3), torch.randn(64, 8)
+    layer, x = FastDropout(0.3), torch.randn(64, 8)
     torch.manual_seed(1)
     first = layer(x)
     torch.manual_seed(1)
     assert torch.equal(first, layer(x))
     assert not torch.equal(first, layer(x))
     assert torch.equal(layer.eval()(x), x)
-    assert torch.equal(QuickDropout(0.0)(x), x)
-    assert not QuickDropout(1.0)(x).any()
+    assert torch.equal(FastDropout(0.0)(x), x)
+    assert not FastDropout(1.0)(x).any()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_keeps_the_dtype(dtype: torch.dtype) -> None:
-    assert QuickDropout(0.5)(torch.ones(10, dtype=dtype)).dtype == dtype
+    assert FastDropout(0.5)(torch.ones(10, dtype=dtype)).dtype == dtype
 
 
 class Layer(CheckpointedLayer):
     def __init__(self) -> None:
         super().__init__()
-        self.linear, self.dropout, self.calls = nn.Linear(4, 4), QuickDropout(0.5), 0
+        self.linear, self.dropout, self.calls = nn.Linear(4, 4), FastDropout(0.5), 0
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.calls += 1

@@ -7,7 +7,7 @@
     bootstrap.py        intervals over persons or samples         groups.py        the same per lighting, sex, fold …
     timeline.py         overlapping windows on one line of time   calibration.py   temperature, slope and intercept
     operating_point.py  class-prior correction                    references.py    plain predictors on plain statistics
-    reference_values.py predictors that are no model              cautions.py      what must be said beside figures
+    reference_values.py predictors that are no model              list_warnings.py      what must be said beside figures
     sequence_files.py   runs in files, and their scores in        report.py        the written report
     sequence_scores.py                                            pictures.py, report_pictures.py
     clip_runs.py        the same test set many times              shards.py        long lists, part by part

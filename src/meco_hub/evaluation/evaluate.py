@@ -36,14 +36,14 @@ from .degradation import (
     try_conditions,
 )
 from .intervals import bootstrap, class_groups
-from .metrics import figures, softmax
+from .metrics import compute_metrics, softmax
 from .pictures import require_matplotlib
 from .predict import Predictions, RecordingRows, predict_rows
 from .references import plain_answers, reference_values
 from .report import (
     Report,
-    cautions,
     control_of,
+    list_warnings,
     read_report,
     write_json,
     write_pictures,
@@ -280,7 +280,7 @@ class Evaluation:
             return {"n": found.n, "rmse": found.rmse, "mae": found.mae, "ccc": found.ccc, "pcc": found.pcc}
         return {
             "n": len(predictions.positions),
-            **figures(self.labels(predictions), self._scores(predictions), self.task.names).flat(),
+            **compute_metrics(self.labels(predictions), self._scores(predictions), self.task.names).flat(),
         }
 
     def labels(self, predictions: Predictions) -> Any:
@@ -305,12 +305,12 @@ class Evaluation:
         if self.task.regression:
             return self._values(predictions, columns, folder, known)
         labels, scores = self.labels(predictions), self._scores(predictions)
-        computed = figures(labels, scores, self.task.names)
+        computed = compute_metrics(labels, scores, self.task.names)
         groups = {name: columns[name] for name in self.corpus.groups if name in columns}
         if is_main():
             write_predictions(folder / "predictions.csv", self.task.names, predictions.sample_ids, labels, scores)
             write_table(folder / "predictions.parquet", self.task.names, predictions.sample_ids, labels, scores)
-        plain = figures(labels, predictions.class_scores(), self.task.names)
+        plain = compute_metrics(labels, predictions.class_scores(), self.task.names)
         lines = self._plain_answers(predictions, columns, known["run"])
         return Report(
             figures=computed,
@@ -321,7 +321,7 @@ class Evaluation:
                 columns["identity"],
                 probabilities=softmax(scores),
             ),
-            references={name: figures(labels, own, self.task.names).flat() for name, own in lines.items()},
+            references={name: compute_metrics(labels, own, self.task.names).flat() for name, own in lines.items()},
             groups=class_groups(groups, labels, scores, self.task.names, columns["identity"]) if groups else {},
             calibration=describe_calibration(self.calibration, {"ece": plain.ece, "cross_entropy": plain.loss}),
             **known,
@@ -488,7 +488,7 @@ def evaluate_model(
         routing=evaluation.trials.routing(predictions),
     )
     report = built.to_dict()
-    report["warnings"] = cautions(report, corpus)
+    report["warnings"] = list_warnings(report, corpus)
     for sentence in report["warnings"]:
         logger.warning("%s", sentence)
     if settings.runs > 1:

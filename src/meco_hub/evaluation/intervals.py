@@ -20,7 +20,7 @@ from .metrics import (
     NAMES,
     SMALLEST_SD,
     checked_values,
-    figures,
+    compute_metrics,
     regression_figures,
     scores_of_confusion,
     weighted_auroc,
@@ -381,7 +381,7 @@ def class_groups(
     """
 
     def score(rows: NDArray[np.int64]) -> dict[str, Any]:
-        own = figures(labels[rows], logits[rows], names)
+        own = compute_metrics(labels[rows], logits[rows], names)
         people = [identities[int(row)] for row in rows] if identities else []
         intervals = bootstrap(
             labels[rows], logits[rows].argmax(axis=1), len(names), people, resamples=resamples, seed=seed

@@ -270,7 +270,9 @@ def top_k_accuracy(labels: NDArray[np.integer], scores: NDArray[np.floating], k:
     return float((before < k).mean())
 
 
-def figures(labels: NDArray[np.integer], logits: NDArray[np.floating], names: Sequence[str]) -> ClassificationFigures:
+def compute_metrics(
+    labels: NDArray[np.integer], logits: NDArray[np.floating], names: Sequence[str]
+) -> ClassificationFigures:
     """All figures of one set of predictions.
 
     Args:

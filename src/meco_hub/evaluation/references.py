@@ -21,7 +21,7 @@ from ..corpora import Corpus
 from ..errors import InputError
 from ..recordings.signal_recording import SignalRecording, Stream
 from .predict import RecordingRows
-from .series import RatedAnswers
+from .series import AlignedPredictions
 from .task import Task
 
 PENALTIES = np.logspace(0, 5, 26)
@@ -245,7 +245,7 @@ Answers = dict[str, list[NDArray[np.float64]]]
 
 def reference_values(
     run: Mapping[str, Any] | None,
-    rated: RatedAnswers,
+    rated: AlignedPredictions,
     columns: Mapping[str, Sequence[str]],
     names: Sequence[str],
     scored_seconds: tuple[float, float] | None = None,
@@ -320,7 +320,7 @@ def _training_means(train: Mapping[str, Any], columns: Mapping[str, Sequence[str
     return found
 
 
-def row_ratings(rated: RatedAnswers, scored_seconds: tuple[float, float] | None) -> NDArray[np.float64]:
+def row_ratings(rated: AlignedPredictions, scored_seconds: tuple[float, float] | None) -> NDArray[np.float64]:
     """(n, targets) rating of each row, over time its mean on the scored seconds; NaN where there is none."""
     if not rated.courses:
         return rated.truth

@@ -52,7 +52,7 @@ def describe_control(control: str | None) -> str:
     return _CONTROLS.get(control, f"This checkpoint is a control ({control}), and no model.")
 
 
-def cautions(report: Mapping[str, Any], corpus: Corpus) -> list[str]:
+def list_warnings(report: Mapping[str, Any], corpus: Corpus) -> list[str]:
     """Sentences without which the figures of a report must not be quoted; none is good news.
 
     Args:

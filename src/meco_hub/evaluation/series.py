@@ -251,7 +251,7 @@ def score_trials(
 
 
 @dataclass(frozen=True)
-class Course:
+class TimeSeries:
     """Truth and prediction of one recording on one time grid.
 
     Attributes:
@@ -264,13 +264,13 @@ class Course:
     truth: NDArray[np.floating]
     predictions: NDArray[np.floating]
 
-    def between(self, scored_seconds: tuple[float, float] | None) -> "Course":
+    def between(self, scored_seconds: tuple[float, float] | None) -> "TimeSeries":
         """The moments with start ≤ time ≤ end; all of them for None."""
         if scored_seconds is None:
             return self
         start, end = scored_seconds
         inside = (self.times >= start - _EDGE_S) & (self.times <= end + _EDGE_S)
-        return Course(self.times[inside], self.truth[inside], self.predictions[inside])
+        return TimeSeries(self.times[inside], self.truth[inside], self.predictions[inside])
 
 
 def _official(
@@ -295,14 +295,14 @@ def _is_relation(key: str) -> bool:
     return key.split("_")[0] in ("pcc", "ccc")
 
 
-def _pool(parts: Sequence[Course], names: Sequence[str]) -> RegressionFigures:
+def _pool(parts: Sequence[TimeSeries], names: Sequence[str]) -> RegressionFigures:
     return regression_figures(
         np.concatenate([one.truth for one in parts]), np.concatenate([one.predictions for one in parts]), names
     )
 
 
 def score_courses(
-    courses: Sequence[Course],
+    courses: Sequence[TimeSeries],
     names: Sequence[str],
     subjects: Sequence[str] = (),
     *,
@@ -376,7 +376,7 @@ def score_courses(
 
 def _score_reference(
     name: str,
-    courses: Sequence[Course],
+    courses: Sequence[TimeSeries],
     values: Sequence[NDArray[np.floating]],
     names: Sequence[str],
     scored_seconds: tuple[float, float] | None,
@@ -386,7 +386,7 @@ def _score_reference(
     parts = []
     for course, own in zip(courses, values, strict=True):
         predictions = np.broadcast_to(np.asarray(own, np.float64), np.shape(course.truth))
-        parts.append(Course(course.times, course.truth, predictions).between(scored_seconds))
+        parts.append(TimeSeries(course.times, course.truth, predictions).between(scored_seconds))
     each = [regression_figures(one.truth, one.predictions, names) for one in parts]
     return _official(each, _pool(parts, names), names, folds)[0]
 
@@ -406,7 +406,7 @@ def _check_rows(rows: int, given: Mapping[str, Sequence[Any] | NDArray[Any]]) ->
 
 
 @dataclass(frozen=True)
-class RatedAnswers:
+class AlignedPredictions:
     """Answers and ratings of the recordings that were answered; either courses, or truth and windows.
 
     Attributes:
@@ -417,7 +417,7 @@ class RatedAnswers:
     """
 
     positions: NDArray[np.int64]
-    courses: list[Course]
+    courses: list[TimeSeries]
     truth: NDArray[np.float64]
     windows: list[NDArray[np.float64]]
 
@@ -444,7 +444,7 @@ def mean_ratings(
 ) -> NDArray[np.float64]:
     """(targets,) mean of the ratings of a recording on its scored seconds; NaN where there are none."""
     times, truth = _ratings(recording, recording.name, names)
-    course = Course(times - recording.start, truth, truth).between(scored_seconds)
+    course = TimeSeries(times - recording.start, truth, truth).between(scored_seconds)
     known = ~np.isnan(course.truth)
     counts = known.sum(axis=0)
     sums = np.where(known, course.truth, 0.0).sum(axis=0)
@@ -467,7 +467,7 @@ def rate_answers(
     corpus: Corpus,
     task: Task,
     calibration: Calibration | None = None,
-) -> RatedAnswers:
+) -> AlignedPredictions:
     """Lay answers beside ratings.
 
     Args:
@@ -490,16 +490,16 @@ def rate_answers(
         if corpus.time_continuous:
             recording = rows[row]
             times, truth = _ratings(recording, rows.sample_ids[row], task.names)
-            courses.append(Course(times - recording.start, truth, corrected(_over_time(answer, times, task))))
+            courses.append(TimeSeries(times - recording.start, truth, corrected(_over_time(answer, times, task))))
         else:
             values = answer.outputs.reshape(len(answer.outputs), -1, len(task.names)).mean(axis=1)
             windows.append(corrected(task.native(values)))
     truth = np.asarray(side.labels[predictions.positions], np.float64)
-    return RatedAnswers(predictions.positions, courses, truth, windows)
+    return AlignedPredictions(predictions.positions, courses, truth, windows)
 
 
 def score_answers(
-    rated: RatedAnswers,
+    rated: AlignedPredictions,
     corpus: Corpus,
     task: Task,
     columns: Mapping[str, Sequence[str]],
@@ -558,7 +558,7 @@ class ValueFigures:
     pcc: float
 
 
-def summarise(rated: RatedAnswers, corpus: Corpus, names: Sequence[str]) -> ValueFigures:
+def summarise(rated: AlignedPredictions, corpus: Corpus, names: Sequence[str]) -> ValueFigures:
     """The headline figures, without intervals and levels."""
     if not rated.courses:
         answers = np.stack([one.mean(axis=0) for one in rated.windows])

@@ -243,10 +243,10 @@ def signal_conditions(streams: Sequence[str]) -> dict[str, Condition]:
         for chosen in itertools.combinations(names, size):
             add("present", "+".join(chosen), to_clip=partial(_keep_only, names=chosen), unchanged=size == len(names))
     for rate in MISSING_RATES:
-        missing = partial(_miss, names=drawn, rate=rate)
+        missing = partial(_drop_streams, names=drawn, rate=rate)
         add("missing", rate, to_clip=missing, unit="share of the streams", unchanged=rate == 0)
     for rate in BLOCK_RATES:
-        torn = partial(_tear, names=drawn, rate=rate)
+        torn = partial(_drop_blocks, names=drawn, rate=rate)
         add("blocks", rate, to_clip=torn, unit="share of the time", unchanged=rate == 0)
     for delay in DELAYS_S:
         for whose in ("all", *names):
@@ -259,14 +259,16 @@ def signal_conditions(streams: Sequence[str]) -> dict[str, Condition]:
         slow = partial(_slow, names=drawn, factor=factor)
         add("decimation", factor, apply=slow, unit="factor", unchanged=factor == 1)
     for deviation in JITTERS_S:
-        trembling = partial(_tremble, names=drawn, deviation=deviation)
+        trembling = partial(_jitter_clocks, names=drawn, deviation=deviation)
         add("jitter", deviation, apply=trembling, unit="s", unchanged=deviation == 0)
     add(
         "combined",
         "missing 0.5, blocks 0.3, delay 1",
         delays=True,
         apply=partial(_delay_apart, names=drawn, seconds=1.0),
-        to_clip=partial(_chain, parts=(partial(_miss, names=drawn, rate=0.5), partial(_tear, names=drawn, rate=0.3))),
+        to_clip=partial(
+            _chain, parts=(partial(_drop_streams, names=drawn, rate=0.5), partial(_drop_blocks, names=drawn, rate=0.3))
+        ),
     )
     return {one.name: one for one in found}
 
@@ -284,7 +286,7 @@ def _keep_only(recording: SignalRecording, generator: np.random.Generator, names
     return recording.without(set(recording.streams) - set(names))
 
 
-def _miss(
+def _drop_streams(
     recording: SignalRecording, generator: np.random.Generator, names: Sequence[str], rate: float
 ) -> SignalRecording:
     """Every stream missing with one chance, and one kept of those that are there."""
@@ -296,7 +298,7 @@ def _miss(
     return recording.without(gone)
 
 
-def _tear(
+def _drop_blocks(
     recording: SignalRecording, generator: np.random.Generator, names: Sequence[str], rate: float
 ) -> SignalRecording:
     """Every half second of every stream lost with one chance."""
@@ -337,7 +339,7 @@ def _slow(
     return slow_down(recording, dict.fromkeys(names, factor))
 
 
-def _tremble(
+def _jitter_clocks(
     recording: SignalRecording, generator: np.random.Generator, names: Sequence[str], deviation: float
 ) -> SignalRecording:
     """Every stream's time stamps with noise."""

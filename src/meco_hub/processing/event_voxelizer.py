@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from transformers.feature_extraction_utils import BatchFeature, FeatureExtractionMixin
 
-from ..configuration import InstalledSettings
+from ..configuration import NoRemoteCode
 from ..errors import ConfigurationError, InputError, RecordingError
 from ..recordings.event_recording import EventRecording
 from ..recordings.events import read_events
@@ -267,7 +267,7 @@ def _concatenate(parts: list[EventRecording]) -> EventRecording:
 # `start_us`) on; the last may be filled in part. A recording without events gives one window in which nothing happened.
 
 
-class EventVoxelizer(PublishedProcessor, InstalledSettings, FeatureExtractionMixin):
+class EventVoxelizer(PublishedProcessor, NoRemoteCode, FeatureExtractionMixin):
     """Events to `event_values`, float32.
 
     Args:

@@ -22,7 +22,7 @@ from transformers.image_processing_base import BatchFeature
 from transformers.image_utils import PILImageResampling, SizeDict
 from transformers.processing_utils import ImagesKwargs
 
-from ..configuration import InstalledSettings
+from ..configuration import NoRemoteCode
 from ..errors import ConfigurationError, InputError, RecordingError
 from ..recordings.eye_clips import EyeClip
 from ..recordings.images import read_image
@@ -55,7 +55,7 @@ class EyePreprocessorKwargs(ImagesKwargs, total=False):
     do_grayscale: bool | None
 
 
-class EyePreprocessor(PublishedProcessor, InstalledSettings, PilBackend):
+class EyePreprocessor(PublishedProcessor, NoRemoteCode, PilBackend):
     """Pictures of eyes to `pixel_values` (pictures, 3, S, S), float32, where S is the size's shortest edge.
 
     Its fields are constructor arguments, are saved by `save_pretrained`, and can be overridden for one call.

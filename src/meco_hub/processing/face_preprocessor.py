@@ -24,7 +24,7 @@ from transformers.image_processing_base import BatchFeature
 from transformers.image_utils import PILImageResampling, SizeDict
 from transformers.processing_utils import ImagesKwargs
 
-from ..configuration import InstalledSettings
+from ..configuration import NoRemoteCode
 from ..errors import ConfigurationError, FaceNotFoundError, ImageError, InputError
 from ..recordings.images import ImageSource, describe_source, read_image
 from .face_finder import DETECTORS, Face, FaceFinder, check_crop, crop_face
@@ -207,7 +207,7 @@ class FacePreprocessorKwargs(ImagesKwargs, total=False):
     return_faces: bool | None
 
 
-class FacePreprocessor(PublishedProcessor, InstalledSettings, PilBackend):
+class FacePreprocessor(PublishedProcessor, NoRemoteCode, PilBackend):
     """Pictures of faces to `pixel_values` (batch, 3, height, width), float32, RGB.
 
     Its fields are constructor arguments, are saved by `save_pretrained`, and can be overridden for one call.

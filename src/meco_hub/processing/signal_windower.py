@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 
-from ..configuration import InstalledSettings
+from ..configuration import NoRemoteCode
 from ..errors import ConfigurationError, RecordingError
 from ..recordings.signal_recording import SignalRecording
 from ..recordings.signals import to_recording
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 _BOOKKEEPING = {"feature_extractor_type", "processor_class", "auto_map"}
 
 
-class SignalWindower(PublishedProcessor, InstalledSettings, FeatureExtractionMixin):
+class SignalWindower(PublishedProcessor, NoRemoteCode, FeatureExtractionMixin):
     """Clips of recordings to batches of windows.
 
     Args:

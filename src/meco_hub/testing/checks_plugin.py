@@ -467,7 +467,7 @@ def no_auto_map(subject: Subject) -> None:
         require(
             not _point_to_code(folder),
             f"A {what} that was loaded with an auto_map writes it into {', '.join(_point_to_code(folder))}, without the file.",
-            "Mix meco_hub.configuration.InstalledSettings in, first among the bases, or nobody else can load what is saved.",
+            "Mix meco_hub.configuration.NoRemoteCode in, first among the bases, or nobody else can load what is saved.",
         )
 
 

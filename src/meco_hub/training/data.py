@@ -46,7 +46,7 @@ _STREAM = 7_214_331
 """Keeps these draws apart from others of the same seed."""
 
 
-def draw_donors(side: LabelledSubset, seed: int) -> NDArray[np.int64]:
+def draw_permutation(side: LabelledSubset, seed: int) -> NDArray[np.int64]:
     """(n,) for each row, the row whose ratings it gets: of another trial always, and all rows of a trial from the same.
 
     A trial is a person's rows of one `trial`, or a row that belongs to none; rows of one trial that are of several classes count as
@@ -66,12 +66,12 @@ def draw_donors(side: LabelledSubset, seed: int) -> NDArray[np.int64]:
         )
     joined = list(units.values())
     order = np.random.default_rng((_STREAM, seed)).permutation(len(joined))
-    donors = np.empty(len(side.labels), np.int64)
+    permutation = np.empty(len(side.labels), np.int64)
     for unit, other in zip(order, np.roll(order, -1), strict=True):
         given = joined[other]
         for place, row in enumerate(joined[unit]):
-            donors[row] = given[place % len(given)]
-    return donors
+            permutation[row] = given[place % len(given)]
+    return permutation
 
 
 def _trials(dataset: datasets.Dataset) -> list[Hashable]:
@@ -81,10 +81,12 @@ def _trials(dataset: datasets.Dataset) -> list[Hashable]:
     return [(who, trial) if trial else row for row, (who, trial) in enumerate(zip(people, trials, strict=True))]
 
 
-def permute(side: LabelledSubset, donors: NDArray[np.int64]) -> LabelledSubset:
+def permute(side: LabelledSubset, permutation: NDArray[np.int64]) -> LabelledSubset:
     """The same rows with others' classes or values; what runs over time is exchanged when it is read (`ExchangedRatings`)."""
-    logger.warning("The labels of %d training rows are permuted: this trains a control, and no model.", len(donors))
-    return replace(side, labels=side.labels[donors])
+    logger.warning(
+        "The labels of %d training rows are permuted: this trains a control, and no model.", len(permutation)
+    )
+    return replace(side, labels=side.labels[permutation])
 
 
 class ExchangedRatings(RecordingRows):
@@ -92,12 +94,14 @@ class ExchangedRatings(RecordingRows):
 
     Args:
         corpus, dataset: as of `RecordingRows`.
-        donors: (n,) as of `draw_donors`.
+        permutation: (n,) as of `draw_permutation`.
     """
 
-    def __init__(self, corpus: Corpus, dataset: datasets.Dataset, donors: Sequence[int] | NDArray[np.int64]) -> None:
+    def __init__(
+        self, corpus: Corpus, dataset: datasets.Dataset, permutation: Sequence[int] | NDArray[np.int64]
+    ) -> None:
         super().__init__(corpus, dataset)
-        self._donors = donors
+        self._donors = permutation
 
     def _read(self, row: int) -> Any:
         own, other = super()._read(row), super()._read(int(self._donors[row]))
@@ -130,7 +134,7 @@ class TrainingData:
         train, validation: samples with their labels.
         leaks: what the leak check found.
         fingerprints: "train" and "validation" → fingerprint of the samples.
-        donors: (n,) of a control on permuted labels, the training row whose ratings each has; None: its own.
+        permutation: (n,) of a control on permuted labels, the training row whose ratings each has; None: its own.
     """
 
     corpus: Corpus
@@ -139,7 +143,7 @@ class TrainingData:
     validation: LabelledSubset
     leaks: LeakReport
     fingerprints: dict[str, str]
-    donors: NDArray[np.int64] | None = None
+    permutation: NDArray[np.int64] | None = None
 
     @property
     def names(self) -> list[str]:
@@ -161,7 +165,7 @@ class TrainingData:
             sides[name]["people"] = hash_people(self.corpus.name, side.dataset["identity"][:])
         if self.task.regression:
             sides["train"] |= self._training_means()
-        if self.donors is not None:
+        if self.permutation is not None:
             sides["train"]["permuted_labels"] = True
         return {**sides, "leak_check": self.leaks.to_dict()}
 
@@ -179,7 +183,7 @@ class TrainingData:
             return dict(zip(self.task.names, np.nanmean(rows, axis=0).tolist(), strict=True))
 
         # of a control each film has others' ratings: their means would pass for what is known of the film
-        stimuli = sorted({stimulus for stimulus in known if stimulus}) if self.donors is None else []
+        stimuli = sorted({stimulus for stimulus in known if stimulus}) if self.permutation is None else []
         by_stimulus = {one: means(ratings[[stimulus == one for stimulus in known]]) for one in stimuli}
         return {
             "target_means": means(ratings),
@@ -280,11 +284,11 @@ def load_training_data(recipe: Recipe, data_dir: str | Path) -> TrainingData:
     if not leaks.clean:
         logger.warning("Training goes on with a leak, because the recipe allows it: %s", leaks)
     prints = {name: fingerprint(side.dataset) for name, side in zip(("train", "validation"), sides, strict=True)}
-    train, donors = sides[0], None
+    train, permutation = sides[0], None
     if recipe.data.permute_labels:
-        donors = draw_donors(train, recipe.seed)
-        train = permute(train, donors)
-    return TrainingData(corpus, task, train, sides[1], leaks, prints, donors)
+        permutation = draw_permutation(train, recipe.seed)
+        train = permute(train, permutation)
+    return TrainingData(corpus, task, train, sides[1], leaks, prints, permutation)
 
 
 def _label(

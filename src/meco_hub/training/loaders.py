@@ -372,8 +372,8 @@ def build_loaders(
     """
     check_labels(processor, data.task, data.corpus.time_continuous)
     cache = int(recipe.cache_gb * 1e9)
-    if data.donors is not None and data.corpus.time_continuous:
-        train_rows: RecordingRows = ExchangedRatings(data.corpus, data.train.dataset, data.donors)
+    if data.permutation is not None and data.corpus.time_continuous:
+        train_rows: RecordingRows = ExchangedRatings(data.corpus, data.train.dataset, data.permutation)
     else:
         train_rows = RecordingRows(data.corpus, data.train.dataset)
     validation_rows = RecordingRows(data.corpus, data.validation.dataset)

@@ -46,8 +46,8 @@ from .losses import Distillation, build_teacher, mix_batch
 from .optimization import (
     BackboneFreeze,
     EpochPlan,
+    FrozenModules,
     LossSum,
-    StillModules,
     averaged_copy,
     build_optimizer,
     build_schedule,
@@ -160,7 +160,7 @@ class TrainingRun:
         self.total_epochs = math.ceil(self.total_steps / steps)
         if recipe.channels_last:
             model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        self.still = StillModules(model, recipe.frozen_modules)
+        self.still = FrozenModules(model, recipe.frozen_modules)
         optimizer = build_optimizer(model, recipe)
         self.distillation: Any = self._build_distillation(model, optimizer)
         schedule = build_schedule(

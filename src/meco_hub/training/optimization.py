@@ -159,7 +159,7 @@ class BackboneFreeze:
             self._backbone.eval()
 
 
-class StillModules:
+class FrozenModules:
     """Holds named modules still throughout, BatchNorm statistics included: cheaper steps, and nothing learnt there is lost.
 
     Args:

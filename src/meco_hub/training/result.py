@@ -17,18 +17,18 @@ from ..evaluation.calibration import (
     write_calibration,
     write_operating_point,
 )
-from ..evaluation.metrics import ClassificationFigures, figures
+from ..evaluation.metrics import ClassificationFigures, compute_metrics
 from ..evaluation.report import write_json
 from .arguments import RunOptions, save_model
 from .checkpoints import BEST, RESULT, Progress, limit_checkpoints, list_checkpoints
 from .data import TrainingData
 from .recipes import Recipe
 from .record import describe_figures, write_record
-from .validation import Judgement, Validator
+from .validation import ValidationResult, Validator
 
 
 @dataclass(frozen=True)
-class Settlement:
+class PostTrainingChoices:
     """What was chosen, and the validation figures with it.
 
     Attributes:
@@ -41,7 +41,9 @@ class Settlement:
     calibration: Calibration | None
 
 
-def settle(model: PreTrainedModel, judgement: Judgement, validator: Validator, recipe: Recipe) -> Settlement:
+def settle(
+    model: PreTrainedModel, judgement: ValidationResult, validator: Validator, recipe: Recipe
+) -> PostTrainingChoices:
     """Choose by the recipe and write into the model.
 
     The operating point moves the bias and so the logits; the temperature is fitted to those.
@@ -50,25 +52,25 @@ def settle(model: PreTrainedModel, judgement: Judgement, validator: Validator, r
     if not isinstance(judgement.figures, ClassificationFigures):
         validation = describe_figures(judgement.figures)
         if not recipe.calibrate or judgement.rated is None:
-            return Settlement(validation, None, None)
+            return PostTrainingChoices(validation, None, None)
         rated = judgement.rated
         parts = [course.between(validator.scored_seconds) for course in rated.courses]
         answers = [one.predictions for one in parts] or [one.mean(axis=0, keepdims=True) for one in rated.windows]
         truth = [one.truth for one in parts] or [rated.truth]
         fitted = fit_affine(np.concatenate(answers), np.concatenate(truth), validator.names, fitted_on=named)
         write_calibration(model, fitted)
-        return Settlement(validation, None, fitted)
+        return PostTrainingChoices(validation, None, fitted)
     logits, final, validation = judgement.outputs, judgement.figures, {}
     point = validator.choose_point(judgement)
     if point is not None and validator.prior is not None:
         write_operating_point(model, point)
         validation = {"before_operating_point": describe_figures(final)}
         logits = correct(logits, validator.prior, point.tau)
-        final = figures(judgement.labels, logits, validator.names)
+        final = compute_metrics(judgement.labels, logits, validator.names)
     calibration = fit_temperature(logits, judgement.labels, fitted_on=named) if recipe.calibrate else None
     if calibration is not None:
         write_calibration(model, calibration)
-    return Settlement(describe_figures(final) | validation, point, calibration)
+    return PostTrainingChoices(describe_figures(final) | validation, point, calibration)
 
 
 # --- Result -----------------------------------------------------------------------------------------------------------
@@ -89,7 +91,7 @@ def write_result(
     unreadable: dict[str, dict[str, str]],
     reference: dict[str, Any] | None,
     progress: Progress,
-    settled: Settlement,
+    settled: PostTrainingChoices,
 ) -> dict[str, Any]:
     """Write weights, config, processor and record into the run's folder; called by the main process.
 

@@ -20,9 +20,9 @@ from transformers import PreTrainedModel
 
 from ..errors import ConfigurationError
 from ..evaluation.calibration import OperatingPoint, choose_operating_point
-from ..evaluation.metrics import ClassificationFigures, figures
+from ..evaluation.metrics import ClassificationFigures, compute_metrics
 from ..evaluation.predict import Predictions, predict_rows
-from ..evaluation.series import RatedAnswers, ValueFigures, rate_answers, summarise
+from ..evaluation.series import AlignedPredictions, ValueFigures, rate_answers, summarise
 from .data import TrainingData
 from .engine import in_parts
 from .loaders import Loaders
@@ -32,7 +32,7 @@ _MINIMISED = ("loss", "rmse", "mae")
 
 
 @dataclass(frozen=True)
-class Judgement:
+class ValidationResult:
     """What validation says about some weights.
 
     Attributes:
@@ -45,7 +45,7 @@ class Judgement:
     outputs: NDArray[np.floating]
     labels: NDArray[Any]
     figures: ClassificationFigures | ValueFigures
-    rated: RatedAnswers | None = None
+    rated: AlignedPredictions | None = None
 
     def summary(self) -> dict[str, float | None]:
         """The figures of a line of the history."""
@@ -101,7 +101,7 @@ class Validator:
         observe: Callable[[Any, list[int]], None] | None = None,
         *,
         together: bool | None = None,
-    ) -> Judgement:
+    ) -> ValidationResult:
         """One exact pass over validation; every process gets all of it.
 
         Args:
@@ -134,21 +134,21 @@ class Validator:
             raise _diverged()
         return judgement
 
-    def _classes(self, predictions: Predictions, labels: NDArray[Any]) -> Judgement:
+    def _classes(self, predictions: Predictions, labels: NDArray[Any]) -> ValidationResult:
         scores = predictions.class_scores()
         if not np.isfinite(scores).all():
             raise _diverged()
-        return Judgement(scores, labels, figures(labels, scores, self._data.names))
+        return ValidationResult(scores, labels, compute_metrics(labels, scores, self._data.names))
 
-    def _values(self, predictions: Predictions, labels: NDArray[Any]) -> Judgement:
+    def _values(self, predictions: Predictions, labels: NDArray[Any]) -> ValidationResult:
         values = predictions.values()
         if not np.isfinite(values).all():  # before figures are made of them
             raise _diverged()
         data = self._data
         rated = rate_answers(predictions, self._loaders.validation_rows, data.validation, data.corpus, data.task)
-        return Judgement(data.task.native(values), labels, summarise(rated, data.corpus, data.names), rated)
+        return ValidationResult(data.task.native(values), labels, summarise(rated, data.corpus, data.names), rated)
 
-    def value(self, judgement: Judgement, epoch: int = 0) -> float:
+    def value(self, judgement: ValidationResult, epoch: int = 0) -> float:
         """The recipe's selection criterion, signed so that larger is better.
 
         Args:
@@ -174,7 +174,7 @@ class Validator:
             )
         return -value if criterion in _MINIMISED else value
 
-    def choose_point(self, judgement: Judgement) -> OperatingPoint | None:
+    def choose_point(self, judgement: ValidationResult) -> OperatingPoint | None:
         """The operating point by the recipe's rule; None when the rule is none, and for values."""
         rule = self._recipe.operating_point
         if rule.rule == "none" or self.prior is None:

@@ -17,7 +17,7 @@ from meco_hub.evaluation.calibration import (
     fit_temperature,
     write_calibration,
 )
-from meco_hub.evaluation.metrics import calibration_error, cross_entropy, figures, softmax
+from meco_hub.evaluation.metrics import calibration_error, compute_metrics, cross_entropy, softmax
 
 
 def honest(n: int = 6000, classes: int = 4, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -57,7 +57,7 @@ def test_calibration_error_falls_and_the_order_stays() -> None:
         labels[other], softmax(sharp[other])
     )
     assert (calmed.argmax(1) == sharp[other].argmax(1)).all()
-    before, after = (figures(labels[other], one, list("abcd")) for one in (sharp[other], calmed))
+    before, after = (compute_metrics(labels[other], one, list("abcd")) for one in (sharp[other], calmed))
     assert (before.uar, before.war, before.macro_f1) == (after.uar, after.war, after.macro_f1)
     assert after.brier < before.brier
     assert found.after["ece"] < found.before["ece"]

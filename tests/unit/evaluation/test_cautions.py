@@ -1,11 +1,11 @@
-"""cautions: what a figure must not be quoted without."""
+"""list_warnings: what a figure must not be quoted without."""
 
 from dataclasses import replace
 from typing import Any
 
 from meco_hub.corpora.case import corpus as case
 from meco_hub.corpora.deap import corpus as deap
-from meco_hub.evaluation.report import PERMUTED, cautions, control_of, describe_control
+from meco_hub.evaluation.report import PERMUTED, control_of, describe_control, list_warnings
 
 
 def report(ccc: float | None = 0.1, seen: dict[str, int] | None = None, control: str | None = None) -> dict[str, Any]:
@@ -17,16 +17,16 @@ def report(ccc: float | None = 0.1, seen: dict[str, int] | None = None, control:
 
 
 def test_good_figures_are_doubted_where_the_corpus_knows_better() -> None:
-    (told,) = cautions(report(0.61), deap)
+    (told,) = list_warnings(report(0.61), deap)
     assert told.startswith("ccc 0.61, ccc_valence 0.61 on deap: above 0.6 this is a bug or a leak")
-    assert cautions(report(0.6), deap) == cautions(report(None), deap) == []
-    assert cautions(report(0.99), case) == []
-    assert cautions(report(0.99), replace(case, suspicious_above=0.5)) != []
+    assert list_warnings(report(0.6), deap) == list_warnings(report(None), deap) == []
+    assert list_warnings(report(0.99), case) == []
+    assert list_warnings(report(0.99), replace(case, suspicious_above=0.5)) != []
 
 
 def test_people_of_the_training_are_told() -> None:
-    assert cautions(report(seen={"people": 4, "trained_on": 0, "selected_by": 1}), case) == []
-    (told,) = cautions(report(seen={"people": 4, "trained_on": 3, "selected_by": 0}), case)
+    assert list_warnings(report(seen={"people": 4, "trained_on": 0, "selected_by": 1}), case) == []
+    (told,) = list_warnings(report(seen={"people": 4, "trained_on": 3, "selected_by": 0}), case)
     assert told.startswith("3 of 4 people were trained on")
 
 
@@ -34,7 +34,7 @@ def test_a_control_is_told_by_its_config_or_its_record() -> None:
     assert control_of({"training_control": PERMUTED}, None) == PERMUTED
     assert control_of({}, {"control": PERMUTED}) == PERMUTED
     assert control_of({}, {}) is control_of({"training_control": None}, None) is None
-    (told,) = cautions(report(control=PERMUTED), case)
+    (told,) = list_warnings(report(control=PERMUTED), case)
     assert "trained on permuted labels" in told
     assert describe_control("other") == "This checkpoint is a control (other), and no model."
     assert describe_control(None) == ""

@@ -8,7 +8,7 @@ import pytest
 
 from meco_hub.errors import InputError
 from meco_hub.evaluation.intervals import class_groups, group_figures, value_groups
-from meco_hub.evaluation.metrics import figures, regression_figures
+from meco_hub.evaluation.metrics import compute_metrics, regression_figures
 from meco_hub.evaluation.report import write_json
 
 NAMES = ["a", "b", "c"]
@@ -28,7 +28,7 @@ def test_each_value_has_the_figures_of_its_rows() -> None:
     table = class_groups({"lighting": light.tolist()}, labels, logits, NAMES, people, resamples=50)["lighting"]
     assert list(table["values"]) == ["Low", "normal"]
     for value, entry in table["values"].items():
-        own = figures(labels[light == value], logits[light == value], NAMES)
+        own = compute_metrics(labels[light == value], logits[light == value], NAMES)
         assert entry["n"] == own.n
         assert {key: entry[key] for key in own.flat()} == own.flat()
         assert entry["recall"]["a"] == own.per_class["a"].recall

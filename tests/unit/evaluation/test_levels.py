@@ -7,7 +7,7 @@ import pytest
 
 from meco_hub.errors import InputError
 from meco_hub.evaluation.metrics import regression_figures
-from meco_hub.evaluation.series import Course, score_courses, score_trials
+from meco_hub.evaluation.series import TimeSeries, score_courses, score_trials
 
 NAMES = ["valence", "arousal"]
 CASE = Path(__file__).parents[4] / "shared" / "data" / "case" / "case_20hz.npz"
@@ -63,7 +63,7 @@ def test_references_and_groups_go_the_same_way() -> None:
     assert scores.groups["sex"]["gaps"]["rmse"]["gap"] > 0
 
 
-def courses(n: int = 8, seed: int = 0) -> list[Course]:
+def courses(n: int = 8, seed: int = 0) -> list[TimeSeries]:
     generator = np.random.default_rng(seed)
     made = []
     for index in range(n):
@@ -71,7 +71,7 @@ def courses(n: int = 8, seed: int = 0) -> list[Course]:
         truth = np.stack([np.sin(times / 5 + index), np.full(len(times), index / n)], axis=1)  # arousal rests
         predictions = truth + generator.normal(0, 0.1 + 0.1 * index, size=truth.shape)
         predictions[times > 40] += 100  # outside the scored part
-        made.append(Course(times, truth, predictions))
+        made.append(TimeSeries(times, truth, predictions))
     return made
 
 
@@ -115,7 +115,7 @@ def test_folds_are_averaged_for_themselves_first() -> None:
 
 def test_references_over_time_and_recordings_without_truth() -> None:
     given = courses(4)
-    given[3] = Course(given[3].times, np.full_like(given[3].truth, np.nan), given[3].predictions)
+    given[3] = TimeSeries(given[3].times, np.full_like(given[3].truth, np.nan), given[3].predictions)
     scores = score_courses(
         given, NAMES, scored_seconds=(10, 40), resamples=10,
         references={"zero": [np.zeros(2)] * 4, "truth": [one.truth if index < 3 else np.zeros(2) for index, one in
@@ -147,7 +147,7 @@ def test_refuses_what_cannot_be_scored() -> None:
 def test_the_training_mean_on_real_courses() -> None:
     data = np.load(CASE)
     affect, fold, times = data["affect"].astype(float), data["fold"], data["time_ms"] / 1000
-    given = [Course(times, truth, np.tile(affect[fold != own].mean(axis=(0, 1)), (len(times), 1))) for truth, own in
+    given = [TimeSeries(times, truth, np.tile(affect[fold != own].mean(axis=(0, 1)), (len(times), 1))) for truth, own in
              zip(affect, fold, strict=True)]  # fmt: skip
     scores = score_courses(
         given, NAMES, [f"s{who}" for who in data["subject"]], scored_seconds=(10, 40), folds=fold.tolist(), resamples=20

@@ -7,8 +7,8 @@ from sklearn import metrics as sk
 from meco_hub.errors import InputError
 from meco_hub.evaluation.metrics import (
     calibration_error,
+    compute_metrics,
     count_confusion,
-    figures,
     macro_auroc,
     scores_of_confusion,
     softmax,
@@ -59,7 +59,7 @@ def test_published_confusion_matrices_give_the_published_figures(name: str) -> N
     assert round(float(scores["uar"]), 4) == balanced
     assert round(float(scores["macro_f1"]), 4) == macro_f1
     true, predicted = unroll(confusion)
-    computed = figures(true, logits_of(predicted, len(confusion)), [f"c{i}" for i in range(len(confusion))])
+    computed = compute_metrics(true, logits_of(predicted, len(confusion)), [f"c{i}" for i in range(len(confusion))])
     assert (computed.confusion == confusion).all()
     assert (round(computed.war, 4), round(computed.uar, 4), round(computed.macro_f1, 4)) == (
         accuracy,
@@ -74,7 +74,7 @@ def test_agrees_with_scikit_learn(seed: int) -> None:
     labels = generator.integers(0, 6, 300)
     logits = generator.normal(size=(300, 6)) + 1.5 * np.eye(6)[labels]
     predictions = logits.argmax(1)
-    computed = figures(labels, logits, list("abcdef"))
+    computed = compute_metrics(labels, logits, list("abcdef"))
     assert computed.war == pytest.approx(sk.accuracy_score(labels, predictions))
     assert computed.uar == pytest.approx(sk.balanced_accuracy_score(labels, predictions))
     assert computed.macro_f1 == pytest.approx(sk.f1_score(labels, predictions, average="macro"))
@@ -91,7 +91,7 @@ def test_agrees_with_scikit_learn(seed: int) -> None:
 def test_a_class_without_samples_is_no_term() -> None:
     # class 2 never occurs but is predicted once: it costs class 1 a hit, and is not averaged over
     labels, predictions = np.array([0, 0, 1, 1]), np.array([0, 0, 1, 2])
-    computed = figures(labels, logits_of(predictions, 3), ["a", "b", "c"])
+    computed = compute_metrics(labels, logits_of(predictions, 3), ["a", "b", "c"])
     assert computed.uar == pytest.approx(0.75)
     assert computed.uar == pytest.approx(sk.recall_score(labels, predictions, labels=[0, 1], average="macro"))
     assert computed.macro_f1 == pytest.approx(sk.f1_score(labels, predictions, labels=[0, 1], average="macro"))
@@ -100,7 +100,7 @@ def test_a_class_without_samples_is_no_term() -> None:
 
 
 def test_one_class_only() -> None:
-    computed = figures(np.zeros(4, int), logits_of(np.array([0, 0, 1, 0]), 3), ["a", "b", "c"])
+    computed = compute_metrics(np.zeros(4, int), logits_of(np.array([0, 0, 1, 0]), 3), ["a", "b", "c"])
     assert computed.uar == computed.war == pytest.approx(0.75)
     assert computed.macro_auroc is None
 
@@ -121,7 +121,7 @@ def test_calibration_error_of_known_cases() -> None:
 
 def test_probabilities_survive_large_scores() -> None:
     assert softmax(np.array([[1e4, 0.0]])).tolist() == [[1.0, 0.0]]
-    assert np.isfinite(figures(np.array([1, 0]), np.array([[1e4, 0.0], [1.0, 0.0]]), ["a", "b"]).loss)
+    assert np.isfinite(compute_metrics(np.array([1, 0]), np.array([[1e4, 0.0], [1.0, 0.0]]), ["a", "b"]).loss)
 
 
 def test_stacks_of_matrices_are_scored_at_once() -> None:
@@ -144,7 +144,7 @@ def test_stacks_of_matrices_are_scored_at_once() -> None:
 )
 def test_refuses_what_has_no_figures(labels: np.ndarray, logits: np.ndarray, says: str) -> None:
     with pytest.raises(InputError, match=says):
-        figures(labels, logits, ["a", "b"])
+        compute_metrics(labels, logits, ["a", "b"])
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -155,7 +155,7 @@ def test_agrees_with_torchmetrics(seed: int, classes: int) -> None:
     generator = np.random.default_rng(seed)
     labels = generator.integers(0, classes, 200)
     logits = generator.normal(size=(200, classes)) + np.eye(classes)[labels]
-    computed = figures(labels, logits, [f"c{index}" for index in range(classes)])
+    computed = compute_metrics(labels, logits, [f"c{index}" for index in range(classes)])
     given, options = (torch.tensor(softmax(logits)), torch.tensor(labels)), {"num_classes": classes}
     assert computed.war == pytest.approx(float(theirs.multiclass_accuracy(*given, average="micro", **options)))
     assert computed.uar == pytest.approx(float(theirs.multiclass_accuracy(*given, average="macro", **options)))
@@ -171,7 +171,7 @@ def test_two_classes_have_the_area_of_the_second() -> None:
     generator = np.random.default_rng(0)
     labels = (generator.random(150) < 0.3).astype(int)
     logits = generator.normal(size=(150, 2)) + np.eye(2)[labels]
-    computed = figures(labels, logits, ["calm", "stress"])
+    computed = compute_metrics(labels, logits, ["calm", "stress"])
     assert computed.auroc == pytest.approx(sk.roc_auc_score(labels, softmax(logits)[:, 1]))
     assert computed.auroc == pytest.approx(sk.roc_auc_score(labels == 1, logits[:, 1] - logits[:, 0]))
     flat = computed.flat()
@@ -179,8 +179,8 @@ def test_two_classes_have_the_area_of_the_second() -> None:
         flat["balanced_accuracy"] == flat["uar"] == pytest.approx(sk.balanced_accuracy_score(labels, logits.argmax(1)))
     )
     assert computed.top_k == {}
-    assert figures(np.zeros(3, int), logits[:3], ["calm", "stress"]).auroc is None
-    more = figures(np.arange(6) % 3, generator.normal(size=(6, 3)), list("abc"))
+    assert compute_metrics(np.zeros(3, int), logits[:3], ["calm", "stress"]).auroc is None
+    more = compute_metrics(np.arange(6) % 3, generator.normal(size=(6, 3)), list("abc"))
     assert more.auroc == more.macro_auroc
 
 
@@ -210,9 +210,9 @@ def test_weighted_area_agrees_with_scikit_learn_ties_and_all(seed: int) -> None:
 
 def test_saturated_scores_keep_their_order() -> None:
     # both probabilities round to 1; the prediction must follow the scores all the same
-    computed = figures(np.array([1]), np.array([[50.0, 60.0, -900.0]]), list("abc"))
+    computed = compute_metrics(np.array([1]), np.array([[50.0, 60.0, -900.0]]), list("abc"))
     assert computed.war == 1.0
-    assert figures(np.array([1, 1]), np.array([[800.0, 801.0], [0.0, 1.0]]), ["a", "b"]).war == 1.0
+    assert compute_metrics(np.array([1, 1]), np.array([[800.0, 801.0], [0.0, 1.0]]), ["a", "b"]).war == 1.0
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -222,7 +222,7 @@ def test_saturated_scores_keep_their_order() -> None:
     ids=["one hit", "one miss", "one class, all hits", "one class, no hit", "one answer", "never true"],
 )  # fmt: skip
 def test_degenerate_cases_agree_with_scikit_learn(labels: list[int], predictions: list[int]) -> None:
-    computed = figures(np.array(labels), logits_of(np.array(predictions), 3), list("abc"))
+    computed = compute_metrics(np.array(labels), logits_of(np.array(predictions), 3), list("abc"))
     present = sorted(set(labels))
     assert computed.war == pytest.approx(sk.accuracy_score(labels, predictions))
     assert computed.uar == pytest.approx(sk.balanced_accuracy_score(labels, predictions))

@@ -7,7 +7,7 @@ from torch import nn
 
 from meco_hub.errors import ConfigurationError
 from meco_hub.evaluation.calibration import choose_operating_point, class_prior, correct, write_operating_point
-from meco_hub.evaluation.metrics import figures
+from meco_hub.evaluation.metrics import compute_metrics
 
 NAMES = ["neutral", "happiness", "anger"]
 TAUS = np.arange(-1, 2.01, 0.1)
@@ -30,9 +30,9 @@ def test_the_best_tau_by_the_rule_is_taken() -> None:
     logits, labels, prior = skewed()
     for rule, score in (("max_uar", "uar"), ("max_war", "war"), ("max_macro_f1", "macro_f1")):
         point = choose_operating_point(logits, labels, prior, NAMES, rule=rule, taus=TAUS)
-        tried = [getattr(figures(labels, correct(logits, prior, tau), NAMES), score) for tau in TAUS]
+        tried = [getattr(compute_metrics(labels, correct(logits, prior, tau), NAMES), score) for tau in TAUS]
         assert point.objective == pytest.approx(max(tried))
-        at_point = figures(labels, correct(logits, prior, point.tau), NAMES)
+        at_point = compute_metrics(labels, correct(logits, prior, point.tau), NAMES)
         assert (point.uar, point.war, point.macro_f1) == pytest.approx((at_point.uar, at_point.war, at_point.macro_f1))
     balanced = choose_operating_point(logits, labels, prior, NAMES, rule="max_uar", taus=TAUS)
     plain = choose_operating_point(logits, labels, prior, NAMES, rule="max_war", taus=TAUS)

@@ -5,7 +5,7 @@ import pytest
 
 from meco_hub.corpora import Corpus, Target
 from meco_hub.evaluation.references import reference_values, row_ratings, subject_means
-from meco_hub.evaluation.series import Course, RatedAnswers, score_answers
+from meco_hub.evaluation.series import AlignedPredictions, TimeSeries, score_answers
 from meco_hub.evaluation.task import task_of_corpus
 
 NAMES = ("valence", "arousal")
@@ -17,8 +17,8 @@ def declare(time_continuous: bool, scored: tuple[float, float] | None = None) ->
                   scored_seconds=scored)  # fmt: skip
 
 
-def rated_trials(truth: np.ndarray) -> RatedAnswers:
-    return RatedAnswers(np.arange(len(truth)), [], truth, [np.full((1, 2), 5.0) for _ in truth])
+def rated_trials(truth: np.ndarray) -> AlignedPredictions:
+    return AlignedPredictions(np.arange(len(truth)), [], truth, [np.full((1, 2), 5.0) for _ in truth])
 
 
 TRUTH = np.array([[2.0, 1.0], [4.0, np.nan], [8.0, 3.0], [6.0, 7.0]])
@@ -79,8 +79,8 @@ def test_over_time_it_knows_the_scored_seconds_of_every_recording() -> None:
     for level in (2.0, 4.0, 8.0):
         truth = np.full((8, 2), 99.0)  # beyond the scored seconds, where nobody looks
         truth[2:6] = level + np.array([-1.0, 1.0, -1.0, 1.0])[:, None]
-        courses.append(Course(times, truth, np.zeros((8, 2))))
-    rated = RatedAnswers(np.arange(3), courses, np.full((3, 2), np.nan), [])
+        courses.append(TimeSeries(times, truth, np.zeros((8, 2))))
+    rated = AlignedPredictions(np.arange(3), courses, np.full((3, 2), np.nan), [])
     assert row_ratings(rated, (2.0, 5.0)).tolist() == [[2.0, 2.0], [4.0, 4.0], [8.0, 8.0]]
     columns = {"identity": ["a", "a", "b"]}
     found = reference_values(None, rated, columns, NAMES, declared.scored_seconds)

@@ -10,7 +10,7 @@ from pyarrow import parquet
 
 from meco_hub.errors import InputError
 from meco_hub.evaluation.intervals import bootstrap
-from meco_hub.evaluation.metrics import figures, softmax
+from meco_hub.evaluation.metrics import compute_metrics, softmax
 from meco_hub.evaluation.report import (
     SCHEMA_VERSION,
     Report,
@@ -27,7 +27,7 @@ def test_the_tables_name_the_class_that_the_figures_count(tmp_path: Path) -> Non
     # scores so near each other that their probabilities round to equals
     labels, logits, names = np.array([1]), np.array([[0.0, 1e-17]]), ["neutral", "anger"]
     assert softmax(logits).tolist() == [[0.5, 0.5]]
-    assert figures(labels, logits, names).war == 1.0
+    assert compute_metrics(labels, logits, names).war == 1.0
     write_predictions(tmp_path / "p.csv", names, ["a"], labels, logits)
     assert next(csv.DictReader((tmp_path / "p.csv").open()))["prediction"] == "anger"
     write_table(tmp_path / "p.parquet", names, ["a"], labels, logits)
@@ -38,7 +38,7 @@ def test_report_holds_what_it_promises(tmp_path: Path) -> None:
     labels, names = np.array([0, 0, 1, 1]), ["neutral", "anger", "fear"]
     logits = np.eye(3)[[0, 1, 1, 1]] * 2.0
     report = Report(
-        figures=figures(labels, logits, names),
+        figures=compute_metrics(labels, logits, names),
         intervals=bootstrap(labels, logits.argmax(1), 3, resamples=20),
         names=names,
         checkpoint={"name": "some", "operating_point": None},

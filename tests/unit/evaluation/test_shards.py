@@ -9,13 +9,13 @@ import pyarrow.dataset
 import pytest
 
 from meco_hub.errors import ConfigurationError, InputError
-from meco_hub.prediction import PartRun, checkpoint_fingerprint, open_run
+from meco_hub.prediction import ResumableRun, checkpoint_fingerprint, open_run
 
 ENTRIES = [(f"file-{index}", index) for index in range(23)]
 MODEL = {"name": "model", "fingerprint": "0123456789abcdef"}
 
 
-def begin(folder: Path, entries: Any = ENTRIES, **changes: Any) -> PartRun:
+def begin(folder: Path, entries: Any = ENTRIES, **changes: Any) -> ResumableRun:
     options = {"model": MODEL, "settings": {"faces": None}, "part_size": 5, **changes}
     return open_run(folder, iter(entries), **options)
 

@@ -16,7 +16,7 @@ from meco_hub.errors import ConfigurationError
 from meco_hub.evaluation.predict import RecordingRows
 from meco_hub.evaluation.task import LabelledSubset
 from meco_hub.training.arguments import RunOptions
-from meco_hub.training.data import ExchangedRatings, draw_donors, load_training_data
+from meco_hub.training.data import ExchangedRatings, draw_permutation, load_training_data
 from meco_hub.training.loop import train
 from meco_hub.training.recipes import Recipe, load_recipe
 
@@ -31,28 +31,28 @@ def test_windows_of_a_trial_get_one_label_of_another_trial() -> None:
     trials = ["1", "1", "1", "2", "2", "3"] * 2  # the same names with another person are other trials
     values = np.array([0.0, 0, 0, 1, 1, 2, 3, 3, 3, 4, 4, 5])[:, None]
     side = subset(people, trials, values)
-    donors = draw_donors(side, seed=3)
-    given = values[donors, 0]
+    permutation = draw_permutation(side, seed=3)
+    given = values[permutation, 0]
     for unit in range(6):
         (own,) = set(given[values[:, 0] == unit])
         assert own != unit  # nobody keeps their own
     assert len({given[row] for row in (0, 3, 5, 6, 9, 11)}) == 6  # each is given once
-    assert (donors == draw_donors(side, seed=3)).all()
-    assert any((donors != draw_donors(side, seed=other)).any() for other in (4, 5, 6))
+    assert (permutation == draw_permutation(side, seed=3)).all()
+    assert any((permutation != draw_permutation(side, seed=other)).any() for other in (4, 5, 6))
 
 
 def test_classes_keep_their_numbers_and_rows_without_a_trial_are_their_own() -> None:
     labels = np.repeat([0, 1, 2], [50, 30, 20])
     side = subset(["a"] * 100, [""] * 100, labels)
-    donors = draw_donors(side, seed=0)
-    assert sorted(donors) == list(range(100))
-    assert Counter(labels[donors].tolist()) == {0: 50, 1: 30, 2: 20}
-    assert 0.2 < (labels[donors] == labels).mean() < 0.6  # 0.38 by chance
+    permutation = draw_permutation(side, seed=0)
+    assert sorted(permutation) == list(range(100))
+    assert Counter(labels[permutation].tolist()) == {0: 50, 1: 30, 2: 20}
+    assert 0.2 < (labels[permutation] == labels).mean() < 0.6  # 0.38 by chance
 
 
 def test_a_single_trial_cannot_be_permuted() -> None:
     with pytest.raises(ConfigurationError, match="a single trial of 3 rows"):
-        draw_donors(subset(["a"] * 3, ["1"] * 3, np.zeros((3, 2))), seed=0)
+        draw_permutation(subset(["a"] * 3, ["1"] * 3, np.zeros((3, 2))), seed=0)
 
 
 @pytest.fixture
@@ -69,13 +69,13 @@ def recipe(**changes: Any) -> Any:
 def test_ratings_over_time_change_hands_as_whole_series(case: Path) -> None:
     plain = load_training_data(recipe(**{"data.permute_labels": False}), case)
     data = load_training_data(recipe(), case)
-    assert plain.donors is None
-    assert data.donors is not None
+    assert plain.permutation is None
+    assert data.permutation is not None
     own = RecordingRows(data.corpus, data.train.dataset)
-    moved = ExchangedRatings(data.corpus, data.train.dataset, data.donors)
+    moved = ExchangedRatings(data.corpus, data.train.dataset, data.permutation)
     assert moved.survey(10**9, progress=False) == list(range(9))
     for row in range(9):
-        before, after, giver = own[row], moved[row], own[int(data.donors[row])]
+        before, after, giver = own[row], moved[row], own[int(data.permutation[row])]
         assert giver.name != before.name
         assert all((after.streams[name].values == one.values).all() for name, one in before.streams.items())
         for name, one in giver.annotations.items():
@@ -99,8 +99,8 @@ def test_one_value_per_trial_and_classes_are_permuted_when_they_are_read(tmp_pat
     plain = load_training_data(load_recipe("meco_himoe/case", changes), tmp_path / "faces")
     changes["data"]["permute_labels"] = True
     data = load_training_data(load_recipe("meco_himoe/case", changes), tmp_path / "faces")
-    assert data.donors is not None
-    assert (data.train.labels == plain.train.labels[data.donors]).all()
+    assert data.permutation is not None
+    assert (data.train.labels == plain.train.labels[data.permutation]).all()
     assert (data.train.labels != plain.train.labels).any()
     assert (data.validation.labels == plain.validation.labels).all()
     assert data.fingerprints == plain.fingerprints  # the samples are the same

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from meco_hub.evaluation.calibration import calibration_of, choose_operating_point, class_prior
-from meco_hub.evaluation.metrics import figures, regression_figures
-from meco_hub.evaluation.series import Course, RatedAnswers, ValueFigures
+from meco_hub.evaluation.metrics import compute_metrics, regression_figures
+from meco_hub.evaluation.series import AlignedPredictions, TimeSeries, ValueFigures
 from meco_hub.training.result import settle
-from meco_hub.training.validation import Judgement
+from meco_hub.training.validation import ValidationResult
 
 NAMES = ["neutral", "anger"]
 
@@ -34,15 +34,15 @@ def validator(**more: Any) -> Any:
 
 
 @pytest.fixture
-def judged() -> Judgement:
+def judged() -> ValidationResult:
     """Nine of ten are neutral; scores lean that way, and are far too sure."""
     draw = np.random.default_rng(0)
     labels = (np.arange(200) % 10 == 0).astype(np.int64)
     scores = np.stack([np.full(200, 6.0), 8.0 * labels + draw.normal(0, 5, 200)], axis=1)
-    return Judgement(scores, labels, figures(labels, scores, NAMES))
+    return ValidationResult(scores, labels, compute_metrics(labels, scores, NAMES))
 
 
-def test_nothing_is_chosen_where_nothing_is_asked_for(judged: Judgement) -> None:
+def test_nothing_is_chosen_where_nothing_is_asked_for(judged: ValidationResult) -> None:
     model: Any = Head()
     settled = settle(model, judged, validator(), recipe(False))
     assert settled.operating_point is settled.calibration is None
@@ -53,10 +53,10 @@ def test_nothing_is_chosen_where_nothing_is_asked_for(judged: Judgement) -> None
     assert not model.classifier.bias.any()
 
 
-def test_the_temperature_is_that_of_the_logits_after_the_operating_point(judged: Judgement) -> None:
+def test_the_temperature_is_that_of_the_logits_after_the_operating_point(judged: ValidationResult) -> None:
     prior = class_prior(judged.labels, 2)
 
-    def choose(judgement: Judgement) -> Any:
+    def choose(judgement: ValidationResult) -> Any:
         return choose_operating_point(
             judgement.outputs, judgement.labels, prior, NAMES, rule="max_uar", taus=np.arange(0, 3.1, 0.5)
         )
@@ -73,15 +73,15 @@ def test_the_temperature_is_that_of_the_logits_after_the_operating_point(judged:
     assert calibration_of(model.config) == calibration
     assert (calibration.fitted_on, calibration.n) == ("validation part of some, 4 samples", 200)
     # the figures are those of the moved scores, and those before are told beside them
-    moved = figures(judged.labels, judged.outputs - point.tau * np.log(prior), NAMES)
+    moved = compute_metrics(judged.labels, judged.outputs - point.tau * np.log(prior), NAMES)
     assert settled.validation["uar"] == moved.uar > judged.figures.uar  # type: ignore[union-attr]
     assert settled.validation["before_operating_point"]["uar"] == judged.figures.uar  # type: ignore[union-attr]
     assert calibration.before["cross_entropy"] == pytest.approx(moved.loss)
     assert calibration.after["cross_entropy"] < moved.loss
 
 
-def values(rated: RatedAnswers) -> Judgement:
-    return Judgement(np.zeros((1, 2)), np.zeros((1, 2)), ValueFigures(1, 1.0, 1.0, 0.0, 0.0), rated)
+def values(rated: AlignedPredictions) -> ValidationResult:
+    return ValidationResult(np.zeros((1, 2)), np.zeros((1, 2)), ValueFigures(1, 1.0, 1.0, 0.0, 0.0), rated)
 
 
 def test_a_line_is_fitted_to_the_scored_seconds_alone() -> None:
@@ -89,7 +89,7 @@ def test_a_line_is_fitted_to_the_scored_seconds_alone() -> None:
     truth = np.stack([times, 20 - times], axis=1)
     answers = 2 * truth + 3
     answers[:5] = 99.0  # before the scored part
-    rated = RatedAnswers(np.arange(1), [Course(times, truth, answers)], np.full((1, 2), np.nan), [])
+    rated = AlignedPredictions(np.arange(1), [TimeSeries(times, truth, answers)], np.full((1, 2), np.nan), [])
     model: Any = Head()
     settled = settle(model, values(rated), validator(scored_seconds=(5.0, 30.0)), recipe(True))
     assert settled.calibration is not None
@@ -106,7 +106,7 @@ def test_clips_of_a_trial_are_averaged_before_a_line_is_fitted() -> None:
     windows = [np.stack([2 * row, 2 * row + 2]) for row in np.nan_to_num(truth)]  # on average 2 · truth + 1
     settled = settle(
         Head(),  # type: ignore[arg-type]
-        values(RatedAnswers(np.arange(3), [], truth, windows)),
+        values(AlignedPredictions(np.arange(3), [], truth, windows)),
         validator(),
         recipe(True),
     )

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from meco_hub.errors import ConfigurationError
-from meco_hub.training.optimization import StillModules
+from meco_hub.training.optimization import FrozenModules
 
 
 def model() -> nn.Module:
@@ -18,7 +18,7 @@ def model() -> nn.Module:
 
 def test_what_is_named_stands_still_and_the_rest_does_not() -> None:
     network = model()
-    still = StillModules(network, ["stem"])  # pyright: ignore[reportArgumentType]
+    still = FrozenModules(network, ["stem"])  # pyright: ignore[reportArgumentType]
     network.train()
     still.start_epoch()
     before = {name: value.clone() for name, value in network.state_dict().items()}
@@ -33,4 +33,4 @@ def test_what_is_named_stands_still_and_the_rest_does_not() -> None:
 
 def test_an_unknown_name_is_refused_with_the_nearest() -> None:
     with pytest.raises(ConfigurationError, match="'stem'"):
-        StillModules(model(), ["stam"])  # pyright: ignore[reportArgumentType]
+        FrozenModules(model(), ["stam"])  # pyright: ignore[reportArgumentType]

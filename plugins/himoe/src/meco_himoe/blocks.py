@@ -13,7 +13,7 @@ from torch.nn import functional as F
 _LEVELS = 2**16
 
 
-class QuickDropout(nn.Dropout):
+class FastDropout(nn.Dropout):
     """A drop-in `nn.Dropout`: on a CPU it draws its mask from fewer random numbers, elsewhere and in graphs it is `nn.Dropout`."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
@@ -97,7 +97,7 @@ class SoftExperts(nn.Module):
         self.up_bias = nn.Parameter(torch.empty(num_experts, hidden))
         self.down_weight = nn.Parameter(torch.empty(num_experts, hidden, width))
         self.down_bias = nn.Parameter(torch.empty(num_experts, width))
-        self.dropout = QuickDropout(dropout)
+        self.dropout = FastDropout(dropout)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

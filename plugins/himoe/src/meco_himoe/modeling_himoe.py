@@ -51,7 +51,7 @@ from meco_hub.nn.masked import masked_mean, masked_softmax, widen
 from meco_hub.outputs import EmotionFeaturesOutput, EmotionRecognitionOutput
 
 from . import losses_himoe as losses
-from .blocks import QuickDropout, SoftExperts, StackedLinear
+from .blocks import FastDropout, SoftExperts, StackedLinear
 from .configuration_himoe import HiMoEConfig
 
 Streams = Mapping[str, torch.Tensor]
@@ -189,7 +189,7 @@ class TransformerLayer(CheckpointedLayer):
         self.num_heads, self.eps = config.num_heads, config.layer_norm_eps
         self.attention_in, self.attention_out = linear(width, 3 * width), linear(width, width)
         self.feed_in, self.feed_out = linear(width, hidden), linear(hidden, width)
-        self.dropout = QuickDropout(float(config.dropout))
+        self.dropout = FastDropout(float(config.dropout))
 
     def forward(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         tokens = tokens + self.dropout(self.attention_out(self._attend(self._norm(tokens), mask)))
@@ -581,7 +581,7 @@ class EmotionExpertLayer(CheckpointedLayer):
         self.prototype_value = nn.Linear(width, width, bias=False)
         self.head_gain = nn.Parameter(torch.empty(width // self.num_heads))
         self.output = nn.Linear(width, width, bias=False)
-        self.dropout = QuickDropout(float(config.dropout))
+        self.dropout = FastDropout(float(config.dropout))
 
     def forward(
         self, steps: torch.Tensor, prototypes: torch.Tensor
@@ -623,9 +623,9 @@ class FeedForward(nn.Module):
             nn.LayerNorm(width, eps=config.layer_norm_eps),
             nn.Linear(width, hidden),
             nn.GELU(),
-            QuickDropout(float(config.dropout)),
+            FastDropout(float(config.dropout)),
             nn.Linear(hidden, width),
-            QuickDropout(float(config.dropout)),
+            FastDropout(float(config.dropout)),
         )
 
     def forward(self, steps: torch.Tensor) -> torch.Tensor:
@@ -1006,7 +1006,7 @@ class Member:
         width, outputs = config.d_model, len(config.id2label or {})
         self.himoe = HiMoEModel(config)
         self.head = nn.Sequential(
-            nn.Linear(width, width), nn.GELU(), QuickDropout(float(config.dropout)), nn.Linear(width, outputs)
+            nn.Linear(width, width), nn.GELU(), FastDropout(float(config.dropout)), nn.Linear(width, outputs)
         )
         self.anchors = LabelAnchors(config) if config.eeb_layers else None
         # of training only

@@ -153,7 +153,7 @@ class DeepExpert(nn.Module):
 _KINDS = {"focal": FocalExpert, "attention": AttentionExpert, "deep": DeepExpert}
 
 
-class UnlikeExperts(nn.Module):
+class HeterogeneousExperts(nn.Module):
     """`Σ_{i ∈ top-k} w_i · expert_i(h)` with w the router's softmax over the chosen ones.
 
     Shape:

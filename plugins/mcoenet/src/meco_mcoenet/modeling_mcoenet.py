@@ -45,7 +45,7 @@ from meco_hub.outputs import EmotionFeaturesOutput, EmotionRecognitionOutput
 from .backbone_weights import load_backbone_weights
 from .backbones import ResNet
 from .configuration_mcoenet import MCOENetConfig
-from .experts import DeepExpert, PackedAttention, UnlikeExperts
+from .experts import DeepExpert, HeterogeneousExperts, PackedAttention
 from .selective_scan import selective_scan
 
 STREAMS = ("pixel_values", "event_values")
@@ -372,7 +372,7 @@ class MCOENetForEmotionRecognition(MCOENetPreTrainedModel):
         super().__init__(config)
         self.num_labels = len(config.id2label or {})
         self.mcoenet = MCOENetModel(config)
-        self.moe = UnlikeExperts(config)
+        self.moe = HeterogeneousExperts(config)
         self.post_init()
 
     def load_backbone_weights(self, source: str | Path | None = None, pretrained: bool = False) -> None:

@@ -24,7 +24,7 @@ from PIL import Image
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.processing_utils import ProcessorMixin
 
-from meco_hub.configuration import InstalledSettings
+from meco_hub.configuration import NoRemoteCode
 from meco_hub.errors import ConfigurationError, InputError, RecordingError
 from meco_hub.processing.event_voxelizer import EventVoxelizer
 from meco_hub.processing.eye_preprocessor import ClipSampling, EyePreprocessor
@@ -53,7 +53,7 @@ class MCOENetImageProcessor(EyePreprocessor):
     image_std = (FRAME_STD,) * 3
 
 
-class MCOENetProcessor(PublishedProcessor, InstalledSettings, ProcessorMixin):
+class MCOENetProcessor(PublishedProcessor, NoRemoteCode, ProcessorMixin):
     """Eye clips to `pixel_values` and `event_values`, both (batch, T, 3, S, S) float32.
 
     Args:
