@@ -19,7 +19,7 @@ from huggingface_hub import CommitInfo
 from numpy.typing import NDArray
 from PIL import Image
 from transformers import FeatureExtractionMixin, PreTrainedModel, ProcessorMixin
-from transformers.pipelines import PIPELINE_REGISTRY
+from transformers.pipelines import PIPELINE_REGISTRY, pipeline
 from transformers.pipelines.base import ChunkPipeline
 
 from . import plugins
@@ -29,7 +29,7 @@ from .evaluation.calibration import Calibration, calibration_of
 from .evaluation.predict import accepted_inputs
 from .evaluation.series import stitch
 from .evaluation.task import task_of_model
-from .loading import load_processor
+from .loading import load_processor, read_config
 from .processing.face_finder import Face
 from .processing.face_preprocessor import FacePreprocessor
 from .recordings.images import describe_source, read_image
@@ -546,3 +546,36 @@ def register() -> None:
 
 
 register()
+
+
+def recogniser(
+    model: str | os.PathLike[str] | PreTrainedModel | None = None,
+    *,
+    device: int | str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    batch_size: int | None = None,
+    **options: Any,
+) -> EmotionRecognitionPipeline:
+    """A pipeline that answers for faces, eye clips or signals: `transformers.pipeline("emotion-recognition", …)`, typed.
+
+    Args:
+        model: a bundled checkpoint's name, a folder, a Hub id, or a loaded model (then pass its processor too, as
+            `image_processor=…`, `feature_extractor=…` or `processor=…`); by default the bundled face checkpoint.
+        device: where it computes; by default the accelerator, if there is one.
+        dtype: in which precision; by default that of the checkpoint.
+        batch_size: how many inputs one forward pass takes; a call may name another.
+        options: anything else that `transformers.pipeline` takes, and defaults for calls (`faces`, `top_k`, …).
+
+    Returns:
+        `recognise(portrait)` gives [{"label": "happiness", "score": 0.93}, …]; see `EmotionRecognitionPipeline`.
+
+    Raises:
+        UnknownNameError: no such checkpoint.
+        CheckpointError: a checkpoint that is incomplete or unsafe, or no model was named and no plugin bundles a default.
+    """
+    if not isinstance(model, PreTrainedModel):
+        model = plugins.locate_checkpoint(model)
+        read_config(model)  # whose error says what is missing, where transformers' own does not
+    options |= {"device": device, "dtype": dtype, "batch_size": batch_size}
+    build: Any = pipeline
+    return build(TASK, model=model, **{name: value for name, value in options.items() if value is not None})

@@ -28,11 +28,12 @@ from importlib.metadata import (
     version,
 )
 from importlib.metadata import requires as _requires
+from os import PathLike
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
-from .errors import PluginError, unknown_name
+from .errors import CheckpointError, PluginError, unknown_name
 from .version import __version__
 
 logger = logging.getLogger(__name__)
@@ -497,12 +498,21 @@ def checkpoint(name: str) -> Path:
     return found[name]
 
 
-def locate_checkpoint(name: str) -> str:
-    """What to hand to `from_pretrained` for a folder, a bundled checkpoint's name, or a Hub id ("owner/name").
+def locate_checkpoint(name: str | PathLike[str] | None) -> str:
+    """What to hand to `from_pretrained` for a folder, a bundled checkpoint's name, a Hub id ("owner/name"), or None.
+
+    None is the bundled checkpoint that stands for faces.
 
     Raises:
-        UnknownNameError: it is none of the three; the message offers the nearest bundled names.
+        UnknownNameError: it is none of these; the message offers the nearest bundled names.
+        CheckpointError: None, and no installed plugin bundles a default.
     """
+    name = default_checkpoint() if name is None else name
+    if name is None:
+        raise CheckpointError(
+            "No model was named and no installed plugin bundles a default one. Name a model, or install a plugin."
+        )
+    name = str(name)
     if Path(name).is_dir():
         return name
     found = checkpoints()

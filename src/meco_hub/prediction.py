@@ -21,7 +21,7 @@ from pyarrow import parquet
 from tqdm import tqdm
 
 from . import plugins
-from .errors import CheckpointError, ConfigurationError, InputError, MecoError
+from .errors import ConfigurationError, InputError, MecoError
 from .recordings.images import read_image
 
 logger = logging.getLogger(__name__)
@@ -365,27 +365,6 @@ def list_files(inputs: Sequence[Path], *, pictures: bool = True) -> list[Path]:
     return files
 
 
-def _locate(model: str | None) -> str:
-    if model is not None:
-        return plugins.locate_checkpoint(model)
-    folder = plugins.default_checkpoint()
-    if folder is None:
-        raise CheckpointError(
-            "No model was named and no installed plugin bundles a default one. Name a model, or install a plugin."
-        )
-    return plugins.locate_checkpoint(str(folder))
-
-
-def _load_pipeline(source: str, **options: Any) -> Any:
-    from transformers import pipeline
-
-    from .loading import read_config
-    from .pipeline import TASK
-
-    read_config(source)  # whose error says what is missing, where transformers' own does not
-    return pipeline(TASK, model=source, **options)  # pyright: ignore[reportCallIssue, reportArgumentType]
-
-
 def _reads_recordings(recognise: Any) -> bool:
     """Whether the checkpoint's processor reads its own kind of recording, rather than pictures."""
     processors = (recognise.processor, recognise.feature_extractor, recognise.image_processor)
@@ -434,7 +413,9 @@ def predict_files(
         InputError: there is no file at all.
         UnknownNameError, CheckpointError: the model cannot be found or loaded.
     """
-    recognise = _load_pipeline(_locate(model))
+    from .pipeline import recogniser  # with torch and transformers, which listing files needs not
+
+    recognise = recogniser(model)
     files = list_files(inputs, pictures=not _reads_recordings(recognise))
     answers = recognise((str(path) for path in files), batch_size=batch_size, faces=faces, top_k=top_k, errors="return")
     rows: list[dict[str, Any]] = []
@@ -553,11 +534,12 @@ def predict_folder(
         UnknownNameError, CheckpointError: the model cannot be found or loaded.
     """
     from .evaluation.task import task_of_model
+    from .pipeline import recogniser
 
     # listing millions of files takes one process longer than the others would usually wait
     state = join_processes(timedelta(days=1))
-    source = _locate(model)
-    recognise = _load_pipeline(source, device=state.device)
+    source = plugins.locate_checkpoint(model)
+    recognise = recogniser(source, device=state.device)
     over_time = _reads_recordings(recognise)
     task = task_of_model(recognise.model)
 

@@ -1,16 +1,51 @@
-"""The door of training: `python -m meco_hub.train`, `accelerate launch -m meco_hub.train`, `meco train`.
+"""Training, by its function and by its doors: `meco train`, `python -m meco_hub.train`, `accelerate launch -m meco_hub.train`.
 
     python -m meco_hub.train --recipe meco_mymodel/myrecipe --data_dir DATA --output_dir OUT
-
-This file knows exit codes and printing; `training/` knows the rest.
 """
 
 import logging
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from .errors import MecoError, TrainingInterrupted
+
+
+def train_model(
+    recipe: str | os.PathLike[str],
+    data_dir: str | os.PathLike[str],
+    output_dir: str | os.PathLike[str],
+    *,
+    changes: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> dict[str, Any] | None:
+    """Train a model by a recipe, and write its checkpoint.
+
+    Args:
+        recipe: a recipe's name ("model_type/recipe", see `meco list`), or a YAML file.
+        data_dir: the corpus's folder or zip file.
+        output_dir: where the checkpoint and its record are written.
+        changes: recipe keys to change, dotted where they are nested: {"num_train_epochs": 3, "data.validation.seed": 1}.
+        options: of the run, as `training.arguments.RunOptions` has them: `resume_from_checkpoint="auto"`,
+            `overwrite_output_dir=True`, `progress=False`, …
+
+    Returns:
+        What `run.json` says; None in all processes of a launcher but the main one.
+
+    Raises:
+        UnknownNameError: a recipe, architecture, corpus or split that does not exist.
+        ConfigurationError: the recipe makes no sense or does not fit the data, or `output_dir` holds a run already.
+        CorpusError, LeakError: the data cannot be used.
+        DependencyError: the extra `train` is not installed.
+        TrainingInterrupted: a signal told the run to stop; a checkpoint is written.
+    """
+    from .training.arguments import RunOptions
+    from .training.loop import train
+    from .training.recipes import load_recipe
+
+    return train(load_recipe(str(recipe), changes), RunOptions(Path(data_dir), Path(output_dir), **options))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,10 +79,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"meco train: {type(error).__name__}: {error}", file=sys.stderr)
         return 1
     if record is not None:  # the main process speaks for all
-        figures = record["validation"]
+        metrics = record["validation"]
         print(f"best epoch {record['selection']['best_epoch']} of {record['epochs']}, {record['seconds']:.0f} s")
-        shown = [name for name in ("uar", "war", "macro_f1", "rmse", "mae", "ccc") if figures.get(name) is not None]
-        print("validation  " + "  ".join(f"{name} {figures[name]:.4f}" for name in shown))
+        shown = [name for name in ("uar", "war", "macro_f1", "rmse", "mae", "ccc") if metrics.get(name) is not None]
+        print("validation  " + "  ".join(f"{name} {metrics[name]:.4f}" for name in shown))
         print(f"Wrote {options.output_dir}")
         if options.push_to is not None:
             return _push(options.output_dir, options.push_to, options.push_privately)

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import inspect
 import re
 import subprocess
 from collections.abc import Callable
@@ -103,10 +104,52 @@ def test_the_core_names_no_architecture() -> None:
 
 def test_public_names_are_all_there_and_no_others() -> None:
     assert sorted(meco_hub.__all__) == dir(meco_hub)
-    for name in meco_hub.__all__:
-        assert getattr(meco_hub, name) is not None
+    assert set(meco_hub.__all__) == {*meco_hub._HOMES, "__version__"}
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = meco_hub.nothing
+
+
+@pytest.mark.parametrize("name", sorted(meco_hub._HOMES))
+def test_a_public_name_is_documented(name: str) -> None:
+    value = getattr(meco_hub, name)
+    assert value.__module__.startswith("meco_hub."), f"{name} comes from {value.__module__}"
+    text = inspect.getdoc(value) or ""
+    assert len(text.split()) >= 8, f"{name} says only {text!r}"
+    page = (REPOSITORY / "docs" / "public_api.md").read_text(encoding="utf-8")
+    assert f"`{name}`" in page
+
+
+def test_type_checkers_see_every_public_name() -> None:
+    (branch,) = (
+        node
+        for node in ast.parse((SOURCE / "__init__.py").read_text(encoding="utf-8")).body
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
+    )
+    seen = {
+        alias.name: node.module
+        for node in branch.body
+        if isinstance(node, ast.ImportFrom) and node.level == 1
+        for alias in node.names
+    }
+    assert seen == meco_hub._HOMES
+
+
+def test_a_name_that_leaves_warns_for_two_minor_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(meco_hub._LEAVING, "index_map", ("labels", "0.9", "meco_hub.LabelSpace"))
+    for _ in range(2):  # at every use, not only the first
+        with pytest.warns(FutureWarning, match=r"meco_hub\.index_map leaves in version 0\.11\. Use meco_hub\.LabelSpace") as seen:
+            found = meco_hub.index_map
+        assert seen[0].filename == __file__
+    assert found(["happy"], ["happiness"]) == [0]
+    assert "index_map" not in dir(meco_hub)
+
+
+def test_names_that_have_left_are_gone() -> None:
+    now = tuple(int(part) for part in meco_hub.__version__.split(".")[:2])
+    for name, (_, since, _) in meco_hub._LEAVING.items():
+        major, minor = (int(part) for part in since.split("."))
+        assert now < (major, minor + 2), f"{name} has warned since {since}: remove it"
+        assert name not in meco_hub.__all__
 
 
 def test_importing_loads_neither_torch_nor_transformers(run_python: Run) -> None:
