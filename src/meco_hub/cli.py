@@ -71,9 +71,7 @@ def _add_list(commands: Commands) -> None:
 
 
 def _run_list(arguments: argparse.Namespace) -> int:
-    from .listing import inventory
-
-    found = inventory()
+    found = plugins.inventory()
     if arguments.json:
         print_json(found)
         return 0
@@ -571,7 +569,7 @@ def _run_synthetic(arguments: argparse.Namespace) -> int:
 
 
 # --- Doctor -----------------------------------------------------------------------------------------------------------
-# `meco doctor`: what would not work here, and how to mend it.
+# `meco doctor`: what would not work here, and how to fix it.
 #
 # Exit code 0: everything works, though there may be warnings; 1: something does not.
 
@@ -581,7 +579,7 @@ _MARKS = {"error": "!!", "warning": " !"}
 def _add_doctor(commands: Commands) -> None:
     """Declare the command and its flags."""
     parser = commands.add(
-        "doctor", _run_doctor, "Look at the environment and say what would not work, and how to mend it."
+        "doctor", _run_doctor, "Look at the environment and say what would not work, and how to fix it."
     )
     parser.add_argument(
         "--patience",
@@ -622,9 +620,7 @@ def _print(report: dict[str, Any], errors: int) -> None:
     for plugin, distribution in report["plugins"].items():
         print(f"  ok  {plugin} ({distribution})")
     for finding in report["findings"]:
-        print(
-            f"  {_MARKS[finding['level']]}  {finding['subject']}: {finding['problem']}\n      mend: {finding['mend']}"
-        )
+        print(f"  {_MARKS[finding['level']]}  {finding['subject']}: {finding['problem']}\n      fix: {finding['fix']}")
         if finding["traceback"]:
             print("      " + finding["traceback"].rstrip().replace("\n", "\n      "))
     warnings = len(report["findings"]) - errors

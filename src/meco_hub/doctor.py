@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
 
 from . import plugins
 from .errors import MecoError
@@ -31,14 +32,14 @@ class Finding:
     Attributes:
         subject: the package or plugin.
         problem: what was seen.
-        mend: what to do; the first word is a command where there is one.
+        fix: what to do; the first word is a command where there is one.
         traceback: where there is one.
         level: "error": something does not work, and `meco doctor` exits with 1; "warning": it works, less well than it could.
     """
 
     subject: str
     problem: str
-    mend: str
+    fix: str
     traceback: str = ""
     level: Literal["error", "warning"] = "error"
 
@@ -131,12 +132,12 @@ def examine_versions() -> tuple[dict[str, str | None], dict[str, list[str]], lis
     for one in required:
         if _applies(one, ""):
             versions[one.name] = plugins.installed_version(one.name)
-            findings += _judge(one, f"{plugins.CORE} needs")
+            findings += _compare(one, f"{plugins.CORE} needs")
     versions |= {name: found for name in _SHOWN if (found := plugins.installed_version(name)) is not None}
     for name in _LOOKED_AT:
         for one in _read(plugins.requirements(name)):
             if one.name in versions and _applies(one, ""):
-                findings += _judge(one, f"{name} {plugins.installed_version(name)} needs")
+                findings += _compare(one, f"{name} {plugins.installed_version(name)} needs")
     extras = {
         extra: sorted(str(one).partition(";")[0].strip() for one in required if _is_missing(one, extra))
         for extra in sorted(_extras(required) - {"test"})
@@ -180,13 +181,13 @@ def _extras(required: Iterable[Requirement]) -> set[str]:
     return {name for one in required for name in re.findall(r"""extra == ["']([\w.-]+)["']""", str(one.marker))}
 
 
-def _judge(one: Requirement, who: str) -> list[Finding]:
+def _compare(one: Requirement, who: str, level: Literal["error", "warning"] = "error") -> list[Finding]:
     if _fits(one):
         return []
     wanted = f"{one.name}{one.specifier}"
     installed = plugins.installed_version(one.name)
     seen = "not installed" if installed is None else f"{installed} is installed"
-    return [Finding(one.name, f"{seen}; {who} {wanted}", f'pip install "{wanted}"')]
+    return [Finding(one.name, f"{seen}; {who} {wanted}", f'pip install "{wanted}"', level=level)]
 
 
 def _opencv_doubles() -> list[Finding]:
@@ -254,11 +255,11 @@ def examine_accelerator() -> tuple[dict[str, Any], list[Finding]]:
     return report, findings
 
 
-def _try_import(name: str, mend: str) -> Finding | None:
+def _try_import(name: str, fix: str) -> Finding | None:
     try:
         importlib.import_module(name)
     except Exception as error:  # noqa: BLE001 — whatever it raises is the finding
-        return Finding(name, f"does not import: {type(error).__name__}: {error}", mend, traceback.format_exc())
+        return Finding(name, f"does not import: {type(error).__name__}: {error}", fix, traceback.format_exc())
     return None
 
 
@@ -267,14 +268,14 @@ def _unused_gpu(report: dict[str, Any]) -> list[Finding]:
     if report["device"] != "cpu" or not driver:
         return []
     if report["cuda"] is None:
-        problem, mend = (
+        problem, fix = (
             "was built without CUDA",
             "pip install --force-reinstall torch   (a build for your CUDA: pytorch.org)",
         )
     else:
         problem = f"was built for CUDA {report['cuda']} and cannot use the driver"
-        mend = "nvidia-smi   (which CUDA the driver supports; then update it, or install a torch that is built for that CUDA)"
-    return [Finding("torch", f"an NVIDIA driver is here, and torch {problem}: everything runs on the CPU", mend)]
+        fix = "nvidia-smi   (which CUDA the driver supports; then update it, or install a torch that is built for that CUDA)"
+    return [Finding("torch", f"an NVIDIA driver is here, and torch {problem}: everything runs on the CPU", fix)]
 
 
 def _try_device(kind: str) -> tuple[str | None, list[Finding]]:
@@ -304,24 +305,22 @@ def _try_mamba() -> tuple[str, list[Finding]]:
 # --- Faces ------------------------------------------------------------------------------------------------------------
 # Whether faces can be found in pictures here.
 
-_MEND = 'pip install "meco-hub[faces]"'
+_FIX = 'pip install "meco-hub[faces]"'
 
 
 def examine_face_finder() -> list[Finding]:
     """Try the face finder on a black picture."""
     if importlib.util.find_spec("cv2") is None:
-        return [
-            Finding("face finder", "OpenCV is not installed: faces must be cropped already", _MEND, level="warning")
-        ]
+        return [Finding("face finder", "OpenCV is not installed: faces must be cropped already", _FIX, level="warning")]
     try:
         from .processing.face_finder import FaceFinder
 
         FaceFinder().find(np.zeros((64, 64, 3), np.uint8))
-    except MecoError as error:  # its message holds the line that mends it
-        return [Finding("face finder", str(error), _MEND)]
+    except MecoError as error:  # its message holds the line that fixes it
+        return [Finding("face finder", str(error), _FIX)]
     except Exception as error:  # noqa: BLE001 — whatever a broken OpenCV raises is the finding
         problem = f"does not work: {type(error).__name__}: {error}"
-        return [Finding("face finder", problem, f"{_MEND} --force-reinstall", traceback.format_exc())]
+        return [Finding("face finder", problem, f"{_FIX} --force-reinstall", traceback.format_exc())]
     return []
 
 
@@ -440,13 +439,19 @@ def examine_plugins(patience_s: float) -> tuple[dict[str, str], list[Finding]]:
         if trial.failed:
             plugins.ignored.add(owner)  # this process must not meet it
             findings.append(_impossible(f"plugin {name}", f"reading {entry.value} of {owner}", owner, trial))
+    for owner in (
+        owners
+    ):  # pip sees to it that these fit; here they were overridden, and what is tried below may work all the same
+        for one in _read(plugins.requirements(owner)):
+            if canonicalize_name(one.name) == plugins.CORE and _applies(one, ""):
+                findings += _compare(one, f"{owner} {plugins.installed_version(owner)} needs", "warning")
     groups = (plugins.architectures(), plugins.corpora())
     for group in groups:
         findings += [
             Finding(
                 f"plugin {plugin.name}",
                 f"{plugin.reason} (entry point {plugin.target} of {plugin.distribution})",
-                plugin.mend or f"pip uninstall {plugin.distribution}",
+                plugin.fix,
                 plugin.traceback,
             )
             for plugin in group.broken
@@ -532,7 +537,7 @@ def _no_classes(name: str, owner: str, story: str) -> Finding:
 
 
 # --- Doctor -----------------------------------------------------------------------------------------------------------
-# `meco doctor`: what is installed, what is broken, and the line that mends it.
+# `meco doctor`: what is installed, what is broken, and the line that fixes it.
 #
 #     report = examine()
 #     report["findings"]          # [] when all is well
@@ -549,7 +554,7 @@ def examine(patience_s: float = PATIENCE_S) -> dict[str, Any]:
     Returns:
         python, platform, versions (name → version or None), extras (extra → requirements that are missing or do not fit), device
         ("cpu", "cuda", …), accelerator, plugins (name → distribution) that are healthy, cache, and findings: each with subject,
-        problem, mend, traceback and level. No finding of level "error" means that all works.
+        problem, fix, traceback and level. No finding of level "error" means that all works.
     """
     versions, extras, findings = examine_versions()
     plugins, about_plugins = examine_plugins(patience_s)  # first: it keeps those that hang out of this process

@@ -1,17 +1,26 @@
-"""Discovery: reads the entry points of plugins, and keeps as data what it could not read.
+"""Plugins: what they declare, and how they are found.
 
-What a stranger's package does when it is imported is not in our hands, so everything here expects the worst of it:
+An architecture is a Python distribution with an entry point in the group `meco_hub.architectures`:
+
+    [project.entry-points."meco_hub.architectures"]
+    meco_my_model = "my_package:architecture"
+
+`architecture` is an `Architecture`: dotted paths, nothing imported. Reading it imports the plugin's `__init__`, which must
+therefore import neither torch nor transformers. Data sets register in the same way in the group `meco_hub.corpora`.
+
+What a stranger's package does when it is imported is not in our hands, so discovery expects the worst of it:
 - It raises, exits, or points to nothing: kept as `BrokenPlugin` with its traceback, said once, and nobody else is harmed.
-- It was built for another version of the core: refused before it is imported. Its author knew what he tested; code that half fits
-  fails later, further from the cause, or gives other numbers.
+- It was written for a version of the contract that this core does not serve: refused before any of its classes is imported. Code
+  that half fits fails later, further from the cause, or gives other numbers.
 - Two distributions claim one name: both are refused, because picking one would silently change results.
 - It imports torch or transformers in its `__init__`: it works, and it is said, since everybody who imports us waits for it.
 - It hangs: a watchdog says its name after `PATIENCE_S` seconds, while it hangs; there is no safe way to stop it.
+- Its own import is what imported us: it is read when it declares its architecture, a moment later.
 """
 
 import importlib
+import json
 import logging
-import re
 import sys
 import threading
 import traceback
@@ -19,19 +28,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import (
-    Distribution,
-    EntryPoint,
-    PackageNotFoundError,
-    entry_points,
-    metadata,
-    version,
-)
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, metadata, version
 from importlib.metadata import requires as _requires
 from os import PathLike
 from pathlib import Path
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 from .errors import CheckpointError, PluginError, unknown_name
 from .version import __version__
@@ -40,6 +42,16 @@ logger = logging.getLogger(__name__)
 
 CORE = "meco-hub"
 """Our own distribution, whose entry points need no watching."""
+
+API_VERSION = 1
+"""Version of the contract between core and plugins; it changes when plugins that were written for it would no longer work."""
+SERVED_API_VERSIONS = (1,)
+"""Versions of the contract that this core serves."""
+
+ARCHITECTURES = "meco_hub.architectures"
+CORPORA = "meco_hub.corpora"
+PREFIX = "meco_"
+"""Every model type starts so: transformers can then never ship one of the same name."""
 
 PATIENCE_S = 10.0
 """Seconds after which an import that has not come to an end is named."""
@@ -50,11 +62,69 @@ HEAVY = ("torch", "transformers")
 ignored: set[str] = set()
 """Distributions that are left out unread; the doctor puts here those that would not let it live."""
 
-half_imported: dict[str, str] = {}
-"""Name → distribution, for plugins whose own import is what imported us: they have not declared anything yet, but will."""
 
-declared_late: set[str] = set()
-"""Names of those that have declared themselves since."""
+@dataclass(frozen=True)
+class Architecture:
+    """What a plugin declares of one architecture. Classes and folders are dotted paths: "package.module:Name".
+
+    Attributes:
+        model_type: the config's `model_type` and the entry point's name; starts with "meco_".
+        kind: what it looks at: "face", "eye" or "signals".
+        config: its `PreTrainedConfig`.
+        base_model: its base `PreTrainedModel`.
+        head: its `…ForEmotionRecognition`.
+        image_processor, feature_extractor, processor: its processor classes, those it has.
+        native_heads: transformers' own Auto classes that the head serves too ("AutoModelForImageClassification").
+        recipes: folder of training recipes inside the package ("package:recipes").
+        checkpoints: folder of bundled checkpoints inside the package ("package:checkpoints").
+        default_checkpoint: the bundled checkpoint that stands for this kind when no model is named.
+        card: the hand-written card inside the package ("package:card.md").
+        converter: function (source file, output folder, **options) that turns the authors' weights into a folder of ours.
+        description: one line for `meco list`.
+        api_version: version of the contract that the plugin was written for (`API_VERSION` when it was); one that the installed
+            core does not serve is refused.
+    """
+
+    model_type: str
+    kind: str
+    config: str
+    base_model: str
+    head: str
+    image_processor: str | None = None
+    feature_extractor: str | None = None
+    processor: str | None = None
+    native_heads: tuple[str, ...] = ()
+    recipes: str | None = None
+    checkpoints: str | None = None
+    default_checkpoint: str | None = None
+    card: str | None = None
+    converter: str | None = None
+    description: str = ""
+    api_version: int = 1
+
+    def __post_init__(self) -> None:
+        _announce(self)
+
+
+class Subscriber(Protocol):
+    """Called with an architecture when it is declared; `late`: after the others had been read."""
+
+    def __call__(self, entry: Architecture, /, *, late: bool) -> None: ...
+
+
+_subscribers: list[Subscriber] = []
+
+
+def subscribe(tell: Subscriber) -> None:
+    """Have a function called with every architecture at the moment when its plugin declares it."""
+    _subscribers.append(tell)
+
+
+def _announce(entry: Architecture) -> None:
+    # before all are read there is nobody to wait for
+    late = architectures.cache_info().currsize > 0 and _admit(entry)
+    for tell in _subscribers:
+        tell(entry, late=late)
 
 
 @dataclass(frozen=True)
@@ -67,7 +137,7 @@ class BrokenPlugin:
         distribution: the distribution that declares it.
         reason: one line.
         traceback: the whole story; empty when nothing was raised (two claims to one name, say).
-        mend: a command that would help, where one is known.
+        fix: a command that would help, where one is known.
     """
 
     name: str
@@ -75,7 +145,7 @@ class BrokenPlugin:
     distribution: str
     reason: str
     traceback: str = ""
-    mend: str = ""
+    fix: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,15 +157,17 @@ class Plugins:
         broken: those that could not be read.
         distributions: name → the distribution that declares it.
         heavy: name → what its `__init__` imported and should not have, of those that are healthy.
+        awaited: name → distribution of those whose own import is what imported us: they have not declared anything yet.
     """
 
     healthy: dict[str, Any] = field(default_factory=dict)
-    broken: tuple[BrokenPlugin, ...] = ()
+    broken: list[BrokenPlugin] = field(default_factory=list)
     distributions: dict[str, str] = field(default_factory=dict)
     heavy: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    awaited: dict[str, str] = field(default_factory=dict)
 
 
-# --- what is installed ---------------------------------------------------------------------------------------------------
+# --- What is installed ------------------------------------------------------------------------------------------------
 
 
 def installed_version(distribution: str) -> str | None:
@@ -139,7 +211,7 @@ def owner_of(entry: EntryPoint) -> str:
     return (entry.dist.name if entry.dist is not None else None) or "an unnamed distribution"
 
 
-# --- reading -------------------------------------------------------------------------------------------------------------
+# --- Reading ----------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -165,7 +237,7 @@ def watched(what: str, distribution: str) -> Iterator[None]:
         complaint.cancel()
 
 
-def read(group: str, check: Callable[[str, Any], str | None]) -> Plugins:
+def _read(group: str, check: Callable[[str, Any], str | None]) -> Plugins:
     """Read all entry points of a group.
 
     Args:
@@ -173,22 +245,16 @@ def read(group: str, check: Callable[[str, Any], str | None]) -> Plugins:
         check: what is wrong with the object that an entry point of this name led to, or None.
     """
     found = Plugins()
-    broken: list[BrokenPlugin] = []
     for name, entries in claims(group).items():
         entries = [entry for entry in entries if owner_of(entry) not in ignored]
         if len(entries) > 1:
-            broken += _contested(name, entries)
+            owners = sorted(owner_of(entry) for entry in entries)
+            reason = f"claimed by {' and '.join(owners)}; uninstall all but one"
+            for entry in entries:
+                fix = f"pip uninstall {owner_of(entry)}, or the other"
+                _leave_out(found, BrokenPlugin(name, entry.value, owner_of(entry), reason, fix=fix))
         elif entries:
-            complaint = _read_one(name, entries[0], check, found)
-            broken += [complaint] if complaint is not None else []
-    for plugin in broken:
-        logger.warning(
-            "meco_hub: plugin %r of %s is left out: %s. %s`meco doctor` shows more.",
-            plugin.name,
-            plugin.distribution,
-            plugin.reason,
-            f"Mend: {plugin.mend}. " if plugin.mend else "",
-        )
+            _read_one(name, entries[0], check, found)
     for name, roots in found.heavy.items():
         logger.warning(
             "meco_hub: plugin %r of %s imports %s when its entry point is read, and everybody who imports meco_hub waits for it. "
@@ -197,87 +263,69 @@ def read(group: str, check: Callable[[str, Any], str | None]) -> Plugins:
             found.distributions[name],
             " and ".join(roots),
         )
-    return Plugins(found.healthy, tuple(broken), found.distributions, found.heavy)
+    return found
 
 
-def _contested(name: str, entries: list[EntryPoint]) -> list[BrokenPlugin]:
-    owners = sorted(owner_of(entry) for entry in entries)
-    return [
-        BrokenPlugin(
-            name,
-            entry.value,
-            owner_of(entry),
-            f"claimed by {' and '.join(owners)}; uninstall all but one",
-            mend=f"pip uninstall {owner_of(entry)}, or the other",
-        )
-        for entry in entries
-    ]
+def _leave_out(found: Plugins, plugin: BrokenPlugin) -> None:
+    found.broken.append(plugin)
+    logger.warning(
+        "meco_hub: plugin %r of %s is left out: %s. Fix: %s. `meco doctor` shows more.",
+        plugin.name,
+        plugin.distribution,
+        plugin.reason,
+        plugin.fix,
+    )
 
 
-def _read_one(
-    name: str, entry: EntryPoint, check: Callable[[str, Any], str | None], found: Plugins
-) -> BrokenPlugin | None:
-    """Put one plugin among the healthy of `found`, or say why not."""
+def _read_one(name: str, entry: EntryPoint, check: Callable[[str, Any], str | None], found: Plugins) -> None:
+    """Put one plugin among the healthy, the broken or the awaited of `found`."""
     owner = owner_of(entry)
-    misfit = unfitting(entry.dist) if entry.dist is not None and owner != CORE else None
-    if misfit is not None:
-        return BrokenPlugin(
-            name,
-            entry.value,
-            owner,
-            misfit,
-            mend=f"pip install --upgrade {CORE} {owner}   (versions that fit each other)",
-        )
-    if _will_declare_itself(name, entry):
-        return None
+    if _is_being_imported(entry):
+        found.awaited[name] = owner
+        return
     before = set(sys.modules)
     try:
         with watched(f"plugin {name!r}", owner):
             loaded = entry.load()
         complaint = check(name, loaded)
     except (Exception, SystemExit) as error:  # noqa: BLE001 — a stranger's import may raise anything; it harms nobody else
+        fix = f"pip install --upgrade {CORE} {owner}, or pip uninstall {owner}"
         reason = f"{type(error).__name__}: {error}"
-        mend = f"pip install --upgrade {owner}, or pip uninstall {owner}"
-        return BrokenPlugin(name, entry.value, owner, reason, traceback.format_exc(), mend)
+        _leave_out(found, BrokenPlugin(name, entry.value, owner, reason, traceback.format_exc(), fix))
+        return
     if complaint:
-        return BrokenPlugin(
-            name, entry.value, owner, complaint, mend=f"pip install --upgrade {owner}, or tell its author"
-        )
+        _leave_out(found, BrokenPlugin(name, entry.value, owner, complaint, fix=_upgrade(owner)))
+        return
     found.healthy[name], found.distributions[name] = loaded, owner
     roots = imported_needlessly(entry.module, set(sys.modules) - before)
     if roots:
         found.heavy[name] = roots
-    return None
 
 
-def _will_declare_itself(name: str, entry: EntryPoint) -> bool:
-    """The plugin's own import is what brought us here: it is whole later, and says so then."""
+def _upgrade(owner: str) -> str:
+    return f"pip install --upgrade {CORE} {owner}, or tell its author"
+
+
+def _is_being_imported(entry: EntryPoint) -> bool:
+    """The plugin's own import is what brought us here, and it has not declared its architecture yet."""
     match = entry.pattern.match(entry.value)  # None where the entry point is no "module:object" at all
     module = sys.modules.get(match.group("module")) if match is not None else None
     initializing = module is not None and getattr(module.__spec__, "_initializing", False)
-    if not initializing or hasattr(module, (entry.attr or "").partition(".")[0]):
+    return initializing and not hasattr(module, (entry.attr or "").partition(".")[0])
+
+
+def _admit(entry: Architecture) -> bool:
+    """Take a plugin that was awaited among the healthy or the broken; False for any other."""
+    found, name = architectures(), entry.model_type
+    owner = found.awaited.pop(name, None)
+    if owner is None:
         return False
-    half_imported[name] = owner_of(entry)
+    complaint = _check_architecture(name, entry)
+    if complaint:
+        _leave_out(found, BrokenPlugin(name, f"{name}: declared late", owner, complaint, fix=_upgrade(owner)))
+        return False
+    found.healthy[name], found.distributions[name] = entry, owner
     return True
-
-
-def unfitting(distribution: Distribution) -> str | None:
-    """Why a plugin is not for this version of the core, or None."""
-    ours = [line for line in distribution.requires or () if re.match(r"meco[-_.]hub(?![\w.-])", line, re.IGNORECASE)]
-    if not ours:
-        return None
-    from packaging.requirements import InvalidRequirement, Requirement
-
-    for line in ours:
-        try:
-            requirement = Requirement(line)
-        except InvalidRequirement:
-            return f"its requirement {line!r} cannot be read"
-        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
-            continue
-        if not requirement.specifier.contains(__version__, prereleases=True):
-            return f"it was built for {CORE} {requirement.specifier}, and {__version__} is installed"
-    return None
 
 
 def imported_needlessly(plugin: str, new: Iterable[str]) -> tuple[str, ...]:
@@ -306,72 +354,7 @@ def _home(value: Any) -> str:
     return value.__module__.partition(".")[0] if isinstance(value, type | FunctionType) else ""
 
 
-# --- Plugins ----------------------------------------------------------------------------------------------------------
-# Plugins: what they declare, and how they are found.
-#
-# An architecture is a Python distribution with an entry point in the group `meco_hub.architectures`:
-#
-#     [project.entry-points."meco_hub.architectures"]
-#     meco_my_model = "my_package:architecture"
-#
-# `architecture` is an `Architecture`: dotted paths, nothing imported. Reading it imports the plugin's `__init__`, which must
-# therefore import neither torch nor transformers. Data sets register in the same way in the group `meco_hub.corpora`.
-#
-
-
-ARCHITECTURES = "meco_hub.architectures"
-CORPORA = "meco_hub.corpora"
-PREFIX = "meco_"
-"""Every model type starts so: transformers can then never ship one of the same name."""
-
-_subscribers: list[Callable[["Architecture"], None]] = []
-
-
-def subscribe(tell: Callable[["Architecture"], None]) -> None:
-    """Have a function called with every architecture at the moment when its plugin declares it."""
-    if tell not in _subscribers:
-        _subscribers.append(tell)
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """What a plugin declares of one architecture. Classes and folders are dotted paths: "package.module:Name".
-
-    Attributes:
-        model_type: the config's `model_type` and the entry point's name; starts with "meco_".
-        kind: what it looks at: "face", "eye" or "signals".
-        config: its `PreTrainedConfig`.
-        base_model: its base `PreTrainedModel`.
-        head: its `…ForEmotionRecognition`.
-        image_processor, feature_extractor, processor: its processor classes, those it has.
-        native_heads: transformers' own Auto classes that the head serves too ("AutoModelForImageClassification").
-        recipes: folder of training recipes inside the package ("package:recipes").
-        checkpoints: folder of bundled checkpoints inside the package ("package:checkpoints").
-        default_checkpoint: the bundled checkpoint that stands for this kind when no model is named.
-        card: the hand-written card inside the package ("package:card.md").
-        converter: function (source file, output folder, **options) that turns the authors' weights into a folder of ours.
-        description: one line for `meco list`.
-    """
-
-    model_type: str
-    kind: str
-    config: str
-    base_model: str
-    head: str
-    image_processor: str | None = None
-    feature_extractor: str | None = None
-    processor: str | None = None
-    native_heads: tuple[str, ...] = ()
-    recipes: str | None = None
-    checkpoints: str | None = None
-    default_checkpoint: str | None = None
-    card: str | None = None
-    converter: str | None = None
-    description: str = ""
-
-    def __post_init__(self) -> None:
-        for tell in _subscribers:
-            tell(self)
+# --- Looking up -------------------------------------------------------------------------------------------------------
 
 
 def load_dotted(path: str) -> Any:
@@ -410,11 +393,13 @@ def _check_architecture(name: str, loaded: Any) -> str | None:
         return f"its entry point is named {name!r} but its model_type is {loaded.model_type!r}; make them equal"
     if not name.startswith(PREFIX):
         return f"its model_type {name!r} does not start with {PREFIX!r}"
+    if loaded.api_version not in SERVED_API_VERSIONS:
+        served = " and ".join(map(str, SERVED_API_VERSIONS))
+        contract = f"it was written for version {loaded.api_version} of the plugin contract"
+        return f"{contract}, and {CORE} {__version__} serves version {served}"
     for resource in (loaded.recipes, loaded.checkpoints, loaded.card):
-        if resource is not None:
-            resource_folder(
-                resource
-            )  # whoever lists recipes or checkpoints later must not meet a package that is not there
+        if resource is not None:  # whoever lists recipes or checkpoints later must not meet a package that is not there
+            resource_folder(resource)
     return None
 
 
@@ -427,24 +412,13 @@ def _check_corpus(name: str, loaded: Any) -> str | None:
 @cache
 def architectures() -> Plugins:
     """The installed architectures, read once per process. Names are model types, values `Architecture`."""
-    found = read(ARCHITECTURES, _check_architecture)
-
-    def add(entry: Architecture) -> None:
-        """A plugin whose own import is what imported us has declared itself at last."""
-        distribution = half_imported.pop(entry.model_type, None)
-        if distribution is not None:
-            found.healthy[entry.model_type] = entry
-            found.distributions[entry.model_type] = distribution
-            declared_late.add(entry.model_type)
-
-    _subscribers.insert(0, add)  # before those who will ask for it
-    return found
+    return _read(ARCHITECTURES, _check_architecture)
 
 
 @cache
 def corpora() -> Plugins:
     """The installed corpora, read once per process."""
-    return read(CORPORA, _check_corpus)
+    return _read(CORPORA, _check_corpus)
 
 
 def _of(plugins: Plugins, kind: str, name: str, hint: str) -> Any:
@@ -531,3 +505,47 @@ def default_checkpoint(kind: str = "face") -> Path | None:
         if entry.kind == kind and entry.default_checkpoint in found:
             return found[entry.default_checkpoint]
     return None
+
+
+def recipes() -> dict[str, Path]:
+    """The recipes of all installed architectures: "<model_type>/<recipe>" → file."""
+    found: dict[str, Path] = {}
+    for model_type, entry in architectures().healthy.items():
+        if entry.recipes is not None:
+            files = sorted(resource_folder(entry.recipes).glob("*.yaml"))
+            found |= {f"{model_type}/{file.stem}": file for file in files}
+    return found
+
+
+def inventory() -> dict[str, list[dict[str, Any]]]:
+    """What `meco list` shows, each a list of flat records: architectures, checkpoints, corpora, recipes, and broken plugins."""
+    known, data_sets = architectures(), corpora()
+    bundled = []
+    for name, folder in checkpoints().items():
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        labels = [label for _, label in sorted(config["id2label"].items(), key=lambda item: int(item[0]))]
+        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        bundled.append(
+            {
+                "name": name,
+                "model_type": config["model_type"],
+                "megabytes": round(size / 1e6, 1),
+                "labels": ", ".join(labels),
+                "folder": str(folder),
+            }
+        )
+    return {
+        "architectures": [
+            {"name": name, "kind": one.kind, "distribution": known.distributions[name], "description": one.description}
+            for name, one in known.healthy.items()
+        ],
+        "checkpoints": bundled,
+        "corpora": [
+            {"name": name, "kind": one.kind, "description": one.description} for name, one in data_sets.healthy.items()
+        ],
+        "recipes": [{"name": name} for name in recipes()],
+        "broken": [
+            {"name": plugin.name, "distribution": plugin.distribution, "reason": plugin.reason}
+            for plugin in [*known.broken, *data_sets.broken]
+        ],
+    }

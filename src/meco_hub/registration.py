@@ -174,25 +174,12 @@ def _watch_declarations(module: "ModuleType") -> None:
     module.subscribe(_declared)
 
 
-def _declared(entry: "Architecture") -> None:
-    """A plugin was read, or says at last what it is, being what imported us.
-
-    Transformers is served again when the modules of its classes have executed, since they may be what imported it.
-    """
-    paths = (
-        entry.config,
-        entry.base_model,
-        entry.head,
-        entry.image_processor,
-        entry.feature_extractor,
-        entry.processor,
-    )
-    for path in paths:
-        if path:
-            _WATCHED.setdefault(path.partition(":")[0], lambda _: _serve_imported())
-    from . import plugins
-
-    if entry.model_type in plugins.declared_late:
+def _declared(entry: "Architecture", *, late: bool) -> None:
+    """Serve transformers again whenever a module of this plugin's classes has executed, since that may be what imported it."""
+    classes = (entry.config, entry.base_model, entry.head)
+    for path in filter(None, (*classes, entry.image_processor, entry.feature_extractor, entry.processor)):
+        _WATCHED.setdefault(path.partition(":")[0], lambda _: _serve_imported())
+    if late:  # nobody has registered it yet
         _serve_imported()
 
 

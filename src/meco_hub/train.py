@@ -1,6 +1,6 @@
 """Training, by its function and by its doors: `meco train`, `python -m meco_hub.train`, `accelerate launch -m meco_hub.train`.
 
-    python -m meco_hub.train --recipe meco_mymodel/myrecipe --data_dir DATA --output_dir OUT
+python -m meco_hub.train --recipe meco_mymodel/myrecipe --data_dir DATA --output_dir OUT
 """
 
 import logging

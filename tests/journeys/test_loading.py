@@ -122,19 +122,18 @@ def _misbehaving(plant: Callable[..., Path], what: str) -> tuple[Path, ...]:
         files[f"{what}_classes.py"] = CLASSES.format(name="meco_other")
     if what == "misspelt":
         files[f"{what}.py"] = sound.replace('kind="face"', 'kind="face", native_heads=("AutoModelForNothing",)')
+    if what == "future":
+        files[f"{what}.py"] = sound.replace('kind="face"', 'kind="face", api_version=99')
     if what == "hangs":
         files[f"{what}.py"] = "import time\ntime.sleep(3)\n" + sound
     site = plant(f"meco-{what}", files, target)
-    if what == "future":
-        (metadata,) = site.glob("*.dist-info/METADATA")
-        metadata.write_text(metadata.read_text() + "Requires-Dist: meco-hub>=99\n")
     return (site,)
 
 
 MISBEHAVIOUR = {
     "twice": "claimed by meco-twice-1 and meco-twice-2",
     "nothing": "ModuleNotFoundError: No module named 'nothing'",
-    "future": "built for meco-hub >=99",
+    "future": "it was written for version 99 of the plugin contract",
     "torch": "'meco_torch' of meco-torch imports torch",
     "hangs": "'meco_hangs' of meco-hangs is still being imported after 1 s",
     "exits": "the classes of 'meco_exits' cannot be imported, so it is left out: SystemExit",

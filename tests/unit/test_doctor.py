@@ -52,7 +52,7 @@ def test_versions_outside_the_range_are_findings(installed: Callable[..., None])
     found, extras, findings = versions.examine_versions()
     assert found == {"torch": "2.10.1", "transformers": "5.23.0", "timm": None}
     assert extras == {"events": ["h5py>=3.10"]}
-    assert [(one.subject, one.problem, one.mend) for one in findings] == [
+    assert [(one.subject, one.problem, one.fix) for one in findings] == [
         ("torch", "2.10.1 is installed; meco-hub needs torch>=2.11", 'pip install "torch>=2.11"'),
         ("timm", "not installed; meco-hub needs timm>=1.0", 'pip install "timm>=1.0"'),
     ]
@@ -80,7 +80,7 @@ def test_two_opencvs_are_one_too_many(installed: Callable[..., None]) -> None:
     )
     (finding,) = versions.examine_versions()[2]
     assert finding.problem == "opencv-python 4.10 and opencv-contrib-python-headless 4.12 overwrite each other's files"
-    assert "pip uninstall -y opencv-python opencv-contrib-python-headless && pip install" in finding.mend
+    assert "pip uninstall -y opencv-python opencv-contrib-python-headless && pip install" in finding.fix
 
 
 def test_a_core_that_is_not_installed_is_a_finding(installed: Callable[..., None]) -> None:
@@ -97,7 +97,7 @@ def test_a_cache_that_cannot_be_made_is_a_finding(tmp_path: Path, monkeypatch: p
     report, (finding,) = cache.examine_cache()
     assert not report["writable"]
     assert f"cannot be made: {tmp_path / 'file'} is a file" in finding.problem
-    assert finding.mend.startswith("export HF_HOME=")
+    assert finding.fix.startswith("export HF_HOME=")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
@@ -159,7 +159,7 @@ def test_mamba_is_tried_in_a_process_of_its_own(
 def test_without_opencv_there_is_a_warning_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(faces.importlib.util, "find_spec", lambda name: None)
     (finding,) = faces.examine_face_finder()
-    assert (finding.level, finding.mend) == ("warning", 'pip install "meco-hub[faces]"')
+    assert (finding.level, finding.fix) == ("warning", 'pip install "meco-hub[faces]"')
 
 
 def test_a_trial_says_how_it_ended() -> None:
@@ -215,9 +215,12 @@ def test_plugins_that_hang_crash_lie_or_import_torch_are_named(run_python: Run, 
     assert of["plugin meco_hangs"][0]["problem"].startswith(
         "hangs: reading hangs:architecture of meco-hangs has not come to an end"
     )
-    assert of["plugin meco_hangs"][0]["mend"].startswith("pip uninstall meco-hangs")
+    assert of["plugin meco_hangs"][0]["fix"].startswith("pip uninstall meco-hangs")
     assert "ends the process (exit code 7)" in of["plugin meco_crashes"][0]["problem"]
-    assert "it was built for meco-hub >=99" in of["plugin meco_raises"][0]["problem"]
+    assert "RuntimeError: no luck" in of["plugin meco_raises"][0]["problem"]
+    (unfit,) = of["meco-hub"]
+    assert "meco-raises 1.0 needs meco-hub>=99" in unfit["problem"]
+    assert (unfit["fix"], unfit["level"]) == ('pip install "meco-hub>=99"', "warning")
     assert (
         "its classes do not import: ModuleNotFoundError: No module named 'nowhere'"
         in of["plugin meco_hollow"][0]["problem"]
@@ -256,7 +259,7 @@ def test_the_exit_code_is_for_scripts(
     finding = {
         "subject": "torch",
         "problem": "is old",
-        "mend": "pip install torch",
+        "fix": "pip install torch",
         "traceback": "Traceback: x",
         "level": level,
     }
@@ -279,6 +282,6 @@ def test_the_exit_code_is_for_scripts(
     assert 'extra events: lacks h5py>=3.10: pip install "meco-hub[events]"' in printed
     assert "timm missing" in printed
     if level:
-        assert "torch: is old\n      mend: pip install torch\n      Traceback: x" in printed
+        assert "torch: is old\n      fix: pip install torch\n      Traceback: x" in printed
     else:
         assert printed.endswith("All is well.\n")

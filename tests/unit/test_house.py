@@ -137,7 +137,9 @@ def test_type_checkers_see_every_public_name() -> None:
 def test_a_name_that_leaves_warns_for_two_minor_versions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(meco_hub._LEAVING, "index_map", ("labels", "0.9", "meco_hub.LabelSpace"))
     for _ in range(2):  # at every use, not only the first
-        with pytest.warns(FutureWarning, match=r"meco_hub\.index_map leaves in version 0\.11\. Use meco_hub\.LabelSpace") as seen:
+        with pytest.warns(
+            FutureWarning, match=r"meco_hub\.index_map leaves in version 0\.11\. Use meco_hub\.LabelSpace"
+        ) as seen:
             found = meco_hub.index_map
         assert seen[0].filename == __file__
     assert found(["happy"], ["happiness"]) == [0]

@@ -92,25 +92,59 @@ def requiring(site: Path, *lines: str) -> Path:
     return site
 
 
-@pytest.mark.parametrize("requirement", ["meco-hub>=99", "meco_hub<0.0.1", "Meco.Hub (>=99)"])
-def test_a_plugin_for_another_core_is_refused_unread(run_python: Run, plant: Plant, requirement: str) -> None:
-    code = "print('READ')\n" + sound("meco_toy", "toy")
-    site = requiring(plant("meco-toy", {"toy.py": code}, {GROUP: {"meco_toy": "toy:architecture"}}), requirement)
-    done = run_python(REPORT, path=(site,))
+@pytest.mark.parametrize("written_for", [0, plugins.API_VERSION + 1])
+def test_a_plugin_of_another_contract_is_refused_before_its_classes(
+    run_python: Run, plant: Plant, written_for: int
+) -> None:
+    declared = sound("meco_toy", "toy_classes").replace("kind=", f"api_version={written_for}, kind=")
+    files = {"toy.py": declared, "toy_classes.py": "print('READ')"}
+    site = plant("meco-toy", files, {GROUP: {"meco_toy": "toy:architecture"}})
+    done = run_python(REPORT + "from transformers import AutoModel", path=(site,))
     assert "READ" not in done.stdout
-    (broken,) = json.loads(done.stdout)["broken"]
-    assert "it was built for meco-hub" in broken["reason"]
-    assert f"{meco_hub.__version__} is installed" in broken["reason"]
-    assert broken["mend"].startswith("pip install --upgrade meco-hub meco-toy")
-    assert broken["mend"] in done.stderr
+    found = json.loads(done.stdout)
+    (broken,) = found["broken"]
+    assert "meco_toy" not in found["healthy"]
+    assert broken["reason"] == (
+        f"it was written for version {written_for} of the plugin contract, and meco-hub {meco_hub.__version__} serves version "
+        f"{plugins.API_VERSION}"
+    )
+    assert broken["fix"].startswith("pip install --upgrade meco-hub meco-toy")
+    assert broken["fix"] in done.stderr
 
 
-@pytest.mark.parametrize(
-    "requirement", ["meco-hub>=0.1.0,<99", "meco-hub", "meco-hub>=99; extra == 'x'", "meco-hubble>=99"]
-)
-def test_a_plugin_for_this_core_is_read(run_python: Run, plant: Plant, requirement: str) -> None:
+@pytest.mark.parametrize("requirement", ["meco-hub>=99", "meco_hub<0.0.1", "meco-hub>=0.1.0,<0.2"])
+def test_which_cores_a_plugin_requires_is_pips_business(run_python: Run, plant: Plant, requirement: str) -> None:
     site = plant("meco-toy", {"toy.py": sound("meco_toy", "toy")}, {GROUP: {"meco_toy": "toy:architecture"}})
-    assert "meco_toy" in json.loads(run_python(REPORT, path=(requiring(site, requirement),)).stdout)["healthy"]
+    (metadata,) = site.glob("*.dist-info/METADATA")
+    metadata.write_text(metadata.read_text() + f"Requires-Dist: {requirement}\n")
+    done = run_python(REPORT, path=(site,))
+    assert "meco_toy" in json.loads(done.stdout)["healthy"]
+    assert done.stderr == ""
+
+
+LATE = """
+import json, sys
+from transformers import AutoConfig
+try:
+    import toy
+finally:
+    from meco_hub import plugins
+    found = plugins.architectures()
+    print(json.dumps({"healthy": sorted(found.healthy), "broken": [b.reason for b in found.broken], "left": found.awaited}))
+"""
+
+
+@pytest.mark.parametrize("written_for", [plugins.API_VERSION, plugins.API_VERSION + 1])
+def test_a_plugin_whose_import_is_what_imports_us_is_read_when_it_declares_itself(
+    run_python: Run, plant: Plant, written_for: int
+) -> None:
+    declared = sound("meco_toy", "toy_classes").replace("kind=", f"api_version={written_for}, kind=")
+    site = plant("meco-toy", {"toy.py": declared}, {GROUP: {"meco_toy": "toy:architecture"}})
+    found = json.loads(run_python(LATE, path=(site,)).stdout.splitlines()[-1])
+    served = written_for == plugins.API_VERSION
+    assert ("meco_toy" in found["healthy"]) == served
+    assert [f"version {written_for}" in reason for reason in found["broken"]] == ([] if served else [True])
+    assert found["left"] == {}
 
 
 HEAVY = """

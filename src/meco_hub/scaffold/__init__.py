@@ -75,7 +75,8 @@ class PluginNames:
             "module": self.module,
             "prefix": self.prefix,
             "title": self.title,
-            "core_requirement": core_requirement(),
+            "core": f"{plugins.CORE}>={__version__}",
+            "api_version": str(plugins.API_VERSION),
         }
 
     def refuse_taken(self) -> None:
@@ -98,13 +99,6 @@ class PluginNames:
             raise PluginError(
                 f"The name {self.words!r} is taken: there is a package {self.package!r} on the import path. Choose another name."
             )
-
-
-def core_requirement(version: str = __version__) -> str:
-    """What a plugin that is written today requires: this version of the core or newer ones with the same contract."""
-    major, minor = (int(part) for part in version.split(".")[:2])
-    following = f"{major}.{minor + 1}" if major == 0 else f"{major + 1}"
-    return f"{plugins.CORE}>={version},<{following}"
 
 
 # --- Kinds ------------------------------------------------------------------------------------------------------------
@@ -202,7 +196,7 @@ KINDS = {
 # below the kind beside them. `{{word}}` is filled in, PACKAGE and MODULE in paths likewise; `.inc` files are parts that
 # several templates share.
 
-__all__ = ["KINDS", "Kind", "PluginNames", "core_requirement", "write_plugin"]
+__all__ = ["KINDS", "Kind", "PluginNames", "write_plugin"]
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _SLOT = re.compile(r"\{\{(\w+)\}\}")

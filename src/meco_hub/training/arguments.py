@@ -12,10 +12,11 @@ from typing import Any, Literal
 import yaml
 from transformers import PreTrainedModel
 
+from .. import plugins
 from ..durable import begin, remove, swap_in
 from ..errors import ConfigurationError
 from .checkpoints import BEST, list_checkpoints, recover_checkpoints
-from .recipes import Recipe, known_recipes, override, read_recipe_file, recipe_from_dict
+from .recipes import Recipe, override, read_recipe_file, recipe_from_dict
 
 
 def parse_value(text: str) -> Any:
@@ -175,7 +176,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> tuple[Recipe, RunOptio
         changes["data.corpus"] = given["dataset"]
     changes |= parse_assignments(given.get("set", []))
     if "recipe" not in given and "model_type" not in changes:
-        known = ", ".join(known_recipes()) or "none is installed"
+        known = ", ".join(plugins.recipes()) or "none is installed"
         raise ConfigurationError(f"Neither --recipe nor --model_type was given; expected one. Recipes: {known}.")
     base = read_recipe_file(given["recipe"]) if "recipe" in given else {}
     where = f"recipe {given['recipe']}" if "recipe" in given else "the flags"

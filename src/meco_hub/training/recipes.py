@@ -468,17 +468,6 @@ def override(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
     return result
 
 
-def known_recipes() -> dict[str, Path]:
-    """The recipes of all installed architectures: "<model_type>/<recipe>" → file."""
-    found: dict[str, Path] = {}
-    for model_type, entry in plugins.architectures().healthy.items():
-        if entry.recipes is None:
-            continue
-        for file in sorted(plugins.resource_folder(entry.recipes).glob("*.yaml")):
-            found[f"{model_type}/{file.stem}"] = file
-    return found
-
-
 def find_recipe(name_or_file: str) -> Path:
     """The file of a recipe, given as a path or as "<model_type>/<recipe>".
 
@@ -488,7 +477,7 @@ def find_recipe(name_or_file: str) -> Path:
     path = Path(name_or_file)
     if path.is_file():
         return path
-    found = known_recipes()
+    found = plugins.recipes()
     if name_or_file in found:
         return found[name_or_file]
     raise unknown_name("recipe", name_or_file, found, "A path to a .yaml file works too.")

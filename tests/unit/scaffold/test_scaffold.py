@@ -11,10 +11,10 @@ import pytest
 import yaml
 
 import meco_hub
-from meco_hub import scaffold
+from meco_hub import plugins, scaffold
 from meco_hub.cli import main
 from meco_hub.errors import ConfigurationError, PluginError
-from meco_hub.scaffold import KINDS, PluginNames, core_requirement, write_plugin
+from meco_hub.scaffold import KINDS, PluginNames, write_plugin
 
 
 @pytest.mark.parametrize("given", ["my-model", "My_Model", "meco-my-model", " my model "])
@@ -74,7 +74,7 @@ def test_what_is_written_hangs_together(kind: str, tmp_path: Path) -> None:
     assert project["project"]["entry-points"]["meco_hub.architectures"] == {
         "meco_my_model": "meco_my_model:architecture"
     }
-    assert project["project"]["dependencies"] == [core_requirement()]
+    assert project["project"]["dependencies"] == [f"meco-hub>={meco_hub.__version__}"]
     assert project["project"]["license"] == "Apache-2.0"
     package = folder / "src" / "meco_my_model"
     for path in folder.rglob("*"):
@@ -112,11 +112,10 @@ def test_the_command_says_what_follows(tmp_path: Path, capsys: pytest.CaptureFix
     assert said["next"][1] == "meco synthetic case data --seed 0 --people 6"
 
 
-@pytest.mark.parametrize(
-    ("version", "range_"), [("0.1.0", ">=0.1.0,<0.2"), ("0.12.3", ">=0.12.3,<0.13"), ("2.3.4", ">=2.3.4,<3")]
-)
-def test_a_plugin_requires_the_contract_it_was_written_for(version: str, range_: str) -> None:
-    assert core_requirement(version) == f"meco-hub{range_}"
+def test_a_plugin_states_the_contract_it_was_written_for(tmp_path: Path) -> None:
+    folder = write_plugin("my-model", "face", tmp_path / "new")
+    declared = (folder / "src" / "meco_my_model" / "__init__.py").read_text(encoding="utf-8")
+    assert f"\n    api_version={plugins.API_VERSION},  # " in declared
 
 
 def test_templates_are_data_and_no_source_of_ours() -> None:

@@ -87,7 +87,7 @@ def test_broken_files_are_named(tmp_path: Path) -> None:
 def test_unknown_recipes_offer_the_nearest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = tmp_path / "raf_db.yaml"
     file.write_text("model_type: m\n")
-    monkeypatch.setattr("meco_hub.training.recipes.known_recipes", lambda: {"meco_some/raf_db": file})
+    monkeypatch.setattr("meco_hub.plugins.recipes", lambda: {"meco_some/raf_db": file})
     assert find_recipe("meco_some/raf_db") == file
     with pytest.raises(UnknownNameError, match="'meco_some/raf_db'"):
         find_recipe("meco_some/rafdb")

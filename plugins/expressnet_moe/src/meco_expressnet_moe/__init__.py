@@ -11,6 +11,7 @@ _PACKAGE = "meco_expressnet_moe"
 
 architecture = Architecture(
     model_type="meco_expressnet_moe",
+    api_version=1,
     kind="face",
     config=f"{_PACKAGE}.configuration_expressnet_moe:ExpressNetMoEConfig",
     base_model=f"{_PACKAGE}.modeling_expressnet_moe:ExpressNetMoEModel",

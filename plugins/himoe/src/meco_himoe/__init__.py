@@ -11,6 +11,7 @@ _PACKAGE = "meco_himoe"
 
 architecture = Architecture(
     model_type="meco_himoe",
+    api_version=1,
     kind="signals",
     config=f"{_PACKAGE}.configuration_himoe:HiMoEConfig",
     base_model=f"{_PACKAGE}.modeling_himoe:HiMoEModel",

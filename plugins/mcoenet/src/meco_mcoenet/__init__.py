@@ -11,6 +11,7 @@ _PACKAGE = "meco_mcoenet"
 
 architecture = Architecture(
     model_type="meco_mcoenet",
+    api_version=1,
     kind="eye",
     config=f"{_PACKAGE}.configuration_mcoenet:MCOENetConfig",
     base_model=f"{_PACKAGE}.modeling_mcoenet:MCOENetModel",
