@@ -107,7 +107,10 @@ def __getattr__(name: str) -> "Any":
         return _leaving(name)
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    from .errors import naming_extras
+
+    with naming_extras():
+        value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
     globals()[name] = value
     return value
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from . import plugins
-from .errors import CardError, ConfigurationError, MecoError, unknown_name
+from .errors import CardError, ConfigurationError, MecoError, naming_extras, unknown_name
 from .version import __version__
 
 NOTICE = (
@@ -663,13 +663,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code; our own errors are printed to stderr as one line and give 1.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    try:
-        if words[:1] == ["train"]:  # its flags are the training loop's own
-            from .train import main as train
+    if words[:1] == ["train"]:  # its flags are the training loop's own
+        from .train import main as train
 
-            return train(words[1:])
-        arguments = _parser().parse_args(words)
-        return arguments.run(arguments)
+        return train(words[1:])
+    arguments = _parser().parse_args(words)
+    try:
+        with naming_extras():
+            return arguments.run(arguments)
     except MecoError as error:
         print(f"meco: {type(error).__name__}: {error}", file=sys.stderr)
         return 1

@@ -111,7 +111,7 @@ def run_program(program: str, arguments: Sequence[str], timeout_s: float) -> Tri
 #
 # The supported range is nowhere typed twice: it is read from the metadata of the installed distribution.
 
-_SHOWN = ("torchvision", "mamba-ssm", "opencv-python", "opencv-python-headless")
+_SHOWN = ("torchvision", "timm", "accelerate", "datasets", "mamba-ssm", "opencv-python", "opencv-python-headless")
 """Shown beside our requirements, where they are installed."""
 
 _LOOKED_AT = ("torchvision", "torchaudio", "timm", "transformers", "accelerate", "datasets")
@@ -140,7 +140,7 @@ def examine_versions() -> tuple[dict[str, str | None], dict[str, list[str]], lis
                 findings += _compare(one, f"{name} {plugins.installed_version(name)} needs")
     extras = {
         extra: sorted(str(one).partition(";")[0].strip() for one in required if _is_missing(one, extra))
-        for extra in sorted(_extras(required) - {"test"})
+        for extra in sorted(_extras(required) - {"test", "release"})
     }
     return versions, extras, [*findings, *_opencv_doubles()]
 

@@ -19,12 +19,11 @@
 
 Every message says what was seen, what was expected and what to do, in that order, and names the file where there is one.
 Where a caller would expect a built-in error, the class derives from it too, so that generic handlers keep working.
-
-This file knows the names of failures; it does not know who raises them.
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class MecoError(Exception):
@@ -125,6 +124,19 @@ class TrainingInterrupted(MecoError):
         self.exit_code = 128 + signal_number
 
 
+def suggest(name: str, known: Iterable[str], count: int = 3, cutoff: float = 0.5) -> str:
+    """" Did you mean 'raf_db'?", with a space in front, for a name that is close to known ones; empty where none is.
+
+    Args:
+        name: as given.
+        known: all names that would have worked.
+        count: how many are offered at most.
+        cutoff: how alike they must be, 0…1 (`difflib.get_close_matches`).
+    """
+    near = difflib.get_close_matches(name, list(known), n=count, cutoff=cutoff)
+    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> UnknownNameError:
     """Build the error for a name nobody registered, with the nearest known names.
 
@@ -135,7 +147,39 @@ def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> 
         hint: one more sentence on what to do.
     """
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    offer = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
     listing = f" Known: {', '.join(known)}." if known else f" No {kind} is registered."
+    offer = suggest(name, known)
     return UnknownNameError(f"There is no {kind} named {name!r}.{offer}{listing}{' ' + hint if hint else ''}")
+
+
+_EXTRAS = {
+    "accelerate": "train",
+    "datasets": "train",
+    "jinja2": "cards",
+    "markdown_it": "cards",
+    "matplotlib": "report",
+    "pandas": "signals",
+    "pyarrow": "train",
+    "scipy": "signals",
+    "sklearn": "train",
+    "yaml": "train",
+}
+"""Package → the extra of ours that brings it, for packages without which whole commands do not run."""
+
+
+@contextmanager
+def naming_extras() -> Iterator[None]:
+    """Turn the error of an import that fails for want of an extra into one that names the extra. A decorator, too.
+
+    Raises:
+        DependencyError: a package that an extra of ours brings is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRAS:
+            raise
+        raise DependencyError(
+            f'{package} is not installed, and what was asked needs it. Run `pip install "meco-hub[{_EXTRAS[package]}]"`.'
+        ) from error

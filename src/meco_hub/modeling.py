@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 from . import plugins
 from .configuration import NoCopiedSources
-from .errors import CheckpointError, ConfigurationError, MecoError
+from .errors import CheckpointError, ConfigurationError, MecoError, naming_extras
 from .weight_files import (
     CONFIG,
     INDEX,
@@ -182,6 +182,7 @@ class EmotionPreTrainedModel(NoCopiedSources, PreTrainedModel):
         type(self.config)._auto_class = None
         super().save_pretrained(save_directory, *args, **kwargs)
 
+    @naming_extras()
     def push_to_hub(
         self,
         repo_id: str,

@@ -24,7 +24,7 @@ from transformers.pipelines.base import ChunkPipeline
 
 from . import plugins
 from .auto import AutoModelForEmotionRecognition
-from .errors import CheckpointError, ConfigurationError, FaceNotFoundError, InputError, RecordingError
+from .errors import CheckpointError, ConfigurationError, FaceNotFoundError, InputError, RecordingError, naming_extras
 from .evaluation.calibration import Calibration, calibration_of
 from .evaluation.predict import accepted_inputs
 from .evaluation.series import stitch
@@ -500,6 +500,7 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         self.model.save_pretrained(folder, **kwargs)
         self._processor.save_pretrained(folder, **kwargs)
 
+    @naming_extras()
     def push_to_hub(
         self,
         repo_id: str,

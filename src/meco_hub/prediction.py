@@ -10,24 +10,24 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow
 import torch
-from accelerate import PartialState
-from accelerate.utils import parse_flag_from_env
 from PIL import Image, ImageDraw, ImageFont
-from pyarrow import parquet
 from tqdm import tqdm
 
 from . import plugins
 from .errors import ConfigurationError, InputError, MecoError
 from .recordings.images import read_image
 
+if TYPE_CHECKING:  # of the extra `train`, which answers for single files need not have
+    import pyarrow
+    from accelerate import PartialState
+
 logger = logging.getLogger(__name__)
 
 
-def join_processes(patience: timedelta = timedelta(hours=2)) -> PartialState:
+def join_processes(patience: timedelta = timedelta(hours=2)) -> "PartialState":
     """This process's place among those that were launched; the first call decides, and later ones find the same.
 
     Accelerate's state alone would not look for others on a machine without an accelerator, and every process would do all the work.
@@ -38,6 +38,9 @@ def join_processes(patience: timedelta = timedelta(hours=2)) -> PartialState:
     Raises:
         ConfigurationError: several processes were launched, and they cannot be brought together.
     """
+    from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
+
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     alone = accelerator is None or accelerator.type == "mps"  # which no backend connects
@@ -113,8 +116,10 @@ class ResumableRun:
         """Where a part lies when it is done."""
         return self.folder / ANSWERS / f"part-{part:06d}.parquet"
 
-    def write(self, part: int, table: pyarrow.Table, *, files: int, errors: int) -> None:
+    def write(self, part: int, table: "pyarrow.Table", *, files: int, errors: int) -> None:
         """Write one part, whole or not at all."""
+        from pyarrow import parquet
+
         counts = json.dumps({"files": files, "rows": table.num_rows, "errors": errors})
         marked = table.replace_schema_metadata({_RUN: self.name.encode(), _COUNTS: counts.encode()})
         target = self.path(part)
@@ -142,6 +147,9 @@ class ResumableRun:
 
 
 def _counts(file: Path, name: str) -> dict[str, int] | None:
+    import pyarrow
+    from pyarrow import parquet
+
     if not file.is_file():
         return None
     try:

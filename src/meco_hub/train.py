@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .errors import MecoError, TrainingInterrupted
+from .errors import MecoError, TrainingInterrupted, naming_extras
 
 
+@naming_extras()
 def train_model(
     recipe: str | os.PathLike[str],
     data_dir: str | os.PathLike[str],
@@ -58,20 +59,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("meco_hub").setLevel(logging.INFO)
     try:
-        from .training.arguments import parse_arguments
+        with naming_extras():
+            from .training.arguments import parse_arguments
 
-        recipe, options = parse_arguments(argv)
-        import transformers
+            recipe, options = parse_arguments(argv)
+            import transformers
 
-        from .training.loop import train  # after the flags: --help and a misspelt key need not wait for torch
+            from .training.loop import train  # after the flags: --help and a misspelt key need not wait for torch
 
-        if options.push_to is not None:
-            from .publishing.hub import check_destination
+            if options.push_to is not None:
+                from .publishing.hub import check_destination
 
-            check_destination(options.push_to)  # now, and not after hours of training
-        if not options.progress:
-            transformers.utils.logging.disable_progress_bar()
-        record = train(recipe, options)
+                check_destination(options.push_to)  # now, and not after hours of training
+            if not options.progress:
+                transformers.utils.logging.disable_progress_bar()
+            record = train(recipe, options)
     except TrainingInterrupted as stop:
         print(f"meco train: {stop}", file=sys.stderr)
         return stop.exit_code

@@ -75,7 +75,6 @@ class PluginNames:
             "module": self.module,
             "prefix": self.prefix,
             "title": self.title,
-            "core": f"{plugins.CORE}>={__version__}",
             "api_version": str(plugins.API_VERSION),
         }
 
@@ -119,6 +118,7 @@ class Kind:
         tiny: config overrides that make the default network tiny, as Python source.
         who_else: what else people differ by that matters here.
         example: an argument of the pipeline, as Python source.
+        extras: of the core that its processor needs.
     """
 
     looks_at: str
@@ -130,10 +130,14 @@ class Kind:
     tiny: str
     who_else: str
     example: str
+    extras: str = ""
 
     def slots(self) -> dict[str, str]:
         """What templates call them."""
-        return {name: str(value) for name, value in asdict(self).items()} | {"draw": self.draw}
+        return {name: str(value) for name, value in asdict(self).items()} | {
+            "draw": self.draw,
+            "core": f"{plugins.CORE}{self.extras}>={__version__}",
+        }
 
     @property
     def draw(self) -> str:
@@ -181,6 +185,7 @@ KINDS = {
         tiny='{"window_s": 4.0, "d_model": 8, "num_layers": 1}',
         who_else="medicines, fitness, skin under the electrodes",
         example='"session.edf"',
+        extras="[signals]",
     ),
 }
 """What a model can look at."""

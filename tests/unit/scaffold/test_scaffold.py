@@ -74,7 +74,9 @@ def test_what_is_written_hangs_together(kind: str, tmp_path: Path) -> None:
     assert project["project"]["entry-points"]["meco_hub.architectures"] == {
         "meco_my_model": "meco_my_model:architecture"
     }
-    assert project["project"]["dependencies"] == [f"meco-hub>={meco_hub.__version__}"]
+    assert project["project"]["dependencies"] == [
+        f"meco-hub{'[signals]' if kind == 'signals' else ''}>={meco_hub.__version__}"
+    ]
     assert project["project"]["license"] == "Apache-2.0"
     package = folder / "src" / "meco_my_model"
     for path in folder.rglob("*"):
