@@ -1,7 +1,4 @@
-"""`python -m meco_hub`: the command `meco`, where launchers want a module.
-
-This file knows where the command begins.
-"""
+"""`python -m meco_hub`: the command `meco`, where launchers want a module."""
 
 from .cli import main
 

@@ -2,8 +2,6 @@
 
 transformers offers no public way to make an Auto class, so this derives from `_BaseAutoModelClass` with a `_LazyAutoMapping`,
 both private but unchanged for years and pinned down by the tests on both ends of the supported range.
-
-This file knows how transformers builds Auto classes; it knows no architecture.
 """
 
 from collections import OrderedDict

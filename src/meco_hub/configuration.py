@@ -6,14 +6,13 @@ files into whatever is saved next. And whoever loads such a repository with us i
 without the file that they point to. Both leave a folder that nobody else can load.
 """
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, Self
 
 from transformers import PreTrainedConfig
 
-from .errors import ConfigurationError
+from .errors import ConfigurationError, suggest
 from .labels import for_another_head
 
 
@@ -83,9 +82,9 @@ class EmotionConfig(NoRemoteCode, PreTrainedConfig):
         # transformers stores unknown arguments silently, so a misspelt field would quietly keep its default
         own = [one.name for one in fields(type(self))]
         for name in unknown:
-            near = difflib.get_close_matches(name, own, n=1, cutoff=0.88)
+            near = suggest(name, own, count=1, cutoff=0.88)
             if near and name not in ("num_labels", *self.attribute_map):
-                raise ConfigurationError(f"There is no config field {name!r}. Did you mean {near[0]!r}?")
+                raise ConfigurationError(f"There is no config field {name!r}.{near}")
 
     def validate_labels(self) -> None:
         """Indices count from 0, and both maps say the same."""

@@ -124,8 +124,8 @@ class TrainingInterrupted(MecoError):
         self.exit_code = 128 + signal_number
 
 
-def suggest(name: str, known: Iterable[str], count: int = 3, cutoff: float = 0.5) -> str:
-    """" Did you mean 'raf_db'?", with a space in front, for a name that is close to known ones; empty where none is.
+def suggest(name: object, known: Iterable[str], count: int = 3, cutoff: float = 0.5) -> str:
+    """ " Did you mean 'raf_db'?", with a space in front, for a name that is close to known ones; empty where none is.
 
     Args:
         name: as given.
@@ -133,7 +133,7 @@ def suggest(name: str, known: Iterable[str], count: int = 3, cutoff: float = 0.5
         count: how many are offered at most.
         cutoff: how alike they must be, 0…1 (`difflib.get_close_matches`).
     """
-    near = difflib.get_close_matches(name, list(known), n=count, cutoff=cutoff)
+    near = difflib.get_close_matches(str(name), list(known), n=count, cutoff=cutoff)
     return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 

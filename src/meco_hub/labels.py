@@ -2,8 +2,6 @@
 
 Every data set numbers its expressions differently, so a label index never leaves this library without its name. The
 canonical names are nouns (happiness, not happy); `canonical` turns the spellings found in the wild into them.
-
-This file knows names and orders; it does not know data sets on disk.
 """
 
 from collections.abc import Mapping, Sequence

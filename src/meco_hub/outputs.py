@@ -1,7 +1,4 @@
-"""What every model of the zoo returns.
-
-This file knows the fields of an answer in tensors; `pipeline.py` turns them into names and scores.
-"""
+"""What every model of the zoo returns."""
 
 from dataclasses import dataclass
 

@@ -9,8 +9,6 @@ A class cannot be registered while the module it stands in is being executed, or
 module is whole.
 
 A plugin whose classes fail to import is warned about once and left out; `from transformers import AutoModel` always works.
-
-This file knows when transformers is imported and what to tell it then; it knows no architecture.
 """
 
 import importlib

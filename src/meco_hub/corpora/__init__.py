@@ -13,7 +13,6 @@ No corpus is downloaded, and nothing is written: tables live in memory and point
 This file knows the contract of a corpus; it does not know any corpus.
 """
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
@@ -21,7 +20,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConfigurationError, CorpusError, PluginError
+from ..errors import ConfigurationError, CorpusError, PluginError, suggest
 from ..labels import LabelSpace
 from ..plugins import load_dotted
 
@@ -177,10 +176,8 @@ class Corpus:
             ) from error
 
     def _no_such_option(self, option: str) -> str:
-        near = difflib.get_close_matches(option, self.options, n=1, cutoff=0.5)
-        offer = f" Did you mean {near[0]!r}?" if near else ""
         known = f"It takes: {', '.join(self.options)}." if self.options else "It takes none."
-        return f"The corpus {self.name!r} has no option {option!r}.{offer} {known}"
+        return f"The corpus {self.name!r} has no option {option!r}.{suggest(option, self.options)} {known}"
 
     def _check(self, splits: "datasets.DatasetDict") -> None:
         """Hold a reader to the contract, so that a plugin's slip shows here and not as a wrong figure later."""

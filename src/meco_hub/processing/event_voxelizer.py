@@ -1,6 +1,5 @@
 """The settings of an event voxelizer: which there are, and what makes no sense."""
 
-import difflib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -11,7 +10,7 @@ from PIL import Image
 from transformers.feature_extraction_utils import BatchFeature, FeatureExtractionMixin
 
 from ..configuration import NoRemoteCode
-from ..errors import ConfigurationError, InputError, RecordingError
+from ..errors import ConfigurationError, InputError, RecordingError, suggest
 from ..recordings.event_recording import EventRecording
 from ..recordings.events import read_events
 from .event_grids import BACKGROUND, EventGrid, EventPicture, LastEventPicture, PolarityCounts, TimeSurface, VoxelGrid
@@ -32,8 +31,7 @@ def check_names(given: Iterable[str], fields: list[str]) -> None:
     """An error for the first name that is neither a field nor transformers' own bookkeeping."""
     for name in given:
         if name not in _BOOKKEEPING:
-            near = difflib.get_close_matches(name, fields, n=1)
-            offer = f" Did you mean {near[0]!r}?" if near else ""
+            offer = suggest(name, fields)
             raise ConfigurationError(f"EventVoxelizer has no field {name!r}.{offer} It has {', '.join(fields)}.")
 
 

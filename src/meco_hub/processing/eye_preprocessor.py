@@ -8,7 +8,6 @@ Notable:
 - One class serves the Auto classes' "pil" and "torchvision" backends alike; register it for both keys.
 """
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Unpack, get_args
@@ -23,7 +22,7 @@ from transformers.image_utils import PILImageResampling, SizeDict
 from transformers.processing_utils import ImagesKwargs
 
 from ..configuration import NoRemoteCode
-from ..errors import ConfigurationError, InputError, RecordingError
+from ..errors import ConfigurationError, InputError, RecordingError, suggest
 from ..recordings.eye_clips import EyeClip
 from ..recordings.images import read_image
 from .preprocessor import PublishedProcessor, check_pixel_fields, pixel_tables
@@ -131,10 +130,8 @@ class EyePreprocessor(PublishedProcessor, NoRemoteCode, PilBackend):
         fields: dict[str, Any] = {}
         for name, value in given.items():
             if name not in known and name not in _BOOKKEEPING:
-                near = difflib.get_close_matches(name, FIELDS, n=1)
-                offer = f" Did you mean {near[0]!r}?" if near else ""
                 raise ConfigurationError(
-                    f"{type(self).__name__} has no field {name!r}.{offer} It has {', '.join(FIELDS)}."
+                    f"{type(self).__name__} has no field {name!r}.{suggest(name, FIELDS)} It has {', '.join(FIELDS)}."
                 )
             if isinstance(value, SizeDict):  # comes back when a processor is built from another one's fields
                 value = {key: edge for key, edge in dict(value).items() if edge is not None}

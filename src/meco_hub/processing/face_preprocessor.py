@@ -8,7 +8,6 @@ All numbers are drawn from the generator that is handed in, and always in the sa
 off leaves the others as they were.
 """
 
-import difflib
 import logging
 import math
 from collections.abc import Iterable, Mapping
@@ -25,7 +24,7 @@ from transformers.image_utils import PILImageResampling, SizeDict
 from transformers.processing_utils import ImagesKwargs
 
 from ..configuration import NoRemoteCode
-from ..errors import ConfigurationError, FaceNotFoundError, ImageError, InputError
+from ..errors import ConfigurationError, FaceNotFoundError, ImageError, InputError, suggest
 from ..recordings.images import ImageSource, describe_source, read_image
 from .face_finder import DETECTORS, Face, FaceFinder, check_crop, crop_face
 from .preprocessor import PublishedProcessor, check_pixel_fields, pixel_tables
@@ -342,8 +341,7 @@ class FacePreprocessor(PublishedProcessor, NoRemoteCode, PilBackend):
         fields: dict[str, Any] = {}
         for name, value in given.items():
             if name not in known and name not in _BOOKKEEPING:
-                near = difflib.get_close_matches(name, known, n=1)
-                offer = f" Did you mean {near[0]!r}?" if near else ""
+                offer = suggest(name, known)
                 listing = ", ".join(sorted(field for field in known if hasattr(type(self), field)))
                 raise ConfigurationError(f"{type(self).__name__} has no field {name!r}.{offer} It has {listing}.")
             if isinstance(value, SizeDict):  # comes back when a processor is built from another one's fields

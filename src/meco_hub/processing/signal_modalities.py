@@ -4,7 +4,6 @@
                "ibi": {"channels": 1, "sampling_rate": 4.0, "kind": "irregular", "max_gap_s": 2.5}}
 """
 
-import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -13,7 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ConfigurationError, RecordingError
+from ..errors import ConfigurationError, RecordingError, suggest
 from ..recordings.signal_recording import SignalRecording
 from .resampling import PARTS, Bands, summary_key, summary_level
 
@@ -116,8 +115,7 @@ def parse_modality(name: str, settings: Mapping[str, Any]) -> Modality:
         raise ConfigurationError(f"Modality {name!r} is {settings!r}; expected a dict of {', '.join(known)}.")
     for key in settings:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            offer = f" Did you mean {near[0]!r}?" if near else ""
+            offer = suggest(key, known)
             raise ConfigurationError(f"Modality {name!r} has no setting {key!r}.{offer} There are {', '.join(known)}.")
     for key in ("channels", "sampling_rate"):
         if key not in settings:
@@ -127,9 +125,9 @@ def parse_modality(name: str, settings: Mapping[str, Any]) -> Modality:
 
 def refuse_field(name: str, known: Sequence[str]) -> NoReturn:
     """Say that a `SignalWindower` has no such field, and which ones it has."""
-    near = difflib.get_close_matches(name, known, n=1)
-    offer = f" Did you mean {near[0]!r}?" if near else f" There are {', '.join(known)}."
-    raise ConfigurationError(f"SignalWindower has no field {name!r}.{offer}")
+    raise ConfigurationError(
+        f"SignalWindower has no field {name!r}.{suggest(name, known)} There are {', '.join(known)}."
+    )
 
 
 def check_fields(windower: Any) -> None:

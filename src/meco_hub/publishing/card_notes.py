@@ -15,7 +15,6 @@ for a misspelt `limits` would be no limits.
 This file knows the fields of card.yaml; it renders nothing.
 """
 
-import difflib
 import typing
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from typing import Any, Literal
 
 import yaml
 
-from ..errors import CardError
+from ..errors import CardError, suggest
 
 FILE = "card.yaml"
 
@@ -166,8 +165,7 @@ def _read_fields(kind: type, value: Any, where: str) -> Any:
     known = {one.name: one for one in fields(kind)}
     for key in value:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
-            offer = f" Did you mean {near[0]!r}?" if near else ""
+            offer = suggest(key, known)
             raise CardError(f"{where} has the key {key!r}, which nobody reads.{offer} Known: {', '.join(known)}.")
     needed = [name for name, one in known.items() if one.default is MISSING and one.default_factory is MISSING]
     stated = {key: one for key, one in value.items() if one is not None}  # null is: not stated

@@ -18,7 +18,6 @@ in the recording's `notes` and in the log.
 This file knows which reader is for which file and what a caller gets; each format is known in `event_files/`.
 """
 
-import difflib
 import logging
 import os
 import struct
@@ -34,7 +33,7 @@ from xml.etree.ElementTree import ParseError
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import RecordingError
+from ..errors import RecordingError, suggest
 from .event_files import EventFile, ReadRequest
 from .event_files.aedat4 import MAGIC, open_aedat4
 from .event_files.hdf5 import open_hdf5
@@ -284,8 +283,7 @@ def _looks_binary(head: bytes) -> bool:
 def _nearest(path: Path) -> str:
     if not path.parent.is_dir():
         return f" Its folder {path.parent} does not exist either."
-    near = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()][:20_000], n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""
+    return suggest(path.name, [entry.name for entry in path.parent.iterdir()][:20_000])
 
 
 def _join(parts: list[EventRecording]) -> EventRecording:

@@ -1,6 +1,5 @@
 """Where an image's bytes come from: a file, a member of a zip file, an http(s) address."""
 
-import difflib
 import functools
 import http.client
 import io
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 import numpy as np
 from PIL import Image, ImageOps
 
-from ..errors import ImageError
+from ..errors import ImageError, suggest
 
 if TYPE_CHECKING:
     import torch
@@ -80,10 +79,8 @@ def _nearest_file(path: Path) -> str:
 
 def _offer(name: str, names: Iterable[str], where: str) -> str:
     names = sorted(names)
-    near = difflib.get_close_matches(name, names[:20_000], n=1, cutoff=0.6)
-    return (
-        f" Did you mean {near[0]!r}{where}?" if near else f" Nothing{where} has a name like it ({len(names)} entries)."
-    )
+    near = suggest(name, names[:20_000], count=1)
+    return f"{near[:-1]}{where}?" if near else f" Nothing{where} has a name like it ({len(names)} entries)."
 
 
 def _read_from_zip(path: str) -> bytes:

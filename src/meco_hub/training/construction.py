@@ -7,7 +7,6 @@ This file knows how a plugin's classes are put together; it knows no plugin.
 """
 
 import dataclasses
-import difflib
 import inspect
 import math
 from collections.abc import Iterable, Sequence
@@ -18,7 +17,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from .. import plugins
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, suggest
 from ..evaluation.calibration import OutputLayer, output_layers
 from ..evaluation.task import Task, task_of_model
 from ..labels import index_map
@@ -29,10 +28,8 @@ from .recipes import Recipe
 def _refuse_unknown(given: Iterable[str], known: Sequence[str], section: str, owner: str) -> None:
     for key in given:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=2, cutoff=0.5)
-            offer = f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
             raise ConfigurationError(
-                f"Recipe key '{section}.{key}' is no option of {owner}.{offer} Known: {', '.join(known)}."
+                f"Recipe key '{section}.{key}' is no option of {owner}.{suggest(key, known)} Known: {', '.join(known)}."
             )
 
 

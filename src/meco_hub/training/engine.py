@@ -8,7 +8,6 @@ FSDP is supported in its second version, which shards a model in place. An avera
 are not combined with these engines.
 """
 
-import difflib
 import importlib
 import signal
 import threading
@@ -24,7 +23,7 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from accelerate.utils import DistributedType
 from torch import nn
 
-from ..errors import ConfigurationError, DependencyError, TrainingInterrupted, unknown_name
+from ..errors import ConfigurationError, DependencyError, TrainingInterrupted, suggest, unknown_name
 from .recipes import Recipe
 
 _IN_PARTS = (DistributedType.FSDP, DistributedType.DEEPSPEED)
@@ -81,10 +80,8 @@ def compile_in_place(models: Iterable[nn.Module], backend: str) -> None:
     """
     known = torch.compiler.list_backends(exclude_tags=())
     if backend not in known:
-        near = difflib.get_close_matches(backend, known, n=1)
-        offer = f" Did you mean {near[0]!r}?" if near else ""
         raise ConfigurationError(
-            f"Recipe key 'torch_compile_backend' is {backend!r}; expected one of {', '.join(known)}.{offer}"
+            f"Recipe key 'torch_compile_backend' is {backend!r}; expected one of {', '.join(known)}.{suggest(backend, known)}"
         )
     for model in models:
         model.compile(backend=backend)

@@ -4,7 +4,6 @@ By convention the pretrained part of a model is the `backbone` of its base model
 frozen for the first epochs.
 """
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -16,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from torch.optim.swa_utils import AveragedModel
 from transformers import PreTrainedModel, get_scheduler
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, suggest
 from .recipes import Recipe
 
 
@@ -35,11 +34,6 @@ def _require_backbone(model: PreTrainedModel, key: str) -> nn.Module:
     return backbone
 
 
-def _offer(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
-    return f" Did you mean {' or '.join(repr(one) for one in near)}?" if near else ""
-
-
 def _inside(name: str, module: str) -> bool:
     return name == module or name.startswith(f"{module}.")
 
@@ -54,7 +48,7 @@ def rate_factors(model: PreTrainedModel, recipe: Recipe) -> dict[str, float]:
     for module in recipe.learning_rate_factors:
         if module not in modules:
             raise ConfigurationError(
-                f"Recipe key 'learning_rate_factors' names {module!r}, which the model lacks.{_offer(module, list(modules))}"
+                f"Recipe key 'learning_rate_factors' names {module!r}, which the model lacks.{suggest(module, list(modules))}"
             )
     factors: dict[str, float] = {}
     for name, _ in model.named_parameters():
@@ -175,7 +169,7 @@ class FrozenModules:
         for name in names:
             if name not in known:
                 raise ConfigurationError(
-                    f"Recipe key 'frozen_modules' names {name!r}, which the model lacks.{_offer(name, list(known))}"
+                    f"Recipe key 'frozen_modules' names {name!r}, which the model lacks.{suggest(name, list(known))}"
                 )
         self._modules = [known[name].requires_grad_(False) for name in names]
 

@@ -7,7 +7,6 @@ a recipe: those are flags only (`arguments.py`).
 """
 
 import dataclasses
-import difflib
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from typing import Annotated, Any, Literal, cast
 import yaml
 
 from .. import plugins
-from ..errors import ConfigurationError, unknown_name
+from ..errors import ConfigurationError, suggest, unknown_name
 
 Criterion = Literal[
     "uar",
@@ -375,8 +374,7 @@ def _check_combinations(recipe: Recipe) -> None:
 def _refuse_unknown(keys: Sequence[str], known: Sequence[str], where: str) -> None:
     for key in keys:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=2, cutoff=0.5)
-            offer = f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
+            offer = suggest(key, known)
             raise ConfigurationError(f"Unknown recipe key {key!r} in {where}.{offer} Known: {', '.join(known)}.")
 
 
@@ -395,8 +393,7 @@ def _convert(value: Any, kind: Any, where: str) -> Any:
         value = "no" if value is False and "no" in inner else value
         if value in inner:
             return value
-        near = difflib.get_close_matches(str(value), inner, n=1, cutoff=0.5)
-        offer = f" Did you mean {near[0]!r}?" if near else ""
+        offer = suggest(value, inner)
         raise ConfigurationError(f"Recipe key {where!r} is {value!r}; expected one of {', '.join(inner)}.{offer}")
     if origin is list and isinstance(value, list | tuple):
         return [_convert(item, inner[0], f"{where}[{index}]") for index, item in enumerate(value)]

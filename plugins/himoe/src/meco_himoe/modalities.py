@@ -4,11 +4,10 @@
 This file knows channels, rates and patches; it knows no samples.
 """
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from meco_hub.errors import ConfigurationError
+from meco_hub.errors import ConfigurationError, suggest
 
 MODALITY_LAYOUTS: dict[str, dict[str, tuple[int, float]]] = {
     "deap_4": {"eeg": (32, 128.0), "eye": (2, 128.0), "emg": (2, 128.0), "ans": (4, 32.0)},
@@ -63,8 +62,7 @@ def complete_modality(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
     """
     for key in entry:
         if key not in _MODALITY_DEFAULTS:
-            near = difflib.get_close_matches(key, _MODALITY_DEFAULTS, n=1, cutoff=0.5)
-            offer = f" Did you mean {near[0]!r}?" if near else ""
+            offer = suggest(key, _MODALITY_DEFAULTS)
             raise ConfigurationError(
                 f"Modality {name!r} has the key {key!r}.{offer} Known: {', '.join(_MODALITY_DEFAULTS)}."
             )

@@ -1,7 +1,4 @@
-"""MCO-E Net for meco_hub: expressions of one eye from frames and events.
-
-This file knows where the parts of the plugin are; it imports none of them.
-"""
+"""MCO-E Net for meco_hub: expressions of one eye from frames and events."""
 
 from meco_hub.plugins import Architecture
 
