@@ -94,7 +94,7 @@ def test_weights_of_another_model_are_refused(door, folder: Path) -> None:
 def test_a_file_that_was_cut_off_is_refused_by_name(door, folder: Path) -> None:
     file = folder / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-7])
-    with pytest.raises(CheckpointError, match=r"model\.safetensors cannot be read: its header describes"):
+    with pytest.raises(CheckpointError, match=r"model\.safetensors cannot be read: .*file not fully covered"):
         door(folder)
 
 

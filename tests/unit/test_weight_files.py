@@ -47,37 +47,37 @@ def test_a_file_that_was_cut_off_is_refused(file: Path, kept: int) -> None:
 
 def test_a_file_with_something_behind_its_numbers_is_refused(file: Path) -> None:
     file.write_bytes(file.read_bytes() + b"more")
-    with pytest.raises(CheckpointError, match="describes 56 bytes of numbers, and the file holds 60"):
+    with pytest.raises(CheckpointError, match="file not fully covered; expected a whole safetensors file"):
         read_header(file)
 
 
 @pytest.mark.parametrize("length", [2**63, 10**9, 10**6])
 def test_a_huge_header_is_not_read(file: Path, length: int) -> None:
     file.write_bytes(length.to_bytes(8, "little") + file.read_bytes()[8:])
-    with pytest.raises(CheckpointError, match=f"announces a header of {length} bytes"):
+    with pytest.raises(CheckpointError, match="header too large|invalid header length"):
         read_header(file)
 
 
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("a", {"dtype": "F64"}, "takes 48 bytes"),
-        ("a", {"dtype": "F99"}, "'F99', which safetensors does not have"),
-        ("a", {"shape": [2, 2]}, "takes 16 bytes"),
-        ("a", {"shape": [-2, -3]}, r"the shape \[-2, -3\]"),
-        ("a", {"shape": "many"}, "not dtype, shape and data_offsets"),
-        ("a", {"data_offsets": [0, 10**9]}, "bytes 0 to 1000000000"),
-        ("a", {"data_offsets": [40, 64]}, "begins at byte"),  # behind the file's end
-        ("a", {"data_offsets": [8, 32]}, "ends at"),  # over its neighbour
-        ("a", {"data_offsets": [-8, 16]}, "bytes -8 to 16"),
-        ("b", {"data_offsets": None}, "not dtype, shape and data_offsets"),
+        ("a", {"dtype": "F64"}, "invalid shape, data type, or offset"),
+        ("a", {"dtype": "F99"}, "F99"),
+        ("a", {"shape": [2, 2]}, "invalid shape, data type, or offset"),
+        ("a", {"shape": [-2, -3]}, "-2"),
+        ("a", {"shape": "many"}, "many"),
+        ("a", {"data_offsets": [0, 10**9]}, "invalid offset for tensor `a`"),
+        ("a", {"data_offsets": [40, 64]}, "invalid offset for tensor `a`"),  # behind the file's end
+        ("a", {"data_offsets": [8, 32]}, "invalid offset for tensor `a`"),  # over its neighbour
+        ("a", {"data_offsets": [-8, 16]}, "-8"),
+        ("b", {"data_offsets": None}, "null"),
     ],
 )
 def test_a_header_that_lies_is_refused(file: Path, name: str, change: dict[str, Any], message: str) -> None:
     header = _header(file)
     header[name] |= change
     _rewrite(file, header)
-    with pytest.raises(CheckpointError, match=message) as caught:
+    with pytest.raises(CheckpointError, match=f"{message}.*; expected a whole safetensors file") as caught:
         read_header(file)
     assert str(file) in str(caught.value)
 
