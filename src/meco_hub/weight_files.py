@@ -1,7 +1,7 @@
 """Files of weights: which ones a checkpoint has, and whether each is what it says it is.
 
-A safetensors file opens with a header (name → dtype, shape, place). The safetensors library holds it to the file when it opens it, which
-tells a file that was cut off, that lies about itself, or that is none, before any number is used.
+Opening a safetensors file reads its header alone (name → dtype, shape, place), which tells a file that was cut off, that lies about
+itself, or that is none, before any number is used.
 """
 
 import json
@@ -20,6 +20,7 @@ WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 
 _PICKLED = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
+
 _LFS_POINTER = b"version https://git-lfs"
 
 
@@ -42,7 +43,7 @@ class TensorEntry:
 
 
 def read_header(file: Path) -> dict[str, TensorEntry]:
-    """What a safetensors file holds, by its header; no number is read.
+    """What a safetensors file holds, read from its header, which the library checks against the file's size; no number is read.
 
     Raises:
         CheckpointError: no such file, cut off, a header that is none or that contradicts itself or the file.
@@ -56,12 +57,13 @@ def read_header(file: Path) -> dict[str, TensorEntry]:
                 "there, or download the file."
             )
     try:
-        with safe_open(file, framework="np") as opened:
-            parts = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 — it is no mapping
+        with safe_open(file, framework="np") as tensors:
+            parts = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118 — no mapping
             return {name: TensorEntry(part.get_dtype(), tuple(part.get_shape())) for name, part in parts.items()}
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
-            f"{file} cannot be read: {error}; expected a whole safetensors file. Copy or download it again."
+            f"{file} cannot be read: it has {file.stat().st_size} bytes, and safetensors says: {error}. Expected a whole file of "
+            "weights. Copy or download it again."
         ) from error
 
 
@@ -223,8 +225,8 @@ def _shards(file: Path) -> list[str]:
     if file.name != INDEX:
         return []
     try:
-        return sorted(read_index(file))
-    except CheckpointError:
+        return sorted(set(json.loads(file.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, AttributeError):
         return []  # damaged, which is for others to say
 
 

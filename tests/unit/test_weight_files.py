@@ -47,14 +47,14 @@ def test_a_file_that_was_cut_off_is_refused(file: Path, kept: int) -> None:
 
 def test_a_file_with_something_behind_its_numbers_is_refused(file: Path) -> None:
     file.write_bytes(file.read_bytes() + b"more")
-    with pytest.raises(CheckpointError, match="file not fully covered; expected a whole safetensors file"):
+    with pytest.raises(CheckpointError, match="not fully covered"):
         read_header(file)
 
 
 @pytest.mark.parametrize("length", [2**63, 10**9, 10**6])
 def test_a_huge_header_is_not_read(file: Path, length: int) -> None:
     file.write_bytes(length.to_bytes(8, "little") + file.read_bytes()[8:])
-    with pytest.raises(CheckpointError, match="header too large|invalid header length"):
+    with pytest.raises(CheckpointError, match=r"header too large|invalid header length"):
         read_header(file)
 
 
@@ -62,22 +62,22 @@ def test_a_huge_header_is_not_read(file: Path, length: int) -> None:
     ("name", "change", "message"),
     [
         ("a", {"dtype": "F64"}, "invalid shape, data type, or offset"),
-        ("a", {"dtype": "F99"}, "F99"),
+        ("a", {"dtype": "F99"}, "unknown variant `F99`"),
         ("a", {"shape": [2, 2]}, "invalid shape, data type, or offset"),
-        ("a", {"shape": [-2, -3]}, "-2"),
-        ("a", {"shape": "many"}, "many"),
+        ("a", {"shape": [-2, -3]}, "invalid value: integer `-2`"),
+        ("a", {"shape": "many"}, "expected a sequence"),
         ("a", {"data_offsets": [0, 10**9]}, "invalid offset for tensor `a`"),
         ("a", {"data_offsets": [40, 64]}, "invalid offset for tensor `a`"),  # behind the file's end
         ("a", {"data_offsets": [8, 32]}, "invalid offset for tensor `a`"),  # over its neighbour
-        ("a", {"data_offsets": [-8, 16]}, "-8"),
-        ("b", {"data_offsets": None}, "null"),
+        ("a", {"data_offsets": [-8, 16]}, "invalid value: integer `-8`"),
+        ("b", {"data_offsets": None}, "expected a tuple of size 2"),
     ],
 )
 def test_a_header_that_lies_is_refused(file: Path, name: str, change: dict[str, Any], message: str) -> None:
     header = _header(file)
     header[name] |= change
     _rewrite(file, header)
-    with pytest.raises(CheckpointError, match=f"{message}.*; expected a whole safetensors file") as caught:
+    with pytest.raises(CheckpointError, match=message) as caught:
         read_header(file)
     assert str(file) in str(caught.value)
 
