@@ -140,7 +140,7 @@ def examine_versions() -> tuple[dict[str, str | None], dict[str, list[str]], lis
                 findings += _compare(one, f"{name} {plugins.installed_version(name)} needs")
     extras = {
         extra: sorted(str(one).partition(";")[0].strip() for one in required if _is_missing(one, extra))
-        for extra in sorted(_extras(required) - {"test", "release"})
+        for extra in sorted(_extras(required) - {"test"})
     }
     return versions, extras, [*findings, *_opencv_doubles()]
 
