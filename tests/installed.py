@@ -2,8 +2,8 @@
 
     python tests/installed.py dist out/dist-venv       # wheels, and where the environment is made (5 GB, nearly all of it torch)
 
-Core, faces and eyes come first, with what they require and no extra: both must answer, and what needs an extra must name it. Then the
-wheel for signals, whose extra comes along.
+Core, faces and eyes come first, with what they require and no extra: both must answer, and what needs an extra must name it. Then
+the wheel for signals, whose extra comes along.
 """
 
 import subprocess

@@ -84,8 +84,11 @@ FIRST = {path: entry.blob for path, entry in Repository("me/face").tree("main").
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("begun", [True, False], ids=["old commit", "new repository"])
-@pytest.mark.parametrize("times", [1, -1], ids=["once", "for good"])
+@pytest.mark.parametrize(
+    ("times", "begun"),
+    [(1, True), (-1, True), (1, False)],  # what lasts is told of a new repository as of an old one
+    ids=["once-old commit", "for good-old commit", "once-new repository"],
+)
 @pytest.mark.parametrize("kind", KINDS)
 def test_any_fault_at_any_request(
     hub: LoopbackHub,

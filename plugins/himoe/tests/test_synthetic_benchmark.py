@@ -110,6 +110,7 @@ def trained() -> dict[str, Any]:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("alignment")  # two workers would train both networks twice
 @pytest.mark.timeout(1800)  # whichever comes first waits for both trainings
 def test_delays_are_found(trained: dict[str, Any]) -> None:
     assert trained["aligned"]["lag_r"] > 0.9
@@ -117,12 +118,14 @@ def test_delays_are_found(trained: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("alignment")
 @pytest.mark.timeout(1800)
 def test_what_needs_no_alignment_is_learnt(trained: dict[str, Any]) -> None:
     assert trained["aligned"]["ccc"][1] > 0.9
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("alignment")
 @pytest.mark.timeout(1800)
 def test_what_needs_alignment_is_learnt_better_with_it(trained: dict[str, Any]) -> None:
     assert trained["aligned"]["ccc"][0] > trained["not aligned"]["ccc"][0]
