@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from meco_himoe import modeling_himoe as modeling
+from meco_himoe import alignment, encoders, experts
 from meco_himoe.blocks import SoftExperts
-from meco_himoe.modeling_himoe import HiMoEForEmotionRecognition
+from meco_himoe.modeling_himoe import HiMoEForEmotionRecognition, HiMoEOutput
 
 Model = HiMoEForEmotionRecognition
 Batch = dict[str, Any]
@@ -56,7 +56,7 @@ def test_time_is_encoded_by_sines_and_cosines(make_model: Make) -> None:
 @torch.no_grad()
 def test_the_stem_is_two_masked_convolutions_and_a_patch(rate: int, stride: int, make_config: Make) -> None:
     config = make_config(modalities={"x": {"channels": 3, "sampling_rate": rate}})
-    stem, patch = modeling.SignalStem(config, "x"), round(rate / 4)
+    stem, patch = encoders.SignalStem(config, "x"), round(rate / 4)
     assert (stem.patch, stem.stride) == (patch, stride)
     assert stem.conv_in.kernel_size == ((9,) if stride == 4 else (3,))
     shake(stem)
@@ -115,7 +115,7 @@ def test_tokens_have_the_mean_time_of_what_is_valid_and_the_tail_is_dropped(mode
 @torch.no_grad()
 def test_resampling_is_attention_that_prefers_what_is_near(make_config: Make) -> None:
     config = make_config()
-    resampler, steps = modeling.GridResampler(config), config.num_steps
+    resampler, steps = alignment.GridResampler(config), config.num_steps
     shake(resampler)
     resampler.width_s.copy_(torch.tensor([0.4, 1.7]))
     random = torch.Generator().manual_seed(2)
@@ -149,7 +149,7 @@ def test_resampling_is_attention_that_prefers_what_is_near(make_config: Make) ->
 
 @torch.no_grad()
 def test_consistent_lags_come_out_relative_to_the_mean_of_those_present(make_config: Make) -> None:
-    estimator = modeling.LagEstimator(make_config())
+    estimator = alignment.LagEstimator(make_config())
     estimator.static_lag.zero_()
     late = torch.tensor([0.4, -0.1, 0.6])
     pairwise = (late[:, None] - late[None, :]).expand(4, 3, 3)
@@ -187,7 +187,7 @@ def test_the_task_alone_teaches_lags(make_model: Make, make_batch: Make) -> None
 @pytest.mark.parametrize("router", ["softmax", "laplace"])
 @torch.no_grad()
 def test_modality_experts_by_definition(router: str, make_config: Make) -> None:
-    bank = modeling.ModalityExpertBank(make_config(router_type=router, router_temperature=0.7))
+    bank = experts.ModalityExpertBank(make_config(router_type=router, router_temperature=0.7))
     shake(bank)
     random = torch.Generator().manual_seed(3)
     tokens = torch.randn(2, 3, 4, 16, generator=random)
@@ -230,7 +230,7 @@ def test_modality_experts_by_definition(router: str, make_config: Make) -> None:
 
 @torch.no_grad()
 def test_without_experts_it_is_the_mean_of_what_is_there(make_config: Make) -> None:
-    bank = modeling.ModalityExpertBank(make_config(meb="mean"))
+    bank = experts.ModalityExpertBank(make_config(meb="mean"))
     tokens = torch.randn(1, 3, 2, 16)
     available = torch.tensor([[[True, True], [False, True], [True, False]]])
     fused, weights, gates, logits = bank(tokens * available[..., None], available)
@@ -245,7 +245,7 @@ def test_without_experts_it_is_the_mean_of_what_is_there(make_config: Make) -> N
 @pytest.mark.parametrize("routing", ["differential", "relu_norm", "softmax"])
 @torch.no_grad()
 def test_emotion_experts_by_definition(routing: str, make_config: Make) -> None:
-    layer = modeling.EmotionExpertLayer(make_config(eeb_routing=routing), 1)
+    layer = experts.EmotionExpertLayer(make_config(eeb_routing=routing), 1)
     shake(layer)
     if layer.lambda_vectors is not None:
         layer.lambda_vectors.mul_(0.3)
@@ -344,6 +344,6 @@ def test_what_trainer_and_meta_device_stumble_over(model: Model) -> None:
     assert not list(model.buffers())  # one made in __init__ would come back as rubbish
     assert model.main_input_name == "modality_presence"  # a tensor, where "inputs" is a dict
     ignored = set(model.config.keys_to_ignore_at_inference)
-    fields = set(modeling.HiMoEOutput.__dataclass_fields__)
+    fields = set(HiMoEOutput.__dataclass_fields__)
     assert ignored >= fields - {"loss", "logits", "hidden_states", "attentions"}
     assert not any(isinstance(one, torch.nn.modules.lazy.LazyModuleMixin) for one in model.modules())

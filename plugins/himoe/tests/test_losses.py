@@ -40,7 +40,7 @@ def test_each_loss_alone_has_a_finite_gradient(name: str, mode: str, make_model:
     batch = make_batch(model.config)
     shape = (4, 8, 2) if mode == "sequence" else (4, 2)
     if name == "restraint":
-        batch["modality_presence"][0, 1] = False  # from all modalities nothing restrains an answer
+        batch["modality_presence"][0, 1] = False  # from all modalities nothing shrinks an answer
     output = model(**batch, labels=torch.rand(shape) * 2 - 1, lag_targets=torch.randn(4, 3), stimulus_ids=STIMULI)
     assert list(output.losses) == [name]
     torch.testing.assert_close(output.loss.detach(), output.losses[name])
@@ -211,7 +211,7 @@ def test_classes_over_time(make_model: Make, make_batch: Make) -> None:
 def test_every_name_has_a_coefficient(model: Model) -> None:
     for name in COEFFICIENTS:
         assert isinstance(getattr(model.config, f"{name}_loss_coef"), int | float)
-    total = losses.weigh(model.config, {}, torch.zeros(2, requires_grad=True))
+    total = losses.weighted_sum(model.config, {}, torch.zeros(2, requires_grad=True))
     assert total == 0
     assert total.requires_grad
     assert total.detach().isfinite()
@@ -261,7 +261,7 @@ def test_stimuli_that_cannot_be_used_are_refused(make_model: Make, make_batch: M
         make_model(eeb_layers=0, stimulus_loss_coef=0.1)
 
 
-def test_restraint_grows_with_what_is_missing(make_model: Make, make_batch: Make, labels: torch.Tensor) -> None:
+def test_shrinkage_grows_with_what_is_missing(make_model: Make, make_batch: Make, labels: torch.Tensor) -> None:
     model = make_model(**only("restraint"))
     batch = make_batch(model.config)
     batch["modality_presence"] = torch.tensor([[1, 1, 1], [1, 0, 1], [0, 1, 0], [0, 0, 0]], dtype=torch.bool)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
-from meco_himoe import modeling_himoe as modeling
+from meco_himoe import alignment, experts
 from meco_himoe.configuration_himoe import HiMoEConfig
 from meco_himoe.modeling_himoe import HiMoEForEmotionRecognition, HiMoEModel
 from meco_hub.errors import CheckpointError, ConfigurationError, InputError
@@ -220,7 +220,7 @@ def pulses(times: torch.Tensor, late: float = 0.0) -> torch.Tensor:
 @torch.no_grad()
 def test_sign_and_size_of_a_lag(late: float, make_config: Make) -> None:
     """A modality delayed by half a second has a lag half a second above the others'."""
-    estimator = modeling.LagEstimator(make_config(lag_temperature=0.05))
+    estimator = alignment.LagEstimator(make_config(lag_temperature=0.05))
     estimator.static_lag.zero_()
     estimator.temperature.fill_(0.05)
     torch.nn.init.normal_(estimator.projection.weight)
@@ -339,7 +339,7 @@ def test_modalities_begin_on_their_own_experts(make_model: Make, make_batch: Mak
 @pytest.mark.parametrize("layer", [0, 1, 2])
 def test_signed_attention_sums_to_one_minus_lambda(layer: int, make_config: Make) -> None:
     torch.manual_seed(layer)
-    bank = modeling.EmotionExpertLayer(make_config(), layer)
+    bank = experts.EmotionExpertLayer(make_config(), layer)
     for parameter in bank.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     torch.nn.init.normal_(bank.lambda_vectors, std=0.1)
@@ -372,7 +372,7 @@ def test_one_map_is_plain_softmax_attention(make_model: Make, make_batch: Make) 
 
 @pytest.mark.parametrize(("count_", "targets"), [(8, 3), (8, 2), (8, 4), (5, 1), (6, 3), (4, 2)])
 def test_prototypes_are_spread(count_: int, targets: int) -> None:
-    points = torch.tensor(modeling.spread_points(count_, targets))
+    points = torch.tensor(experts.spread_points(count_, targets))
     assert points.shape == (count_, targets)
     assert torch.pdist(points).min() > 0.2
     torch.testing.assert_close(points.mean(0), torch.zeros(targets), atol=0.05, rtol=0)
@@ -402,7 +402,7 @@ def test_every_parameter_learns_under_every_switch(changes: dict, make_model: Ma
     config = model.config
     batch = make_batch(config, size=8)
     batch["modality_presence"][:] = True
-    batch["modality_presence"][6:] = False  # so that the null vector is used, by two members as well
+    batch["modality_presence"][6:] = False  # so that the null vector is used, by two networks as well
     lags = torch.randn(8, config.num_modalities)
     output = model(**batch, labels=labels_for(config, 8), lag_targets=lags)
     output.loss.backward()

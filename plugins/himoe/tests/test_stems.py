@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from meco_himoe.configuration_himoe import HiMoEConfig
-from meco_himoe.modeling_himoe import HiMoEForEmotionRecognition, _describe_patches
+from meco_himoe.encoders import describe_patches
+from meco_himoe.modeling_himoe import HiMoEForEmotionRecognition
 
 MODALITIES = {
     "acc": {"channels": 3, "sampling_rate": 8, "patch_s": 2.0, "stem": "statistics"},
@@ -21,7 +22,7 @@ def test_statistics_of_a_patch_are_those_of_its_valid_samples():
     x = torch.randn(2, 24, 2, generator=torch.Generator().manual_seed(0))
     valid = torch.ones(2, 24, dtype=torch.bool)
     valid[0, 12:18] = False
-    found = _describe_patches(x.masked_fill(~valid.unsqueeze(-1), 0.0), valid, 12)
+    found = describe_patches(x.masked_fill(~valid.unsqueeze(-1), 0.0), valid, 12)
     assert found.shape == (2, 2, 8)
     own = x[0, 18:24, 1]
     ramp = torch.linspace(-1, 1, 12)[6:]
@@ -32,7 +33,7 @@ def test_statistics_of_a_patch_are_those_of_its_valid_samples():
 
 
 def test_statistics_of_nothing_are_finite():
-    found = _describe_patches(torch.zeros(1, 8, 1), torch.zeros(1, 8, dtype=torch.bool), 4)
+    found = describe_patches(torch.zeros(1, 8, 1), torch.zeros(1, 8, dtype=torch.bool), 4)
     assert found.isfinite().all()
 
 

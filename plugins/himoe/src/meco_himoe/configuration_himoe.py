@@ -7,8 +7,6 @@ Notable:
 - Two kinds of answer: values (`problem_type="regression"`, the default; `target_names`, `target_center`, `target_halfrange`
   lead back to native units) or classes (`problem_type="single_label_classification"` with `id2label`).
 - Order of modalities is `modality_names`, never the order of a dict: JSON files are written with sorted keys.
-
-This file knows the numbers that define a Hi-MoE; it knows no tensors and downloads nothing.
 """
 
 import math
@@ -53,7 +51,7 @@ class HiMoEConfig(EmotionConfig):
     # DEAP's four.
     modalities: dict[str, dict[str, Any]] | None = None
     modality_names: list[str] | None = None  # their order in (B, M) tensors; None: the order in which they are given
-    window_s: float | int = 4.0  # seconds that are judged at once
+    window_s: float | int = 4.0  # seconds that one answer is about
     grid_step_s: float | int = 0.25  # spacing of the common grid on which modalities meet
     context_margin_s: float | int = 0.0  # signals reach so much beyond the window on both sides, the grid does not
     min_coverage: float | int = 0.5  # share of valid samples below which a patch counts as missing
@@ -134,8 +132,8 @@ class HiMoEConfig(EmotionConfig):
     # Each stimulus (a film, a song) has a prototype, which is to be chosen where it is shown; a usual value is 0.1. For corpora in
     # which everybody met the same few, n_emotion_experts of them at most; nothing where no `stimulus_ids` are given.
     stimulus_loss_coef: float | int = 0.0
-    # Answers are drawn to the batch's mean label by this times the share of modalities missing; a usual value is 0.6. From few
-    # modalities, a network that has few people to learn from is surer than it should be. Values only, not classes.
+    # Shrinkage (`shrinkage_loss`): answers are drawn to the batch's mean label by this times the share of modalities missing; a
+    # usual value is 0.6. From few modalities, a network that learnt from few subjects is surer than it should be. Values only.
     restraint_loss_coef: float | int = 0.0
     regression_loss: Literal["mse", "huber"] = "mse"  # "huber": with beta 0.5
     label_smoothing: float | int = 0.0  # classification only

@@ -11,18 +11,15 @@
     separation    prototypes that look alike                                                        –
     balance       squared coefficient of variation of the modality experts' importance              –
     stimulus      cross-entropy between the prototype weights and the prototype of what was shown   stimulus_ids
-    restraint     squared distance of the answer to the mean label, times the share missing         labels
-    consistency   squared difference to the answer with modalities hidden (in training, if asked)   –
+    restraint     shrinkage: squared distance of the answer to the mean label, times the share      labels
+                  of modalities missing
+    consistency   squared difference to the answer with modalities hidden (in training)             –
 
 Every part is a scalar in float32, zero and connected to the graph where nothing valid is there, and none needs what a missing
 modality would have brought. `mse`, `ccc` and `cross_entropy` make up the task loss, the others the auxiliary loss.
 
-Classes: `prototype` takes, for where the label lies, the probability that each prototype's own class scores give to the class.
-
-This file knows labels and losses; `modeling_himoe.py` knows where their ingredients come from.
+A part has the name of its coefficient in the config, less `_loss_coef`.
 """
-
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -33,9 +30,6 @@ from meco_hub.nn.masked import concordance_loss, masked_mean, widen
 
 from .blocks import StackedLinear
 from .configuration_himoe import HiMoEConfig
-
-if TYPE_CHECKING:
-    from .modeling_himoe import HiMoEFeatures, Member
 
 IGNORED = -100
 """The class index of an unknown label, as everywhere in transformers."""
@@ -56,61 +50,15 @@ class ContrastiveHead(nn.Module):
         return F.normalize(vectors, dim=-1, eps=1e-6), widen(self.log_scale).exp().clamp(max=100.0)
 
 
-def weigh(config: HiMoEConfig, parts: dict[str, torch.Tensor], logits: torch.Tensor) -> torch.Tensor:
-    """The weighted sum of losses; zero, connected to the graph, of none."""
+def weighted_sum(config: HiMoEConfig, parts: dict[str, torch.Tensor], logits: torch.Tensor) -> torch.Tensor:
+    """The sum of the parts times their coefficients; zero, connected to the graph, of none."""
     total = widen(logits).sum() * 0.0
     for name, value in parts.items():
         total = total + (1.0 if name == "cross_entropy" else getattr(config, f"{name}_loss_coef")) * value
     return total
 
 
-def auxiliary(
-    member: "Member",
-    features: "HiMoEFeatures",
-    logits: torch.Tensor,
-    labels: torch.Tensor | None,
-    known: torch.Tensor | None,
-    lag_targets: torch.Tensor | None,
-    group_ids: torch.Tensor | None,
-    stimulus_ids: torch.Tensor | None,
-) -> dict[str, torch.Tensor]:
-    """The parts of the auxiliary loss of one network, before their weights. Parts with weight zero are left out.
-
-    Args:
-        member: the network with its heads.
-        features: what it made of the batch.
-        logits: what it answered.
-        labels, known: as `check_labels` gives them, or None.
-        lag_targets, group_ids, stimulus_ids: as in the model's forward, checked.
-    """
-    config = member.config
-    present = features.modality_present
-    assert present is not None
-    with torch.autocast(device_type=present.device.type, enabled=False):
-        parts: dict[str, torch.Tensor] = {}
-        if labels is not None and known is not None:
-            if config.unimodal_loss_coef:
-                parts["unimodal"] = _unimodal(member, features, labels, known)
-            if config.prototype_loss_coef and member.anchors is not None:
-                parts["prototype"] = _prototype(config, features, widen(member.anchors.points), labels, known)
-            if config.restraint_loss_coef:
-                parts["restraint"] = _restraint(features, widen(logits), labels, known)
-        if config.stimulus_loss_coef and stimulus_ids is not None:
-            parts["stimulus"] = _stimulus(config, features, stimulus_ids)
-        if config.contrastive_loss_coef and config.num_modalities > 1:
-            groups = torch.arange(len(present), device=present.device) if group_ids is None else group_ids
-            parts["contrastive"] = _contrastive(member.contrastive_head, features, groups)
-        if config.lag_loss_coef and config.use_alignment and lag_targets is not None:
-            parts["lag"] = _lag(config, features, lag_targets)
-        if config.separation_loss_coef and member.himoe.prototypes is not None:
-            parts["separation"] = _separation(config, widen(member.himoe.prototypes.vectors))
-        if config.balance_loss_coef and features.expert_gates is not None:
-            importance = features.expert_gates.sum(dim=(0, 1, 2))
-            parts["balance"] = importance.var(correction=0) / (importance.mean().square() + 1e-8)
-    return parts
-
-
-def check_labels(
+def validate_labels(
     config: HiMoEConfig, logits: torch.Tensor, labels: torch.Tensor, label_mask: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Labels with zeros for what is unknown, and which are known.
@@ -138,57 +86,48 @@ def check_labels(
     return labels.masked_fill(~known, 0), known
 
 
-def check_groups(logits: torch.Tensor, group_ids: torch.Tensor | None) -> None:
-    """Make sure that there is a trial's number per window.
+def validate_targets(
+    config: HiMoEConfig,
+    logits: torch.Tensor,
+    lag_targets: torch.Tensor | None,
+    group_ids: torch.Tensor | None,
+    stimulus_ids: torch.Tensor | None,
+) -> None:
+    """Make sure that what the auxiliary losses take fits the batch; stimuli only where their loss is on.
 
     Raises:
-        InputError: there is not.
+        InputError: another shape than one delay per window and modality, one trial or one stimulus per window; a stimulus
+            without a prototype.
     """
-    if group_ids is not None and tuple(group_ids.shape) != (len(logits),):
+    batch, count = len(logits), config.n_emotion_experts
+    if lag_targets is not None and tuple(lag_targets.shape) != (batch, config.num_modalities):
         raise InputError(
-            f"group_ids have shape {tuple(group_ids.shape)}; expected ({len(logits)},), a trial's number per window."
+            f"lag_targets have shape {tuple(lag_targets.shape)}; expected {(batch, config.num_modalities)}, seconds per window and "
+            "modality."
         )
-
-
-def check_stimuli(config: HiMoEConfig, logits: torch.Tensor, stimulus_ids: torch.Tensor | None) -> None:
-    """Make sure that there is a stimulus's number per window, which has a prototype. Where the loss is off, anything will do.
-
-    Raises:
-        InputError: there is not.
-    """
+    if group_ids is not None and tuple(group_ids.shape) != (batch,):
+        raise InputError(
+            f"group_ids have shape {tuple(group_ids.shape)}; expected ({batch},), a trial's number per window."
+        )
     if stimulus_ids is None or not config.stimulus_loss_coef:
         return
-    if tuple(stimulus_ids.shape) != (len(logits),) or stimulus_ids.is_floating_point():
+    if tuple(stimulus_ids.shape) != (batch,) or stimulus_ids.is_floating_point():
         raise InputError(
-            f"stimulus_ids have shape {tuple(stimulus_ids.shape)} and dtype {stimulus_ids.dtype}; expected ({len(logits)},) whole "
+            f"stimulus_ids have shape {tuple(stimulus_ids.shape)} and dtype {stimulus_ids.dtype}; expected ({batch},) whole "
             "numbers, what was shown per window."
         )
-    count = config.n_emotion_experts
-    strange = (stimulus_ids >= count) | ((stimulus_ids < 0) & (stimulus_ids != IGNORED))
-    if bool(strange.any()):
+    unknown = (stimulus_ids >= count) | ((stimulus_ids < 0) & (stimulus_ids != IGNORED))
+    if bool(unknown.any()):
         raise InputError(
-            f"stimulus_ids hold {int(stimulus_ids[strange][0])}; expected 0 to {count - 1}, a prototype each, or {IGNORED} for "
+            f"stimulus_ids hold {int(stimulus_ids[unknown][0])}; expected 0 to {count - 1}, a prototype each, or {IGNORED} for "
             "unknown. Raise n_emotion_experts to the number of stimuli, or set stimulus_loss_coef to 0."
         )
 
 
-def check_lags(config: HiMoEConfig, logits: torch.Tensor, lag_targets: torch.Tensor | None) -> None:
-    """Make sure that there is a delay per window and modality.
-
-    Raises:
-        InputError: there is not.
-    """
-    expected = (len(logits), config.num_modalities)
-    if lag_targets is not None and tuple(lag_targets.shape) != expected:
-        raise InputError(
-            f"lag_targets have shape {tuple(lag_targets.shape)}; expected {expected}, seconds per window and modality."
-        )
-
-
-def task(
+def task_losses(
     config: HiMoEConfig, logits: torch.Tensor, labels: torch.Tensor, known: torch.Tensor
 ) -> dict[str, torch.Tensor]:
-    """The parts of the loss on the answer itself, before their weights; labels and known as `check_labels` gives them."""
+    """The parts of the loss on the answer itself, before their weights; labels and known as `validate_labels` gives them."""
     with torch.autocast(device_type=logits.device.type, enabled=False):
         logits = widen(logits)
         if not config.is_regression:
@@ -214,13 +153,16 @@ def _cross_entropy(logits: torch.Tensor, labels: torch.Tensor, known: torch.Tens
     return masked_mean(losses, known.flatten())
 
 
-def _unimodal(member: "Member", features: "HiMoEFeatures", labels: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
-    """Mean over modalities of the error of its own head, on windows where it is there; over time, against the mean label."""
-    config = member.config
-    states, present = features.modality_states, features.modality_present
-    assert states is not None
-    assert present is not None
-    values = widen(member.unimodal_heads(states.transpose(0, 1).to(member.unimodal_heads.weight.dtype)))  # (M, B, D)
+def unimodal_loss(
+    config: HiMoEConfig, values: torch.Tensor, present: torch.Tensor, labels: torch.Tensor, known: torch.Tensor
+) -> torch.Tensor:
+    """Mean over modalities of the error of its own head, on windows where it is there; over time, against the mean label.
+
+    Args:
+        values: (M, B, D), what each modality's own head answers.
+        present: (B, M) bool.
+        labels, known: as `validate_labels` gives them.
+    """
     there = present.T  # (M, B)
     if config.is_regression:
         if labels.ndim == 3:
@@ -237,16 +179,18 @@ def _unimodal(member: "Member", features: "HiMoEFeatures", labels: torch.Tensor,
     return masked_mean(masked_mean(errors.flatten(1), counts, dim=1), counts.any(dim=1))
 
 
-def _prototype(
-    config: HiMoEConfig,
-    features: "HiMoEFeatures",
-    anchors: torch.Tensor,
-    labels: torch.Tensor,
-    known: torch.Tensor,
+def prototype_loss(
+    config: HiMoEConfig, weights: torch.Tensor, anchors: torch.Tensor, labels: torch.Tensor, known: torch.Tensor
 ) -> torch.Tensor:
-    """Cross-entropy between where the label lies among the prototypes (no gradient to them) and the prototype weights."""
-    weights = features.weights_behind(config)
-    assert weights is not None
+    """Cross-entropy between where the label lies among the prototypes and the prototype weights.
+
+    A class lies where the prototypes' own class scores put it: its probability under each of them.
+
+    Args:
+        weights: (B, K), or (B, S, K) over time.
+        anchors: (K, D), where prototypes stand among the labels; without gradient here.
+        labels, known: as `validate_labels` gives them.
+    """
     fixed = anchors.detach()  # (K, D)
     if config.is_regression:
         apart = (labels.to(fixed.dtype).unsqueeze(-2) - fixed).square()  # (…, K, D)
@@ -261,25 +205,22 @@ def _prototype(
     return masked_mean(-(wanted * weights.clamp(min=1e-6).log()).sum(dim=-1), valid)
 
 
-def _stimulus(config: HiMoEConfig, features: "HiMoEFeatures", stimulus_ids: torch.Tensor) -> torch.Tensor:
-    """Negative logarithm of the weight of the stimulus's own prototype; over time, of every step's."""
-    weights = features.weights_behind(config)
-    assert weights is not None
+def stimulus_loss(weights: torch.Tensor, stimulus_ids: torch.Tensor) -> torch.Tensor:
+    """Negative logarithm of the weight, (B, K) or (B, S, K), of the stimulus's own prototype; over time, of every step's."""
     known = stimulus_ids != IGNORED
     index = stimulus_ids.masked_fill(~known, 0).view(-1, *[1] * (weights.ndim - 1)).expand(*weights.shape[:-1], 1)
     errors = -weights.gather(-1, index).squeeze(-1).clamp(min=1e-5).log()  # a weight may be zero, whose slope is none
     return masked_mean(errors, known if errors.ndim == 1 else known[:, None].expand_as(errors))
 
 
-def _restraint(
-    features: "HiMoEFeatures", values: torch.Tensor, labels: torch.Tensor, known: torch.Tensor
+def shrinkage_loss(
+    values: torch.Tensor, present: torch.Tensor, labels: torch.Tensor, known: torch.Tensor
 ) -> torch.Tensor:
     """Mean squared distance of values to the mean known label of each target, times the share of modalities missing.
 
-    Beside a squared error, and c times as heavy, it leaves 1 / (1 + c · share) of a deviation from that mean.
+    Beside a squared error, and c times as heavy, it leaves 1 / (1 + c · share) of a deviation from that mean. Its coefficient
+    is the config's `restraint_loss_coef`.
     """
-    present = features.modality_present
-    assert present is not None
     rows = tuple(range(values.ndim - 1))
     centre = masked_mean(labels.to(values.dtype), known, dim=rows)
     missing = 1 - present.to(values.dtype).mean(dim=1)
@@ -287,12 +228,17 @@ def _restraint(
     return masked_mean(apart, known)
 
 
-def _contrastive(head: ContrastiveHead, features: "HiMoEFeatures", groups: torch.Tensor) -> torch.Tensor:
-    """Mean over ordered pairs of modalities: which window of the other one is this one's?"""
-    tokens, present = features.modality_tokens, features.modality_present
-    assert tokens is not None
-    assert present is not None
-    vectors, scale = head(tokens)
+def contrastive_loss(
+    vectors: torch.Tensor, scale: torch.Tensor, present: torch.Tensor, group_ids: torch.Tensor | None
+) -> torch.Tensor:
+    """Mean over ordered pairs of modalities: which window of the other one is this one's?
+
+    Args:
+        vectors, scale: as `ContrastiveHead` gives them.
+        present: (B, M) bool.
+        group_ids: (B,), windows that are not told apart from each other; None: all distinct.
+    """
+    groups = torch.arange(len(present), device=present.device) if group_ids is None else group_ids
     scores = torch.einsum("mbc,jec->mjbe", vectors, vectors) * scale  # (M, M, B, B)
     both = present.T.unsqueeze(1) & present.T.unsqueeze(0)  # (M, M, B)
     same = torch.eye(len(groups), dtype=torch.bool, device=groups.device)
@@ -304,11 +250,8 @@ def _contrastive(head: ContrastiveHead, features: "HiMoEFeatures", groups: torch
     return masked_mean(masked_mean(errors, valid, dim=-1), valid.any(dim=-1))
 
 
-def _lag(config: HiMoEConfig, features: "HiMoEFeatures", lag_targets: torch.Tensor) -> torch.Tensor:
-    """Both lags and targets are taken relative to their mean over the modalities that have both."""
-    lags, present = features.dynamic_lags, features.modality_present
-    assert lags is not None
-    assert present is not None
+def lag_loss(config: HiMoEConfig, lags: torch.Tensor, present: torch.Tensor, lag_targets: torch.Tensor) -> torch.Tensor:
+    """Huber error of lags, (B, M) as the rest; lags and targets are relative to their mean over the modalities that have both."""
     valid = present & lag_targets.isfinite()
     targets = lag_targets.to(lags.dtype).masked_fill(~valid, 0.0)
     relative = lags - masked_mean(lags, valid, dim=1).unsqueeze(1)
@@ -317,8 +260,15 @@ def _lag(config: HiMoEConfig, features: "HiMoEFeatures", lag_targets: torch.Tens
     return masked_mean(errors, valid & (valid.sum(dim=1, keepdim=True) >= 2))
 
 
-def _separation(config: HiMoEConfig, prototypes: torch.Tensor) -> torch.Tensor:
+def separation_loss(config: HiMoEConfig, prototypes: torch.Tensor) -> torch.Tensor:
+    """Mean over pairs of prototypes, (K, d), of the square of what their cosine has above `proto_margin`."""
     count = len(prototypes)
     alike = F.normalize(prototypes, dim=-1) @ F.normalize(prototypes, dim=-1).T
     others = ~torch.eye(count, dtype=torch.bool, device=alike.device)
     return masked_mean((alike - config.proto_margin).relu().square(), others)
+
+
+def balance_loss(gates: torch.Tensor) -> torch.Tensor:
+    """Squared coefficient of variation of the modality experts' importance: the sums of their gates, (B, M, S, K)."""
+    importance = gates.sum(dim=(0, 1, 2))
+    return importance.var(correction=0) / (importance.mean().square() + 1e-8)

@@ -1,8 +1,5 @@
 # Copyright 2026 The meco_hub authors. Licensed under the Apache License, Version 2.0.
-"""What Hi-MoE is told of each kind of signal, and the layouts of known corpora.
-
-This file knows channels, rates and patches; it knows no samples.
-"""
+"""The settings of a modality (channels, rate, patch, stem), and the layouts of known corpora."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,4 @@
-"""The signal windower of Hi-MoE: the core's, and a way to make one that agrees with a model.
-
-This file knows what a model and its windower must agree on; how windows are cut is in `meco_hub.processing.signal_windower`.
-"""
+"""The signal windower of Hi-MoE: the core's, and a way to make one that agrees with a model."""
 
 from typing import Any, Self
 

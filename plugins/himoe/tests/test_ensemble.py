@@ -17,7 +17,7 @@ MODES = pytest.mark.parametrize("mode", ["window", "sequence"])
 
 
 def alone(model: HiMoEForEmotionRecognition, place: int) -> HiMoEForEmotionRecognition:
-    """A model of one network: the member at that place."""
+    """A model of one network: the one at that place."""
     prefix = f"companions.{place - 1}."
     everything = model.state_dict()
     own = {
@@ -32,7 +32,7 @@ def alone(model: HiMoEForEmotionRecognition, place: int) -> HiMoEForEmotionRecog
 
 
 @MODES
-def test_the_answer_is_the_mean_of_the_members(mode: str, make_model: Make, make_batch: Make) -> None:
+def test_the_answer_is_the_mean_of_the_networks(mode: str, make_model: Make, make_batch: Make) -> None:
     model = make_model(num_members=3, prediction_mode=mode)
     batch = make_batch(model.config)
     found = model(**batch, output_routing=True, output_router_logits=True)
@@ -55,56 +55,56 @@ def rows_of(batch: Any, place: int, count: int) -> Any:
 
 
 @MODES
-def test_each_member_is_trained_as_it_would_be_alone(mode: str, make_model: Make, make_batch: Make) -> None:
-    """Rows are dealt out in turn. All losses but concordance, which is no mean over rows, are on."""
+def test_each_network_is_trained_as_it_would_be_alone(mode: str, make_model: Make, make_batch: Make) -> None:
+    """Each network gets every third row. All losses but concordance, which is no mean over rows, are on."""
     model = make_model(
         num_members=3, prediction_mode=mode, ccc_loss_coef=0.0, stimulus_loss_coef=0.1, restraint_loss_coef=0.5
     )
     shape = (6, model.config.num_steps, 2) if mode == "sequence" else (6, 2)
     random = torch.Generator().manual_seed(5)
-    asked = {
+    given = {
         **make_batch(model.config, size=6),
         "labels": torch.rand(shape, generator=random) * 2 - 1,
         "lag_targets": torch.randn(6, 3, generator=random),
         "group_ids": torch.tensor([0, 0, 1, 0, 2, 3]),
         "stimulus_ids": torch.tensor([0, 1, 2, -100, 1, 0]),
     }
-    output = model.train()(**asked, output_routing=True, output_router_logits=True)
+    output = model.train()(**given, output_routing=True, output_router_logits=True)
     output.loss.backward()
-    for place, member in enumerate(model.members()):
+    for place, network in enumerate(model.networks()):
         lone = alone(model, place).train()
-        own = lone(**rows_of(asked, place, 3), output_routing=True, output_router_logits=True)
+        own = lone(**rows_of(given, place, 3), output_routing=True, output_router_logits=True)
         own.loss.backward()
         for name in ("logits", "lags", "modality_weights", "availability", "embedding"):
             torch.testing.assert_close(getattr(output, name)[place::3], getattr(own, name))
         torch.testing.assert_close(output.router_logits[0][place::3], own.router_logits[0])
         wanted = dict(lone.named_parameters())
-        for name, parameter in named(member):
+        for name, parameter in named(network):
             torch.testing.assert_close(
                 3 * parameter.grad, wanted.pop(name).grad, rtol=1e-3, atol=1e-6, msg=f"{place}: {name}"
             )
         assert not wanted
 
 
-def named(member: Any) -> list[tuple[str, torch.nn.Parameter]]:
-    return [(name, one) for name, one in member.named_parameters() if not name.startswith("companions.")]
+def named(network: Any) -> list[tuple[str, torch.nn.Parameter]]:
+    return [(name, one) for name, one in network.named_parameters() if not name.startswith("companions.")]
 
 
-def test_uneven_batches_and_batches_too_small_to_deal_out(make_model: Make, make_batch: Make) -> None:
+def test_uneven_batches_and_batches_too_small_to_split(make_model: Make, make_batch: Make) -> None:
     model = make_model(num_members=3).train()
     for size in (1, 2, 5):
         model.zero_grad()
         output = model(**make_batch(model.config, size=size), labels=torch.zeros(size, 2))
         output.loss.backward()
         assert output.logits.shape == (size, 2)
-        heads = [member.head[-1].weight.grad for member in model.members()]
+        heads = [network.head[-1].weight.grad for network in model.networks()]
         assert all(one is not None and one.isfinite().all() and one.any() for one in heads), size
 
 
-def test_consistency_and_missing_labels_are_dealt_out_as_well(make_model: Make, make_batch: Make) -> None:
+def test_consistency_and_missing_labels_are_split_as_well(make_model: Make, make_batch: Make) -> None:
     model = make_model(num_members=2, consistency_loss_coef=0.1).train()
     labels = torch.zeros(4, 2)
-    labels[0::2] = float("nan")  # the first member has none
+    labels[0::2] = float("nan")  # the first network has none
     output = model(**make_batch(model.config), labels=labels)
     output.loss.backward()
     assert output.loss.isfinite()
@@ -112,22 +112,22 @@ def test_consistency_and_missing_labels_are_dealt_out_as_well(make_model: Make, 
     assert all(one.grad.isfinite().all() for one in model.parameters() if one.grad is not None)
 
 
-def test_wrong_shapes_are_named_before_rows_are_dealt_out(make_model: Make, make_batch: Make) -> None:
+def test_wrong_shapes_are_named_before_rows_are_split(make_model: Make, make_batch: Make) -> None:
     model = make_model(num_members=2).train()
     batch = make_batch(model.config)
     for wrong in ({"lag_targets": torch.zeros(3, 3)}, {"group_ids": torch.zeros(5)}, {"labels": torch.zeros(3, 2)}):
-        asked = {"labels": torch.zeros(4, 2), **wrong}
+        given = {"labels": torch.zeros(4, 2), **wrong}
         with pytest.raises(InputError, match=next(iter(wrong))):
-            model(**batch, **asked)
+            model(**batch, **given)
 
 
-def test_classes_have_members_too(make_model: Make, make_batch: Make) -> None:
+def test_classes_have_several_networks_too(make_model: Make, make_batch: Make) -> None:
     model = make_model(num_members=2, problem_type="single_label_classification", num_labels=3).train()
     output = model(**make_batch(model.config), labels=torch.tensor([0, 1, 2, -100]))
     output.loss.backward()
     assert all(one.grad is not None and one.grad.isfinite().all() for one in model.parameters() if one.requires_grad)
     model.move_classes([2, -1])
-    assert all(one.anchors.points.shape[-1] == one.unimodal_heads.bias.shape[-1] == 2 for one in model.members())
+    assert all(one.anchors.points.shape[-1] == one.unimodal_heads.bias.shape[-1] == 2 for one in model.networks())
 
 
 def test_what_is_added_to_all_output_layers_is_added_to_the_answer(make_model: Make, make_batch: Make) -> None:
@@ -146,7 +146,7 @@ def test_label_anchors_are_set_in_every_member(make_model: Make) -> None:
     model = make_model(num_members=2)
     points = torch.rand(model.config.n_emotion_experts, 2)
     model.set_label_anchors(points)
-    assert all(torch.equal(one.anchors.points, points) for one in model.members())
+    assert all(torch.equal(one.anchors.points, points) for one in model.networks())
 
 
 def test_saved_and_loaded_and_the_base_model_is_the_first_member(
