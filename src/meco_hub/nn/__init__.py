@@ -1,4 +1,1 @@
-"""Blocks that architectures share.
-
-This package knows layers; it does not know which architecture uses them.
-"""
+"""Blocks that architectures share."""

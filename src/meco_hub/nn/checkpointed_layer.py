@@ -2,8 +2,6 @@
 
 transformers has such a base class, but importing it imports every Auto class, and with them every plugin: a plugin's model file
 that did so would find itself half imported. This one follows the same protocol, so `gradient_checkpointing_enable` works.
-
-This file knows transformers' protocol for gradient checkpointing; it knows no layer.
 """
 
 from collections.abc import Callable

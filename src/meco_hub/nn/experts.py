@@ -9,8 +9,6 @@ Notable:
 
 Sources: Shazeer et al. 2017 (top-k gating); Fedus et al. 2021, "Switch Transformers", eq. 4–6 (balance loss);
 Zoph et al. 2022, "ST-MoE", eq. 5 (z-loss).
-
-This file knows gates and experts; it does not know what the vectors mean.
 """
 
 import torch

@@ -4,6 +4,13 @@ Notable:
 - All are computed in float32 or wider, whatever comes in, and come back in float32 or wider.
 - Where nothing is valid, all answer zero: not NaN, and still connected to the graph.
 - Values under the mask are replaced, not multiplied by zero, because NaN · 0 is NaN.
+
+Lin's concordance correlation coefficient (Lin 1989, Biometrics 45(1)), with population moments:
+
+    CCC(p, y) = 2 · cov(p, y) / (var p + var y + (mean p − mean y)²)
+
+It is 1 only where p equals y: unlike Pearson's it also falls with a wrong scale or offset. A constant prediction has CCC 0 and,
+because of the small number in the denominator, a finite gradient.
 """
 
 import torch
@@ -47,17 +54,6 @@ def masked_mean(values: torch.Tensor, mask: torch.Tensor, dim: int | tuple[int, 
     dims = tuple(range(wide.ndim)) if dim is None else dim
     total = wide.masked_fill(~mask, 0.0).sum(dim=dims)
     return total / mask.sum(dim=dims).clamp(min=1)
-
-
-# --- Concordance --------------------------------------------------------------------------------------------------------
-# Lin's concordance correlation coefficient, differentiable and with missing values.
-#
-#     CCC(p, y) = 2 · cov(p, y) / (var p + var y + (mean p − mean y)²)        with population moments
-#
-# It is 1 only where p equals y: unlike Pearson's it also falls with a wrong scale or offset. A constant prediction has CCC 0
-# and, because of the small number in the denominator, a finite gradient.
-#
-# Source: Lin 1989, "A concordance correlation coefficient to evaluate reproducibility", Biometrics 45(1).
 
 
 def _moments(

@@ -1,6 +1,4 @@
 """Processors: what stands between a recording and a model, saved with the weights.
 
 Nothing is imported here, because a processor needs transformers and torch, and a face finder needs neither.
-
-This file knows the place of processing in the house; each module beside it knows one step.
 """

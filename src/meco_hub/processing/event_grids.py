@@ -14,7 +14,7 @@ since the bin's beginning. One pass finds both: 2ᵏ + time is added up in float
 time below it. Whether that fitted is checked afterwards; where it did not (tens of thousands of events on one pixel), the two
 sums are made one by one.
 
-This file knows arithmetic on events whose time and place are already right; it checks nothing and reads nothing.
+Events must lie on the grid and be in the order of time: nothing is checked here.
 """
 
 from abc import ABC, abstractmethod

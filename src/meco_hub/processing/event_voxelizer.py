@@ -1,4 +1,24 @@
-"""The settings of an event voxelizer: which there are, and what makes no sense."""
+"""The event voxelizer: events of a recording become tensors, the same way in training, evaluation and the pipeline.
+
+    voxelizer = EventVoxelizer(representation="voxel_grid", bins=5, sensor_size={"height": 260, "width": 346})
+    voxelizer(recording)["event_values"]                        # (1, 5, 260, 346)
+    EventVoxelizer(representation="event_frame")(recording)     # (1, T, H, W): one grey picture per 33 ms
+
+| representation | channels | value |
+|---|---|---|
+| voxel_grid | bins | signed polarity, shared linearly between the nearest of `bins` instants |
+| polarity_counts | 2: OFF, ON | number of events |
+| time_surface | 2: OFF, ON | exp(−(end − t)/decay_us) of the last event |
+| event_frame | 1 | grey picture in [0, 1]: 128/255 where nothing happened, white brighter, black darker |
+
+An event frame is computed as the 8-bit picture that a file would hold, resized as Pillow resizes pictures, and divided by
+255: a recording and its event pictures differ by what the JPEG lost, and by nothing else.
+
+Time runs from the first to the last event of a recording or of a window of so many events; in a window of so many
+microseconds it runs from the window's beginning to its end. Windows of time follow one another without gaps from the first event
+(or `start_us`) on; one without events is a window all the same, and the last may be filled in part. A recording without events
+gives one window in which nothing happened. Windows of events hold the same number each, but for the last.
+"""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,247 +42,14 @@ OUT_OF_BOUNDS = ("error", "drop")
 SEE_WINDOW_US = 33_000
 """What the event pictures of the SEE data set accumulate, microseconds."""
 
+MAX_WINDOWS = 200_000
+"""In one recording; more come from a damaged time stamp, or from a window that was meant in another unit."""
+
 _BOOKKEEPING = {"feature_extractor_type", "processor_class", "auto_map"}  # what transformers writes beside the fields
 _SIDES = ("height", "width")
 _CORNER = ("top", "left")
 
-
-def check_names(given: Iterable[str], fields: list[str]) -> None:
-    """An error for the first name that is neither a field nor transformers' own bookkeeping."""
-    for name in given:
-        if name not in _BOOKKEEPING:
-            offer = suggest(name, fields)
-            raise ConfigurationError(f"EventVoxelizer has no field {name!r}.{offer} It has {', '.join(fields)}.")
-
-
-def check_settings(settings: Any) -> None:
-    """Check the fields of an `EventVoxelizer`.
-
-    Raises:
-        ConfigurationError: one has a value that makes no sense, by itself or beside another.
-    """
-    choices = (
-        ("representation", REPRESENTATIONS),
-        ("normalize", NORMALIZATIONS),
-        ("out_of_bounds", OUT_OF_BOUNDS),
-        ("last_event_decides", (False, True)),
-    )
-    for name, known in choices:
-        if getattr(settings, name) not in known:
-            raise ConfigurationError(
-                f"{name} is {getattr(settings, name)!r}; expected one of {', '.join(map(repr, known))}."
-            )
-    for name in ("bins", "window_us", "window_events"):
-        value = getattr(settings, name)
-        optional = name != "bins"
-        if not (optional and value is None) and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise ConfigurationError(f"{name} is {value!r}; expected a whole number from 1 on.")
-    for name in ("decay_us", "contribution", "std"):
-        if not _is_number(getattr(settings, name)) or getattr(settings, name) <= 0:
-            raise ConfigurationError(f"{name} is {getattr(settings, name)!r}; expected a positive number.")
-    if not _is_number(settings.mean):
-        raise ConfigurationError(f"mean is {settings.mean!r}; expected a number.")
-    for name, wanted in (("sensor_size", _SIDES), ("size", _SIDES), ("crop", (*_CORNER, *_SIDES))):
-        value = getattr(settings, name)
-        if value is not None and (
-            set(value) != set(wanted)
-            or not all(isinstance(part, int) and part >= (0 if key in _CORNER else 1) for key, part in value.items())
-        ):
-            raise ConfigurationError(f"{name} is {value}; expected whole numbers for {', '.join(wanted)}, in pixels.")
-    if settings.window_us is not None and settings.window_events is not None:
-        raise ConfigurationError(
-            "window_us and window_events are both given; expected one: windows of time or of events."
-        )
-    if settings.normalize == "nonzero_std" and settings.representation == "event_frame":
-        raise ConfigurationError('An event frame has no zeros to leave out; expected normalize="mean_std" or "none".')
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
-
-
-# --- Event windows ----------------------------------------------------------------------------------------------------
-# Cutting event recordings: what lies on the sensor, and which events belong to which window.
-#
-# Windows of time follow one another without gaps; one without events is a window all the same, in which nothing happened.
-# Windows of events hold the same number each, but for the last.
-
-MAX_WINDOWS = 200_000
-"""In one recording; more come from a damaged time stamp, or from a window that was meant in another unit."""
-
 Span = tuple[int, int]
-
-
-def find_sensor(recording: EventRecording, told: Mapping[str, int] | None) -> tuple[int, int]:
-    """Height and width of the sensor, by the recording or by what was `told`.
-
-    Raises:
-        RecordingError: neither says it, or they disagree.
-    """
-    called = recording.name or "The recording"
-    own = (recording.height, recording.width)
-    given = (told["height"], told["width"]) if told else (None, None)
-    height, width = own[0] or given[0], own[1] or given[1]
-    if height is None or width is None:
-        raise RecordingError(
-            f"{called} does not say how many pixels its sensor has. Give width= and height= when reading, or sensor_size={{…}}."
-        )
-    if None not in own and None not in given and own != given:
-        raise RecordingError(
-            f"{called} is of a sensor with {own[1]}×{own[0]} pixels; expected {given[1]}×{given[0]}. Change sensor_size, or use "
-            "the recording of the right camera."
-        )
-    return height, width
-
-
-def keep_inside(recording: EventRecording, sensor: tuple[int, int], out_of_bounds: str) -> tuple[EventRecording, int]:
-    """The events on a sensor of (height, width), and how many were not.
-
-    Raises:
-        RecordingError: `out_of_bounds` is "error" and there is one outside.
-    """
-    height, width = sensor
-    if not len(recording) or (int(recording.x.max()) < width and int(recording.y.max()) < height):
-        return recording, 0
-    keep = (recording.x < width) & (recording.y < height)
-    lost = int(np.count_nonzero(~keep))
-    if out_of_bounds == "error":
-        first = int(np.argmin(keep))
-        raise RecordingError(
-            f"{recording.name or 'The recording'}: {lost} of {len(recording)} events lie outside the sensor of {width}×{height} "
-            f"pixels, the first (number {first}) at x = {recording.x[first]}, y = {recording.y[first]}. Correct the size, or "
-            'set out_of_bounds="drop".'
-        )
-    columns = [getattr(recording, column)[keep] for column in ("x", "y", "t", "p")]
-    return EventRecording(*columns, width=recording.width, height=recording.height, name=recording.name), lost
-
-
-def cut_windows(
-    recording: EventRecording,
-    *,
-    windows: Any = None,
-    window_us: int | None = None,
-    window_events: int | None = None,
-    start_us: int | None = None,
-) -> Iterator[tuple[EventRecording, Span]]:
-    """Every window's events, with the time from which and to which it runs.
-
-    Raises:
-        InputError: `windows` is not (W, 2) whole microseconds.
-        RecordingError: there would be more than `MAX_WINDOWS`.
-    """
-    beginning = start_us or 0
-    first, last = (int(recording.t[0]), int(recording.t[-1])) if len(recording) else (beginning, beginning)
-    if windows is not None:
-        pairs = np.asarray(windows)
-        if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind not in "iu" or (pairs[:, 0] > pairs[:, 1]).any():
-            raise InputError(
-                f"windows has shape {pairs.shape} and dtype {pairs.dtype}; expected (W, 2) whole µs, start ≤ end."
-            )
-        for start, end in pairs.tolist():
-            yield recording.between(start, end), (start, end)
-    elif window_us is not None:
-        start = first if start_us is None else start_us
-        check_number(recording.name, start, last, window_us)
-        for begin in range(start, max(last, start) + 1, window_us):
-            yield recording.between(begin, begin + window_us), (begin, begin + window_us)
-    elif window_events is not None:
-        for index in range(0, max(len(recording), 1), window_events):
-            part = recording.slice(index, index + window_events)
-            yield part, (int(part.t[0]), int(part.t[-1])) if len(part) else (first, last)
-    else:
-        yield recording, (first, last)
-
-
-def follow_windows(
-    parts: Iterable[EventRecording], *, window_us: int | None, start_us: int | None, end_us: int | None
-) -> Iterator[tuple[EventRecording, Span, bool]]:
-    """Pieces of consecutive parts, none of which crosses a window's border: events, the window's span, whether it is its last.
-
-    Raises:
-        ConfigurationError: there is one window only, and nobody said from when to when.
-        RecordingError: a part reaches back behind a border that was passed, or out of the only window.
-    """
-    if window_us is None and (start_us is None or end_us is None):
-        raise ConfigurationError("Without windows, start_us and end_us are needed; summarise_events finds them.")
-    start, end = start_us, end_us
-    piece: EventRecording | None = None
-    for part in parts:
-        if piece is not None and start is not None and end is not None:
-            yield piece, (start, end), False
-        piece = part
-        if not len(part):
-            continue
-        if start is None:
-            start = int(part.t[0])
-        if window_us is not None and (end is None or end == end_us):
-            end = start + window_us
-        assert end is not None
-        if part.t[0] < start or (window_us is None and part.t[-1] > end):
-            raise RecordingError(
-                f"{part.name or 'The recording'}: a part runs from {part.t[0]} to {part.t[-1]} µs, and the window from {start} to "
-                f"{end} µs; time steps back between parts, or the span is wrong. Read it whole, which sorts it."
-            )
-        if window_us is not None:
-            check_number(part.name, start, int(part.t[-1]), window_us)
-        while window_us is not None and len(piece) and piece.t[-1] >= end:
-            now = piece.between(start, end)
-            yield now, (start, end), True
-            piece = piece.slice(len(now), len(piece))
-            start, end = end, end + window_us
-    if piece is not None and start is not None and end is not None:
-        yield piece, (start, end), True
-
-
-def follow_counts(parts: Iterable[EventRecording], number: int) -> Iterator[EventRecording]:
-    """Consecutive parts, cut anew into pieces of `number` events; the last may have fewer."""
-    held: list[EventRecording] = []
-    for part in parts:
-        held.append(part)
-        while sum(map(len, held)) >= number:
-            whole = _concatenate(held)
-            yield whole.slice(0, number)
-            held = [whole.slice(number, len(whole))]
-    if held and any(map(len, held)):
-        yield _concatenate(held)
-
-
-def check_number(name: str, start: int, last: int, window_us: int) -> None:
-    """An error where the windows from `start` to `last` would be absurdly many."""
-    if (last - start) // window_us >= MAX_WINDOWS:
-        raise RecordingError(
-            f"{name or 'The recording'} runs from {start} to {last} µs, {(last - start) // window_us} windows of {window_us} µs; "
-            f"at most {MAX_WINDOWS} are made. A time stamp is damaged, or the unit of time is wrong."
-        )
-
-
-def _concatenate(parts: list[EventRecording]) -> EventRecording:
-    if len(parts) == 1:
-        return parts[0]
-    columns = [np.concatenate([getattr(part, column) for part in parts]) for column in ("x", "y", "t", "p")]
-    return EventRecording(*columns, width=parts[0].width, height=parts[0].height, name=parts[0].name)
-
-
-# --- Event voxelizer --------------------------------------------------------------------------------------------------
-# The event voxelizer: events of a recording become tensors, the same way in training, evaluation and the pipeline.
-#
-#     voxelizer = EventVoxelizer(representation="voxel_grid", bins=5, sensor_size={"height": 260, "width": 346})
-#     voxelizer(recording)["event_values"]                        # (1, 5, 260, 346)
-#     EventVoxelizer(representation="event_frame")(recording)     # (1, T, H, W): one grey picture per 33 ms
-#
-# | representation | channels | value |
-# |---|---|---|
-# | voxel_grid | bins | signed polarity, shared linearly between the nearest of `bins` instants |
-# | polarity_counts | 2: OFF, ON | number of events |
-# | time_surface | 2: OFF, ON | exp(−(end − t)/decay_us) of the last event |
-# | event_frame | 1 | grey picture in [0, 1]: 128/255 where nothing happened, white brighter, black darker |
-#
-# An event frame is computed as the 8-bit picture that a file would hold, resized as Pillow resizes pictures, and divided by
-# 255: a recording and its event pictures differ by what the JPEG lost, and by nothing else.
-#
-# Time runs from the first to the last event of a recording or of a window of so many events; in a window of so many
-# microseconds it runs from the window's beginning to its end. Windows of time follow one another from the first event (or
-# `start_us`) on; the last may be filled in part. A recording without events gives one window in which nothing happened.
 
 
 class EventVoxelizer(PublishedProcessor, NoRemoteCode, FeatureExtractionMixin):
@@ -308,9 +95,11 @@ class EventVoxelizer(PublishedProcessor, NoRemoteCode, FeatureExtractionMixin):
         out_of_bounds: str = "error",
         **kwargs: Any,
     ) -> None:
-        check_names(
-            kwargs, [name for name in EventVoxelizer.__init__.__annotations__ if name not in ("kwargs", "return")]
-        )
+        fields = [name for name in EventVoxelizer.__init__.__annotations__ if name not in ("kwargs", "return")]
+        if unknown := next((name for name in kwargs if name not in _BOOKKEEPING), None):
+            raise ConfigurationError(
+                f"EventVoxelizer has no field {unknown!r}.{suggest(unknown, fields, 1)} It has {', '.join(fields)}."
+            )
         super().__init__(**kwargs)
         self.representation = representation
         self.bins = bins
@@ -325,7 +114,52 @@ class EventVoxelizer(PublishedProcessor, NoRemoteCode, FeatureExtractionMixin):
         self.size = None if size is None else dict(size)
         self.normalize, self.mean, self.std = normalize, mean, std
         self.out_of_bounds = out_of_bounds
-        check_settings(self)
+        self._check_values()
+
+    def _check_values(self) -> None:
+        """Raise ConfigurationError where a field has a value that makes no sense, by itself or beside another."""
+        choices = (
+            ("representation", REPRESENTATIONS),
+            ("normalize", NORMALIZATIONS),
+            ("out_of_bounds", OUT_OF_BOUNDS),
+            ("last_event_decides", (False, True)),
+        )
+        for name, known in choices:
+            if getattr(self, name) not in known:
+                raise ConfigurationError(
+                    f"{name} is {getattr(self, name)!r}; expected one of {', '.join(map(repr, known))}."
+                )
+        for name in ("bins", "window_us", "window_events"):
+            value = getattr(self, name)
+            optional = name != "bins"
+            if not (optional and value is None) and (
+                isinstance(value, bool) or not isinstance(value, int) or value < 1
+            ):
+                raise ConfigurationError(f"{name} is {value!r}; expected a whole number from 1 on.")
+        for name in ("decay_us", "contribution", "std"):
+            if not _is_number(getattr(self, name)) or getattr(self, name) <= 0:
+                raise ConfigurationError(f"{name} is {getattr(self, name)!r}; expected a positive number.")
+        if not _is_number(self.mean):
+            raise ConfigurationError(f"mean is {self.mean!r}; expected a number.")
+        for name, wanted in (("sensor_size", _SIDES), ("size", _SIDES), ("crop", (*_CORNER, *_SIDES))):
+            value = getattr(self, name)
+            if value is not None and (
+                set(value) != set(wanted)
+                or not all(
+                    isinstance(part, int) and part >= (0 if key in _CORNER else 1) for key, part in value.items()
+                )
+            ):
+                raise ConfigurationError(
+                    f"{name} is {value}; expected whole numbers for {', '.join(wanted)}, in pixels."
+                )
+        if self.window_us is not None and self.window_events is not None:
+            raise ConfigurationError(
+                "window_us and window_events are both given; expected one: windows of time or of events."
+            )
+        if self.normalize == "nonzero_std" and self.representation == "event_frame":
+            raise ConfigurationError(
+                'An event frame has no zeros to leave out; expected normalize="mean_std" or "none".'
+            )
 
     @property
     def padding_value(self) -> float:
@@ -366,24 +200,19 @@ class EventVoxelizer(PublishedProcessor, NoRemoteCode, FeatureExtractionMixin):
         )
         if not recordings:
             raise InputError("An empty list was given; expected at least one event recording.")
-        spans: list[Any] = [None] * len(recordings)
-        if windows is not None:
-            spans = (
-                list(windows)
-                if isinstance(windows, list | tuple) and np.ndim(windows[0]) == 2
-                else [windows] * len(recordings)
+        per_recording = isinstance(windows, list | tuple) and np.ndim(windows[0]) == 2
+        spans = list(windows) if per_recording else [windows] * len(recordings)
+        if len(spans) != len(recordings):
+            raise InputError(
+                f"{len(spans)} sets of windows were given for {len(recordings)} recordings; expected one each."
             )
-            if len(spans) != len(recordings):
-                raise InputError(
-                    f"{len(spans)} sets of windows were given for {len(recordings)} recordings; expected one each."
-                )
         grids, dropped = [], []
         for recording, span in zip(recordings, spans, strict=True):
-            kept, lost = keep_inside(recording, find_sensor(recording, self.sensor_size), self.out_of_bounds)
-            parts = cut_windows(
+            kept, lost = _keep_inside(recording, _find_sensor(recording, self.sensor_size), self.out_of_bounds)
+            parts = _cut_windows(
                 kept, windows=span, window_us=self.window_us, window_events=self.window_events, start_us=start_us
             )
-            grids.append([self._lay(part, *times) for part, times in parts])
+            grids.append([self._make_grid(part, *times) for part, times in parts])
             dropped.append(lost)
         return self._batch(grids, dropped, windows is not None or self._windowed, return_tensors)
 
@@ -411,18 +240,18 @@ class EventVoxelizer(PublishedProcessor, NoRemoteCode, FeatureExtractionMixin):
             nonlocal lost
             for source in parts:
                 recording = self.read(source)
-                kept, outside = keep_inside(recording, find_sensor(recording, self.sensor_size), self.out_of_bounds)
+                kept, outside = _keep_inside(recording, _find_sensor(recording, self.sensor_size), self.out_of_bounds)
                 lost += outside
                 yield kept
 
         if self.window_events is not None:
-            for part in follow_counts(inside(), self.window_events):
+            for part in _follow_counts(inside(), self.window_events):
                 span = (int(part.t[0]), int(part.t[-1]))
-                yield span, self._lay(part, *span), lost
+                yield span, self._make_grid(part, *span), lost
                 lost = 0
             return
         grid: EventGrid | None = None
-        for part, span, last in follow_windows(inside(), window_us=self.window_us, start_us=start_us, end_us=end_us):
+        for part, span, last in _follow_windows(inside(), window_us=self.window_us, start_us=start_us, end_us=end_us):
             grid = grid or self._new_grid(part, *span)
             grid.add(*self._columns(part))
             if last:
@@ -454,7 +283,7 @@ class EventVoxelizer(PublishedProcessor, NoRemoteCode, FeatureExtractionMixin):
         return self.window_us is not None or self.window_events is not None
 
     def _new_grid(self, recording: EventRecording, start: int, end: int) -> EventGrid:
-        height, width = find_sensor(recording, self.sensor_size)
+        height, width = _find_sensor(recording, self.sensor_size)
         if self.crop:
             if self.crop["top"] + self.crop["height"] > height or self.crop["left"] + self.crop["width"] > width:
                 raise RecordingError(
@@ -480,7 +309,7 @@ class EventVoxelizer(PublishedProcessor, NoRemoteCode, FeatureExtractionMixin):
         keep = (x < self.crop["width"]) & (y < self.crop["height"])
         return x[keep], y[keep], part.t[keep], part.p[keep]
 
-    def _lay(self, part: EventRecording, start: int, end: int) -> NDArray[np.float32]:
+    def _make_grid(self, part: EventRecording, start: int, end: int) -> NDArray[np.float32]:
         grid = self._new_grid(part, start, end)
         grid.add(*self._columns(part))
         return self._finish(grid)
@@ -536,3 +365,157 @@ class EventVoxelizer(PublishedProcessor, NoRemoteCode, FeatureExtractionMixin):
             data["window_mask"] = mask
         data["dropped_events"] = np.asarray(dropped, np.int64)
         return BatchFeature(data, tensor_type=return_tensors)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
+
+
+def _find_sensor(recording: EventRecording, configured: Mapping[str, int] | None) -> tuple[int, int]:
+    """Height and width of the sensor, by the recording or by the `configured` size.
+
+    Raises:
+        RecordingError: neither is known, or they disagree.
+    """
+    called = recording.name or "The recording"
+    own = (recording.height, recording.width)
+    given = (configured["height"], configured["width"]) if configured else (None, None)
+    height, width = own[0] or given[0], own[1] or given[1]
+    if height is None or width is None:
+        raise RecordingError(
+            f"{called} does not say how many pixels its sensor has. Give width= and height= when reading, or sensor_size={{…}}."
+        )
+    if None not in own and None not in given and own != given:
+        raise RecordingError(
+            f"{called} is of a sensor with {own[1]}×{own[0]} pixels; expected {given[1]}×{given[0]}. Change sensor_size, or use "
+            "the recording of the right camera."
+        )
+    return height, width
+
+
+def _keep_inside(recording: EventRecording, sensor: tuple[int, int], out_of_bounds: str) -> tuple[EventRecording, int]:
+    """The events on a sensor of (height, width), and how many were not.
+
+    Raises:
+        RecordingError: `out_of_bounds` is "error" and there is one outside.
+    """
+    height, width = sensor
+    if not len(recording) or (int(recording.x.max()) < width and int(recording.y.max()) < height):
+        return recording, 0
+    keep = (recording.x < width) & (recording.y < height)
+    lost = int(np.count_nonzero(~keep))
+    if out_of_bounds == "error":
+        first = int(np.argmin(keep))
+        raise RecordingError(
+            f"{recording.name or 'The recording'}: {lost} of {len(recording)} events lie outside the sensor of {width}×{height} "
+            f"pixels, the first (number {first}) at x = {recording.x[first]}, y = {recording.y[first]}. Correct the size, or "
+            'set out_of_bounds="drop".'
+        )
+    columns = [getattr(recording, column)[keep] for column in ("x", "y", "t", "p")]
+    return EventRecording(*columns, width=recording.width, height=recording.height, name=recording.name), lost
+
+
+def _cut_windows(
+    recording: EventRecording,
+    *,
+    windows: Any = None,
+    window_us: int | None = None,
+    window_events: int | None = None,
+    start_us: int | None = None,
+) -> Iterator[tuple[EventRecording, Span]]:
+    """Every window's events, with the time from which and to which it runs.
+
+    Raises:
+        InputError: `windows` is not (W, 2) whole microseconds.
+        RecordingError: there would be more than `MAX_WINDOWS`.
+    """
+    beginning = start_us or 0
+    first, last = (int(recording.t[0]), int(recording.t[-1])) if len(recording) else (beginning, beginning)
+    if windows is not None:
+        pairs = np.asarray(windows)
+        if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind not in "iu" or (pairs[:, 0] > pairs[:, 1]).any():
+            raise InputError(
+                f"windows has shape {pairs.shape} and dtype {pairs.dtype}; expected (W, 2) whole µs, start ≤ end."
+            )
+        for start, end in pairs.tolist():
+            yield recording.between(start, end), (start, end)
+    elif window_us is not None:
+        start = first if start_us is None else start_us
+        _check_number(recording.name, start, last, window_us)
+        for begin in range(start, max(last, start) + 1, window_us):
+            yield recording.between(begin, begin + window_us), (begin, begin + window_us)
+    elif window_events is not None:
+        for index in range(0, max(len(recording), 1), window_events):
+            part = recording.slice(index, index + window_events)
+            yield part, (int(part.t[0]), int(part.t[-1])) if len(part) else (first, last)
+    else:
+        yield recording, (first, last)
+
+
+def _check_number(name: str, start: int, last: int, window_us: int) -> None:
+    """An error where the windows from `start` to `last` would be absurdly many."""
+    if (last - start) // window_us >= MAX_WINDOWS:
+        raise RecordingError(
+            f"{name or 'The recording'} runs from {start} to {last} µs, {(last - start) // window_us} windows of {window_us} µs; "
+            f"at most {MAX_WINDOWS} are made. A time stamp is damaged, or the unit of time is wrong."
+        )
+
+
+def _follow_windows(
+    parts: Iterable[EventRecording], *, window_us: int | None, start_us: int | None, end_us: int | None
+) -> Iterator[tuple[EventRecording, Span, bool]]:
+    """Pieces of consecutive parts, none of which crosses a window's border: events, the window's span, whether it is its last.
+
+    Raises:
+        ConfigurationError: there is one window only, and its start or end is not given.
+        RecordingError: a part reaches back behind a border that was passed, or out of the only window.
+    """
+    if window_us is None and (start_us is None or end_us is None):
+        raise ConfigurationError("Without windows, start_us and end_us are needed; summarise_events finds them.")
+    start, end = start_us, end_us
+    piece: EventRecording | None = None
+    for part in parts:
+        if piece is not None and start is not None and end is not None:
+            yield piece, (start, end), False
+        piece = part
+        if not len(part):
+            continue
+        if start is None:
+            start = int(part.t[0])
+        if window_us is not None and (end is None or end == end_us):
+            end = start + window_us
+        assert end is not None
+        if part.t[0] < start or (window_us is None and part.t[-1] > end):
+            raise RecordingError(
+                f"{part.name or 'The recording'}: a part runs from {part.t[0]} to {part.t[-1]} µs, and the window from {start} to "
+                f"{end} µs; time steps back between parts, or the span is wrong. Read it whole, which sorts it."
+            )
+        if window_us is not None:
+            _check_number(part.name, start, int(part.t[-1]), window_us)
+        while window_us is not None and len(piece) and piece.t[-1] >= end:
+            now = piece.between(start, end)
+            yield now, (start, end), True
+            piece = piece.slice(len(now), len(piece))
+            start, end = end, end + window_us
+    if piece is not None and start is not None and end is not None:
+        yield piece, (start, end), True
+
+
+def _follow_counts(parts: Iterable[EventRecording], number: int) -> Iterator[EventRecording]:
+    """Consecutive parts, cut anew into pieces of `number` events; the last may have fewer."""
+    held: list[EventRecording] = []
+    for part in parts:
+        held.append(part)
+        while sum(map(len, held)) >= number:
+            whole = _concatenate(held)
+            yield whole.slice(0, number)
+            held = [whole.slice(number, len(whole))]
+    if held and any(map(len, held)):
+        yield _concatenate(held)
+
+
+def _concatenate(parts: list[EventRecording]) -> EventRecording:
+    if len(parts) == 1:
+        return parts[0]
+    columns = [np.concatenate([getattr(part, column) for part in parts]) for column in ("x", "y", "t", "p")]
+    return EventRecording(*columns, width=parts[0].width, height=parts[0].height, name=parts[0].name)

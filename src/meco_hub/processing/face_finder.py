@@ -11,8 +11,6 @@ On 400 faces of LFW, cropped tightly and reduced to 32 pixels, all score 0.7 and
 
 A crop that reaches over the picture's border repeats the border's pixels: moving it inside would move the face out of its
 place, scaling it would change the face's size, and place and size are what a network was trained on.
-
-This file knows where faces are and how they are cut out; it does not know expressions.
 """
 
 import importlib.util

@@ -10,8 +10,7 @@ import pytest
 from PIL import Image
 
 from meco_hub.errors import ConfigurationError, InputError, RecordingError
-from meco_hub.processing import event_voxelizer as event_windows
-from meco_hub.processing.event_voxelizer import REPRESENTATIONS, EventVoxelizer
+from meco_hub.processing.event_voxelizer import MAX_WINDOWS, REPRESENTATIONS, EventVoxelizer
 from meco_hub.recordings.event_recording import EventRecording
 
 HEIGHT, WIDTH = 26, 34
@@ -266,7 +265,7 @@ def test_memory_of_parts_does_not_grow_with_the_recording() -> None:
 def test_a_damaged_time_does_not_fill_the_memory() -> None:
     recording = make(3, t=[0, 10, 2**60])
     for voxelizer in (EventVoxelizer("event_frame"), EventVoxelizer(window_us=1)):
-        with pytest.raises(RecordingError, match=f"at most {event_windows.MAX_WINDOWS} are made"):
+        with pytest.raises(RecordingError, match=f"at most {MAX_WINDOWS} are made"):
             voxelizer(recording)
         with pytest.raises(RecordingError, match="A time stamp is damaged"):
             voxelizer.accumulate([recording])
