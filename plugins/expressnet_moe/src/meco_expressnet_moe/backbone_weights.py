@@ -4,23 +4,17 @@ Notable:
 - Nothing here runs when a model is built or loaded. After `load_backbone_weights` the weights are the model's own, and its
   checkpoint holds them.
 - All or nothing: names and shapes are compared first, and the error lists what does not fit.
-- Files are read as safetensors, or by `torch.load(weights_only=True)`, which refuses code.
-
-This file knows where backbone weights can come from and under which names; it does not know what is built on them.
 """
 
-import pickle
 import re
-from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
-from meco_hub.errors import CheckpointError, ConfigurationError, ConversionError, DependencyError, UnknownNameError
+from meco_hub.conversion import fit_backbone, read_state_dict
+from meco_hub.errors import ConfigurationError, ConversionError, DependencyError, UnknownNameError
 
 from .backbones import TimmBackbone, VGGFaceResNet, create_timm_model
 
@@ -71,7 +65,7 @@ def load_backbone_weights(
     elif str(source).startswith("package:"):
         weights = imagenet_weights_from_package(str(source).removeprefix("package:"))
     else:
-        weights = _read_weights(Path(source))
+        weights = read_state_dict(Path(source))
     target.load_state_dict(_fit(weights, target, f"{source or 'timm'}"))
 
 
@@ -101,7 +95,7 @@ def imagenet_weights_from_package(name: str) -> dict[str, torch.Tensor]:
     paths = [Path(str(file.locate())) for file in files if file.suffix == ".pth"]
     if len(paths) != 1:
         raise ConversionError(f"The package {name} holds {len(paths)} .pth files; expected one. Install version 0.1.0.")
-    theirs = _read_weights(paths[0])
+    theirs = read_state_dict(paths[0])
     with torch.device("meta"):
         ours = timm.create_model(_PACKAGES[name], pretrained=False).state_dict()
     pairs = list(zip(ours.items(), theirs.items(), strict=False))
@@ -116,27 +110,6 @@ def imagenet_weights_from_package(name: str) -> dict[str, torch.Tensor]:
             f"{'; '.join(wrong[:3]) or 'their numbers differ'}. Install {name} 0.1.0."
         )
     return {our_name: their for (our_name, _), (_, their) in pairs if not our_name.startswith("classifier.")}
-
-
-def _read_weights(path: Path) -> dict[str, torch.Tensor]:
-    if not path.is_file():
-        raise CheckpointError(
-            f"There is no weights file {path}. Pass a .safetensors, .pth or .pt file, or 'package:NAME'."
-        )
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise CheckpointError(
-            f"{path} cannot be read as weights: {error}. Expected a safetensors file, or a state dict saved by torch.save."
-        ) from error
-    for wrapper in ("state_dict", "model"):
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
-    if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}; expected a state dict: names and tensors.")
-    return dict(content)
 
 
 def _fit(weights: dict[str, torch.Tensor], target: nn.Module, origin: str) -> dict[str, torch.Tensor]:
@@ -155,23 +128,5 @@ def _fit(weights: dict[str, torch.Tensor], target: nn.Module, origin: str) -> di
     classifier = getattr(target, "default_cfg", {}).get("classifier") or "fc"
     heads = tuple(f"{head}." for head in ([classifier] if isinstance(classifier, str) else classifier))
     weights = {name: value for name, value in weights.items() if name in expected or not name.startswith(heads)}
-    # Files older than torch 0.4.1 do not count BatchNorm's batches, and nothing here reads the count.
-    missing = [name for name in expected if name not in weights and not name.endswith("num_batches_tracked")]
-    unexpected = [name for name in weights if name not in expected]
-    shapes = [
-        f"{name} {tuple(weights[name].shape)} instead of {tuple(value.shape)}"
-        for name, value in expected.items()
-        if name in weights and weights[name].shape != value.shape
-    ]
-    if missing or unexpected or shapes:
-        parts = (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
-        listing = "; ".join(
-            f"{len(names)} {what}: {', '.join(names[:4])}{', …' if len(names) > 4 else ''}"
-            for what, names in parts
-            if names
-        )
-        raise ConversionError(
-            f"The weights of {origin} do not fit the backbone: {listing}. Nothing was loaded. "
-            "Check that `backbone` in the config names the model they were saved from."
-        )
-    return {**expected, **weights}
+    advice = "Check that `backbone` in the config names the model they were saved from."
+    return fit_backbone(weights, expected, origin, advice)

@@ -9,21 +9,19 @@ Notable:
 - A file does not say what its classes are called. Seven outputs fit two orders in use, so without `labels` they are called
   LABEL_0 … LABEL_6, which is no use but no lie; eight outputs fit the AffectNet-8 order only.
 
-This file knows what is asked for and what is written; the steps between are in `keras_weights/`.
+The steps between reading the file and filling the model are in `keras_weights/`.
 """
 
 import logging
-import shutil
-import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from meco_hub.conversion import ConversionReport, name_classes, require_new_folder, save_converted
 from meco_hub.errors import ConversionError
-from meco_hub.labels import LabelSpace, canonical
+from meco_hub.labels import LabelSpace
 
 from .configuration_expressnet_moe import PUBLISHED_LABELS, ExpressNetMoEConfig
 from .keras_weights.hdf5 import read_keras_hdf5
@@ -60,45 +58,19 @@ PUBLISHED_COUNTS = {
 """Parameters and BatchNorm statistics per block, as the authors' `model.summary()` prints them."""
 
 
-@dataclass(frozen=True)
-class Report:
-    """What a conversion did.
+@dataclass(frozen=True, kw_only=True)
+class Report(ConversionReport):
+    """What a conversion did; `counts` include BatchNorm statistics, as Keras counts.
 
     Attributes:
-        source, output_dir: from where, to where.
         keras_version: as the file states it.
-        counts: numbers in each block, BatchNorm statistics included, as Keras counts.
-        published: the same for the published network with as many labels.
-        labels: class names in the order of the outputs.
-        notes: what was assumed because the file does not say it.
     """
 
-    source: str
-    output_dir: str
     keras_version: str
-    counts: dict[str, int]
-    published: dict[str, int]
-    labels: list[str]
-    notes: list[str]
 
     @property
-    def is_published_size(self) -> bool:
-        """Whether every block has as many numbers as in the published network."""
-        return self.counts == self.published
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain data, for JSON."""
-        return {**asdict(self), "total": sum(self.counts.values()), "is_published_size": self.is_published_size}
-
-    def __str__(self) -> str:
-        lines = [f"{self.source} (Keras {self.keras_version}) → {self.output_dir}"]
-        for block, count in self.counts.items():
-            same = count == self.published[block]
-            lines.append(f"  {block:<21}{count:>12,}" + ("" if same else f"  (published: {self.published[block]:,})"))
-        published = " = published" if self.is_published_size else ""
-        lines.append(f"  {'total':<21}{sum(self.counts.values()):>12,}{published}")
-        lines.append(f"  labels: {', '.join(self.labels)}")
-        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+    def origin(self) -> str:
+        return f"{self.source} (Keras {self.keras_version})"
 
 
 def convert(
@@ -125,15 +97,16 @@ def convert(
         DependencyError: h5py is not installed.
     """
     source, output_dir = Path(source), Path(output_dir)
-    if output_dir.exists() and not (output_dir.is_dir() and (overwrite or not any(output_dir.iterdir()))):
-        raise ConversionError(
-            f"{output_dir} exists and is not an empty folder; expected a new one. Choose another, or pass overwrite=True "
-            "(--overwrite) to replace the model in it."
-        )
+    require_new_folder(output_dir, overwrite)
     file = read_keras_hdf5(source)
     network = find_network(file)
     notes = list(network.notes)
-    names = _class_names(source, network.head.shape[1], labels, notes)
+    count = network.head.shape[1]
+    if labels is None and count == 8:
+        labels = "affectnet8"
+        notes.append("Labels were taken in the AffectNet-8 notebook's order, the only one with eight classes.")
+    orders = {name: space.names for name, space in LABEL_SPACES.items()}
+    names = name_classes(source, count, labels, orders, notes)
     fields = config_fields(file, network, image_size, notes)
     config = ExpressNetMoEConfig(**fields, id2label=dict(enumerate(names)))
     model = ExpressNetMoEForEmotionRecognition(config)
@@ -150,7 +123,7 @@ def convert(
             f"{source}: its layers do not form the network: {'; '.join(wrong[:6])}. Is it this network, undamaged?"
         )
     model.load_state_dict(state, strict=False)  # all but num_batches_tracked, which Keras does not have
-    _write(
+    save_converted(
         model, ExpressNetMoEImageProcessor(size={"height": config.image_size, "width": config.image_size}), output_dir
     )
     report = Report(
@@ -195,54 +168,8 @@ def backbone_from_vggface(source: str | Path) -> dict[str, torch.Tensor]:
     return backbone_state(layers)
 
 
-def _class_names(source: Path, count: int, labels: str | Sequence[str] | None, notes: list[str]) -> list[str]:
-    if labels is None and count == 8:
-        notes.append("Labels were taken in the AffectNet-8 notebook's order, the only one with eight classes.")
-        return list(LABEL_SPACES["affectnet8"].names)
-    fitting = [name for name, space in LABEL_SPACES.items() if len(space.names) == count]
-    if labels is None:
-        advice = f"a name ({', '.join(fitting)}) or a list" if fitting else "a list"
-        notes.append(
-            f"The file does not say what its {count} classes are called, so they are named LABEL_0 … LABEL_{count - 1}. "
-            f"Pass labels (--labels): {advice}."
-        )
-        return [f"LABEL_{index}" for index in range(count)]
-    if isinstance(labels, str):
-        space = LABEL_SPACES.get(labels)
-        labels = space.names if space else labels.split(",")
-    names = [str(name).strip() for name in labels]
-    if len(names) != count or len(set(names)) != count or not all(names):
-        raise ConversionError(
-            f"labels gives {len(names)} names ({', '.join(names)}), and {source} has {count} outputs; expected "
-            f"as many different names, or one of {', '.join(fitting) or 'no known label space'}. Correct labels (--labels)."
-        )
-    return [_noun(name) for name in names]
-
-
-def _noun(name: str) -> str:
-    """The canonical noun where there is one; other names are the caller's own."""
-    try:
-        return canonical(name)
-    except KeyError:
-        return name
-
-
 def _counts(state: dict[str, torch.Tensor]) -> dict[str, int]:
     counts = dict.fromkeys([*PUBLISHED_COUNTS, "classifier"], 0)
     for name, value in state.items():
         counts[name.removeprefix("expressnet.").split(".")[0]] += value.numel()
     return counts
-
-
-def _write(model: ExpressNetMoEForEmotionRecognition, processor: ExpressNetMoEImageProcessor, output_dir: Path) -> None:
-    """Write all or nothing: into a folder beside the wanted one, which then takes its name."""
-    output_dir.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{output_dir.name}-", dir=output_dir.parent))
-    try:
-        model.save_pretrained(draft)
-        processor.save_pretrained(draft)
-        output_dir.mkdir(exist_ok=True)
-        for written in sorted(draft.iterdir()):
-            written.replace(output_dir / written.name)
-    finally:
-        shutil.rmtree(draft)

@@ -5,8 +5,6 @@ Notable:
   checkpoint holds them.
 - All backbones start from the same weights, as published, and part in training.
 - All or nothing: names and shapes are compared first, and the error lists what does not fit.
-
-This file knows where backbone weights can come from and under which names; it does not know what is built on them.
 """
 
 from collections.abc import Sequence
@@ -14,10 +12,10 @@ from pathlib import Path
 
 import torch
 
-from meco_hub.errors import ConfigurationError, ConversionError, DependencyError
+from meco_hub.conversion import fit_backbone, read_state_dict
+from meco_hub.errors import ConfigurationError, DependencyError
 
 from .backbones import ResNet
-from .weight_files import read_state_dict
 
 IMAGENET = "resnet18.tv_in1k"
 """What timm calls torchvision's IMAGENET1K_V1 weights of ResNet-18, which the published network starts from."""
@@ -63,23 +61,5 @@ def _fit(weights: dict[str, torch.Tensor], backbone: ResNet, origin: str) -> dic
     expected = backbone.state_dict()
     if backbone.fc is None:
         weights = {name: value for name, value in weights.items() if not name.startswith("fc.")}
-    # Files older than torch 0.4.1 do not count BatchNorm's batches, and nothing here reads the count.
-    missing = [name for name in expected if name not in weights and not name.endswith("num_batches_tracked")]
-    unexpected = [name for name in weights if name not in expected]
-    shapes = [
-        f"{name} {tuple(weights[name].shape)} instead of {tuple(value.shape)}"
-        for name, value in expected.items()
-        if name in weights and weights[name].shape != value.shape
-    ]
-    if missing or unexpected or shapes:
-        parts = (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
-        listing = "; ".join(
-            f"{len(names)} {what}: {', '.join(names[:4])}{', …' if len(names) > 4 else ''}"
-            for what, names in parts
-            if names
-        )
-        raise ConversionError(
-            f"The weights of {origin} do not fit the backbone: {listing}. Nothing was loaded. "
-            "Check the backbone_… fields of the config: the defaults are ResNet-18's."
-        )
-    return {**expected, **weights}
+    advice = "Check the backbone_… fields of the config: the defaults are ResNet-18's."
+    return fit_backbone(weights, expected, origin, advice)

@@ -4,8 +4,6 @@ Notable:
 - The authors keep the scan's parameters as one tensor per stream and direction; here they are stacked.
 - Two directions share one bias of the step sizes there; the second one in the file is never read.
 - Complaints are in the authors' names, so that they can be found in the file.
-
-This file knows the authors' names and ours; it does not know where the tensors come from or what becomes of them.
 """
 
 import re
@@ -15,11 +13,10 @@ from typing import Any
 
 import torch
 
+from meco_hub.conversion import State, list_misfits
 from meco_hub.errors import ConversionError
 
 from .configuration_mcoenet import MCOENetConfig
-
-State = dict[str, torch.Tensor]
 
 RELEASED_ENTRIES = 637
 """Entries of a state dict of the released code, BatchNorm's buffers and the parts that are never used included."""
@@ -167,7 +164,11 @@ def translate(
             wide = whole.to(torch.float32 if whole.is_floating_point() else whole.dtype, copy=True)
             state[ours] = wide.reshape(like.shape).contiguous()
     unexpected = [name for name in released if name not in used]
-    _complain(source, missing, unexpected, shapes)
+    if misfits := list_misfits(missing, unexpected, shapes, 6):
+        raise ConversionError(
+            f"{source} does not fit the network that its sizes describe: {misfits}. Expected the authors' MCO-E Net, undamaged: "
+            f"{RELEASED_ENTRIES} entries in the published size."
+        )
     broken = [name for name, value in released.items() if value.is_floating_point() and not value.isfinite().all()]
     odd = [name for name, value in state.items() if value.is_floating_point() != expected[name].is_floating_point()]
     if broken or odd:
@@ -193,17 +194,3 @@ def _released_names(ours: str, config: MCOENetConfig) -> list[str]:
         final = "final_fc" if config.expert_types[int(match[1])] == "deep" else "fc"
         name = name.replace(".classifier.", f".{final}.")
     return [name]
-
-
-def _complain(source: Path, missing: list[str], unexpected: list[str], shapes: list[str]) -> None:
-    parts = (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
-    listing = "; ".join(
-        f"{len(names)} {what}: {', '.join(names[:6])}{', …' if len(names) > 6 else ''}"
-        for what, names in parts
-        if names
-    )
-    if listing:
-        raise ConversionError(
-            f"{source} does not fit the network that its sizes describe: {listing}. Expected the authors' MCO-E Net, undamaged: "
-            f"{RELEASED_ENTRIES} entries in the published size."
-        )

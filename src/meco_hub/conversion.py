@@ -1,0 +1,213 @@
+"""What converters of the authors' weights share: reading files of others, fitting tensors, naming classes, writing a folder.
+
+Files are read as safetensors, or by `torch.load(weights_only=True)`, which refuses code. All or nothing: names and shapes are
+compared before a model is filled, and a folder is written beside the wanted one, whose name it then takes.
+"""
+
+import pickle
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from .errors import CheckpointError, ConversionError
+from .labels import canonical
+
+State = dict[str, torch.Tensor]
+
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
+"""Keys under which training programs keep the state dict beside other things."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConversionReport:
+    """What a conversion did.
+
+    Attributes:
+        source, output_dir: from where, to where.
+        counts: numbers in each block.
+        published: the same for the published network with as many labels.
+        labels: class names in the order of the outputs.
+        notes: what was assumed because the file does not say it.
+    """
+
+    source: str
+    output_dir: str
+    counts: dict[str, int]
+    published: dict[str, int]
+    labels: list[str]
+    notes: list[str]
+
+    @property
+    def origin(self) -> str:
+        """What was converted, in words."""
+        return self.source
+
+    @property
+    def is_published_size(self) -> bool:
+        """Whether every block has as many numbers as in the published network."""
+        return self.counts == self.published
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data, for JSON."""
+        return {**asdict(self), "total": sum(self.counts.values()), "is_published_size": self.is_published_size}
+
+    def __str__(self) -> str:
+        lines = [f"{self.origin} → {self.output_dir}"]
+        for block, count in self.counts.items():
+            same = count == self.published[block]
+            lines.append(f"  {block:<21}{count:>12,}" + ("" if same else f"  (published: {self.published[block]:,})"))
+        published = " = published" if self.is_published_size else ""
+        lines.append(f"  {'total':<21}{sum(self.counts.values()):>12,}{published}")
+        lines.append(f"  labels: {', '.join(self.labels)}")
+        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+
+
+def require_new_folder(output_dir: Path, overwrite: bool) -> None:
+    """Make sure that a conversion replaces nothing unasked.
+
+    Raises:
+        ConversionError: it exists and is no folder, or holds something and `overwrite` is False.
+    """
+    if output_dir.exists() and not (output_dir.is_dir() and (overwrite or not any(output_dir.iterdir()))):
+        raise ConversionError(
+            f"{output_dir} exists and is not an empty folder; expected a new one. Choose another, or pass overwrite=True "
+            "(--overwrite) to replace the model in it."
+        )
+
+
+def save_converted(model: Any, processor: Any, output_dir: Path) -> None:
+    """Save both, or nothing; other files in the folder stay."""
+    output_dir.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{output_dir.name}-", dir=output_dir.parent))
+    try:
+        model.save_pretrained(draft)
+        processor.save_pretrained(draft)
+        output_dir.mkdir(exist_ok=True)
+        for written in sorted(draft.iterdir()):
+            written.replace(output_dir / written.name)
+    finally:
+        shutil.rmtree(draft)
+
+
+def name_classes(
+    source: Path, count: int, labels: str | Sequence[str] | None, spaces: Mapping[str, Sequence[str]], notes: list[str]
+) -> list[str]:
+    """Names of a file's outputs, canonical where there is a canonical one.
+
+    Args:
+        source: the file.
+        count: how many outputs it has.
+        labels: a name of `spaces`, or class names in the order of the outputs, as a list or separated by commas; None: LABEL_0 …,
+            which `notes` then says.
+        spaces: orders that the authors used.
+        notes: added to.
+
+    Raises:
+        ConversionError: as many different names as outputs are needed.
+    """
+    fitting = [name for name, names in spaces.items() if len(names) == count]
+    if labels is None:
+        advice = f"a name ({', '.join(fitting)}) or a list" if fitting else "a list"
+        notes.append(
+            f"The file does not say what its {count} classes are called, so they are named LABEL_0 … LABEL_{count - 1}. "
+            f"Pass labels (--labels): {advice}."
+        )
+        return [f"LABEL_{index}" for index in range(count)]
+    if isinstance(labels, str):
+        labels = spaces.get(labels) or labels.split(",")
+    names = [str(name).strip() for name in labels]
+    if len(names) != count or len(set(names)) != count or not all(names):
+        raise ConversionError(
+            f"labels gives {len(names)} names ({', '.join(names)}), and {source} has {count} outputs; expected "
+            f"as many different names, or one of {', '.join(fitting) or 'no known label space'}. Correct labels (--labels)."
+        )
+    return [_canonical_or_own(name) for name in names]
+
+
+def _canonical_or_own(name: str) -> str:
+    try:
+        return canonical(name)
+    except KeyError:
+        return name
+
+
+def read_state_dict(path: Path) -> State:
+    """The tensors of a .safetensors file, or of what `torch.save` wrote, by name.
+
+    A state dict may lie under one of `_WRAPPERS`, and its names may all begin with "module." (DataParallel).
+
+    Raises:
+        CheckpointError: no such file, damaged, would run code when read, or holds something else.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"There is no weights file {path}. Pass a .safetensors, .pth or .pt file.")
+    try:
+        content = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
+    except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, OSError, pickle.UnpicklingError) as error:
+        raise CheckpointError(
+            f"{path} cannot be read as weights: {str(error).splitlines()[0] if str(error) else type(error).__name__}. Expected a "
+            "safetensors file, or a state dict saved by torch.save; anything else is not read, since it could run code."
+        ) from error
+    for wrapper in _WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+    if not isinstance(content, Mapping) or not content:
+        held = f"an empty {type(content).__name__}" if isinstance(content, Mapping) else f"a {type(content).__name__}"
+        raise CheckpointError(f"{path} holds {held}; expected a state dict: names and tensors.")
+    other = [
+        name for name, value in content.items() if not isinstance(value, torch.Tensor) or not isinstance(name, str)
+    ]
+    if other:
+        raise CheckpointError(
+            f"{path} holds something else than tensors under {', '.join(map(str, other[:4]))}; expected a state dict."
+        )
+    if all(name.startswith("module.") for name in content):
+        return {name.removeprefix("module."): value for name, value in content.items()}
+    return dict(content)
+
+
+def fit_backbone(weights: State, expected: State, origin: str, advice: str) -> State:
+    """A backbone's weights, complete and without more.
+
+    Args:
+        weights: under the backbone's names.
+        expected: the backbone's own state dict, in whose order they come back.
+        origin, advice: for the error: where they are from, what to check.
+
+    Raises:
+        ConversionError: names or shapes do not fit; the message lists them.
+    """
+    # Files older than torch 0.4.1 do not count BatchNorm's batches, and nothing here reads the count.
+    missing = [name for name in expected if name not in weights and not name.endswith("num_batches_tracked")]
+    unexpected = [name for name in weights if name not in expected]
+    shapes = [
+        f"{name} {tuple(weights[name].shape)} instead of {tuple(value.shape)}"
+        for name, value in expected.items()
+        if name in weights and weights[name].shape != value.shape
+    ]
+    if listing := list_misfits(missing, unexpected, shapes, 4):
+        raise ConversionError(
+            f"The weights of {origin} do not fit the backbone: {listing}. Nothing was loaded. {advice}"
+        )
+    return {**expected, **weights}
+
+
+def list_misfits(missing: Sequence[str], unexpected: Sequence[str], shapes: Sequence[str], most: int) -> str:
+    """Tensors that do not fit, `most` of each kind by name; empty where all fit."""
+    parts = (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
+    return "; ".join(
+        f"{len(names)} {what}: {', '.join(names[:most])}{', …' if len(names) > most else ''}"
+        for what, names in parts
+        if names
+    )
