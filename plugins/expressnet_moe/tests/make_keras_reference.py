@@ -10,8 +10,6 @@ The network is written from the specification, in several styles a Keras program
 not depend on the style: sub-models or layers, experts as Dense or Sequential or one stacked tensor, gate before or after the
 experts, everything flat, layer numbers that start anywhere. Weights and BatchNorm statistics are random and far from their
 initial values. The pictures are stored as RGB uint8; the network sees them as BGR / 255.
-
-This file knows Keras; it does not know meco_hub.
 """
 
 import argparse

@@ -1,7 +1,4 @@
-"""The processor's published settings, pixel by pixel.
-
-This file knows what the authors' notebooks did to a picture before the network saw it.
-"""
+"""The processor's published settings, pixel by pixel."""
 
 import importlib.util
 import json

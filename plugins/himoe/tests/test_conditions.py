@@ -1,7 +1,4 @@
-"""CASE's windower under faults of sensors: what is late in the recording is late in the array that a model is handed.
-
-This file knows that a fault of a recording reaches a grid of one value every few seconds, where moved time stamps would not.
-"""
+"""CASE's windower under faults of sensors: what is late in the recording is late in the array that a model is handed."""
 
 import hashlib
 import json

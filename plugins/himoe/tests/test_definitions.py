@@ -1,7 +1,4 @@
-"""Each block against its formula, written down once more in the plainest way: one token, one expert, one head at a time.
-
-This file knows the equations of the design; the quick way of computing them is what it tests.
-"""
+"""Each block against its formula, written down once more in the plainest way: one token, one expert, one head at a time."""
 
 import math
 from collections.abc import Callable

@@ -1,7 +1,4 @@
-"""The statistics stem: what it says of a patch, and that nothing behind a mask reaches it.
-
-This file knows patches and their statistics.
-"""
+"""The statistics stem: what it says of a patch, and that nothing behind a mask reaches it."""
 
 import math
 

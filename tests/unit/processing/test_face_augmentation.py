@@ -1,7 +1,4 @@
-"""Tests of the face augmentation: same size, same seed same picture, each change within its range.
-
-This file knows what the augmentation promises; it knows no model.
-"""
+"""Tests of the face augmentation: same size, same seed same picture, each change within its range."""
 
 from dataclasses import fields
 

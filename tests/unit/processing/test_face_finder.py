@@ -1,8 +1,6 @@
 """The face finder: two real portraits, a collage of both, pictures without a face, and crops at every border.
 
 The portraits are in the public domain (NASA; US Navy) and lie inside scikit-image and matplotlib.
-
-This file knows where the faces of two photographs are; it does not know expressions.
 """
 
 import hashlib

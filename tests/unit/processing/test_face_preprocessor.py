@@ -1,7 +1,4 @@
-"""The face preprocessor: same pixels from every source, saved and loaded by the Auto classes, errors that are ours.
-
-This file knows a processor's promises; the faces in it are drawn, except for two portraits that packages carry.
-"""
+"""The face preprocessor: same pixels from every source, saved and loaded by the Auto classes, errors that are ours."""
 
 import importlib.util
 import io

@@ -1,7 +1,4 @@
-"""Streams on grids: what is kept exactly, what is filtered, and what is never invented.
-
-This file knows tones and gaps; all its signals are computed.
-"""
+"""Streams on grids: what is kept exactly, what is filtered, and what is never invented."""
 
 import numpy as np
 import pytest

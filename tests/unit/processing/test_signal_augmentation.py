@@ -1,7 +1,4 @@
-"""Random faults of recordings: as often as said, the same from the same generator, and nothing invented.
-
-This file knows what each change may do to a clip.
-"""
+"""Random faults of recordings: as often as said, the same from the same generator, and nothing invented."""
 
 import numpy as np
 import pytest

@@ -1,7 +1,4 @@
-"""Clips taken at once: to the bit what they are one by one, whatever the streams, clocks and windows; and the sequence of clips.
-
-This file knows that there are two ways to a batch; its signals are computed.
-"""
+"""Clips taken at once: to the bit what they are one by one, whatever the streams, clocks and windows; and the sequence of clips."""
 
 import pickle
 from dataclasses import replace

@@ -1,7 +1,4 @@
-"""Windows of a recording that is still going on: the same as of a finished one, early, and in bounded memory.
-
-This file knows when a window is complete.
-"""
+"""Windows of a recording that is still going on: the same as of a finished one, early, and in bounded memory."""
 
 import itertools
 

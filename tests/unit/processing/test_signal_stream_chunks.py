@@ -1,7 +1,4 @@
-"""However samples come in, one by one or minutes at once, some sensors behind others: the windows are those of the whole recording.
-
-This file knows ways in which devices deliver; what a window is, the windower knows.
-"""
+"""However samples come in, one by one or minutes at once, some sensors behind others: the windows are those of the whole recording."""
 
 from collections.abc import Iterator
 

@@ -1,7 +1,4 @@
-"""Summaries of streams: the four numbers, gaps, levels, the windower that shows them, and its context hidden in training.
-
-This file knows what a summary promises; its signals are computed.
-"""
+"""Summaries of streams: the four numbers, gaps, levels, the windower that shows them, and its context hidden in training."""
 
 import numpy as np
 import pytest

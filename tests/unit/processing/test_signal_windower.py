@@ -1,7 +1,4 @@
-"""The signal windower: shapes, masks that hold, normalisation, targets, saving and loading, errors that are ours.
-
-This file knows a windower's promises; its signals are computed.
-"""
+"""The signal windower: shapes, masks that hold, normalisation, targets, saving and loading, errors that are ours."""
 
 import json
 from dataclasses import replace

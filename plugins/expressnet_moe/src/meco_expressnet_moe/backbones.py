@@ -5,8 +5,6 @@ Notable:
   TensorFlow does it (2 before, 3 after), max pooling without padding (55×55 at 224 pixels), BatchNorm eps 1e-3.
 - Building a backbone never loads weights; `backbone_weights.py` does, when asked.
 - timm is imported when a timm backbone is built, not before.
-
-This file knows backbones; it does not know what is built on them.
 """
 
 from typing import Any

@@ -6,8 +6,6 @@ Notable:
 - What the authors' code does and a careful engineer would not do is a switch, faithful by default; the comment beside the
   field says what the published network does and what the other values change.
 - Small networks of the same shape are made by shorter lists, smaller widths, and `fe1_pooling="average"`.
-
-This file knows the numbers that define an ExpressNet-MoE; it knows no tensors and downloads nothing.
 """
 
 from collections.abc import Sequence

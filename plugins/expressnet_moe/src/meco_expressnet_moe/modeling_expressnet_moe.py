@@ -18,8 +18,6 @@ Notable:
 - Flattening is in torch's order (channel, row, column); `conversion.py` reorders Keras's weights.
 - Each picture is answered by itself: nothing in evaluation looks across the batch.
 - No gradient checkpointing: computing a BatchNorm twice would update its statistics twice.
-
-This file knows the network, in the order in which data runs through it; `backbones.py` knows the third branch.
 """
 
 from pathlib import Path
@@ -33,6 +31,7 @@ from transformers import initialization as init
 from meco_hub.errors import InputError
 from meco_hub.modeling import EmotionPreTrainedModel
 from meco_hub.nn.experts import TopKExperts, load_balancing_loss, router_z_loss
+from meco_hub.nn.label_loss import label_loss
 from meco_hub.outputs import EmotionFeaturesOutput, EmotionRecognitionOutput
 
 from .backbone_weights import load_backbone_weights
@@ -233,7 +232,7 @@ class ExpressNetMoEModel(ExpressNetMoEPreTrainedModel):
             InputError: `pixel_values` has the wrong shape, is not floating point, or holds NaN or infinity.
         """
         config = self.config
-        self._check_pixels(pixel_values)
+        self._validate_inputs(pixel_values)
         pixels = pixel_values.to(self.fusion.weight.dtype)
         if pixels.device.type == "cpu":
             pixels = pixels.contiguous(memory_format=torch.channels_last)  # NCHW convolutions are slow on CPUs
@@ -260,7 +259,7 @@ class ExpressNetMoEModel(ExpressNetMoEPreTrainedModel):
         )
         return output if (config.return_dict if return_dict is None else return_dict) else output.to_tuple()
 
-    def _check_pixels(self, pixel_values: torch.Tensor) -> None:
+    def _validate_inputs(self, pixel_values: torch.Tensor) -> None:
         size, channels = self.config.image_size, self.config.num_channels
         expected = f"expected a floating-point tensor of shape (batch, {channels}, {size}, {size}), RGB in [0, 1]"
         advice = "Let the checkpoint's processor prepare the picture."
@@ -329,7 +328,7 @@ class ExpressNetMoEForEmotionRecognition(ExpressNetMoEPreTrainedModel):
 
         loss = aux_loss = None
         if labels is not None:
-            loss = self._label_loss(logits, labels.to(logits.device))
+            loss = label_loss(config, logits, labels.to(logits.device), float(config.label_smoothing))
             if needs_router:
                 aux_loss = self._router_loss(features.router_logits)
                 loss = loss + aux_loss.to(loss.device)
@@ -347,29 +346,3 @@ class ExpressNetMoEForEmotionRecognition(ExpressNetMoEPreTrainedModel):
         balance = torch.stack([load_balancing_loss(logits, config.top_k) for logits in router_logits]).mean()
         z_loss = torch.stack([router_z_loss(logits) for logits in router_logits]).mean()
         return config.router_aux_loss_coef * balance + config.router_z_loss_coef * z_loss
-
-    def _label_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        kind = self.config.problem_type
-        if kind is None:  # transformers' rule, without its side effect of writing the answer into the config
-            single = self.num_labels > 1 and not labels.is_floating_point()
-            kind = (
-                "regression"
-                if self.num_labels == 1
-                else "single_label_classification"
-                if single
-                else "multi_label_classification"
-            )
-        is_index = kind == "single_label_classification" and not labels.is_floating_point()
-        expected = tuple(logits.shape[:1]) if is_index else tuple(logits.shape)
-        if kind == "regression" and self.num_labels == 1 and labels.ndim == 1:
-            labels = labels.unsqueeze(-1)
-        if tuple(labels.shape) != expected:
-            raise InputError(
-                f"labels have shape {tuple(labels.shape)} and dtype {labels.dtype}; expected {expected} for {kind} with "
-                f"{self.num_labels} label(s). Set config.problem_type if another kind of problem was meant."
-            )
-        if kind == "regression":
-            return F.mse_loss(logits, labels.to(logits.dtype))
-        if kind == "multi_label_classification":
-            return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
-        return F.cross_entropy(logits, labels, label_smoothing=float(self.config.label_smoothing))

@@ -8,8 +8,6 @@ the whole picture where no face was found. `do_find_face=True` does the same, wi
 (theirs was MediaPipe's full-range BlazeFace), the most prominent face is taken instead of the first, and at the picture's
 border the box is clipped where theirs drifted. It is off unless asked for, because RAF-DB, AffectNet and FER-2013 come
 cropped already, and cropping them again costs accuracy.
-
-This file knows the published settings; the steps themselves are in `meco_hub.processing.face_preprocessor`.
 """
 
 from typing import Any, Self

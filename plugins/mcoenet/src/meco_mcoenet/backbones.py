@@ -5,8 +5,6 @@ Notable:
 - Nothing is downloaded or read when a network is built: `backbone_weights.py` does that, once, on purpose.
 
 Source: He, Zhang, Ren, Sun 2015, "Deep Residual Learning for Image Recognition".
-
-This file knows residual networks of basic blocks; it does not know what their features are used for.
 """
 
 from collections import OrderedDict

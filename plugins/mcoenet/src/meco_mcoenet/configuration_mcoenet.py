@@ -7,8 +7,6 @@ Notable:
   field says what the published network does and what the other values change.
 - `MCOENetConfig.token()` sets the switches that give the degenerate parts something to do; `.small()` is such a network of
   1.4 million parameters that trains on two cores.
-
-This file knows the numbers that define an MCO-E Net; it knows no tensors and downloads nothing.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""The mixture of unlike experts ("HCE-MoE"): focal, attention and deep ones, of which a router chooses two per clip.
+"""The mixture of heterogeneous experts ("HCE-MoE"): focal, attention and deep ones, of which a router chooses two per clip.
 
 Notable:
 - Every expert maps the fused vector to class scores; the answer is their weighted mean, and nothing comes after it.
@@ -6,8 +6,6 @@ Notable:
   one token, so attention is exactly x ↦ W_o (W_v x + b_v) + b_o. It is computed so; queries and keys then get zero gradients.
 - Experts run only on the samples that chose them (`expert_dispatch="sparse"`), so those that nobody chose get no gradient at
   all, not a zero one: the optimiser passes them by. In a graph all run on all.
-
-This file knows the router, the experts and how their answers are put together; it does not know where the vector comes from.
 """
 
 import torch
@@ -42,7 +40,7 @@ class PackedAttention(nn.Module):
             self.in_proj_bias.chunk(3),
         )
         values = F.linear(memory, weight_v, bias_v)
-        if memory.shape[1] == 1:  # one key has all the weight, whatever is asked
+        if memory.shape[1] == 1:  # one key has all the weight, whatever the query
             return self.out_proj(values.expand(-1, query.shape[1], -1))
         queries, keys = F.linear(query, weight_q, bias_q), F.linear(memory, weight_k, bias_k)
         q, k, v = (tensor.unflatten(-1, (self.heads, -1)).transpose(1, 2) for tensor in (queries, keys, values))

@@ -1,5 +1,5 @@
 # Copyright 2026 The meco_hub authors. Licensed under the Apache License, Version 2.0.
-"""MCO-E Net: the expression of one eye from frames and events, joined by a state space model and a mixture of unlike experts.
+"""MCO-E Net: the expression of one eye from frames and events, by a state space model and a mixture of heterogeneous experts.
 
 Han, Liu, Yi, Zhang, Tan, "Multi-modal Collaborative Optimization and Expansion Network for Event-assisted Single-eye Expression
 Recognition", arXiv 2505.12007. Written from a description of the published network, not from its authors' code.
@@ -17,14 +17,12 @@ Notable:
 - In the scans the streams share only what is added to B and C: a projection of both streams' parameters, Δ's included. Its
   gradients are autograd's. The authors' hand-written ones are wrong (they return the projection's weights), so training here is
   what their text says and not what their code did.
-- Both streams and directions are members of one stack: every step is one operation on (B, M, S, …), the scan included.
+- Both streams and directions are one stack: every step is one operation on (B, M, S, …), the scan included.
 - The backward scan takes the forward one's step-size bias, as published, unless `share_reverse_dt_bias=False`.
 - The sequence that the scans run over is no time: it is the order of ImageNet classes, of the first picture and then of the last.
 - A, D and the step-size biases stay in float32 when the rest is loaded in half precision.
 - Each clip is answered by itself: nothing in evaluation looks across the batch.
 - No gradient checkpointing: computing a BatchNorm twice would update its statistics twice.
-
-This file knows the network, in the order in which data runs through it; `backbones.py` knows its ResNets and `experts.py` its end.
 """
 
 import math
@@ -40,6 +38,7 @@ from transformers import initialization as init
 from meco_hub.errors import InputError
 from meco_hub.modeling import EmotionPreTrainedModel
 from meco_hub.nn.experts import load_balancing_loss
+from meco_hub.nn.label_loss import label_loss
 from meco_hub.outputs import EmotionFeaturesOutput, EmotionRecognitionOutput
 
 from .backbone_weights import load_backbone_weights
@@ -152,7 +151,7 @@ class JointScan(nn.Module):
 
 
 class GatedCrossAttention(nn.Module):
-    """The fusion ("MCIB"): each stream asks the other, by one and the same attention, and a gate per token mixes the answers.
+    """The fusion ("MCIB"): each stream attends to the other, by one and the same attention, and a gate per token mixes the two.
 
     Shape:
         two streams (batch, tokens, d_model) → (batch, tokens, d_model).
@@ -166,11 +165,11 @@ class GatedCrossAttention(nn.Module):
 
     def forward(self, frames: torch.Tensor, events: torch.Tensor) -> torch.Tensor:
         r, e = self.frame_proj(frames), self.event_proj(events)
-        asking, asked = torch.stack([r, e], dim=1), torch.stack([e, r], dim=1)  # (B, 2, L, d): both ways at once
-        answers = self.attention(asking.flatten(0, 1), asked.flatten(0, 1))
-        asked_by_r, asked_by_e = answers.unflatten(0, (-1, 2)).unbind(dim=1)
+        queries, memory = torch.stack([r, e], dim=1), torch.stack([e, r], dim=1)  # (B, 2, L, d): both ways at once
+        attended = self.attention(queries.flatten(0, 1), memory.flatten(0, 1))
+        from_events, from_frames = attended.unflatten(0, (-1, 2)).unbind(dim=1)
         gate = (r * e).sum(dim=-1, keepdim=True).sigmoid()  # (B, L, 1)
-        return gate * asked_by_r + (1 - gate) * asked_by_e + 0.5 * (r + e)
+        return gate * from_events + (1 - gate) * from_frames + 0.5 * (r + e)
 
 
 class MCOENetPreTrainedModel(EmotionPreTrainedModel):
@@ -253,7 +252,7 @@ class MCOENetModel(MCOENetPreTrainedModel):
             InputError: a stream is missing, has the wrong shape, is not floating point, or holds NaN or infinity.
         """
         config = self.config
-        frames, events = self._look(pixel_values, event_values, modality_presence)
+        frames, events = self._validate_inputs(pixel_values, event_values, modality_presence)
         dtype = self.fusion.weight.dtype
         x_frames = self._tokens(self.frame_backbones, frames.to(dtype))  # (B, L, d)
         x_events = self._tokens(self.event_backbones, events.to(dtype))
@@ -280,9 +279,7 @@ class MCOENetModel(MCOENetPreTrainedModel):
             )
         return features.unflatten(-1, (-1, self.config.d_model))
 
-    # --- what was handed in ---
-
-    def _look(
+    def _validate_inputs(
         self,
         pixel_values: torch.Tensor | None,
         event_values: torch.Tensor | None,
@@ -308,7 +305,7 @@ class MCOENetModel(MCOENetPreTrainedModel):
         streams = [checked[name] if name in checked else torch.zeros_like(like) for name in STREAMS]
         streams = [torch.stack([one[:, place] for place in config.frame_positions], dim=1) for one in streams]
         if presence is not None:
-            streams = self._blank(streams, presence)
+            streams = self._blank_missing(streams, presence)
         self._check_values(streams)
         return streams
 
@@ -329,14 +326,14 @@ class MCOENetModel(MCOENetPreTrainedModel):
             )
         return values
 
-    def _refuse_missing(self, complaints: list[str]) -> None:
-        if complaints and self.config.missing_modality == "error":
+    def _refuse_missing(self, problems: list[str]) -> None:
+        if problems and self.config.missing_modality == "error":
             raise InputError(
-                f"{'; '.join(complaints)}; expected both streams, frames in pixel_values and events in event_values. This network "
+                f"{'; '.join(problems)}; expected both streams, frames in pixel_values and events in event_values. This network "
                 'was not made for one alone; config.missing_modality="zeros" lets it take the mean picture instead.'
             )
 
-    def _blank(self, streams: list[torch.Tensor], presence: torch.Tensor) -> list[torch.Tensor]:
+    def _blank_missing(self, streams: list[torch.Tensor], presence: torch.Tensor) -> list[torch.Tensor]:
         batch = len(streams[0])
         if tuple(presence.shape) != (batch, 2):
             raise InputError(
@@ -419,7 +416,7 @@ class MCOENetForEmotionRecognition(MCOENetPreTrainedModel):
 
         loss = aux_loss = None
         if labels is not None:
-            loss = self._label_loss(logits, labels.to(logits.device))
+            loss = label_loss(config, logits, labels.to(logits.device), float(config.label_smoothing))
             if config.router_aux_loss_coef > 0:
                 aux_loss = config.router_aux_loss_coef * load_balancing_loss(router_logits, config.top_k)
                 loss = loss + aux_loss.to(loss.device)
@@ -433,27 +430,6 @@ class MCOENetForEmotionRecognition(MCOENetPreTrainedModel):
             expert_indices=self.moe.choose(router_logits)[0].topk(config.top_k).indices if wants_router else None,
         )
         return output if (config.return_dict if return_dict is None else return_dict) else output.to_tuple()
-
-    def _label_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        kind = self.config.problem_type
-        if kind is None:  # transformers' rule, without its side effect of writing the answer into the config
-            single = self.num_labels > 1 and not labels.is_floating_point()
-            several = "single_label_classification" if single else "multi_label_classification"
-            kind = "regression" if self.num_labels == 1 else several
-        is_index = kind == "single_label_classification" and not labels.is_floating_point()
-        expected = tuple(logits.shape[:1]) if is_index else tuple(logits.shape)
-        if kind == "regression" and self.num_labels == 1 and labels.ndim == 1:
-            labels = labels.unsqueeze(-1)
-        if tuple(labels.shape) != expected:
-            raise InputError(
-                f"labels have shape {tuple(labels.shape)} and dtype {labels.dtype}; expected {expected} for {kind} with "
-                f"{self.num_labels} label(s). Set config.problem_type if another kind of problem was meant."
-            )
-        if kind == "regression":
-            return F.mse_loss(logits, labels.to(logits.dtype))
-        if kind == "multi_label_classification":
-            return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
-        return F.cross_entropy(logits, labels, label_smoothing=float(self.config.label_smoothing))
 
 
 def _uniform(parameter: torch.Tensor, bound: float) -> None:

@@ -6,12 +6,10 @@ Notable:
 - In training and in repeated evaluation `processor.clip_sampling` draws the start of the clip; called on a clip whose time steps
   nobody has chosen, the processor takes the middle window, so that an answer never depends on chance.
 - The published code draws by the rule "legacy", oddities included; "uniform" draws every window alike (the core's
-  `clip_sampling.py`).
+  `ClipSampling`).
 - A stream that `streams` leaves out is given as zeros, which is the mean picture, so that a model of one stream can be trained.
 - A stream that a clip lacks is an error, unless `missing_modality` says "zeros", as the network's config may: then
   `modality_presence` marks it, and the answer says so.
-
-This file knows what the network wants to see of a clip; it does not know the network.
 """
 
 from collections.abc import Mapping, Sequence

@@ -3,7 +3,7 @@
 Notable:
 - The authors keep the scan's parameters as one tensor per stream and direction; here they are stacked.
 - Two directions share one bias of the step sizes there; the second one in the file is never read.
-- Complaints are in the authors' names, so that they can be found in the file.
+- Errors are in the authors' names, so that they can be found in the file.
 """
 
 import re
@@ -136,7 +136,7 @@ def config_fields(source: Path, state: Mapping[str, torch.Tensor]) -> dict[str, 
 def translate(
     source: Path, released: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor], config: MCOENetConfig
 ) -> State:
-    """The authors' tensors under our names, in float32; those of the scan stacked. Complaints are in the authors' names."""
+    """The authors' tensors under our names, in float32; those of the scan stacked. Errors are in the authors' names."""
     state: State = {}
     used: set[str] = set()
     missing: list[str] = []
@@ -170,9 +170,13 @@ def translate(
             f"{RELEASED_ENTRIES} entries in the published size."
         )
     broken = [name for name, value in released.items() if value.is_floating_point() and not value.isfinite().all()]
-    odd = [name for name, value in state.items() if value.is_floating_point() != expected[name].is_floating_point()]
-    if broken or odd:
-        what = f"NaN or infinity in {', '.join(broken[:4])}" if broken else f"whole numbers in {', '.join(odd[:4])}"
+    integral = [
+        name for name, value in state.items() if value.is_floating_point() != expected[name].is_floating_point()
+    ]
+    if broken or integral:
+        what = (
+            f"NaN or infinity in {', '.join(broken[:4])}" if broken else f"whole numbers in {', '.join(integral[:4])}"
+        )
         raise ConversionError(f"{source} holds {what}; expected finite weights. Is the file undamaged?")
     return state
 

@@ -1,7 +1,7 @@
-"""A linear recurrence with coefficients that change at every step, run in parallel: the core of the selective scan.
+"""The selective scan of state space models (Mamba's S6): a linear recurrence whose coefficients depend on the input.
 
-    h_t = exp(Δ_t A) ⊙ h_{t−1} + v_t B_tᵀ        h_{−1} = 0
-    y_t = h_t C_t
+    h_t = exp(Δ_t A) ⊙ h_{t−1} + (Δ_t u_t) B_tᵀ        h_{−1} = 0, one state of `channels` × `state` numbers a sequence
+    y_t = h_t C_t + D ⊙ u_t                            and, when z is given, y_t ⊙ SiLU(z_t)
 
 Notable:
 - No loop over time. The length is cut into about √(2·length) chunks of equal size which advance together, so 500 steps become 16 of
@@ -11,8 +11,13 @@ Notable:
 - Gradients are written out (`_ChunkedScan.backward`). One state per chunk is kept for them, not one per step; the others are
   computed again. Batch and channels are worked through in pieces, so that working memory does not grow with the batch.
 - `torch.compile`, `torch.export` and tracing get the same recurrence as an associative scan of ordinary operations.
+- On CUDA the kernel of the package `mamba_ssm` is used if that can be imported. float64 and more than 256 numbers a channel, which
+  the kernel does not take, are computed here, and so are graphs, which it would break.
+- float16 and bfloat16 are widened, accumulated in float32, and rounded once. Nothing used here is what autocast narrows.
+- Differentiable once; torch refuses a second time with a clear message, except in graphs.
 
-Source: Blelloch 1990, "Prefix sums and their applications" (scans by chunks, and the associative scan).
+Sources: Gu and Dao 2023, "Mamba", arXiv 2312.00752, section 3 and algorithm 2; Blelloch 1990, "Prefix sums and their applications"
+(scans by chunks, and the associative scan).
 """
 
 import logging
@@ -256,22 +261,6 @@ def _pieces(v: torch.Tensor, state: int) -> Iterator[tuple[slice, slice]]:
             yield slice(b, min(b + many, batch)), slice(c, min(c + some, channels))
 
 
-# --- Selective scan ---------------------------------------------------------------------------------------------------
-# The selective scan of state space models (Mamba's S6): a linear recurrence whose coefficients depend on the input.
-#
-#     h_t = exp(Δ_t A) ⊙ h_{t−1} + (Δ_t u_t) B_tᵀ        h_{−1} = 0, one state of `channels` × `state` numbers a sequence
-#     y_t = h_t C_t + D ⊙ u_t                            and, when z is given, y_t ⊙ SiLU(z_t)
-#
-# Notable:
-# - No loop over time: `chunked_scan.py` runs the recurrence in parallel, exactly, whatever the size of Δ and A.
-# - On CUDA the kernel of the package `mamba_ssm` is used if that can be imported. This is asked at every call and never of a tensor
-#   that lies elsewhere. float64 and more than 256 numbers a channel, which the kernel does not take, are computed here, and so
-#   are graphs (`torch.compile`, `torch.export`), which it would break.
-# - float16 and bfloat16 are widened, accumulated in float32, and rounded once. Nothing used here is what autocast narrows.
-# - Differentiable once; torch refuses a second time with a clear message, except in graphs.
-#
-# Source: Gu and Dao 2023, "Mamba", arXiv 2312.00752, section 3 and algorithm 2.
-
 _KERNEL_STATE = 256
 """The largest state that mamba_ssm's kernel takes."""
 
@@ -366,9 +355,6 @@ def _broadcast(u: torch.Tensor, delta: torch.Tensor, A: torch.Tensor, *rest: tor
 
 def _widen(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
-
-
-# --- mamba_ssm's kernel ---
 
 
 def _may_use_kernel(u: torch.Tensor, A: torch.Tensor) -> bool:

@@ -2,6 +2,4 @@
 
 In the order of the data: `hdf5` reads the file into `units`; `mapping` finds the network's parts among them, `experts` the
 dense ones; `translation` makes ours of them. `conversion.py`, outside, is the door.
-
-This file knows the order of the steps, and imports none of them.
 """

@@ -3,8 +3,6 @@
 Shapes tell all but one thing: which mixture is which. The graph tells that, else names that carry meaning
 (MoE_CNN_Features, MoE_Expression), else the sub-model that holds them, else the order of creation; the last two are said
 in a note, because they say which layers belong together, and not to what.
-
-This file knows dense layers; it does not know convolutions.
 """
 
 import math
@@ -124,7 +122,7 @@ def tell_mixtures_apart(
     count = len(experts) // 2
     everything = [*experts, *gates]
 
-    def told(key: Callable[[Dense], Hashable]) -> list[tuple[list[Dense], Dense]]:
+    def split_by(key: Callable[[Dense], Hashable]) -> list[tuple[list[Dense], Dense]]:
         groups: dict[Hashable, tuple[list[Dense], list[Dense]]] = {}
         for one in everything:
             groups.setdefault(key(one), ([], []))[one in gates].append(one)
@@ -141,12 +139,12 @@ def tell_mixtures_apart(
         by_name,
     ]
     for rule in certain:
-        pairs = told(rule)
+        pairs = split_by(rule)
         if pairs:
             pairs.sort(key=lambda pair: rule(pair[1]) is True, reverse=True)
             return [(_ordered(e), g) for e, g in pairs]
     for _, key in groupings(file):
-        pairs = told(lambda one, key=key: key(one.unit))
+        pairs = split_by(lambda one, key=key: key(one.unit))
         if pairs:
             break
     else:

@@ -7,8 +7,6 @@ trainable weights first and BatchNorm's statistics after all of them, so tensors
 
 `Unit` is what owns weights (one convolution, one dense layer, one norm, or a layer of the authors' own); `KerasFile` is the
 list of units, with what the architecture stored beside the weights tells about them, where it is stored (`model.save`).
-
-This file knows Keras's files and their faults; it does not know what the network computes.
 """
 
 import json

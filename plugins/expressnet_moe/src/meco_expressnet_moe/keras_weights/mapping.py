@@ -6,8 +6,6 @@ branches, the two mixtures of experts), they are told apart, in this order, by t
 (MoE_CNN_Features, MoE_Expression), by the sub-model that holds them, and by the order of creation. Every choice that rests
 on less than the first three is written down in `Network.notes`. Every weight is used exactly once; what stays over, or
 could go to two places, is an error that names it.
-
-This file knows the structure of the network as Keras holds it; it makes no tensors of ours (`translation.py` does).
 """
 
 import re

@@ -5,8 +5,6 @@ Notable:
   (out, in).
 - Keras flattens CNNFE1's last feature map as (row, column, channel), torch as (channel, row, column): the dense layer behind
   it is reordered.
-
-This file knows both networks' tensors; it does not know files.
 """
 
 import math

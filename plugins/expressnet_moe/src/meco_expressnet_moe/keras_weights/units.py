@@ -2,8 +2,6 @@
 
 Keras numbers layers as a program makes them (conv2d, conv2d_1, …), and lists those of a functional model by depth in the
 graph; so the order of creation is read off the numbers wherever names differ in numbers only.
-
-This file knows names, order and graph; it knows neither HDF5 nor the network.
 """
 
 import re
