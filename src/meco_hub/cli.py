@@ -317,8 +317,8 @@ def _add_score(commands: Commands) -> None:
 
 
 def _run_score(arguments: argparse.Namespace) -> int:
+    from .corpora.see_scores import score_sequence_sets, table
     from .evaluation.report import plain
-    from .evaluation.sequence_scores import score_sequence_sets, table
 
     found = score_sequence_sets(arguments.files)
     if arguments.json:

@@ -21,6 +21,7 @@ from ..errors import ConfigurationError, unknown_name
 from ..loading import load_model, load_processor
 from ..prediction import join_processes
 from .calibration import Calibration, calibration_of, describe_calibration
+from .clip_runs import check_runs, describe_runs, predict_runs, write_runs
 from .conditions import AppliedCondition
 from .degradation import (
     LAG_OPTIONS,
@@ -51,7 +52,6 @@ from .report import (
     write_table,
     write_values,
 )
-from .sequence_scores import check_runs, describe_runs, predict_runs, write_runs
 from .series import rate_answers, score_answers, summarise
 from .task import (
     LabelledSubset,

@@ -11,7 +11,8 @@ from meco_hub.corpora.see import corpus
 from meco_hub.corpora.synthetic.eyes import SEE, write_see
 from meco_hub.errors import ConfigurationError
 from meco_hub.evaluation.predict import RecordingRows
-from meco_hub.evaluation.sequence_scores import predict_runs, sample_clips, score_sequence_files, write_runs
+from meco_hub.corpora.see_scores import score_sequence_files
+from meco_hub.evaluation.clip_runs import predict_runs, sample_clips, write_runs
 from meco_hub.processing.eye_preprocessor import ClipSampling
 from meco_hub.recordings.eye_clips import EyeClip
 
@@ -91,6 +92,6 @@ def test_a_condition_comes_before_the_draw(rows: RecordingRows) -> None:
 
 def test_processors_that_draw_nothing_are_refused(rows: RecordingRows) -> None:
     with pytest.raises(ConfigurationError, match="no clip_sampling"):
-        predict_runs(Knows(), object(), rows)  # pyright: ignore[reportArgumentType]
+        predict_runs(Knows(), object(), rows, runs=2)  # pyright: ignore[reportArgumentType]
     with pytest.raises(ConfigurationError, match="runs is 0"):
         predict_runs(Knows(), Steps(), rows, runs=0)  # pyright: ignore[reportArgumentType]

@@ -8,14 +8,9 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
+from meco_hub.corpora.see_scores import score_sequence_files, score_sequence_sets, table
 from meco_hub.errors import InputError
-from meco_hub.evaluation.sequence_scores import (
-    score_sequence_files,
-    score_sequence_sets,
-    sequence_name,
-    table,
-    write_sequence_file,
-)
+from meco_hub.evaluation.clip_runs import write_sequence_file
 
 TOKENS = ("angry", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
 LIGHTS = ("normal", "Overexposed", "Low", "HDR")
@@ -180,24 +175,6 @@ def test_files_folders_and_patterns(runs: Path, caplog: pytest.LogCaptureFixture
         score_sequence_files(runs / "none_*.json")
 
 
-def test_another_corpus_has_other_names_classes_and_groups(tmp_path: Path) -> None:
-    results = {
-        "calm/dark/1": [{"label": "CALM", "score": 0.7}, {"label": "stress", "score": 0.3}],
-        "stress/bright/2": [{"label": "calm", "score": 0.6}, {"label": "stress", "score": 0.4}],
-    }
-
-    def parse(name: str) -> dict[str, str]:
-        emotion, place, _ = name.split("/")
-        return {"emotion": emotion, "place": place}
-
-    found = score_sequence_files(
-        put(tmp_path / "a.json", results), parse=parse, labels=("calm", "stress"), group="place", groups=("bright",)
-    )
-    assert {name: values.tolist() for name, values in found.recall.items()} == {"calm": [1.0], "stress": [0.0]}
-    assert {name: values.tolist() for name, values in found.lighting.items()} == {"bright": [0.0], "dark": [1.0]}
-    assert str(found).split()[:8] == ["calm", "stress", "|", "bright", "dark", "|", "WAR", "UAR"]
-
-
 GOOD = "1_001_man_24_Master_normal_angry_45_take000"
 FINE = [{"label": "angry", "score": 1.0}]
 
@@ -241,11 +218,10 @@ def test_runs_must_answer_the_same_sequences(tmp_path: Path) -> None:
         score_sequence_files(tmp_path)
 
 
-def test_a_byte_order_mark_and_a_name_that_is_parsed(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_read(tmp_path: Path) -> None:
     file = tmp_path / "bom.json"
     file.write_text(json.dumps({"results": {GOOD: FINE}}), encoding="utf-8-sig")
     assert score_sequence_files(file).war.tolist() == [1.0]
-    assert sequence_name(GOOD)["volunteer"] == "001"
 
 
 def test_several_folders_are_several_rows(runs: Path) -> None:
