@@ -134,6 +134,18 @@ def folds(dataset: "datasets.Dataset", protocol: str, *, n_folds: int = 5, seed:
     return _MAKERS[protocol](dataset, n_folds, seed)
 
 
+def find_fold(dataset: "datasets.Dataset", protocol: str, name: str, *, n_folds: int, seed: int) -> Fold:
+    """The fold of that name; other arguments and errors as for `folds`.
+
+    Raises:
+        UnknownNameError: the protocol has no such fold.
+    """
+    made = {fold.name: fold for fold in folds(dataset, protocol, n_folds=n_folds, seed=seed)}
+    if name not in made:
+        raise unknown_name(f"fold of {protocol}", name, made)
+    return made[name]
+
+
 def number_folds(
     dataset: "datasets.Dataset", protocol: str, *, n_folds: int = 5, seed: int = 0, stratify_by: str | None = None
 ) -> "datasets.Dataset":

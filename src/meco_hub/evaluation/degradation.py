@@ -15,7 +15,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from ..errors import ConfigurationError, InputError
-from .conditions import AppliedCondition, Condition, conditions_for
+from .conditions import AppliedCondition, Condition
 from .predict import Predictions, accepted_inputs
 
 logger = logging.getLogger(__name__)
@@ -25,26 +25,7 @@ Answer = Callable[[AppliedCondition], tuple[Metrics, Predictions]]
 """A condition → the figures under it, and the answers they are of."""
 
 
-def choose_conditions(kind: str, names: Sequence[str], processor: Any) -> list[Condition]:
-    """`conditions_for` a checkpoint's processor.
-
-    Raises:
-        UnknownNameError, ConfigurationError: as of `conditions_for`; a processor of signals that does not name its streams.
-    """
-    if not names:
-        return []
-    if kind != "signals":
-        return conditions_for(kind, names)
-    streams = getattr(processor, "modality_names", None)
-    if not streams:
-        raise ConfigurationError(
-            f"Conditions of signals need the names of the streams, and {type(processor).__name__} has no `modality_names`; "
-            "expected them in the order of the model's inputs. Save the checkpoint with a processor that has them."
-        )
-    return conditions_for(kind, names, streams=list(streams))
-
-
-def try_conditions(
+def degrade(
     conditions: Sequence[Condition],
     answer: Answer,
     clean: Metrics,
@@ -60,7 +41,7 @@ def try_conditions(
         conditions: which.
         answer: gives figures and answers under one.
         clean: the figures without any; those of conditions that change nothing.
-        metric: the figure whose fall is told.
+        metric: the one whose fall is reported.
         known: arguments of `AppliedCondition` that are the same for all.
         streams: of signals, the modalities.
         progress: show a progress bar.
@@ -114,7 +95,7 @@ def relative_drop(clean: float | None, value: float | None) -> float | None:
     return (clean - value) / clean
 
 
-def sum_up(entries: Sequence[Mapping[str, Any]], clean: Metrics, metric: str) -> dict[str, Any]:
+def summarise_families(entries: Sequence[Mapping[str, Any]], clean: Metrics, metric: str) -> dict[str, Any]:
     """What remains of a figure over each family's curve.
 
     Returns:

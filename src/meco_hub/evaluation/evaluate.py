@@ -1,4 +1,12 @@
-"""What is evaluated, and how: the choices of one evaluation."""
+"""What `meco evaluate` does: a checkpoint answers the rows of a corpus, and a report says how well.
+
+evaluate_checkpoint           loads the model and its processor
+  evaluate_model              choose_rows, label_rows: which rows, and what is true of them
+    Evaluation.predict                      answers to the rows as they are
+    Evaluation.predict_under_conditions     answers to the same rows, degraded
+    Evaluation.report                       metrics, intervals, groups, references → report.json, predictions.csv
+    Evaluation.repeat                       answers to other clips of the same rows, several times
+"""
 
 import hashlib
 import logging
@@ -8,7 +16,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import datasets
-import numpy as np
 import torch
 from accelerate import PartialState
 from transformers import PreTrainedModel
@@ -16,25 +23,24 @@ from transformers import PreTrainedModel
 from .. import plugins
 from ..corpora import Corpus
 from ..corpora.leaks import fingerprint
-from ..corpora.protocols import PROTOCOLS, folds
-from ..errors import ConfigurationError, unknown_name
+from ..corpora.protocols import PROTOCOLS, find_fold
+from ..errors import ConfigurationError
 from ..loading import load_model, load_processor
 from ..prediction import join_processes
 from .calibration import Calibration, calibration_of, describe_calibration
 from .clip_runs import check_runs, describe_runs, predict_runs, write_runs
-from .conditions import AppliedCondition
+from .conditions import AppliedCondition, conditions_for
 from .degradation import (
     LAG_OPTIONS,
     ROUTER_OPTIONS,
     LagRecord,
     RoutedRows,
     RoutingRecord,
-    choose_conditions,
+    degrade,
     describe_routers,
     estimates_lags,
-    sum_up,
+    summarise_families,
     tables_by,
-    try_conditions,
 )
 from .intervals import bootstrap, class_groups
 from .metrics import compute_metrics, softmax
@@ -52,7 +58,7 @@ from .report import (
     write_table,
     write_values,
 )
-from .series import rate_answers, score_answers, summarise
+from .series import AlignedPredictions, align_predictions, score_answers, summarise
 from .task import (
     LabelledSubset,
     Task,
@@ -87,9 +93,9 @@ class EvaluationSettings:
             stopping.
         conditions: names of conditions to answer the same rows under again: families, single ones, or "all"; see `conditions.py`.
         condition_seed: another one draws other faults.
-        routing: tell which expert serves whom.
-        pictures: draw what the report has, beside it.
-        runs: answer every row so often, each time with another clip of it, and tell mean and spread; 1: the middle clip, once.
+        routing: report which expert serves whom.
+        pictures: draw the pictures of the report beside it.
+        runs: answer every row so often, each time with another clip of it, and report mean and spread; 1: the middle clip, once.
         workers: threads that read.
         progress: show progress bars.
     """
@@ -111,397 +117,6 @@ class EvaluationSettings:
     runs: int = 1
     workers: int = 1
     progress: bool = True
-
-
-# --- Trials -----------------------------------------------------------------------------------------------------------
-# What a checkpoint is tried under beside the clean pass: conditions, with its routers watched throughout.
-
-
-class Trials:
-    """The passes of an evaluation.
-
-    Args:
-        evaluation: whose settings say what is wanted.
-
-    Raises:
-        UnknownNameError, ConfigurationError: conditions that do not exist or fit, or routing of a model without routers: before
-            anything is computed, because a wrong name must not cost a night.
-    """
-
-    def __init__(self, evaluation: "Evaluation") -> None:
-        self._evaluation, self._settings = evaluation, evaluation.settings
-        self._signals = evaluation.corpus.kind == "signals"
-        self._conditions = choose_conditions(evaluation.corpus.kind, self._settings.conditions, evaluation.processor)
-        self._routed: dict[str, RoutedRows] = {}
-        if self._settings.routing:
-            RoutingRecord(evaluation.model)
-
-    def predict(self) -> Predictions:
-        """Answers for every row as it is."""
-        return self._watched("clean")
-
-    def _watched(self, name: str, *, lags: LagRecord | None = None, **more: Any) -> Predictions:
-        """Answers, with routers and lags looked at as they pass."""
-        record = RoutingRecord(self._evaluation.model) if self._settings.routing else None
-        watchers = [one for one in (record, lags) if one is not None]
-
-        def observe(output: Any, owners: list[int]) -> None:
-            for one in watchers:
-                one.observe(output, owners)
-
-        options = {**(ROUTER_OPTIONS if record else {}), **(LAG_OPTIONS if lags else {})}
-        predictions = self._evaluation.predict(observe=observe if watchers else None, options=options, **more)
-        if record is not None:
-            self._routed[name] = record.finish(predictions.positions)
-        return predictions
-
-    def _lag_record(self, applied: AppliedCondition) -> LagRecord | None:
-        """What compares lags with delays, where the condition makes some and the model may find them."""
-        evaluation = self._evaluation
-        if not (self._signals and applied.delays and estimates_lags(evaluation.model)):
-            return None
-        return LagRecord(applied, evaluation.rows.sample_ids, evaluation.processor.modality_names)
-
-    def degrade(self, predictions: Predictions) -> dict[str, Any]:
-        """Figures under every condition; `predictions` are the clean ones. Gives what `Report` takes."""
-        if not self._conditions:
-            return {}
-        evaluation = self._evaluation
-
-        def answer(applied: AppliedCondition) -> tuple[dict[str, float | None], Predictions]:
-            record = self._lag_record(applied)
-            found = self._watched(applied.name, **applied.hooks, lags=record, progress=False)
-            if record is not None and (lags := record.finish()):
-                applied.notes["lags"] = lags
-            return evaluation.headline(found), found
-
-        identities = evaluation.subset.dataset["identity"][:]
-        known = {
-            "dataset": evaluation.corpus.name,
-            "protocol": self._settings.protocol or "",
-            "seed": self._settings.condition_seed,
-            "subjects": dict(zip(evaluation.rows.sample_ids, identities, strict=True)),
-        }
-        clean, metric = evaluation.headline(predictions), "ccc" if evaluation.task.regression else "uar"
-        entries = try_conditions(
-            self._conditions,
-            answer,
-            clean,
-            metric,
-            known=known,
-            streams=list(evaluation.processor.modality_names) if self._signals else [],
-            progress=self._settings.progress,
-        )
-        return {"conditions": entries, "condition_families": sum_up(entries, clean, metric)}
-
-    def routing(self, predictions: Predictions) -> dict[str, Any] | None:
-        """Routers and tables of what was answered; None where nobody watched."""
-        if not self._routed:
-            return None
-        evaluation, clean, tables = self._evaluation, self._routed["clean"], []
-        if not evaluation.task.regression:
-            names = evaluation.task.names
-            tables += tables_by("class", clean, [names[label] for label in evaluation.labels(predictions)], names)
-        columns = evaluation.columns(predictions)
-        for name in evaluation.corpus.groups:
-            if name in columns:
-                tables += tables_by(name, clean, columns[name])
-        if len(self._routed) > 1:
-            tables += tables_by("condition", list(self._routed.items()))
-        return {"routers": describe_routers(clean), "tables": tables}
-
-
-# --- Measuring --------------------------------------------------------------------------------------------------------
-# One checkpoint on the rows of one corpus: answers, and the figures that a report makes of them.
-
-
-class Evaluation:
-    """One checkpoint on the rows of one corpus.
-
-    Args:
-        model, processor: a loaded checkpoint.
-        corpus: whose rows.
-        subset: the rows, with what is to be predicted of them.
-        settings: how they are read.
-    """
-
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        processor: Any,
-        corpus: Corpus,
-        subset: LabelledSubset,
-        settings: EvaluationSettings,
-    ) -> None:
-        self.model, self.processor, self.corpus = model, processor, corpus
-        self.subset, self.settings = subset, settings
-        self.task: Task = task_of_model(model)
-        self.calibration: Calibration | None = calibration_of(model.config)
-        self.rows = RecordingRows(corpus, subset.dataset)
-        # before anything is computed: a wrong name must not cost a night
-        self.trials = Trials(self)
-        if settings.runs != 1:
-            check_runs(processor, settings.runs)
-        if settings.pictures:
-            require_matplotlib()
-
-    def predict(self, **more: Any) -> Predictions:
-        """Answers for every row; more arguments as of `predict_rows`."""
-        settings = self.settings
-        return predict_rows(
-            self.model,
-            self.processor,
-            self.rows,
-            batch_size=settings.batch_size,
-            stride_s=settings.stride_s,
-            workers=settings.workers,
-            **{"progress": settings.progress, **more},
-        )
-
-    def repeat(self, folder: Path) -> dict[str, Any]:
-        """Other clips of the same recordings, `settings.runs` times: mean and spread of the headline, and a file per run."""
-        runs = predict_runs(
-            self.model,
-            self.processor,
-            self.rows,
-            runs=self.settings.runs,
-            batch_size=self.settings.batch_size,
-            progress=self.settings.progress,
-        )
-        if is_main():
-            write_runs(folder, runs, self.task.names)
-        return describe_runs([self.headline(one) for one in runs])
-
-    def headline(self, predictions: Predictions) -> dict[str, float | None]:
-        """The figures of `metrics`, without intervals: what a curve over conditions is drawn of."""
-        if self.task.regression:
-            rated = rate_answers(predictions, self.rows, self.subset, self.corpus, self.task, self.calibration)
-            found = summarise(rated, self.corpus, self.task.names)
-            return {"n": found.n, "rmse": found.rmse, "mae": found.mae, "ccc": found.ccc, "pcc": found.pcc}
-        return {
-            "n": len(predictions.positions),
-            **compute_metrics(self.labels(predictions), self._scores(predictions), self.task.names).flat(),
-        }
-
-    def labels(self, predictions: Predictions) -> Any:
-        """(n,) true classes of the rows that were answered."""
-        return self.subset.labels[predictions.positions]
-
-    def columns(self, predictions: Predictions) -> dict[str, list[Any]]:
-        """What is known of the rows that were answered, column by column."""
-        subset = self.subset
-        optional = (name for name in ("trial", "stimulus", *self.corpus.groups) if name in subset.dataset.column_names)
-        whole = {name: subset.dataset[name][:] for name in ("identity", "fold", *optional)}
-        return {name: [column[row] for row in predictions.positions] for name, column in whole.items()}
-
-    def _scores(self, predictions: Predictions) -> Any:
-        scores = predictions.class_scores()
-        return scores if self.calibration is None else self.calibration.apply(scores)
-
-    def report(self, predictions: Predictions, folder: Path, **parts: Any) -> Report:
-        """Figures, intervals and groups; writes the predictions beside the report. `parts` are handed to `Report`."""
-        columns = self.columns(predictions)
-        known = {"names": self.task.names, "seconds": predictions.seconds, **parts}
-        if self.task.regression:
-            return self._values(predictions, columns, folder, known)
-        labels, scores = self.labels(predictions), self._scores(predictions)
-        computed = compute_metrics(labels, scores, self.task.names)
-        groups = {name: columns[name] for name in self.corpus.groups if name in columns}
-        if is_main():
-            write_predictions(folder / "predictions.csv", self.task.names, predictions.sample_ids, labels, scores)
-            write_table(folder / "predictions.parquet", self.task.names, predictions.sample_ids, labels, scores)
-        plain = compute_metrics(labels, predictions.class_scores(), self.task.names)
-        lines = self._plain_answers(predictions, columns, known["run"])
-        return Report(
-            figures=computed,
-            intervals=bootstrap(
-                labels,
-                scores.argmax(axis=1),
-                len(self.task.names),
-                columns["identity"],
-                probabilities=softmax(scores),
-            ),
-            references={name: compute_metrics(labels, own, self.task.names).flat() for name, own in lines.items()},
-            groups=class_groups(groups, labels, scores, self.task.names, columns["identity"]) if groups else {},
-            calibration=describe_calibration(self.calibration, {"ece": plain.ece, "cross_entropy": plain.loss}),
-            **known,
-        )
-
-    def _plain_answers(
-        self, predictions: Predictions, columns: dict[str, list[Any]], run: dict[str, Any] | None
-    ) -> dict[str, Any]:
-        people, show = columns["identity"], self.settings.progress and is_main()
-        return plain_answers(run, self.rows, predictions.positions, people, self.corpus, self.task, progress=show)
-
-    def _values(
-        self, predictions: Predictions, columns: dict[str, list[Any]], folder: Path, known: dict[str, Any]
-    ) -> Report:
-        rated = rate_answers(predictions, self.rows, self.subset, self.corpus, self.task, self.calibration)
-        numbers = columns["fold"] if min(columns["fold"]) >= 0 else ()
-        references = reference_values(known["run"], rated, columns, self.task.names, self.corpus.scored_seconds)
-        references |= {name: list(own) for name, own in self._plain_answers(predictions, columns, known["run"]).items()}
-        scored = score_answers(rated, self.corpus, self.task, columns, folds=numbers, references=references)
-        plain: dict[str, float] = {}
-        if self.calibration is not None:
-            raw = rate_answers(predictions, self.rows, self.subset, self.corpus, self.task)
-            found = summarise(raw, self.corpus, self.task.names)
-            plain = {"rmse": found.rmse, "ccc": found.ccc}
-        if is_main():
-            truth = [one.truth for one in rated.courses] or [
-                np.repeat(own[None], len(windows), axis=0)
-                for own, windows in zip(rated.truth, rated.windows, strict=True)
-            ]
-            write_values(
-                folder / "predictions.csv",
-                self.task.names,
-                predictions.sample_ids,
-                truth,
-                [one.predictions for one in rated.courses] or rated.windows,
-                [one.times for one in rated.courses] or None,
-            )
-        return Report(
-            figures=scored, intervals=None, calibration=describe_calibration(self.calibration, plain), **known
-        )
-
-
-def is_main() -> bool:
-    return PartialState().is_main_process
-
-
-# --- Run --------------------------------------------------------------------------------------------------------------
-# Evaluating one checkpoint on one corpus: what `meco evaluate` runs.
-
-
-def describe_checkpoint(model: PreTrainedModel, checkpoint: str) -> dict[str, Any]:
-    """What identifies the weights that were evaluated; names, never paths."""
-    weights = Path(checkpoint) / "model.safetensors"
-    digest = None
-    if weights.is_file():
-        with weights.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return {
-        # a Hub id is its own name; of a folder only the last part says anything to others
-        "name": Path(checkpoint).resolve().name if Path(checkpoint).exists() else checkpoint,
-        "model_type": model.config.model_type,
-        "class": type(model).__name__,
-        "distribution": plugins.architectures().distributions.get(model.config.model_type),
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "weights_sha256": digest,
-        "operating_point": getattr(model.config, "operating_point", None),
-    }
-
-
-def choose_rows(splits: datasets.DatasetDict, settings: EvaluationSettings) -> datasets.Dataset:
-    """The rows that are evaluated.
-
-    Raises:
-        UnknownNameError: no such split, protocol, or fold of the protocol.
-        ConfigurationError: folds and a protocol at once.
-        CorpusError: rows without what the protocol cuts by.
-    """
-    pool = take_split(splits, settings.split)
-    if settings.protocol is None:
-        return take_folds(pool, settings.folds)
-    if settings.folds is not None or settings.protocol_fold is None:
-        raise ConfigurationError(
-            f"The protocol {settings.protocol} was asked for with folds {settings.folds} and protocol_fold "
-            f"{settings.protocol_fold}. Expected protocol_fold, one of the protocol's own, and no folds."
-        )
-    made = {
-        one.name: one
-        for one in folds(pool, settings.protocol, n_folds=settings.protocol_folds, seed=settings.protocol_seed)
-    }
-    if settings.protocol_fold not in made:
-        raise unknown_name(f"fold of {settings.protocol}", settings.protocol_fold, made)
-    return made[settings.protocol_fold].take(pool)[1]
-
-
-def _describe_protocol(corpus: Corpus, settings: EvaluationSettings) -> dict[str, Any] | None:
-    if settings.protocol is None:
-        own = corpus.own_protocol(settings.options)
-        return own.to_dict() if own is not None else None
-    cut = {"fold": settings.protocol_fold, "n_folds": settings.protocol_folds, "seed": settings.protocol_seed}
-    return {**PROTOCOLS[settings.protocol].to_dict(), **cut}
-
-
-def label_rows(
-    model: PreTrainedModel, corpus: Corpus, rows: datasets.Dataset, checkpoint: str, exclude_unknown_labels: bool
-) -> LabelledSubset:
-    """The rows with what the model shall say of them."""
-    task = task_of_model(model)
-    if task.regression:
-        return map_targets(rows, corpus, task)
-    if corpus.targets:
-        raise ConfigurationError(
-            f"The corpus {corpus.name!r} is rated in values ({', '.join(one.name for one in corpus.targets)}), and {checkpoint} "
-            "answers classes. Use a corpus of classes, or a checkpoint that answers values."
-        )
-    may_drop = None if exclude_unknown_labels else ()
-    return map_labels(rows, task.names, may_drop=may_drop, purpose=f"the checkpoint {checkpoint}")
-
-
-def evaluate_model(
-    model: PreTrainedModel,
-    processor: Any,
-    dataset: str,
-    data_dir: str | Path,
-    output_dir: str | Path,
-    settings: EvaluationSettings,
-    *,
-    checkpoint: str,
-) -> dict[str, Any]:
-    """Evaluate a loaded model; arguments and errors as of `evaluate_checkpoint`, `checkpoint` being its name or folder."""
-    corpus = plugins.corpus(dataset)
-    run = read_run(checkpoint)
-    # a corpus that was divided otherwise for training would bring people of the training back among those who are tested
-    settings = replace(settings, options={**corpus_options(run, dataset), **settings.options})
-    splits = corpus.load(data_dir, **settings.options)
-    chosen = choose_rows(splits, settings)
-    subset = label_rows(model, corpus, chosen, checkpoint, settings.exclude_unknown_labels)
-    evaluation = Evaluation(model, processor, corpus, subset, settings)
-    predictions = evaluation.trials.predict()
-    under_conditions = evaluation.trials.degrade(predictions)
-    answered = subset.dataset.select(predictions.positions)
-    data = {
-        "corpus": dataset,
-        "options": dict(settings.options),
-        "split": settings.split,
-        "folds": list(settings.folds) if settings.folds is not None else None,
-        "protocol": _describe_protocol(corpus, settings),
-        "leak_check": (run or {}).get("data", {}).get("leak_check"),
-        "seen": seen_people(run, dataset, answered["identity"][:]),
-        # of what was answered: a file that cannot be read was reported above, and must not lose the finished run here
-        "fingerprint": fingerprint(answered),
-        "samples": len(chosen),
-        "identities": len({name for name in answered["identity"][:] if name}),
-        "excluded_labels": subset.excluded,
-        "unreadable": predictions.unreadable,
-    }
-    folder = Path(output_dir)
-    built = evaluation.report(
-        predictions,
-        folder,
-        checkpoint=describe_checkpoint(model, checkpoint) | {"control": control_of(model.config, run)},
-        data=data,
-        run=summarise_run(run),
-        **under_conditions,
-        routing=evaluation.trials.routing(predictions),
-    )
-    report = built.to_dict()
-    report["warnings"] = list_warnings(report, corpus)
-    for sentence in report["warnings"]:
-        logger.warning("%s", sentence)
-    if settings.runs > 1:
-        report["runs"] = evaluation.repeat(folder / "runs")
-    if is_main():
-        write_json(report, folder / "report.json")
-        if settings.pictures:
-            write_pictures(read_report(folder / "report.json"), folder)
-    if predictions.unreadable:
-        logger.warning(
-            "%d of %d samples could not be used; report.json names them.", len(predictions.unreadable), len(chosen)
-        )
-    return report
 
 
 def evaluate_checkpoint(
@@ -538,3 +153,379 @@ def evaluate_checkpoint(
     return evaluate_model(
         model, processor, dataset, data_dir, output_dir, settings or EvaluationSettings(), checkpoint=source
     )
+
+
+def evaluate_model(
+    model: PreTrainedModel,
+    processor: Any,
+    dataset: str,
+    data_dir: str | Path,
+    output_dir: str | Path,
+    settings: EvaluationSettings,
+    *,
+    checkpoint: str,
+) -> dict[str, Any]:
+    """Evaluate a loaded model; arguments and errors as of `evaluate_checkpoint`, `checkpoint` being its name or folder."""
+    corpus = plugins.corpus(dataset)
+    run = read_run(checkpoint)
+    # a corpus that was divided otherwise for training would bring people of the training back among those who are tested
+    settings = replace(settings, options={**corpus_options(run, dataset), **settings.options})
+    chosen = choose_rows(corpus.load(data_dir, **settings.options), settings)
+    subset = label_rows(model, corpus, chosen, checkpoint, settings.exclude_unknown_labels)
+    evaluation = Evaluation(model, processor, corpus, subset, settings)
+    folder = Path(output_dir)
+    predictions = evaluation.predict()
+    under_conditions = evaluation.predict_under_conditions(predictions)
+    written = evaluation.report(
+        predictions,
+        folder,
+        checkpoint=describe_checkpoint(model, checkpoint) | {"control": control_of(model.config, run)},
+        data=describe_data(corpus, settings, chosen, subset, predictions, run),
+        run=summarise_run(run),
+        routing=evaluation.describe_routing(predictions),
+        **under_conditions,
+    )
+    report = written.to_dict()
+    report["warnings"] = list_warnings(report, corpus)
+    for sentence in report["warnings"]:
+        logger.warning("%s", sentence)
+    if settings.runs > 1:
+        report["runs"] = evaluation.repeat(folder / "runs")
+    if _is_main_process():
+        write_json(report, folder / "report.json")
+        if settings.pictures:
+            write_pictures(read_report(folder / "report.json"), folder)
+    if predictions.unreadable:
+        logger.warning(
+            "%d of %d samples could not be used; report.json names them.", len(predictions.unreadable), len(chosen)
+        )
+    return report
+
+
+def choose_rows(splits: datasets.DatasetDict, settings: EvaluationSettings) -> datasets.Dataset:
+    """The rows that are evaluated.
+
+    Raises:
+        UnknownNameError: no such split, protocol, or fold of the protocol.
+        ConfigurationError: folds and a protocol at once.
+        CorpusError: rows without what the protocol cuts by.
+    """
+    pool = take_split(splits, settings.split)
+    if settings.protocol is None:
+        return take_folds(pool, settings.folds)
+    if settings.folds is not None or settings.protocol_fold is None:
+        raise ConfigurationError(
+            f"The protocol {settings.protocol} was asked for with folds {settings.folds} and protocol_fold "
+            f"{settings.protocol_fold}. Expected protocol_fold, one of the protocol's own, and no folds."
+        )
+    fold = find_fold(
+        pool, settings.protocol, settings.protocol_fold, n_folds=settings.protocol_folds, seed=settings.protocol_seed
+    )
+    return fold.take(pool)[1]
+
+
+def label_rows(
+    model: PreTrainedModel, corpus: Corpus, rows: datasets.Dataset, checkpoint: str, exclude_unknown_labels: bool
+) -> LabelledSubset:
+    """The rows with what the model shall say of them."""
+    task = task_of_model(model)
+    if task.regression:
+        return map_targets(rows, corpus, task)
+    if corpus.targets:
+        raise ConfigurationError(
+            f"The corpus {corpus.name!r} is rated in values ({', '.join(one.name for one in corpus.targets)}), and {checkpoint} "
+            "answers classes. Use a corpus of classes, or a checkpoint that answers values."
+        )
+    may_drop = None if exclude_unknown_labels else ()
+    return map_labels(rows, task.names, may_drop=may_drop, purpose=f"the checkpoint {checkpoint}")
+
+
+def describe_checkpoint(model: PreTrainedModel, checkpoint: str) -> dict[str, Any]:
+    """What identifies the weights that were evaluated; names, never paths."""
+    weights = Path(checkpoint) / "model.safetensors"
+    digest = None
+    if weights.is_file():
+        with weights.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return {
+        # a Hub id is its own name; of a folder only the last part says anything to others
+        "name": Path(checkpoint).resolve().name if Path(checkpoint).exists() else checkpoint,
+        "model_type": model.config.model_type,
+        "class": type(model).__name__,
+        "distribution": plugins.architectures().distributions.get(model.config.model_type),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "weights_sha256": digest,
+        "operating_point": getattr(model.config, "operating_point", None),
+    }
+
+
+def _describe_protocol(corpus: Corpus, settings: EvaluationSettings) -> dict[str, Any] | None:
+    if settings.protocol is None:
+        own = corpus.own_protocol(settings.options)
+        return own.to_dict() if own is not None else None
+    cut = {"fold": settings.protocol_fold, "n_folds": settings.protocol_folds, "seed": settings.protocol_seed}
+    return {**PROTOCOLS[settings.protocol].to_dict(), **cut}
+
+
+def describe_data(
+    corpus: Corpus,
+    settings: EvaluationSettings,
+    chosen: datasets.Dataset,
+    subset: LabelledSubset,
+    predictions: Predictions,
+    run: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """What was evaluated on: the rows, how they were chosen, and which of their people the weights have seen."""
+    # of what was answered: a file that cannot be read is listed, and must not lose the finished evaluation here
+    answered = subset.dataset.select(predictions.positions)
+    people = answered["identity"][:]
+    return {
+        "corpus": corpus.name,
+        "options": dict(settings.options),
+        "split": settings.split,
+        "folds": list(settings.folds) if settings.folds is not None else None,
+        "protocol": _describe_protocol(corpus, settings),
+        "leak_check": (run or {}).get("data", {}).get("leak_check"),
+        "seen": seen_people(run, corpus.name, people),
+        "fingerprint": fingerprint(answered),
+        "samples": len(chosen),
+        "identities": len({name for name in people if name}),
+        "excluded_labels": subset.excluded,
+        "unreadable": predictions.unreadable,
+    }
+
+
+class Evaluation:
+    """One checkpoint on the rows of one corpus: its answers, and the metrics that a report makes of them.
+
+    Args:
+        model, processor: a loaded checkpoint.
+        corpus: whose rows.
+        subset: the rows, with what is to be predicted of them.
+        settings: how they are read.
+
+    Raises:
+        UnknownNameError, ConfigurationError: conditions that do not exist or do not fit, routing of a model without routers, runs of
+            a processor that draws no clips: before anything is computed, because a wrong name must not cost a night.
+        DependencyError: pictures are wanted and matplotlib is missing.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        processor: Any,
+        corpus: Corpus,
+        subset: LabelledSubset,
+        settings: EvaluationSettings,
+    ) -> None:
+        self.model, self.processor, self.corpus = model, processor, corpus
+        self.subset, self.settings = subset, settings
+        self.task: Task = task_of_model(model)
+        self.calibration: Calibration | None = calibration_of(model.config)
+        self.rows = RecordingRows(corpus, subset.dataset)
+        self._streams: list[str] = list(getattr(processor, "modality_names", ())) if corpus.kind == "signals" else []
+        self._conditions = (
+            conditions_for(corpus.kind, settings.conditions, streams=self._streams) if settings.conditions else []
+        )
+        self._routed: dict[str, RoutedRows] = {}
+        if settings.routing:
+            RoutingRecord(model)
+        if settings.runs != 1:
+            check_runs(processor, settings.runs)
+        if settings.pictures:
+            require_matplotlib()
+
+    def predict(self, name: str = "clean", *, lags: LagRecord | None = None, **options: Any) -> Predictions:
+        """Answers for every row, with routers and lags watched on the way.
+
+        Args:
+            name: under which the routing is kept.
+            lags: compares the model's lags with known ones.
+            options: more arguments of `predict_rows`.
+        """
+        settings = self.settings
+        routing = RoutingRecord(self.model) if settings.routing else None
+        records = [record for record in (routing, lags) if record is not None]
+
+        def observe(output: Any, owners: list[int]) -> None:
+            for record in records:
+                record.observe(output, owners)
+
+        predictions = predict_rows(
+            self.model,
+            self.processor,
+            self.rows,
+            batch_size=settings.batch_size,
+            stride_s=settings.stride_s,
+            workers=settings.workers,
+            observe=observe if records else None,
+            options={**(ROUTER_OPTIONS if routing else {}), **(LAG_OPTIONS if lags else {})},
+            **{"progress": settings.progress, **options},
+        )
+        if routing is not None:
+            self._routed[name] = routing.finish(predictions.positions)
+        return predictions
+
+    def predict_under_conditions(self, clean_predictions: Predictions) -> dict[str, Any]:
+        """The headline metrics under every condition, beside the clean ones; what `Report` takes of them."""
+        if not self._conditions:
+            return {}
+
+        def answer(applied: AppliedCondition) -> tuple[dict[str, float | None], Predictions]:
+            lags = None
+            if self._streams and applied.delays and estimates_lags(self.model):
+                lags = LagRecord(applied, self.rows.sample_ids, self._streams)
+            predictions = self.predict(applied.name, lags=lags, progress=False, **applied.hooks)
+            if lags is not None and (found := lags.finish()):
+                applied.notes["lags"] = found
+            return self.headline(predictions), predictions
+
+        known = {
+            "dataset": self.corpus.name,
+            "protocol": self.settings.protocol or "",
+            "seed": self.settings.condition_seed,
+            "subjects": dict(zip(self.rows.sample_ids, self.subset.dataset["identity"][:], strict=True)),
+        }
+        clean, metric = self.headline(clean_predictions), "ccc" if self.task.regression else "uar"
+        entries = degrade(
+            self._conditions,
+            answer,
+            clean,
+            metric,
+            known=known,
+            streams=self._streams,
+            progress=self.settings.progress,
+        )
+        return {"conditions": entries, "condition_families": summarise_families(entries, clean, metric)}
+
+    def describe_routing(self, predictions: Predictions) -> dict[str, Any] | None:
+        """Which expert served whom; None where routing was not asked for."""
+        if not self._routed:
+            return None
+        clean, names, tables = self._routed["clean"], self.task.names, []
+        if not self.task.regression:
+            tables += tables_by("class", clean, [names[label] for label in self._labels(predictions)], names)
+        for name, values in self._groups(self._columns(predictions)).items():
+            tables += tables_by(name, clean, values)
+        if len(self._routed) > 1:
+            tables += tables_by("condition", list(self._routed.items()))
+        return {"routers": describe_routers(clean), "tables": tables}
+
+    def repeat(self, folder: Path) -> dict[str, Any]:
+        """Other clips of the same recordings, `settings.runs` times: mean and spread of the headline, and a file per run."""
+        runs = predict_runs(
+            self.model,
+            self.processor,
+            self.rows,
+            runs=self.settings.runs,
+            batch_size=self.settings.batch_size,
+            progress=self.settings.progress,
+        )
+        if _is_main_process():
+            write_runs(folder, runs, self.task.names)
+        return describe_runs([self.headline(one) for one in runs])
+
+    def headline(self, predictions: Predictions) -> dict[str, float | None]:
+        """The report's `metrics`, without intervals: what a curve over conditions is drawn of."""
+        if self.task.regression:
+            found = summarise(self._align(predictions), self.corpus, self.task.names)
+            return {"n": found.n, "rmse": found.rmse, "mae": found.mae, "ccc": found.ccc, "pcc": found.pcc}
+        metrics = compute_metrics(self._labels(predictions), self._scores(predictions), self.task.names)
+        return {"n": metrics.n, **metrics.flat()}
+
+    def report(self, predictions: Predictions, folder: Path, **parts: Any) -> Report:
+        """Metrics, intervals, groups and references; writes the predictions beside the report. `parts` are handed to `Report`."""
+        columns = self._columns(predictions)
+        plain = plain_answers(
+            parts["run"],
+            self.rows,
+            predictions.positions,
+            columns["identity"],
+            self.corpus,
+            self.task,
+            progress=self.settings.progress and _is_main_process(),
+        )
+        made = self._report_values if self.task.regression else self._report_classes
+        return Report(
+            **made(predictions, columns, plain, parts["run"], folder),
+            names=self.task.names,
+            seconds=predictions.seconds,
+            **parts,
+        )
+
+    def _report_classes(
+        self,
+        predictions: Predictions,
+        columns: dict[str, list[Any]],
+        plain: Mapping[str, Any],
+        run: Mapping[str, Any] | None,
+        folder: Path,
+    ) -> dict[str, Any]:
+        names, labels, scores = self.task.names, self._labels(predictions), self._scores(predictions)
+        uncalibrated = compute_metrics(labels, predictions.class_scores(), names)
+        if _is_main_process():
+            write_predictions(folder / "predictions.csv", names, predictions.sample_ids, labels, scores)
+            write_table(folder / "predictions.parquet", names, predictions.sample_ids, labels, scores)
+        people = columns["identity"]
+        return {
+            "metrics": compute_metrics(labels, scores, names),
+            "intervals": bootstrap(labels, scores.argmax(axis=1), len(names), people, probabilities=softmax(scores)),
+            "references": {name: compute_metrics(labels, own, names).flat() for name, own in plain.items()},
+            "groups": class_groups(self._groups(columns), labels, scores, names, people),
+            "calibration": describe_calibration(
+                self.calibration, {"ece": uncalibrated.ece, "cross_entropy": uncalibrated.loss}
+            ),
+        }
+
+    def _report_values(
+        self,
+        predictions: Predictions,
+        columns: dict[str, list[Any]],
+        plain: Mapping[str, Any],
+        run: Mapping[str, Any] | None,
+        folder: Path,
+    ) -> dict[str, Any]:
+        names, aligned = self.task.names, self._align(predictions)
+        references = reference_values(run, aligned, columns, names, self.corpus.scored_seconds)
+        references |= {name: list(own) for name, own in plain.items()}
+        folds = columns["fold"] if min(columns["fold"]) >= 0 else ()
+        scores = score_answers(aligned, self.corpus, self.task, columns, folds=folds, references=references)
+        uncalibrated: dict[str, float] = {}
+        if self.calibration is not None:
+            found = summarise(self._align(predictions, calibrated=False), self.corpus, names)
+            uncalibrated = {"rmse": found.rmse, "ccc": found.ccc}
+        if _is_main_process():
+            write_values(folder / "predictions.csv", names, predictions.sample_ids, aligned)
+        return {
+            "metrics": scores,
+            "intervals": scores.intervals,
+            "references": scores.references,
+            "groups": scores.groups,
+            "calibration": describe_calibration(self.calibration, uncalibrated),
+        }
+
+    def _labels(self, predictions: Predictions) -> Any:
+        """(n,) true classes of the rows that were answered."""
+        return self.subset.labels[predictions.positions]
+
+    def _scores(self, predictions: Predictions) -> Any:
+        scores = predictions.class_scores()
+        return scores if self.calibration is None else self.calibration.apply(scores)
+
+    def _align(self, predictions: Predictions, *, calibrated: bool = True) -> AlignedPredictions:
+        calibration = self.calibration if calibrated else None
+        return align_predictions(predictions, self.rows, self.subset, self.corpus, self.task, calibration)
+
+    def _columns(self, predictions: Predictions) -> dict[str, list[Any]]:
+        """What is known of the rows that were answered, column by column."""
+        dataset = self.subset.dataset
+        optional = (name for name in ("trial", "stimulus", *self.corpus.groups) if name in dataset.column_names)
+        whole = {name: dataset[name][:] for name in ("identity", "fold", *optional)}
+        return {name: [column[row] for row in predictions.positions] for name, column in whole.items()}
+
+    def _groups(self, columns: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+        return {name: columns[name] for name in self.corpus.groups if name in columns}
+
+
+def _is_main_process() -> bool:
+    return PartialState().is_main_process

@@ -21,7 +21,7 @@ from .metrics import (
     SMALLEST_SD,
     checked_values,
     compute_metrics,
-    regression_figures,
+    regression_metrics,
     scores_of_confusion,
     weighted_auroc,
 )
@@ -196,7 +196,7 @@ def _moments(truth: NDArray[np.float64], predictions: NDArray[np.float64]) -> ND
     return np.stack([known.astype(np.float64), p, y, p * p, y * y, p * y, np.abs(error), error**2], axis=-1)
 
 
-def _figures_of_moments(sums: NDArray[np.float64], bias: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+def _metrics_of_moments(sums: NDArray[np.float64], bias: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
     """(…, targets, 8) sums, and the (targets,) distance of the two middles → figure → (…, targets)."""
     n = sums[..., 0]
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -247,7 +247,7 @@ def bootstrap_values(
 
         def of(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
             sums = (weights @ own.reshape(units, -1)).reshape(len(weights), *own.shape[1:])
-            found = _figures_of_moments(sums, bias)
+            found = _metrics_of_moments(sums, bias)
             flat = {}
             for figure in NAMES:
                 flat[figure] = _mean_of_defined(found[figure])
@@ -319,7 +319,7 @@ def _gaps(table: Mapping[str, Mapping[str, Any]], minimum: int) -> dict[str, Any
     return gaps
 
 
-def group_figures(
+def group_metrics(
     columns: Mapping[str, Sequence[str]],
     score: Score,
     *,
@@ -371,10 +371,10 @@ def class_groups(
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """`group_figures` for classes: every figure of `metrics.py`, recall by class, and intervals over persons.
+    """`group_metrics` for classes: every figure of `metrics.py`, recall by class, and intervals over persons.
 
     Args:
-        columns, expected, minimum: as of `group_figures`.
+        columns, expected, minimum: as of `group_metrics`.
         labels, logits, names: as of `metrics.figures`.
         identities: (n,) persons, "" where unknown.
         resamples, seed: of the intervals.
@@ -395,7 +395,7 @@ def class_groups(
 
     for column in columns:
         _check_length(column, len(columns[column]), len(labels))
-    return group_figures(columns, score, expected=expected, minimum=minimum)
+    return group_metrics(columns, score, expected=expected, minimum=minimum)
 
 
 def value_groups(
@@ -410,11 +410,11 @@ def value_groups(
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """`group_figures` for values: pooled figures of `regression.py`, and intervals over persons.
+    """`group_metrics` for values: pooled figures of `regression.py`, and intervals over persons.
 
     Args:
-        columns, expected, minimum: as of `group_figures`.
-        truth, predictions, names: as of `regression.regression_figures`.
+        columns, expected, minimum: as of `group_metrics`.
+        truth, predictions, names: as of `regression.regression_metrics`.
         identities: (n,) persons, "" where unknown.
         resamples, seed: of the intervals.
     """
@@ -422,12 +422,12 @@ def value_groups(
     def score(rows: NDArray[np.int64]) -> dict[str, Any]:
         people = [identities[int(row)] for row in rows] if identities else []
         intervals = bootstrap_values(truth[rows], predictions[rows], names, people, resamples=resamples, seed=seed)
-        own = regression_figures(truth[rows], predictions[rows], names)
+        own = regression_metrics(truth[rows], predictions[rows], names)
         return {**own.to_dict(), "confidence_intervals": intervals.to_dict()}
 
     for column in columns:
         _check_length(column, len(columns[column]), len(truth))
-    return group_figures(columns, score, expected=expected, minimum=minimum)
+    return group_metrics(columns, score, expected=expected, minimum=minimum)
 
 
 def _check_length(column: str, length: int, rows: int) -> None:

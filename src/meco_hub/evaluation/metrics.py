@@ -131,7 +131,7 @@ TOP_K = (2, 3)
 
 
 @dataclass(frozen=True)
-class ClassFigures:
+class ClassMetrics:
     """Figures of one class."""
 
     recall: float
@@ -141,7 +141,7 @@ class ClassFigures:
 
 
 @dataclass(frozen=True)
-class ClassificationFigures:
+class ClassificationMetrics:
     """All figures of one set of predictions.
 
     Attributes:
@@ -166,7 +166,7 @@ class ClassificationFigures:
     macro_auroc: float | None
     ece: float
     loss: float
-    per_class: dict[str, ClassFigures]
+    per_class: dict[str, ClassMetrics]
     confusion: NDArray[np.int64]
     auroc: float | None
     mce: float
@@ -272,7 +272,7 @@ def top_k_accuracy(labels: NDArray[np.integer], scores: NDArray[np.floating], k:
 
 def compute_metrics(
     labels: NDArray[np.integer], logits: NDArray[np.floating], names: Sequence[str]
-) -> ClassificationFigures:
+) -> ClassificationMetrics:
     """All figures of one set of predictions.
 
     Args:
@@ -311,7 +311,7 @@ def compute_metrics(
     present = support > 0
     ranking = macro_auroc(labels, probabilities)
     has_two = len(names) == 2 and ranking is not None
-    return ClassificationFigures(
+    return ClassificationMetrics(
         n=len(labels),
         uar=float(recall[present].mean()),
         war=float((predictions == labels).mean()),
@@ -320,7 +320,7 @@ def compute_metrics(
         ece=calibration_error(labels, probabilities),
         loss=cross_entropy(labels, logits),
         per_class={
-            name: ClassFigures(float(recall[i]), float(precision[i]), float(f1[i]), int(support[i]))
+            name: ClassMetrics(float(recall[i]), float(precision[i]), float(f1[i]), int(support[i]))
             for i, name in enumerate(names)
         },
         confusion=confusion,
@@ -352,7 +352,7 @@ SMALLEST_SD = 1e-8
 
 
 @dataclass(frozen=True)
-class TargetFigures:
+class TargetMetrics:
     """Figures of one target.
 
     Attributes:
@@ -374,7 +374,7 @@ class TargetFigures:
 
 
 @dataclass(frozen=True)
-class RegressionFigures:
+class RegressionMetrics:
     """Figures of one set of predictions.
 
     Attributes:
@@ -383,7 +383,7 @@ class RegressionFigures:
     """
 
     n: int
-    per_target: dict[str, TargetFigures]
+    per_target: dict[str, TargetMetrics]
 
     def mean(self, figure: str) -> float:
         """Mean of a figure over the targets that have values; NaN when none has."""
@@ -423,15 +423,15 @@ def correlation(truth: NDArray[np.floating], predictions: NDArray[np.floating]) 
     return pcc, 2 * covariance / (variance_truth + variance + distance), False
 
 
-def _target_figures(truth: NDArray[np.floating], predictions: NDArray[np.floating]) -> TargetFigures:
+def _target_metrics(truth: NDArray[np.floating], predictions: NDArray[np.floating]) -> TargetMetrics:
     known = ~np.isnan(truth)
     truth, predictions = truth[known], predictions[known]
     if not len(truth):
         nan = float("nan")
-        return TargetFigures(0, nan, nan, nan, nan, nan, False, nan)
+        return TargetMetrics(0, nan, nan, nan, nan, nan, False, nan)
     error = predictions - truth
     pcc, ccc, constant = correlation(truth, predictions)
-    return TargetFigures(
+    return TargetMetrics(
         n=len(truth),
         rmse=float(np.sqrt(np.mean(error**2))),
         mae=float(np.mean(np.abs(error))),
@@ -465,9 +465,9 @@ def checked_values(
     return truth, predictions
 
 
-def regression_figures(
+def regression_metrics(
     truth: NDArray[np.floating], predictions: NDArray[np.floating], names: Sequence[str]
-) -> RegressionFigures:
+) -> RegressionMetrics:
     """All figures of one set of predictions.
 
     Args:
@@ -479,8 +479,8 @@ def regression_figures(
         InputError: shapes that do not fit, or values that are not finite.
     """
     truth, predictions = checked_values(truth, predictions, names)
-    per_target = {name: _target_figures(truth[:, i], predictions[:, i]) for i, name in enumerate(names)}
-    return RegressionFigures(int((~np.isnan(truth)).any(axis=1).sum()), per_target)
+    per_target = {name: _target_metrics(truth[:, i], predictions[:, i]) for i, name in enumerate(names)}
+    return RegressionMetrics(int((~np.isnan(truth)).any(axis=1).sum()), per_target)
 
 
 @dataclass(frozen=True)
@@ -511,7 +511,7 @@ class Averages:
         }
 
 
-def average(parts: Sequence[RegressionFigures], names: Sequence[str], unit: str) -> Averages:
+def average(parts: Sequence[RegressionMetrics], names: Sequence[str], unit: str) -> Averages:
     """Mean and SD over figures of units; units without any true value are left out."""
     used = [one for one in parts if one.n]
     rows = [one.flat() for one in used]
@@ -524,20 +524,20 @@ def average(parts: Sequence[RegressionFigures], names: Sequence[str], unit: str)
     return Averages(unit, len(used), mean, sd, sum(one.constant for one in used))
 
 
-def figures_by(
+def metrics_by(
     keys: Sequence[Hashable], truth: NDArray[np.floating], predictions: NDArray[np.floating], names: Sequence[str]
-) -> dict[Hashable, RegressionFigures]:
+) -> dict[Hashable, RegressionMetrics]:
     """Figures of the items of each key, in the order in which keys first occur; (n,) keys, (n, targets) values."""
     rows: dict[Hashable, list[int]] = {}
     for index, key in enumerate(keys):
         rows.setdefault(key, []).append(index)
-    return {key: regression_figures(truth[chosen], predictions[chosen], names) for key, chosen in rows.items()}
+    return {key: regression_metrics(truth[chosen], predictions[chosen], names) for key, chosen in rows.items()}
 
 
 def per_subject(
     subjects: Sequence[str], truth: NDArray[np.floating], predictions: NDArray[np.floating], names: Sequence[str]
 ) -> Averages | None:
     """Figures of every person, then averaged; items of unknown persons ("") take no part. None when nobody is named."""
-    by_person: Mapping[Hashable, RegressionFigures] = figures_by(subjects, truth, predictions, names)
+    by_person: Mapping[Hashable, RegressionMetrics] = metrics_by(subjects, truth, predictions, names)
     known = [one for person, one in by_person.items() if person]
     return average(known, names, "identity") if known else None

@@ -245,7 +245,7 @@ Answers = dict[str, list[NDArray[np.float64]]]
 
 def reference_values(
     run: Mapping[str, Any] | None,
-    rated: AlignedPredictions,
+    aligned: AlignedPredictions,
     columns: Mapping[str, Sequence[str]],
     names: Sequence[str],
     scored_seconds: tuple[float, float] | None = None,
@@ -262,11 +262,11 @@ def reference_values(
     train = ((run or {}).get("data") or {}).get("train") or {}
     found = _training_means(train, columns, names)
     people = list(columns.get("identity", ()))
-    ratings = row_ratings(rated, scored_seconds)
-    trials = [] if rated.courses else list(columns.get("trial", ()))
+    ratings = row_ratings(aligned, scored_seconds)
+    trials = [] if aligned.series else list(columns.get("trial", ()))
     own = subject_means(ratings, people, trials)
     # who has one trial only is answered with their rating itself, which measures nothing
-    repeated = bool(rated.courses) or len(set(people)) < len(set(_units(people, trials)))
+    repeated = bool(aligned.series) or len(set(people)) < len(set(_units(people, trials)))
     if own is not None and repeated:
         found["subject_oracle"] = list(own)
     return found
@@ -320,11 +320,11 @@ def _training_means(train: Mapping[str, Any], columns: Mapping[str, Sequence[str
     return found
 
 
-def row_ratings(rated: AlignedPredictions, scored_seconds: tuple[float, float] | None) -> NDArray[np.float64]:
+def row_ratings(aligned: AlignedPredictions, scored_seconds: tuple[float, float] | None) -> NDArray[np.float64]:
     """(n, targets) rating of each row, over time its mean on the scored seconds; NaN where there is none."""
-    if not rated.courses:
-        return rated.truth
-    return np.stack([_mean_known(one.between(scored_seconds).truth) for one in rated.courses])
+    if not aligned.series:
+        return aligned.truth
+    return np.stack([_mean_known(one.between(scored_seconds).truth) for one in aligned.series])
 
 
 def subject_means(

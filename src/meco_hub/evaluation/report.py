@@ -26,9 +26,9 @@ from ..corpora import Corpus
 from ..errors import InputError
 from ..version import __version__
 from .intervals import Intervals
-from .metrics import ClassificationFigures, softmax
+from .metrics import ClassificationMetrics, softmax
 from .pictures import draw_bars, draw_confusion, draw_degradation, draw_reliability, draw_routing
-from .series import ValueScores
+from .series import AlignedPredictions, ValueScores
 
 PERMUTED = "permuted_labels"
 """`training_control` in the config, and `control` in run.json and report, of a checkpoint whose training labels were permuted."""
@@ -41,8 +41,10 @@ _CONTROLS = {
 
 def control_of(config: Any, run: Mapping[str, Any] | None) -> str | None:
     """Which control a checkpoint is, by its config (a mapping or a config) or else its run.json; None for a model."""
-    told = config.get if isinstance(config, Mapping) else lambda key: getattr(config, key, None)
-    return told("training_control") or (run or {}).get("control")
+    stored = (
+        config.get("training_control") if isinstance(config, Mapping) else getattr(config, "training_control", None)
+    )
+    return stored or (run or {}).get("control")
 
 
 def describe_control(control: str | None) -> str:
@@ -72,9 +74,9 @@ def list_warnings(report: Mapping[str, Any], corpus: Corpus) -> list[str]:
         if limit is not None and key.split("_")[0] == "ccc" and value is not None and value > limit
     }
     if high:
-        told = ", ".join(f"{key} {value:.2f}" for key, value in high.items())
+        listed = ", ".join(f"{key} {value:.2f}" for key, value in high.items())
         found.append(
-            f"{told} on {corpus.name}: above {limit:g} this is a bug or a leak until it is proved otherwise. Look at "
+            f"{listed} on {corpus.name}: above {limit:g} this is a bug or a leak until it is proved otherwise. Look at "
             "data.protocol, data.seen, data.leak_check and the references, and train a control (data.permute_labels)."
         )
     return [sentence for sentence in found if sentence]
@@ -122,54 +124,50 @@ class Report:
     """An evaluation, complete.
 
     Attributes:
-        figures: metrics of classes or of values; see `metrics.py` and `levels.py` for the conventions.
-        intervals: confidence intervals; None takes those that scores of values bring along.
+        metrics: of classes or of values; see `metrics.py` and `series.py` for the conventions.
+        intervals: confidence intervals.
         names: class or target names in the order of the outputs.
         checkpoint: what was evaluated: name, model_type, parameters, weights_sha256, operating_point.
         data: on what: corpus, split, folds, fingerprint, numbers of samples, persons, what was left out; and `protocol` and
             `leak_check`, which stay null where nobody looked.
         seconds: wall time of reading and predicting.
-        groups: as of `groups.group_figures`; None takes those that scores of values bring along.
+        groups: as of `intervals.group_metrics`.
+        references: name → metrics of predictors that are no model.
         calibration: as of `calibration.describe_calibration`; None: outputs are as the weights give them.
         conditions: one entry per condition and strength; see `docs/report.md`.
-        condition_families: family of conditions → what remains over its curve; as of `degradation.sum_up`.
+        condition_families: family of conditions → what remains over its curve; as of `degradation.summarise_families`.
         routing: which expert served what; see `docs/report.md`.
-        references: name → figures of predictors that are no model; None takes those that scores of values bring along.
         run: where the weights come from: what their run.json says of recipe, seed and data.
     """
 
-    figures: ClassificationFigures | ValueScores
-    intervals: Intervals | None
+    metrics: ClassificationMetrics | ValueScores
+    intervals: Intervals
     names: Sequence[str]
     checkpoint: Mapping[str, Any]
     data: Mapping[str, Any]
     seconds: float
-    groups: Mapping[str, Any] | None = None
+    groups: Mapping[str, Any] = field(default_factory=dict)
+    references: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     calibration: Mapping[str, Any] | None = None
     conditions: Sequence[Mapping[str, Any]] = ()
     condition_families: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     routing: Mapping[str, Any] | None = None
-    references: Mapping[str, Mapping[str, Any]] | None = None
     run: Mapping[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The report as `report.json` holds it."""
-        scored = isinstance(self.figures, ValueScores)
-        brought = self.figures if isinstance(self.figures, ValueScores) else None
-        intervals = self.intervals or (brought.intervals if brought else None)
-        groups = self.groups if self.groups is not None else (brought.groups if brought else {})
-        references = self.references if self.references is not None else (brought.references if brought else {})
+        values = isinstance(self.metrics, ValueScores)
         return {
             "schema": SCHEMA,
             "schema_version": SCHEMA_VERSION,
-            "kind": "regression" if scored else "classification",
+            "kind": "regression" if values else "classification",
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "checkpoint": dict(self.checkpoint),
             "data": {"protocol": None, "leak_check": None, **self.data},
-            **(_values(brought) if brought is not None else _classes(self.figures, self.names)),
-            "confidence_intervals": intervals.to_dict() if intervals else None,
-            "groups": dict(groups),
-            "references": {name: dict(row) for name, row in references.items()},
+            **(_values(self.metrics) if isinstance(self.metrics, ValueScores) else _classes(self.metrics, self.names)),
+            "confidence_intervals": self.intervals.to_dict(),
+            "groups": dict(self.groups),
+            "references": {name: dict(row) for name, row in self.references.items()},
             "calibration": dict(self.calibration) if self.calibration else None,
             "conditions": [dict(one) for one in self.conditions],
             "condition_families": {name: dict(row) for name, row in self.condition_families.items()},
@@ -181,17 +179,17 @@ class Report:
         }
 
 
-def _classes(figures: Any, names: Sequence[str]) -> dict[str, Any]:
+def _classes(metrics: ClassificationMetrics, names: Sequence[str]) -> dict[str, Any]:
     return {
-        "metrics": {"n": figures.n, **figures.flat()},
-        "per_class": {name: asdict(one) for name, one in figures.per_class.items()},
+        "metrics": {"n": metrics.n, **metrics.flat()},
+        "per_class": {name: asdict(one) for name, one in metrics.per_class.items()},
         "confusion_matrix": {
             "labels": list(names),
             "rows": "true",
             "columns": "predicted",
-            "counts": figures.confusion.tolist(),
+            "counts": metrics.confusion.tolist(),
         },
-        "reliability": {"of": "top label", "bins": [asdict(one) for one in figures.bins]},
+        "reliability": {"of": "top label", "bins": [asdict(one) for one in metrics.bins]},
     }
 
 
@@ -296,26 +294,30 @@ def write_values(
     file: Path,
     names: Sequence[str],
     sample_ids: Sequence[str],
-    truth: Sequence[NDArray[np.floating]],
-    predictions: Sequence[NDArray[np.floating]],
-    times: Sequence[NDArray[np.floating]] | None = None,
+    aligned: AlignedPredictions,
 ) -> None:
-    """One line per value: sample_id, time_s, and per target `<target>_true` and `<target>`, in native units.
+    """One line per value: sample_id, time_s or window, and per target `<target>_true` and `<target>`, in native units.
+
+    An unknown truth (NaN) is an empty cell.
 
     Args:
         file: where to.
         names: target names in order.
-        sample_ids: recordings.
-        truth, predictions: for each recording (points, targets); an unknown truth (NaN) is an empty cell.
-        times: for each recording (points,) seconds; None writes the number of the window in their place, under `window`.
+        sample_ids: the recordings.
+        aligned: their values; those that run over time stand beside seconds, others beside the number of their window.
     """
+    parts: list[tuple[Any, Any, Any]] = [
+        ([f"{time:.6g}" for time in one.times], one.truth, one.predictions) for one in aligned.series
+    ] or [
+        (range(len(windows)), np.broadcast_to(truth, windows.shape), windows)
+        for truth, windows in zip(aligned.truth, aligned.windows, strict=True)
+    ]
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         columns = [column for name in names for column in (f"{name}_true", name)]
-        writer.writerow(["sample_id", "window" if times is None else "time_s", *columns])
-        for index, (sample, true, predicted) in enumerate(zip(sample_ids, truth, predictions, strict=True)):
-            places = range(len(true)) if times is None else [f"{time:.6g}" for time in times[index]]
+        writer.writerow(["sample_id", "time_s" if aligned.series else "window", *columns])
+        for sample, (places, true, predicted) in zip(sample_ids, parts, strict=True):
             for place, own, answer in zip(places, true, predicted, strict=True):
                 cells = [
                     cell
@@ -331,13 +333,12 @@ def write_values(
 #     write_pictures(read_report("out/report.json"), "out")
 
 
-def write_pictures(report: Mapping[str, Any], folder: str | Path, *, metric: str = "") -> list[Path]:
+def write_pictures(report: Mapping[str, Any], folder: str | Path) -> list[Path]:
     """Draw whatever a report has: `confusion.png`, `reliability.png`, `degradation_<family>.png`, `routing_<table>.png`.
 
     Args:
         report: as `report.json` holds it.
-        folder: where to.
-        metric: the figure of degradation curves; by default UAR for classes and CCC for values.
+        folder: where to; degradation curves are of UAR for classes, of CCC for values.
 
     Raises:
         DependencyError: matplotlib is missing.
@@ -350,9 +351,7 @@ def write_pictures(report: Mapping[str, Any], folder: str | Path, *, metric: str
     if reliability:
         ece = report["metrics"].get("ece")
         written.append(draw_reliability(reliability["bins"], target / "reliability.png", ece=ece, title=name))
-    written += _draw_conditions(
-        report, target, metric or ("ccc" if report.get("kind") == "regression" else "uar"), name
-    )
+    written += _draw_conditions(report, target, "ccc" if report.get("kind") == "regression" else "uar", name)
     for table in (report.get("routing") or {}).get("tables", ()):
         file = target / f"routing_{_file_name(table['router'])}_{_file_name(table['by'])}.png"
         written.append(

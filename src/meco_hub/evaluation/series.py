@@ -16,8 +16,8 @@ from ..corpora import Corpus
 from ..errors import CorpusError, InputError
 from ..recordings.signal_recording import SignalRecording
 from .calibration import Calibration
-from .intervals import Intervals, bootstrap_means, bootstrap_values, group_figures, value_groups
-from .metrics import RegressionFigures, average, per_subject, regression_figures
+from .intervals import Intervals, bootstrap_means, bootstrap_values, group_metrics, value_groups
+from .metrics import RegressionMetrics, average, per_subject, regression_metrics
 from .predict import Predictions, RecordingRows, RowAnswer
 from .task import LabelledSubset, Task
 
@@ -135,7 +135,7 @@ class ValueScores:
         levels: "trial", "window" or "recording", "moment" → aggregation ("pooled", "per_subject", …) → figures.
         intervals: of the headline.
         references: name → headline figures of a predictor that is no model.
-        groups: as of `groups.group_figures`.
+        groups: as of `groups.group_metrics`.
     """
 
     names: tuple[str, ...]
@@ -152,7 +152,7 @@ def _level(
 ) -> dict[str, Any]:
     persons = per_subject(subjects, truth, predictions, names) if subjects else None
     return {
-        "pooled": regression_figures(truth, predictions, names).to_dict(),
+        "pooled": regression_metrics(truth, predictions, names).to_dict(),
         "per_subject": persons.to_dict() if persons else None,
     }
 
@@ -224,12 +224,12 @@ def score_trials(
     joined = _join_trials(keys, truth, windows)
     people = [subjects[row] for row in joined.first] if subjects else []
     owners = np.repeat(np.arange(len(truth)), [len(one) for one in windows])
-    pooled = regression_figures(joined.truth, joined.predictions, names)
+    pooled = regression_metrics(joined.truth, joined.predictions, names)
     scored_references = {}
     for name, values in (references or {}).items():
         _check_rows(len(truth), {f"reference {name!r}": values})
         own = _join_trials(keys, truth, [np.asarray(row, np.float64)[None] for row in values])
-        scored_references[name] = regression_figures(own.truth, own.predictions, names).flat()
+        scored_references[name] = regression_metrics(own.truth, own.predictions, names).flat()
     columns = {column: [values[row] for row in joined.first] for column, values in (groups or {}).items()}
     return ValueScores(
         names=tuple(names),
@@ -274,7 +274,7 @@ class TimeSeries:
 
 
 def _official(
-    each: Sequence[RegressionFigures], pooled: RegressionFigures, names: Sequence[str], folds: Sequence[int]
+    each: Sequence[RegressionMetrics], pooled: RegressionMetrics, names: Sequence[str], folds: Sequence[int]
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """The headline figures, and the means over recordings that they are made from."""
     overall = average(each, names, "recording")
@@ -295,14 +295,14 @@ def _is_relation(key: str) -> bool:
     return key.split("_")[0] in ("pcc", "ccc")
 
 
-def _pool(parts: Sequence[TimeSeries], names: Sequence[str]) -> RegressionFigures:
-    return regression_figures(
+def _pool(parts: Sequence[TimeSeries], names: Sequence[str]) -> RegressionMetrics:
+    return regression_metrics(
         np.concatenate([one.truth for one in parts]), np.concatenate([one.predictions for one in parts]), names
     )
 
 
-def score_courses(
-    courses: Sequence[TimeSeries],
+def score_series(
+    series: Sequence[TimeSeries],
     names: Sequence[str],
     subjects: Sequence[str] = (),
     *,
@@ -316,7 +316,7 @@ def score_courses(
     """Score values that run over time.
 
     Args:
-        courses: one for each recording.
+        series: one for each recording.
         names: target names in order.
         subjects: persons of the recordings, "" where unknown.
         scored_seconds: start and end, both counted, of the part that the metric is about; None: all of it.
@@ -328,12 +328,12 @@ def score_courses(
     Raises:
         InputError: lengths or shapes that do not fit, no recording with truth in its scored part, or predictions not finite.
     """
-    _check_rows(len(courses), {"subjects": subjects, "folds": folds})
-    parts = [one.between(scored_seconds) for one in courses]
-    each = [regression_figures(one.truth, one.predictions, names) for one in parts]
+    _check_rows(len(series), {"subjects": subjects, "folds": folds})
+    parts = [one.between(scored_seconds) for one in series]
+    each = [regression_metrics(one.truth, one.predictions, names) for one in parts]
     if not any(one.n for one in each):
         part = f" between {scored_seconds[0]:g} and {scored_seconds[1]:g} s" if scored_seconds else ""
-        raise InputError(f"None of {len(courses)} recordings has a true value{part}. Check annotations and clocks.")
+        raise InputError(f"None of {len(series)} recordings has a true value{part}. Check annotations and clocks.")
     official, described = _official(each, _pool(parts, names), names, folds)
     used = [index for index, one in enumerate(each) if one.n]
     truth = np.concatenate([np.asarray(one.truth, np.float64) for one in parts])
@@ -367,27 +367,27 @@ def score_courses(
         },
         intervals=replace(means, bounds=bounds),
         references={
-            name: _score_reference(name, courses, values, names, scored_seconds, folds)
+            name: _score_reference(name, series, values, names, scored_seconds, folds)
             for name, values in (references or {}).items()
         },
-        groups=group_figures(groups, score_group, minimum=2) if groups else {},
+        groups=group_metrics(groups, score_group, minimum=2) if groups else {},
     )
 
 
 def _score_reference(
     name: str,
-    courses: Sequence[TimeSeries],
+    series: Sequence[TimeSeries],
     values: Sequence[NDArray[np.floating]],
     names: Sequence[str],
     scored_seconds: tuple[float, float] | None,
     folds: Sequence[int],
 ) -> dict[str, float]:
-    _check_rows(len(courses), {f"reference {name!r}": values})
+    _check_rows(len(series), {f"reference {name!r}": values})
     parts = []
-    for course, own in zip(courses, values, strict=True):
+    for course, own in zip(series, values, strict=True):
         predictions = np.broadcast_to(np.asarray(own, np.float64), np.shape(course.truth))
         parts.append(TimeSeries(course.times, course.truth, predictions).between(scored_seconds))
-    each = [regression_figures(one.truth, one.predictions, names) for one in parts]
+    each = [regression_metrics(one.truth, one.predictions, names) for one in parts]
     return _official(each, _pool(parts, names), names, folds)[0]
 
 
@@ -407,17 +407,17 @@ def _check_rows(rows: int, given: Mapping[str, Sequence[Any] | NDArray[Any]]) ->
 
 @dataclass(frozen=True)
 class AlignedPredictions:
-    """Answers and ratings of the recordings that were answered; either courses, or truth and windows.
+    """Answers and ratings of the recordings that were answered; either series, or truth and windows.
 
     Attributes:
         positions: (n,) rows.
-        courses: one for each recording whose ratings run over time; empty otherwise.
+        series: one for each recording whose ratings run over time; empty otherwise.
         truth: (n, targets) ratings of whole recordings.
         windows: for each recording (clips, targets) answers.
     """
 
     positions: NDArray[np.int64]
-    courses: list[TimeSeries]
+    series: list[TimeSeries]
     truth: NDArray[np.float64]
     windows: list[NDArray[np.float64]]
 
@@ -460,7 +460,7 @@ def _over_time(answer: RowAnswer, times: NDArray[np.float64], task: Task) -> NDA
     return task.native(read_off(known, values, times))
 
 
-def rate_answers(
+def align_predictions(
     predictions: Predictions,
     rows: RecordingRows,
     side: LabelledSubset,
@@ -485,21 +485,21 @@ def rate_answers(
     def corrected(values: NDArray[np.float64]) -> NDArray[np.float64]:
         return values if calibration is None else calibration.apply(values)
 
-    courses, windows = [], []
+    series, windows = [], []
     for row, answer in zip(predictions.positions.tolist(), predictions.answers, strict=True):
         if corpus.time_continuous:
             recording = rows[row]
             times, truth = _ratings(recording, rows.sample_ids[row], task.names)
-            courses.append(TimeSeries(times - recording.start, truth, corrected(_over_time(answer, times, task))))
+            series.append(TimeSeries(times - recording.start, truth, corrected(_over_time(answer, times, task))))
         else:
             values = answer.outputs.reshape(len(answer.outputs), -1, len(task.names)).mean(axis=1)
             windows.append(corrected(task.native(values)))
     truth = np.asarray(side.labels[predictions.positions], np.float64)
-    return AlignedPredictions(predictions.positions, courses, truth, windows)
+    return AlignedPredictions(predictions.positions, series, truth, windows)
 
 
 def score_answers(
-    rated: AlignedPredictions,
+    aligned: AlignedPredictions,
     corpus: Corpus,
     task: Task,
     columns: Mapping[str, Sequence[str]],
@@ -519,9 +519,9 @@ def score_answers(
     """
     people = columns.get("identity", ())
     groups = {name: columns[name] for name in corpus.groups if name in columns}
-    if rated.courses:
-        return score_courses(
-            rated.courses,
+    if aligned.series:
+        return score_series(
+            aligned.series,
             task.names,
             people,
             scored_seconds=corpus.scored_seconds,
@@ -531,8 +531,8 @@ def score_answers(
         )
     given = {name: np.stack(list(values)) for name, values in (references or {}).items()}
     return score_trials(
-        rated.truth,
-        rated.windows,
+        aligned.truth,
+        aligned.windows,
         task.names,
         people,
         trials=columns.get("trial", ()),
@@ -542,7 +542,7 @@ def score_answers(
 
 
 @dataclass(frozen=True)
-class ValueFigures:
+class ValueMetrics:
     """The headline figures of answers in values, means over the targets; what training selects by.
 
     Attributes:
@@ -558,15 +558,15 @@ class ValueFigures:
     pcc: float
 
 
-def summarise(rated: AlignedPredictions, corpus: Corpus, names: Sequence[str]) -> ValueFigures:
+def summarise(aligned: AlignedPredictions, corpus: Corpus, names: Sequence[str]) -> ValueMetrics:
     """The headline figures, without intervals and levels."""
-    if not rated.courses:
-        answers = np.stack([one.mean(axis=0) for one in rated.windows])
-        pooled = regression_figures(rated.truth, answers, names)
-        return ValueFigures(len(answers), *(pooled.mean(name) for name in ("rmse", "mae", "ccc", "pcc")))
-    parts = [course.between(corpus.scored_seconds) for course in rated.courses]
-    each = average([regression_figures(one.truth, one.predictions, names) for one in parts], names, "recording")
-    pooled = regression_figures(
+    if not aligned.series:
+        answers = np.stack([one.mean(axis=0) for one in aligned.windows])
+        pooled = regression_metrics(aligned.truth, answers, names)
+        return ValueMetrics(len(answers), *(pooled.mean(name) for name in ("rmse", "mae", "ccc", "pcc")))
+    parts = [course.between(corpus.scored_seconds) for course in aligned.series]
+    each = average([regression_metrics(one.truth, one.predictions, names) for one in parts], names, "recording")
+    pooled = regression_metrics(
         np.concatenate([one.truth for one in parts]), np.concatenate([one.predictions for one in parts]), names
     )
-    return ValueFigures(len(parts), each.mean["rmse"], each.mean["mae"], pooled.mean("ccc"), pooled.mean("pcc"))
+    return ValueMetrics(len(parts), each.mean["rmse"], each.mean["mae"], pooled.mean("ccc"), pooled.mean("pcc"))

@@ -21,9 +21,9 @@ from .. import plugins
 from ..corpora import Corpus
 from ..corpora.file_tree import with_content_hashes
 from ..corpora.leaks import LeakReport, fingerprint, leak_check
-from ..corpora.protocols import PROTOCOLS, folds
+from ..corpora.protocols import PROTOCOLS, find_fold
 from ..corpora.splits import by_identity, by_stimulus, by_trial, stratified
-from ..errors import ConfigurationError, InputError, LeakError, unknown_name
+from ..errors import ConfigurationError, InputError, LeakError
 from ..evaluation.predict import RecordingRows
 from ..evaluation.report import PERMUTED
 from ..evaluation.series import mean_ratings
@@ -225,10 +225,8 @@ def _divide(splits: datasets.DatasetDict, recipe: DataRecipe) -> _Division:
     test, across = None, frozenset({"stimulus"})
     if recipe.protocol is not None:
         wanted = recipe.protocol
-        made = {one.name: one for one in folds(pool, wanted.name, n_folds=wanted.n_folds, seed=wanted.seed)}
-        if wanted.fold not in made:
-            raise unknown_name(f"fold of {wanted.name}", wanted.fold, made)
-        train, test = made[wanted.fold].take(pool)
+        fold = find_fold(pool, wanted.name, wanted.fold, n_folds=wanted.n_folds, seed=wanted.seed)
+        train, test = fold.take(pool)
         across = frozenset(PROTOCOLS[wanted.name].shares)
     else:
         train = take_folds(pool, recipe.train.folds)

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from ..evaluation.metrics import ClassificationFigures
+from ..evaluation.metrics import ClassificationMetrics
 from ..evaluation.predict import RecordingRows
 from ..evaluation.references import STATISTICS, fit_logistic, fit_ridge, window_statistics
 from ..evaluation.report import control_of, library_versions, write_json
-from ..evaluation.series import ValueFigures, mean_ratings
+from ..evaluation.series import ValueMetrics, mean_ratings
 from .checkpoints import Progress
 from .data import TrainingData
 from .recipes import Recipe, recipe_to_dict
@@ -44,9 +44,9 @@ def describe_hardware(accelerator: Accelerator) -> dict[str, Any]:
     }
 
 
-def describe_figures(figures: ClassificationFigures | ValueFigures) -> dict[str, Any]:
+def describe_metrics(figures: ClassificationMetrics | ValueMetrics) -> dict[str, Any]:
     """The figures of a validation as plain numbers."""
-    if isinstance(figures, ValueFigures):
+    if isinstance(figures, ValueMetrics):
         return asdict(figures)
     return {
         "n": figures.n,

@@ -17,13 +17,13 @@ from ..evaluation.calibration import (
     write_calibration,
     write_operating_point,
 )
-from ..evaluation.metrics import ClassificationFigures, compute_metrics
+from ..evaluation.metrics import ClassificationMetrics, compute_metrics
 from ..evaluation.report import write_json
 from .arguments import RunOptions, save_model
 from .checkpoints import BEST, RESULT, Progress, limit_checkpoints, list_checkpoints
 from .data import TrainingData
 from .recipes import Recipe
-from .record import describe_figures, write_record
+from .record import describe_metrics, write_record
 from .validation import ValidationResult, Validator
 
 
@@ -49,14 +49,14 @@ def settle(
     The operating point moves the bias and so the logits; the temperature is fitted to those.
     """
     named = validator.named
-    if not isinstance(judgement.figures, ClassificationFigures):
-        validation = describe_figures(judgement.figures)
-        if not recipe.calibrate or judgement.rated is None:
+    if not isinstance(judgement.figures, ClassificationMetrics):
+        validation = describe_metrics(judgement.figures)
+        if not recipe.calibrate or judgement.aligned is None:
             return PostTrainingChoices(validation, None, None)
-        rated = judgement.rated
-        parts = [course.between(validator.scored_seconds) for course in rated.courses]
-        answers = [one.predictions for one in parts] or [one.mean(axis=0, keepdims=True) for one in rated.windows]
-        truth = [one.truth for one in parts] or [rated.truth]
+        aligned = judgement.aligned
+        parts = [course.between(validator.scored_seconds) for course in aligned.series]
+        answers = [one.predictions for one in parts] or [one.mean(axis=0, keepdims=True) for one in aligned.windows]
+        truth = [one.truth for one in parts] or [aligned.truth]
         fitted = fit_affine(np.concatenate(answers), np.concatenate(truth), validator.names, fitted_on=named)
         write_calibration(model, fitted)
         return PostTrainingChoices(validation, None, fitted)
@@ -64,13 +64,13 @@ def settle(
     point = validator.choose_point(judgement)
     if point is not None and validator.prior is not None:
         write_operating_point(model, point)
-        validation = {"before_operating_point": describe_figures(final)}
+        validation = {"before_operating_point": describe_metrics(final)}
         logits = correct(logits, validator.prior, point.tau)
         final = compute_metrics(judgement.labels, logits, validator.names)
     calibration = fit_temperature(logits, judgement.labels, fitted_on=named) if recipe.calibrate else None
     if calibration is not None:
         write_calibration(model, calibration)
-    return PostTrainingChoices(describe_figures(final) | validation, point, calibration)
+    return PostTrainingChoices(describe_metrics(final) | validation, point, calibration)
 
 
 # --- Result -----------------------------------------------------------------------------------------------------------

@@ -20,9 +20,9 @@ from transformers import PreTrainedModel
 
 from ..errors import ConfigurationError
 from ..evaluation.calibration import OperatingPoint, choose_operating_point
-from ..evaluation.metrics import ClassificationFigures, compute_metrics
+from ..evaluation.metrics import ClassificationMetrics, compute_metrics
 from ..evaluation.predict import Predictions, predict_rows
-from ..evaluation.series import AlignedPredictions, ValueFigures, rate_answers, summarise
+from ..evaluation.series import AlignedPredictions, ValueMetrics, align_predictions, summarise
 from .data import TrainingData
 from .engine import in_parts
 from .loaders import Loaders
@@ -44,13 +44,13 @@ class ValidationResult:
 
     outputs: NDArray[np.floating]
     labels: NDArray[Any]
-    figures: ClassificationFigures | ValueFigures
-    rated: AlignedPredictions | None = None
+    figures: ClassificationMetrics | ValueMetrics
+    aligned: AlignedPredictions | None = None
 
     def summary(self) -> dict[str, float | None]:
         """The figures of a line of the history."""
         f = self.figures
-        if isinstance(f, ValueFigures):
+        if isinstance(f, ValueMetrics):
             return {"rmse": f.rmse, "mae": f.mae, "ccc": f.ccc, "pcc": f.pcc}
         return {
             "validation_loss": f.loss,
@@ -145,8 +145,8 @@ class Validator:
         if not np.isfinite(values).all():  # before figures are made of them
             raise _diverged()
         data = self._data
-        rated = rate_answers(predictions, self._loaders.validation_rows, data.validation, data.corpus, data.task)
-        return ValidationResult(data.task.native(values), labels, summarise(rated, data.corpus, data.names), rated)
+        aligned = align_predictions(predictions, self._loaders.validation_rows, data.validation, data.corpus, data.task)
+        return ValidationResult(data.task.native(values), labels, summarise(aligned, data.corpus, data.names), aligned)
 
     def value(self, judgement: ValidationResult, epoch: int = 0) -> float:
         """The recipe's selection criterion, signed so that larger is better.
@@ -161,7 +161,7 @@ class Validator:
         criterion, computed = self._recipe.selection, judgement.figures
         if criterion == "last":
             return float(epoch)
-        if criterion == "balanced_score" and isinstance(computed, ClassificationFigures):
+        if criterion == "balanced_score" and isinstance(computed, ClassificationMetrics):
             return (computed.uar + computed.war) / 2
         if criterion == "operating_point":
             point = self.choose_point(judgement)

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from meco_hub.evaluation.intervals import bootstrap, bootstrap_means, bootstrap_values
-from meco_hub.evaluation.metrics import count_confusion, macro_auroc, regression_figures, scores_of_confusion, softmax
+from meco_hub.evaluation.metrics import count_confusion, macro_auroc, regression_metrics, scores_of_confusion, softmax
 
 
 def sample(n: int = 400, classes: int = 4, accuracy: float = 0.7, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -121,7 +121,7 @@ def test_values_match_a_plain_loop_over_persons() -> None:
     people = np.array([f"p{index % 9}" for index in range(60)])
     found = bootstrap_values(truth, predictions, ["valence", "arousal"], people.tolist(), resamples=60, seed=3)
     rows = [
-        regression_figures(truth[chosen], predictions[chosen], ["valence", "arousal"]).flat()
+        regression_metrics(truth[chosen], predictions[chosen], ["valence", "arousal"]).flat()
         for chosen in draws_of(people, 60, 3)
     ]
     assert found.bounds.keys() == rows[0].keys()

@@ -14,7 +14,7 @@ from meco_hub import plugins
 from meco_hub.corpora.synthetic.faces import write_image_folder
 from meco_hub.errors import ConfigurationError, DependencyError, InputError, UnknownNameError
 from meco_hub.evaluation import pictures
-from meco_hub.evaluation.degradation import relative_drop, sum_up, try_conditions
+from meco_hub.evaluation.degradation import degrade, relative_drop, summarise_families
 from meco_hub.evaluation.evaluate import EvaluationSettings, evaluate_checkpoint
 from meco_hub.evaluation.image_conditions import image_conditions
 from meco_hub.evaluation.predict import Predictions
@@ -160,14 +160,14 @@ def test_a_condition_without_an_answer_is_an_entry_and_not_the_end() -> None:
 
     known = {"dataset": "d", "protocol": "", "seed": 0, "subjects": {}}
     clean = {"n": 4, "uar": 0.5}
-    entries = try_conditions(conditions, answer, clean, "uar", known=known, progress=False)
+    entries = degrade(conditions, answer, clean, "uar", known=known, progress=False)
     by_name = {entry["condition"]: entry for entry in entries}
     assert by_name["blur/4"]["metrics"] == {"n": 0, "uar": None}
     assert by_name["blur/4"]["relative_drop"] is None
     assert "sharp" in by_name["blur/4"]["unreadable"]["*"]
     assert by_name["blur/2"]["unreadable"] == {"b": "bad"}
     assert by_name["blur/1"]["relative_drop"] == 0.5
-    assert sum_up(entries, clean, "uar")["blur"]["area"] is None
+    assert summarise_families(entries, clean, "uar")["blur"]["area"] is None
 
 
 def test_areas_over_realised_strengths_words_and_nothing_to_fall_from() -> None:
@@ -175,12 +175,12 @@ def test_areas_over_realised_strengths_words_and_nothing_to_fall_from() -> None:
         {"family": "missing", "value": value, "realised": realised, "metrics": {"ccc": ccc}}
         for value, realised, ccc in ((0.0, 0.0, 0.8), (0.5, 0.4, 0.4), (0.8, 0.5, 0.2))
     ]
-    found = sum_up(entries, {"ccc": 0.8}, "ccc")["missing"]
+    found = summarise_families(entries, {"ccc": 0.8}, "ccc")["missing"]
     assert found["area"] == pytest.approx((0.4 * 0.6 + 0.1 * 0.3) / 0.5)
     assert found["worst_relative_drop"] == pytest.approx(0.75)
     words = [
         {"family": "present", "value": value, "metrics": {"ccc": ccc}} for value, ccc in (("a+b", 0.6), ("a", 0.2))
     ]
-    assert sum_up(words, {"ccc": 0.6}, "ccc")["present"]["area"] == pytest.approx(0.4)
+    assert summarise_families(words, {"ccc": 0.6}, "ccc")["present"]["area"] == pytest.approx(0.4)
     assert relative_drop(-0.1, -0.2) is None
     assert relative_drop(None, 0.5) is None

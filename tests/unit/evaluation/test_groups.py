@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from meco_hub.errors import InputError
-from meco_hub.evaluation.intervals import class_groups, group_figures, value_groups
-from meco_hub.evaluation.metrics import compute_metrics, regression_figures
+from meco_hub.evaluation.intervals import class_groups, group_metrics, value_groups
+from meco_hub.evaluation.metrics import compute_metrics, regression_metrics
 from meco_hub.evaluation.report import write_json
 
 NAMES = ["a", "b", "c"]
@@ -82,7 +82,7 @@ def test_values_have_groups_too(tmp_path: Path) -> None:
     predictions = truth + generator.normal(size=(50, 2))
     sex = ["woman", "man"] * 25
     table = value_groups({"sex": sex}, truth, predictions, ["v", "a"], resamples=20)
-    own = regression_figures(truth[1::2], predictions[1::2], ["v", "a"])
+    own = regression_metrics(truth[1::2], predictions[1::2], ["v", "a"])
     assert table["sex"]["values"]["man"]["rmse_v"] == own.per_target["v"].rmse
     assert table["sex"]["gaps"]["ccc"]["gap"] >= 0
     write_json(table, tmp_path / "groups.json")
@@ -94,4 +94,4 @@ def test_lengths_are_checked() -> None:
     with pytest.raises(InputError, match=r"19 rows and there are 20"):
         class_groups({"g": ["x"] * 19}, labels, logits, NAMES)
     with pytest.raises(InputError, match="as many"):
-        group_figures({"g": ["x"], "h": ["x", "y"]}, lambda rows: {"n": len(rows)})
+        group_metrics({"g": ["x"], "h": ["x", "y"]}, lambda rows: {"n": len(rows)})

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from meco_hub.errors import InputError
-from meco_hub.evaluation.metrics import regression_figures
-from meco_hub.evaluation.series import TimeSeries, score_courses, score_trials
+from meco_hub.evaluation.metrics import regression_metrics
+from meco_hub.evaluation.series import TimeSeries, score_series, score_trials
 
 NAMES = ["valence", "arousal"]
 CASE = Path(__file__).parents[4] / "shared" / "data" / "case" / "case_20hz.npz"
@@ -24,11 +24,11 @@ def test_the_headline_is_of_averaged_windows() -> None:
     truth, windows, subjects = trials()
     scores = score_trials(truth, windows, NAMES, subjects, resamples=50)
     means = np.stack([one.mean(axis=0) for one in windows])
-    by_hand = regression_figures(truth, means, NAMES)
+    by_hand = regression_metrics(truth, means, NAMES)
     assert scores.metrics == {"n": 24, **by_hand.flat()}
     assert scores.levels["trial"]["pooled"]["ccc"] == by_hand.mean("ccc")
     repeated = np.repeat(truth, [len(one) for one in windows], axis=0)
-    single = regression_figures(repeated, np.concatenate(windows), NAMES)
+    single = regression_metrics(repeated, np.concatenate(windows), NAMES)
     assert scores.levels["window"]["pooled"]["rmse"] == pytest.approx(single.mean("rmse"))
     assert scores.levels["window"]["pooled"]["rmse"] > scores.metrics["rmse"]  # averaging takes noise away
     assert scores.levels["trial"]["per_subject"]["units"] == 6
@@ -63,7 +63,7 @@ def test_references_and_groups_go_the_same_way() -> None:
     assert scores.groups["sex"]["gaps"]["rmse"]["gap"] > 0
 
 
-def courses(n: int = 8, seed: int = 0) -> list[TimeSeries]:
+def series(n: int = 8, seed: int = 0) -> list[TimeSeries]:
     generator = np.random.default_rng(seed)
     made = []
     for index in range(n):
@@ -76,8 +76,8 @@ def courses(n: int = 8, seed: int = 0) -> list[TimeSeries]:
 
 
 def test_the_official_mean_is_of_files_on_their_scored_seconds() -> None:
-    given = courses()
-    scores = score_courses(given, NAMES, ["a", "b"] * 4, scored_seconds=(10, 40), resamples=50)
+    given = series()
+    scores = score_series(given, NAMES, ["a", "b"] * 4, scored_seconds=(10, 40), resamples=50)
     inside = [(one.times >= 10) & (one.times <= 40) for one in given]
     assert inside[0].sum() == 61
     each = np.array(
@@ -91,7 +91,7 @@ def test_the_official_mean_is_of_files_on_their_scored_seconds() -> None:
     assert scores.metrics["n"] == 8
     truth = np.concatenate([one.truth[own] for one, own in zip(given, inside, strict=True)])
     predictions = np.concatenate([one.predictions[own] for one, own in zip(given, inside, strict=True)])
-    pooled = regression_figures(truth, predictions, NAMES)
+    pooled = regression_metrics(truth, predictions, NAMES)
     assert scores.metrics["ccc_arousal"] == pooled.per_target["arousal"].ccc
     assert scores.levels["moment"]["pooled"]["rmse"] == pytest.approx(pooled.mean("rmse"))
     # inside a recording arousal rests: 8 cases without spread, told and not hidden
@@ -104,8 +104,8 @@ def test_the_official_mean_is_of_files_on_their_scored_seconds() -> None:
 
 
 def test_folds_are_averaged_for_themselves_first() -> None:
-    given = courses()
-    scores = score_courses(given, NAMES, folds=[0, 0, 0, 0, 0, 0, 1, 1], resamples=10)
+    given = series()
+    scores = score_series(given, NAMES, folds=[0, 0, 0, 0, 0, 0, 1, 1], resamples=10)
     levels = scores.levels["recording"]
     assert scores.metrics["mae"] == pytest.approx((levels["folds"]["0"]["mae"] + levels["folds"]["1"]["mae"]) / 2)
     assert scores.metrics["mae"] != pytest.approx(levels["mean"]["mae"])
@@ -114,9 +114,9 @@ def test_folds_are_averaged_for_themselves_first() -> None:
 
 
 def test_references_over_time_and_recordings_without_truth() -> None:
-    given = courses(4)
+    given = series(4)
     given[3] = TimeSeries(given[3].times, np.full_like(given[3].truth, np.nan), given[3].predictions)
-    scores = score_courses(
+    scores = score_series(
         given, NAMES, scored_seconds=(10, 40), resamples=10,
         references={"zero": [np.zeros(2)] * 4, "truth": [one.truth if index < 3 else np.zeros(2) for index, one in
                     enumerate(given)]}, groups={"stimulus": ["x", "x", "y", "y"]},
@@ -138,7 +138,7 @@ def test_refuses_what_cannot_be_scored() -> None:
     with pytest.raises(InputError, match="no true value"):
         score_trials(truth * np.nan, windows, NAMES)
     with pytest.raises(InputError, match="between 60 and 70 s"):
-        score_courses(courses(2), NAMES, scored_seconds=(60, 70))
+        score_series(series(2), NAMES, scored_seconds=(60, 70))
     with pytest.raises(InputError, match="reference 'mean'"):
         score_trials(truth, windows, NAMES, references={"mean": truth[:2]})
 
@@ -149,7 +149,7 @@ def test_the_training_mean_on_real_courses() -> None:
     affect, fold, times = data["affect"].astype(float), data["fold"], data["time_ms"] / 1000
     given = [TimeSeries(times, truth, np.tile(affect[fold != own].mean(axis=(0, 1)), (len(times), 1))) for truth, own in
              zip(affect, fold, strict=True)]  # fmt: skip
-    scores = score_courses(
+    scores = score_series(
         given, NAMES, [f"s{who}" for who in data["subject"]], scored_seconds=(10, 40), folds=fold.tolist(), resamples=20
     )
     inside = (times >= 10) & (times <= 40)

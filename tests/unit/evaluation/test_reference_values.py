@@ -33,10 +33,10 @@ def test_the_subject_oracle_answers_everybodys_own_mean() -> None:
 
 def test_its_figure_is_what_recognising_people_brings() -> None:
     declared = declare(False)
-    rated = rated_trials(TRUTH)
+    aligned = rated_trials(TRUTH)
     run = {"data": {"train": {"target_means": {"valence": 5.0, "arousal": 4.0}}}}
-    found = reference_values(run, rated, PEOPLE, NAMES)
-    scores = score_answers(rated, declared, task_of_corpus(declared), PEOPLE, references=found)
+    found = reference_values(run, aligned, PEOPLE, NAMES)
+    scores = score_answers(aligned, declared, task_of_corpus(declared), PEOPLE, references=found)
     figures = scores.references
     assert set(figures) == {"training_mean", "subject_oracle"}
     assert figures["subject_oracle"]["rmse_valence"] == pytest.approx(1.0)  # 2, 4 about 3 and 8, 6 about 7
@@ -55,9 +55,9 @@ def test_a_target_that_somebody_never_rated_is_no_reason_to_have_no_figure() -> 
     declared = declare(False)
     truth = TRUTH.copy()
     truth[:2, 1] = np.nan
-    rated = rated_trials(truth)
-    found = reference_values(None, rated, PEOPLE, NAMES)
-    scores = score_answers(rated, declared, task_of_corpus(declared), PEOPLE, references=found)
+    aligned = rated_trials(truth)
+    found = reference_values(None, aligned, PEOPLE, NAMES)
+    scores = score_answers(aligned, declared, task_of_corpus(declared), PEOPLE, references=found)
     assert scores.references["subject_oracle"]["rmse_arousal"] == pytest.approx(2.0)  # of b alone
 
 
@@ -75,17 +75,17 @@ def test_it_is_left_out_where_it_says_nothing(people: list[str]) -> None:
 def test_over_time_it_knows_the_scored_seconds_of_every_recording() -> None:
     declared = declare(True, (2.0, 5.0))
     times = np.arange(8.0)
-    courses = []
+    series = []
     for level in (2.0, 4.0, 8.0):
         truth = np.full((8, 2), 99.0)  # beyond the scored seconds, where nobody looks
         truth[2:6] = level + np.array([-1.0, 1.0, -1.0, 1.0])[:, None]
-        courses.append(TimeSeries(times, truth, np.zeros((8, 2))))
-    rated = AlignedPredictions(np.arange(3), courses, np.full((3, 2), np.nan), [])
-    assert row_ratings(rated, (2.0, 5.0)).tolist() == [[2.0, 2.0], [4.0, 4.0], [8.0, 8.0]]
+        series.append(TimeSeries(times, truth, np.zeros((8, 2))))
+    aligned = AlignedPredictions(np.arange(3), series, np.full((3, 2), np.nan), [])
+    assert row_ratings(aligned, (2.0, 5.0)).tolist() == [[2.0, 2.0], [4.0, 4.0], [8.0, 8.0]]
     columns = {"identity": ["a", "a", "b"]}
-    found = reference_values(None, rated, columns, NAMES, declared.scored_seconds)
+    found = reference_values(None, aligned, columns, NAMES, declared.scored_seconds)
     assert np.stack(found["subject_oracle"])[:, 0].tolist() == [3.0, 3.0, 8.0]
-    figures = score_answers(rated, declared, task_of_corpus(declared), columns, references=found).references
+    figures = score_answers(aligned, declared, task_of_corpus(declared), columns, references=found).references
     # each recording is off by 1 of spread and, of a's, by 1 of level
     assert figures["subject_oracle"]["rmse"] == pytest.approx((2 * np.sqrt(2) + 1) / 3)
 

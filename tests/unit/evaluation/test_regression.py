@@ -6,7 +6,7 @@ import torch
 from sklearn import metrics as sk
 
 from meco_hub.errors import InputError
-from meco_hub.evaluation.metrics import average, correlation, figures_by, per_subject, regression_figures
+from meco_hub.evaluation.metrics import average, correlation, metrics_by, per_subject, regression_metrics
 
 NAMES = ["valence", "arousal"]
 
@@ -22,7 +22,7 @@ def test_agrees_with_scipy_scikit_learn_and_torchmetrics(seed: int) -> None:
     stats = pytest.importorskip("scipy.stats")
     functional = pytest.importorskip("torchmetrics.functional")
     truth, predictions = random_case(seed)
-    computed = regression_figures(truth, predictions, NAMES)
+    computed = regression_metrics(truth, predictions, NAMES)
     for column, name in enumerate(NAMES):
         own, true, answer = computed.per_target[name], truth[:, column], predictions[:, column]
         assert own.rmse == pytest.approx(sk.root_mean_squared_error(true, answer))
@@ -65,7 +65,7 @@ def test_concordance_is_lins_by_population_moments() -> None:
     ids=["constant truth", "constant answers", "both alike", "one item"],
 )
 def test_without_spread_correlations_are_0_and_counted(truth: np.ndarray, predictions: np.ndarray) -> None:
-    own = regression_figures(truth[:, None], predictions[:, None], ["v"])
+    own = regression_metrics(truth[:, None], predictions[:, None], ["v"])
     figures = own.per_target["v"]
     assert (figures.pcc, figures.ccc, figures.constant, own.constant) == (0.0, 0.0, True, 1)
     assert figures.rmse == pytest.approx(float(np.sqrt(np.mean((truth - predictions) ** 2))))
@@ -82,17 +82,17 @@ def test_unknown_values_are_left_out_for_their_target_only() -> None:
     truth, predictions = random_case(0)
     truth[:30, 1] = np.nan
     truth[:5, 0] = np.nan
-    own = regression_figures(truth, predictions, NAMES)
+    own = regression_metrics(truth, predictions, NAMES)
     assert (own.n, own.per_target["valence"].n, own.per_target["arousal"].n) == (75, 75, 50)
-    assert own.per_target["arousal"] == regression_figures(truth[30:], predictions[30:], NAMES).per_target["arousal"]
+    assert own.per_target["arousal"] == regression_metrics(truth[30:], predictions[30:], NAMES).per_target["arousal"]
     truth[:, 1] = np.nan
-    own = regression_figures(truth, predictions, NAMES)
+    own = regression_metrics(truth, predictions, NAMES)
     assert np.isnan(own.per_target["arousal"].rmse)
     assert own.mean("rmse") == own.per_target["valence"].rmse
 
 
 def test_nothing_gives_nothing() -> None:
-    own = regression_figures(np.zeros((0, 2)), np.zeros((0, 2)), NAMES)
+    own = regression_metrics(np.zeros((0, 2)), np.zeros((0, 2)), NAMES)
     assert own.n == own.constant == 0
     assert np.isnan(list(own.flat().values())).all()
 
@@ -103,14 +103,14 @@ def test_pooled_figures_reward_knowing_the_person_and_those_per_person_do_not() 
     means = np.repeat(generator.normal(5, 2, 12), 20)
     truth = (means + generator.normal(0, 0.5, 240))[:, None]
     predictions = (means + generator.normal(0, 0.1, 240))[:, None]  # who it is, and nothing else
-    pooled = regression_figures(truth, predictions, ["v"])
+    pooled = regression_metrics(truth, predictions, ["v"])
     persons = per_subject(people.tolist(), truth, predictions, ["v"])
     assert persons is not None
     assert pooled.mean("ccc") > 0.9
     assert abs(persons.mean["ccc"]) < 0.15
     assert (persons.units, persons.unit) == (12, "identity")
     by_hand = [
-        regression_figures(truth[people == who], predictions[people == who], ["v"]).mean("rmse")
+        regression_metrics(truth[people == who], predictions[people == who], ["v"]).mean("rmse")
         for who in np.unique(people)
     ]
     assert persons.mean["rmse_v"] == pytest.approx(np.mean(by_hand))
@@ -123,13 +123,13 @@ def test_unknown_persons_take_no_part_and_nobody_is_none() -> None:
     assert some is not None
     assert some.units == 2
     assert per_subject([""] * 9, truth, predictions, NAMES) is None
-    assert list(figures_by(["b", "a", "b"], truth[:3], predictions[:3], NAMES)) == ["b", "a"]
+    assert list(metrics_by(["b", "a", "b"], truth[:3], predictions[:3], NAMES)) == ["b", "a"]
 
 
 def test_averages_count_cases_without_spread_and_leave_out_the_empty() -> None:
-    steady = regression_figures(np.full((4, 1), 2.0), np.arange(4.0)[:, None], ["v"])
-    moving = regression_figures(np.arange(4.0)[:, None], np.arange(4.0)[:, None], ["v"])
-    nothing = regression_figures(np.full((4, 1), np.nan), np.arange(4.0)[:, None], ["v"])
+    steady = regression_metrics(np.full((4, 1), 2.0), np.arange(4.0)[:, None], ["v"])
+    moving = regression_metrics(np.arange(4.0)[:, None], np.arange(4.0)[:, None], ["v"])
+    nothing = regression_metrics(np.full((4, 1), np.nan), np.arange(4.0)[:, None], ["v"])
     both = average([steady, moving, nothing], ["v"], "recording")
     assert (both.units, both.constant) == (2, 1)
     assert both.mean["pcc"] == pytest.approx(0.5)
@@ -148,4 +148,4 @@ def test_averages_count_cases_without_spread_and_leave_out_the_empty() -> None:
 )
 def test_refuses_what_has_no_figures(truth: np.ndarray, predictions: np.ndarray, says: str) -> None:
     with pytest.raises(InputError, match=says):
-        regression_figures(truth, predictions, NAMES)
+        regression_metrics(truth, predictions, NAMES)

@@ -20,7 +20,7 @@ from meco_hub.evaluation.report import (
     write_table,
     write_values,
 )
-from meco_hub.evaluation.series import score_trials
+from meco_hub.evaluation.series import AlignedPredictions, TimeSeries, score_trials
 
 
 def test_the_tables_name_the_class_that_the_figures_count(tmp_path: Path) -> None:
@@ -38,7 +38,7 @@ def test_report_holds_what_it_promises(tmp_path: Path) -> None:
     labels, names = np.array([0, 0, 1, 1]), ["neutral", "anger", "fear"]
     logits = np.eye(3)[[0, 1, 1, 1]] * 2.0
     report = Report(
-        figures=compute_metrics(labels, logits, names),
+        metrics=compute_metrics(labels, logits, names),
         intervals=bootstrap(labels, logits.argmax(1), 3, resamples=20),
         names=names,
         checkpoint={"name": "some", "operating_point": None},
@@ -99,7 +99,7 @@ def test_a_report_of_values(tmp_path: Path) -> None:
         references={"training mean": np.full((12, 2), 5.0)}, groups={"sex": ["m", "w"] * 6}, resamples=20,
     )  # fmt: skip
     report = Report(
-        figures=scores, intervals=None, names=names, checkpoint={"name": "some"},
+        metrics=scores, intervals=scores.intervals, groups=scores.groups, references=scores.references, names=names, checkpoint={"name": "some"},
         data={"corpus": "deap", "protocol": {"name": "P0", "leaky": True, "why": "random windows"}}, seconds=1.0,
         calibration={"method": "affine"}, conditions=[{"condition": "missing", "level": 0.5, "metrics": {"rmse": 2.0}}],
         run={"recipe": "some"},
@@ -160,14 +160,18 @@ def test_what_is_no_report_is_refused(tmp_path: Path, text: str, says: str) -> N
 
 
 def test_values_are_written_with_their_times_or_windows(tmp_path: Path) -> None:
-    truth, predictions = [np.array([[1.0, np.nan], [2.0, 3.0]])], [np.array([[1.5, 2.5], [2.5, 3.5]])]
-    write_values(tmp_path / "a.csv", ["v", "a"], ["s1"], truth, predictions, [np.array([10.0, 10.05])])
+    truth, predictions = np.array([[1.0, np.nan], [2.0, 3.0]]), np.array([[1.5, 2.5], [2.5, 3.5]])
+    line = TimeSeries(np.array([10.0, 10.05]), truth, predictions)
+    over_time = AlignedPredictions(np.arange(1), [line], np.full((1, 2), np.nan), [])
+    write_values(tmp_path / "a.csv", ["v", "a"], ["s1"], over_time)
     with (tmp_path / "a.csv").open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     assert rows[0] == {"sample_id": "s1", "time_s": "10", "v_true": "1", "v": "1.5", "a_true": "", "a": "2.5"}
     assert rows[1]["time_s"] == "10.05"
-    write_values(tmp_path / "b.csv", ["v", "a"], ["s1"], truth, predictions)
-    assert (tmp_path / "b.csv").read_text(encoding="utf-8").splitlines()[:2] == [
+    windows = AlignedPredictions(np.arange(1), [], truth[:1], [predictions])
+    write_values(tmp_path / "b.csv", ["v", "a"], ["s1"], windows)
+    assert (tmp_path / "b.csv").read_text(encoding="utf-8").splitlines() == [
         "sample_id,window,v_true,v,a_true,a",
         "s1,0,1,1.5,,2.5",
+        "s1,1,1,2.5,,3.5",
     ]

@@ -8,7 +8,7 @@ from meco_hub.corpora import Corpus, Target
 from meco_hub.errors import CorpusError
 from meco_hub.evaluation.calibration import Calibration
 from meco_hub.evaluation.predict import Predictions, RecordingRows, RowAnswer
-from meco_hub.evaluation.series import mean_ratings, rate_answers, score_answers, summarise
+from meco_hub.evaluation.series import align_predictions, mean_ratings, score_answers, summarise
 from meco_hub.evaluation.task import LabelledSubset, Task, task_of_corpus
 from meco_hub.recordings.signal_recording import SignalRecording, Stream
 
@@ -66,13 +66,13 @@ def test_answers_over_time_meet_the_ratings_at_their_own_times() -> None:
     declared = corpus(True)
     task = task_of_corpus(declared)
     rows, side = asked(["a"], np.full((1, 2), np.nan))
-    rated = rate_answers(answered([over_time(0.5)]), rows, side, declared, task)
-    (course,) = rated.courses
+    aligned = align_predictions(answered([over_time(0.5)]), rows, side, declared, task)
+    (course,) = aligned.series
     assert np.allclose(course.times, np.arange(21) / RATE)  # since the recording began, whatever its clock
     assert np.allclose(course.truth[:, 0], np.linspace(1, 9, 21))
     assert np.allclose(course.truth[:, 1], 3)  # the other target's clock is read off at the first one's times
     assert np.allclose(course.predictions - course.truth, [0.5, 0.0], atol=1e-5)
-    found = summarise(rated, declared, task.names)
+    found = summarise(aligned, declared, task.names)
     assert (found.n, found.rmse, found.mae) == (1, pytest.approx(0.25, abs=1e-5), pytest.approx(0.25, abs=1e-5))
 
 
@@ -81,8 +81,8 @@ def test_a_calibration_is_of_native_values() -> None:
     task = task_of_corpus(declared)
     rows, side = asked(["a"], np.full((1, 2), np.nan))
     back = Calibration("affine", "", 1, names=task.names, slope=(1.0, 1.0), intercept=(-0.5, 0.0))
-    rated = rate_answers(answered([over_time(0.5)]), rows, side, declared, task, back)
-    assert summarise(rated, declared, task.names).rmse == pytest.approx(0, abs=1e-5)
+    aligned = align_predictions(answered([over_time(0.5)]), rows, side, declared, task, back)
+    assert summarise(aligned, declared, task.names).rmse == pytest.approx(0, abs=1e-5)
 
 
 def test_only_scored_seconds_count() -> None:
@@ -91,10 +91,10 @@ def test_only_scored_seconds_count() -> None:
     rows, side = asked(["a"], np.full((1, 2), np.nan))
     answer = over_time()
     answer.outputs[0, 9:], answer.outputs[1, 1:] = 50.0, 50.0  # nonsense from 4.5 s on
-    rated = rate_answers(answered([answer]), rows, side, declared, task)
-    assert summarise(rated, declared, task.names).rmse == pytest.approx(0, abs=1e-5)
-    assert score_answers(rated, declared, task, {}).metrics["rmse"] == pytest.approx(0, abs=1e-5)
-    assert score_answers(rated, corpus(True), task, {}).metrics["rmse"] > 10
+    aligned = align_predictions(answered([answer]), rows, side, declared, task)
+    assert summarise(aligned, declared, task.names).rmse == pytest.approx(0, abs=1e-5)
+    assert score_answers(aligned, declared, task, {}).metrics["rmse"] == pytest.approx(0, abs=1e-5)
+    assert score_answers(aligned, corpus(True), task, {}).metrics["rmse"] > 10
     assert np.allclose(mean_ratings(rating("a"), ("valence", "arousal"), (2.0, 4.0)), [1 + 8 * 0.3, 3])
 
 
@@ -109,7 +109,7 @@ def test_missing_ratings_are_named() -> None:
     declared = corpus(True)
     rows, side = asked(["unrated"], np.full((1, 2), np.nan))
     with pytest.raises(CorpusError, match="unrated has no ratings of arousal; it has valence"):
-        rate_answers(answered([over_time()]), rows, side, declared, task_of_corpus(declared))
+        align_predictions(answered([over_time()]), rows, side, declared, task_of_corpus(declared))
 
 
 def test_one_rating_per_recording_is_laid_beside_the_mean_of_its_clips() -> None:
@@ -119,9 +119,9 @@ def test_one_rating_per_recording_is_laid_beside_the_mean_of_its_clips() -> None
         RowAnswer(task.scale(np.array([[6.0, 3.0], [8.0, 5.0]])), np.zeros(2)),
         RowAnswer(task.scale(np.array([[[4.0, 1.0], [6.0, 1.0]]])), np.zeros(1)),  # steps of a clip are averaged
     ]
-    rated = rate_answers(answered(answers), rows, side, declared, task)
-    assert not rated.courses
-    assert np.allclose(rated.windows[0], [[6, 3], [8, 5]])
-    assert np.allclose(rated.windows[1], [[5, 1]])
-    found = summarise(rated, declared, task.names)
+    aligned = align_predictions(answered(answers), rows, side, declared, task)
+    assert not aligned.series
+    assert np.allclose(aligned.windows[0], [[6, 3], [8, 5]])
+    assert np.allclose(aligned.windows[1], [[5, 1]])
+    found = summarise(aligned, declared, task.names)
     assert (found.n, found.mae) == (2, pytest.approx((0 + 1.0) / 2))  # valence 0, 0; arousal 1, unknown

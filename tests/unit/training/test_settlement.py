@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from meco_hub.evaluation.calibration import calibration_of, choose_operating_point, class_prior
-from meco_hub.evaluation.metrics import compute_metrics, regression_figures
-from meco_hub.evaluation.series import AlignedPredictions, TimeSeries, ValueFigures
+from meco_hub.evaluation.metrics import compute_metrics, regression_metrics
+from meco_hub.evaluation.series import AlignedPredictions, TimeSeries, ValueMetrics
 from meco_hub.training.result import settle
 from meco_hub.training.validation import ValidationResult
 
@@ -80,8 +80,8 @@ def test_the_temperature_is_that_of_the_logits_after_the_operating_point(judged:
     assert calibration.after["cross_entropy"] < moved.loss
 
 
-def values(rated: AlignedPredictions) -> ValidationResult:
-    return ValidationResult(np.zeros((1, 2)), np.zeros((1, 2)), ValueFigures(1, 1.0, 1.0, 0.0, 0.0), rated)
+def values(aligned: AlignedPredictions) -> ValidationResult:
+    return ValidationResult(np.zeros((1, 2)), np.zeros((1, 2)), ValueMetrics(1, 1.0, 1.0, 0.0, 0.0), aligned)
 
 
 def test_a_line_is_fitted_to_the_scored_seconds_alone() -> None:
@@ -89,16 +89,16 @@ def test_a_line_is_fitted_to_the_scored_seconds_alone() -> None:
     truth = np.stack([times, 20 - times], axis=1)
     answers = 2 * truth + 3
     answers[:5] = 99.0  # before the scored part
-    rated = AlignedPredictions(np.arange(1), [TimeSeries(times, truth, answers)], np.full((1, 2), np.nan), [])
+    aligned = AlignedPredictions(np.arange(1), [TimeSeries(times, truth, answers)], np.full((1, 2), np.nan), [])
     model: Any = Head()
-    settled = settle(model, values(rated), validator(scored_seconds=(5.0, 30.0)), recipe(True))
+    settled = settle(model, values(aligned), validator(scored_seconds=(5.0, 30.0)), recipe(True))
     assert settled.calibration is not None
     assert np.allclose(settled.calibration.slope, 0.5)
     assert np.allclose(settled.calibration.intercept, -1.5)
     assert settled.calibration.n == 15
     assert calibration_of(model.config) == settled.calibration
     assert settled.validation["rmse"] == 1.0
-    assert settle(Head(), values(rated), validator(), recipe(False)).calibration is None  # type: ignore[arg-type]
+    assert settle(Head(), values(aligned), validator(), recipe(False)).calibration is None  # type: ignore[arg-type]
 
 
 def test_clips_of_a_trial_are_averaged_before_a_line_is_fitted() -> None:
@@ -114,4 +114,4 @@ def test_clips_of_a_trial_are_averaged_before_a_line_is_fitted() -> None:
     assert np.allclose(settled.calibration.slope, 0.5)
     assert np.allclose(settled.calibration.intercept, -0.5)
     corrected = settled.calibration.apply(np.stack([one.mean(axis=0) for one in windows]))
-    assert regression_figures(truth, corrected, NAMES).mean("rmse") == pytest.approx(0, abs=1e-9)
+    assert regression_metrics(truth, corrected, NAMES).mean("rmse") == pytest.approx(0, abs=1e-9)
