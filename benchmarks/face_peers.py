@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from meco_expressnet_moe.teachers import FaceApiExpressions
 from meco_hub import plugins
 from meco_hub.corpora.splits import by_fold
 from meco_hub.evaluation.evaluate import EvaluationSettings, evaluate_checkpoint
 from meco_hub.evaluation.metrics import compute_metrics
 from meco_hub.evaluation.task import take_split
 from meco_hub.processing.face_preprocessor import FacePreprocessor
-from meco_hub.training.teachers import FaceApiExpressions
 
 
 def ask_peer(peer: FaceApiExpressions, dataset, names: list[str], batch_size: int = 64) -> np.ndarray:

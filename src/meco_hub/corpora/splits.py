@@ -11,8 +11,6 @@ Every function gives (the rest, the part) in the order of the rows. What falls w
 name, with exactly rounded sums: it depends neither on the order of the rows, nor on the platform, nor on the version of a
 random generator. Rows are cut before windowing, so windows stay where their row is. Check a split with `leak_check` (in
 `leaks.py`) before training on it; whole protocols, leave-one-subject-out among them, are in `protocols.py`.
-
-This file knows how to cut a data set; it does not know which cut a corpus publishes.
 """
 
 import hashlib
@@ -129,12 +127,13 @@ def stratified(
     members: dict[Any, list[int]] = defaultdict(list)
     for row, label in enumerate(labels):
         members[label].append(row)
-    quotas = _apportion({label: len(rows) for label, rows in members.items()}, fraction)
+    order = sorted(members, key=str)
+    quotas = apportion([fraction * len(members[label]) for label in order], round(fraction * len(labels)))
     chosen: set[int] = set()
-    for label, rows in members.items():
-        ranked = sorted(rows, key=lambda row: _rank(seed, names[row]))
-        chosen.update(ranked[: quotas[label]])
-        if quotas[label] in (0, len(rows)):
+    for label, quota in zip(order, quotas, strict=True):
+        rows = sorted(members[label], key=lambda row: _rank(seed, names[row]))
+        chosen.update(rows[:quota])
+        if quota in (0, len(rows)):
             logger.warning("Label %s has %d rows: one side of the split gets none of them.", label, len(rows))
     return _cut(dataset, lambda row: row in chosen, f"a share of {fraction:g}")
 
@@ -244,15 +243,21 @@ def _assign(dataset: "datasets.Dataset", shares: Sequence[float], seed: int, str
     return [place[who] for who in people]
 
 
-def _apportion(counts: dict[Any, int], fraction: float) -> dict[Any, int]:
-    """Whole quotas that sum to round(fraction · n), by largest remainder."""
-    exact = {label: fraction * count for label, count in counts.items()}
-    quotas = {label: math.floor(value) for label, value in exact.items()}
-    left = round(fraction * sum(counts.values())) - sum(quotas.values())
-    by_remainder = sorted(exact, key=lambda label: (quotas[label] - exact[label], str(label)))
-    for label in by_remainder[: max(left, 0)]:
-        quotas[label] += 1
-    return quotas
+def apportion(exact: Sequence[float], total: int) -> list[int]:
+    """Whole numbers that sum to `total`, as near to the exact shares as can be: the method of the largest remainder.
+
+    Args:
+        exact: shares, none negative, that sum to `total` but for less than one each.
+        total: a whole number.
+
+    Returns:
+        The floors of the shares, and one more for those with the largest remainders; the first of equals comes first.
+    """
+    whole = [math.floor(share) for share in exact]
+    by_remainder = sorted(range(len(whole)), key=lambda place: whole[place] - exact[place])  # a stable sort
+    for place in by_remainder[: max(total - sum(whole), 0)]:
+        whole[place] += 1
+    return whole
 
 
 def _rank(seed: int, name: str) -> bytes:

@@ -305,8 +305,8 @@ class Evaluation:
         settings: how they are read.
 
     Raises:
-        UnknownNameError, ConfigurationError: conditions that do not exist or do not fit, routing of a model without routers, runs of
-            a processor that draws no clips: before anything is computed, because a wrong name must not cost a night.
+        UnknownNameError, ConfigurationError: conditions that do not exist or do not fit, routing of a model without routers, or
+            runs of a processor that draws no clips: before anything is computed, because a wrong name must not cost a night.
         DependencyError: pictures are wanted and matplotlib is missing.
     """
 

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import PreTrainedModel
 
 from .. import plugins
+from ..corpora.splits import apportion
 from ..errors import ConfigurationError
 from ..evaluation.predict import RecordingRows, accepted_inputs
 from ..evaluation.task import LabelledSubset, Task
@@ -41,14 +42,10 @@ class Draw(NamedTuple):
 def class_quota(counts: NDArray[np.integer], strength: float, total: int) -> NDArray[np.int64]:
     """(classes,) how often each class is shown in an epoch of `total` samples: proportional to count^(1 − strength).
 
-    Whole numbers that sum to `total`, by largest remainder; classes without samples get none.
+    Whole numbers that sum to `total`; classes without samples get none.
     """
     shares = np.where(counts > 0, np.maximum(counts, 1).astype(np.float64) ** (1 - strength), 0.0)
-    exact = total * shares / shares.sum()
-    quota = np.floor(exact).astype(np.int64)
-    order = np.argsort(quota - exact, kind="stable")
-    quota[order[: total - int(quota.sum())]] += 1
-    return quota
+    return np.asarray(apportion((total * shares / shares.sum()).tolist(), total))
 
 
 class _EpochOrder(Sampler[Draw]):
@@ -327,7 +324,7 @@ class Loaders:
         sampler: the order of the training examples; tell it the epoch.
         examples: what is trained on.
         train_rows, validation_rows: the recordings of either side.
-        readable, judged: rows of training, and of validation, that can be read.
+        train_readable, validation_readable: their rows that can be read.
     """
 
     train: Any
@@ -335,8 +332,8 @@ class Loaders:
     examples: Examples
     train_rows: RecordingRows
     validation_rows: RecordingRows
-    readable: list[int]
-    judged: list[int]
+    train_readable: list[int]
+    validation_readable: list[int]
 
     def class_counts(self, classes: int) -> NDArray[np.int64]:
         """(classes,) examples of each class as they are shown in an epoch."""
@@ -378,7 +375,7 @@ def build_loaders(
         train_rows = RecordingRows(data.corpus, data.train.dataset)
     validation_rows = RecordingRows(data.corpus, data.validation.dataset)
     readable = train_rows.survey(cache, progress, "training samples")
-    judged = validation_rows.survey(cache, progress, "validation samples")
+    validation_readable = validation_rows.survey(cache, progress, "validation samples")
     if hasattr(processor, "fit") and recipe.model_name_or_path is None:
         # what normalises a signal is learnt from the training part alone, and saved with the processor
         processor.fit([train_rows[row] for row in readable])
@@ -419,4 +416,6 @@ def build_loaders(
         # an own generator: the loader's seed must not come out of the stream that dropout draws from
         generator=torch.Generator().manual_seed(recipe.seed),
     )
-    return Loaders(accelerator.prepare(train), sampler, examples, train_rows, validation_rows, readable, judged)
+    return Loaders(
+        accelerator.prepare(train), sampler, examples, train_rows, validation_rows, readable, validation_readable
+    )

@@ -8,8 +8,6 @@ the folder is one that the Auto classes load: config, safetensors, processor, an
 
 A run is decided by recipe and data: the same seed on the same machine gives the same weights, and a resumed run those of an
 uninterrupted one, because order and augmentation depend on (seed, epoch, place) and everything else is in the checkpoint.
-
-This file knows the order of events; models, data, losses and schedules are handed to it.
 """
 
 import logging
@@ -54,9 +52,8 @@ from .optimization import (
     take_first,
 )
 from .recipes import Recipe, recipe_to_dict, write_recipe
-from .record import fit_reference, flatten
-from .result import settle, write_result
-from .validation import Validator
+from .result import fit_reference, flatten, write_result
+from .validation import Validator, choose_after_training
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +126,9 @@ class TrainingRun:
         self.reference: dict[str, Any] | None = None
         # before the training, which its errors must not cost
         if recipe.fit_reference and self.accelerator.is_main_process:
-            self.reference = fit_reference(self.data, self.loaders.train_rows, self.loaders.readable, progress=show)
+            self.reference = fit_reference(
+                self.data, self.loaders.train_rows, self.loaders.train_readable, progress=show
+            )
         self.identity = replace(self.identity, data=self.data.fingerprints)
         self.plan = EpochPlan(
             samples=len(self.loaders.sampler),
@@ -160,7 +159,7 @@ class TrainingRun:
         self.total_epochs = math.ceil(self.total_steps / steps)
         if recipe.channels_last:
             model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        self.still = FrozenModules(model, recipe.frozen_modules)
+        self.frozen = FrozenModules(model, recipe.frozen_modules)
         optimizer = build_optimizer(model, recipe)
         self.distillation: Any = self._build_distillation(model, optimizer)
         schedule = build_schedule(
@@ -175,7 +174,7 @@ class TrainingRun:
             accelerator.register_for_checkpointing(self.average)
         self.bare_model = model
         if recipe.torch_compile:
-            compile_in_place({model, self.judged_model}, recipe.torch_compile_backend)
+            compile_in_place({model, self.validated_model}, recipe.torch_compile_backend)
         self.model, self.optimizer, self.schedule = accelerator.prepare(model, optimizer, schedule)
         if self.distillation is not None:
             self.distillation.watch()  # only now: the averaged copy must not report to it
@@ -195,7 +194,7 @@ class TrainingRun:
         return built
 
     @property
-    def judged_model(self) -> PreTrainedModel:
+    def validated_model(self) -> PreTrainedModel:
         """The model that is validated and kept: the averaged one, if there is one."""
         return cast(PreTrainedModel, self.average.module) if self.average is not None else self.bare_model
 
@@ -239,7 +238,7 @@ class TrainingRun:
         progress, accelerator = self.progress, self.accelerator
         self.model.train()
         self.freeze.start_epoch(progress.epoch)
-        self.still.start_epoch()
+        self.frozen.start_epoch()
         if progress.batch == 0:
             progress.learning_rate = self.schedule.get_last_lr()[0]
         for batch in self._batches():
@@ -300,16 +299,18 @@ class TrainingRun:
     def close_epoch(self) -> None:
         """Validate, keep the weights if they are the best so far, and write down how it went."""
         progress, accelerator = self.progress, self.accelerator
-        # several processes judge in different numbers of batches, and cannot agree to stop between two of them
+        # several processes validate in different numbers of batches, and cannot agree to stop between two of them
         alone = accelerator.num_processes == 1
-        judgement = self.validator.judge(self.judged_model, (lambda *_: self.interruption.check()) if alone else None)
-        value = self.validator.value(judgement, progress.epoch + 1)
+        result = self.validator.validate(
+            self.validated_model, (lambda *_: self.interruption.check()) if alone else None
+        )
+        value = self.validator.value(result, progress.epoch + 1)
         better = progress.best is None or value > progress.best
         if better:
             progress.best, progress.best_epoch, progress.stale_epochs = value, progress.epoch + 1, 0
             gathered = gather_weights(accelerator, self.model)
             if accelerator.is_main_process:
-                save_best(self.judged_model, self.processor, self.options.output_dir, gathered)
+                save_best(self.validated_model, self.processor, self.options.output_dir, gathered)
             accelerator.wait_for_everyone()
         else:
             progress.stale_epochs += 1
@@ -319,7 +320,7 @@ class TrainingRun:
             "step": progress.step,
             "learning_rate": progress.learning_rate,
             "train_loss": sum(progress.loss_sums) / max(progress.loss_count, 1),
-            **judgement.summary(),
+            **result.summary(),
             "selection": value,
             "best": better,
             "seconds": round(progress.seconds, 1),
@@ -349,8 +350,8 @@ class TrainingRun:
         else:
             model = self.bare_model
             model.load_state_dict(kept.state_dict())
-        judgement = self.validator.judge(model, together=False)
-        settled = settle(model, judgement, self.validator, self.recipe)
+        result = self.validator.validate(model, together=False)
+        choices = choose_after_training(model, result, self.validator, self.recipe)
         record = None
         if accelerator.is_main_process:
             record = write_result(
@@ -363,7 +364,7 @@ class TrainingRun:
                 unreadable=self.loaders.unreadable(),
                 reference=self.reference,
                 progress=self.progress,
-                settled=settled,
+                choices=choices,
             )
         accelerator.wait_for_everyone()
         return record

@@ -118,9 +118,9 @@ class OperatingPointRecipe:
 
 @dataclass(frozen=True)
 class DistillationRecipe:
-    """A teacher whose answers the student learns to foresee, in training only; see `distillation.py`."""
+    """A teacher whose answers the student learns to foresee, in training only; see `losses.py`."""
 
-    teacher: Annotated[str, "dotted path of the teacher, 'package.module:Class' (`teachers.py` has some)"]
+    teacher: Annotated[str, "dotted path of the teacher, 'package.module:Class'"]
     options: Annotated[dict[str, Any], "options of the teacher, such as where its weights are"] = field(
         default_factory=dict
     )

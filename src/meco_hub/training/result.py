@@ -1,83 +1,48 @@
-"""What is chosen on validation once the weights are: the operating point, and the calibration; both are written into the model."""
+"""What a run ends with: the folder that the Auto classes load, and `run.json`, the record of how it came about.
 
-from dataclasses import dataclass
+`run.json` stands beside the weights, so that a figure can always be traced to its recipe, data and versions. Everything is written
+under a name of its own and moved when it is whole, `run.json` last: while that is there, the rest fits it.
+"""
+
+import logging
+import os
+import platform
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from accelerate import Accelerator
+from numpy.typing import NDArray
+from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from ..durable import begin, move_files, remove
-from ..evaluation.calibration import (
-    Calibration,
-    OperatingPoint,
-    correct,
-    fit_affine,
-    fit_temperature,
-    write_calibration,
-    write_operating_point,
-)
-from ..evaluation.metrics import ClassificationMetrics, compute_metrics
-from ..evaluation.report import write_json
+from ..evaluation.predict import RecordingRows
+from ..evaluation.references import STATISTICS, fit_logistic, fit_ridge, window_statistics
+from ..evaluation.report import control_of, library_versions, write_json
+from ..evaluation.series import mean_ratings
 from .arguments import RunOptions, save_model
 from .checkpoints import BEST, RESULT, Progress, limit_checkpoints, list_checkpoints
 from .data import TrainingData
-from .recipes import Recipe
-from .record import describe_metrics, write_record
-from .validation import ValidationResult, Validator
+from .recipes import Recipe, recipe_to_dict
+from .validation import PostTrainingChoices
+
+logger = logging.getLogger(__name__)
+
+SCHEMA, SCHEMA_VERSION = "meco_hub/run", 1
 
 
-@dataclass(frozen=True)
-class PostTrainingChoices:
-    """What was chosen, and the validation figures with it.
-
-    Attributes:
-        validation: figures of the weights as they are saved, and "before_operating_point" where one was chosen.
-        operating_point, calibration: None where the recipe asks for none.
-    """
-
-    validation: dict[str, Any]
-    operating_point: OperatingPoint | None
-    calibration: Calibration | None
-
-
-def settle(
-    model: PreTrainedModel, judgement: ValidationResult, validator: Validator, recipe: Recipe
-) -> PostTrainingChoices:
-    """Choose by the recipe and write into the model.
-
-    The operating point moves the bias and so the logits; the temperature is fitted to those.
-    """
-    named = validator.named
-    if not isinstance(judgement.figures, ClassificationMetrics):
-        validation = describe_metrics(judgement.figures)
-        if not recipe.calibrate or judgement.aligned is None:
-            return PostTrainingChoices(validation, None, None)
-        aligned = judgement.aligned
-        parts = [course.between(validator.scored_seconds) for course in aligned.series]
-        answers = [one.predictions for one in parts] or [one.mean(axis=0, keepdims=True) for one in aligned.windows]
-        truth = [one.truth for one in parts] or [aligned.truth]
-        fitted = fit_affine(np.concatenate(answers), np.concatenate(truth), validator.names, fitted_on=named)
-        write_calibration(model, fitted)
-        return PostTrainingChoices(validation, None, fitted)
-    logits, final, validation = judgement.outputs, judgement.figures, {}
-    point = validator.choose_point(judgement)
-    if point is not None and validator.prior is not None:
-        write_operating_point(model, point)
-        validation = {"before_operating_point": describe_metrics(final)}
-        logits = correct(logits, validator.prior, point.tau)
-        final = compute_metrics(judgement.labels, logits, validator.names)
-    calibration = fit_temperature(logits, judgement.labels, fitted_on=named) if recipe.calibrate else None
-    if calibration is not None:
-        write_calibration(model, calibration)
-    return PostTrainingChoices(describe_metrics(final) | validation, point, calibration)
-
-
-# --- Result -----------------------------------------------------------------------------------------------------------
-# What a run ends with: the folder that the Auto classes load, and the record of how it came about.
-#
-# Everything is written under a name of its own and moved when it is whole, `run.json` last: while that is there, the rest
-# fits it.
+def describe_hardware(accelerator: Accelerator) -> dict[str, Any]:
+    """The machine, as far as it explains speed and rounding."""
+    device = accelerator.device
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "processes": accelerator.num_processes,
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "machine": platform.machine(),
+    }
 
 
 def write_result(
@@ -91,7 +56,7 @@ def write_result(
     unreadable: dict[str, dict[str, str]],
     reference: dict[str, Any] | None,
     progress: Progress,
-    settled: PostTrainingChoices,
+    choices: PostTrainingChoices,
 ) -> dict[str, Any]:
     """Write weights, config, processor and record into the run's folder; called by the main process.
 
@@ -101,21 +66,39 @@ def write_result(
     folder = options.output_dir
     written = begin(folder / RESULT)
     save_model(model, processor, written)
-    record = write_record(
-        written / "run.json",
-        accelerator=accelerator,
-        model=model,
-        recipe=recipe,
-        data=data,
-        data_dir=options.data_dir,
-        progress=progress,
-        validation=settled.validation,
-        operating_point=settled.operating_point.to_dict() if settled.operating_point else None,
-        calibration=settled.calibration.to_dict() if settled.calibration else None,
-        unreadable=unreadable,
-        reference=reference,
-    )
-    numbers = {f"eval_{key}": value for key, value in settled.validation.items() if isinstance(value, int | float)}
+    described = data.describe()
+    if reference is not None:
+        described["train"]["reference"] = reference
+    record = {
+        "schema": SCHEMA,
+        "schema_version": SCHEMA_VERSION,
+        "model_type": recipe.model_type,
+        "class": type(model).__name__,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "labels": data.names,
+        "control": control_of(model.config, None),
+        "data": {
+            "corpus": recipe.data.corpus,
+            "name": options.data_dir.name,  # the last part only: a path says nothing to others
+            **described,
+            "unreadable": unreadable,
+        },
+        "epochs": progress.epoch,
+        "steps": progress.step,
+        "selection": {"criterion": recipe.selection, "best_epoch": progress.best_epoch, "value": progress.best},
+        "validation": choices.validation,
+        "operating_point": choices.operating_point.to_dict() if choices.operating_point else None,
+        "calibration": choices.calibration.to_dict() if choices.calibration else None,
+        "seed": recipe.seed,
+        "energy": progress.energy or None,
+        "seconds": round(progress.seconds, 1),
+        "hardware": describe_hardware(accelerator),
+        "versions": library_versions(),
+        "recipe": recipe_to_dict(recipe),
+        "history": progress.history,
+    }
+    write_json(record, written / "run.json")
+    numbers = {f"eval_{key}": value for key, value in choices.validation.items() if isinstance(value, int | float)}
     write_json({"epoch": progress.epoch, **numbers}, written / "all_results.json")
     # a kill may have come between the last checkpoint and the removal of those beyond the limit
     limit_checkpoints(folder, options.checkpoints_total_limit)
@@ -123,3 +106,70 @@ def write_result(
     if not list_checkpoints(folder):  # whoever resumes one may want to look at the kept weights
         remove(folder / BEST)
     return record
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as dotted keys; trackers take scalars only."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value if isinstance(value, int | float | str | bool) else str(value)
+    return flat
+
+
+def fit_reference(
+    data: TrainingData, rows: RecordingRows, readable: Sequence[int], *, progress: bool = True
+) -> dict[str, Any] | None:
+    """Fit a ridge (values) or a logistic regression (classes) on plain statistics of the training part, and on nothing else.
+
+    Its coefficients stand in `run.json`, so that an evaluation of the checkpoint can say how well a straight line does on its rows.
+    A rating over time counts as its mean on the scored seconds, and is answered by one value that holds throughout.
+
+    Args:
+        data: what is predicted, and the labels.
+        rows: recordings of the training part.
+        readable: those of them that can be read.
+        progress: show a progress bar.
+
+    Returns:
+        What run.json keeps; None for recordings that are no signals, and where there are too few labels.
+
+    Raises:
+        InputError: a recording cannot be read any more.
+    """
+    if data.corpus.kind != "signals":
+        return None
+    task, corpus, channels = data.task, data.corpus, dict[str, int]()
+    described, ratings = [], []
+    for row in tqdm(readable, desc="reference", unit="rec", delay=1, disable=not progress):
+        recording = rows[row]
+        own = {name: stream.values.shape[1] for name, stream in recording.streams.items()}
+        channels |= {name: max(count, channels.get(name, 0)) for name, count in own.items()}
+        described.append((own, window_statistics(recording, own)))
+        if corpus.time_continuous:
+            ratings.append(mean_ratings(recording, task.names, corpus.scored_seconds))
+    channels = dict(sorted(channels.items()))
+    statistics = np.stack([_arrange(numbers, own, channels) for own, numbers in described])
+    people = data.train.dataset.select(readable)["identity"][:]
+    labels = np.stack(ratings) if corpus.time_continuous else data.train.labels[np.asarray(readable)]
+    fit = fit_ridge if task.regression else fit_logistic
+    fitted = fit(statistics, people, labels, channels, task.names)
+    if fitted is None:
+        logger.warning("Too few labels for a reference predictor; the run goes on without one.")
+        return None
+    return fitted.to_dict()
+
+
+def _arrange(numbers: NDArray[np.float64], own: Mapping[str, int], channels: Mapping[str, int]) -> NDArray[np.float64]:
+    """Statistics of a recording's own streams in the places that everybody's have; NaN for those it lacks."""
+    size = len(STATISTICS)
+    cuts = np.cumsum([size * count for count in own.values()])[:-1]
+    found = dict(zip(own, np.split(numbers, cuts), strict=True))
+    parts = []
+    for name, count in channels.items():
+        part = np.full(size * count, np.nan)
+        part[: size * own.get(name, 0)] = found.get(name, ())
+        parts.append(part)
+    return np.concatenate(parts)

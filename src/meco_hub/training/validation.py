@@ -1,14 +1,12 @@
-"""Validation during training: one exact pass, one criterion.
+"""Validation: one exact pass after every epoch, one criterion to select by, and what is chosen once the weights are.
 
 The pass is the one that `meco evaluate` makes: the same reading, cutting, processing and arithmetic, so that what is selected by is
-what is reported.
-
-This file knows how weights are judged; it changes none.
+what is reported. After training, the operating point and the calibration are chosen on the same samples and written into the model.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -19,7 +17,16 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from ..errors import ConfigurationError
-from ..evaluation.calibration import OperatingPoint, choose_operating_point
+from ..evaluation.calibration import (
+    Calibration,
+    OperatingPoint,
+    choose_operating_point,
+    correct,
+    fit_affine,
+    fit_temperature,
+    write_calibration,
+    write_operating_point,
+)
 from ..evaluation.metrics import ClassificationMetrics, compute_metrics
 from ..evaluation.predict import Predictions, predict_rows
 from ..evaluation.series import AlignedPredictions, ValueMetrics, align_predictions, summarise
@@ -38,18 +45,18 @@ class ValidationResult:
     Attributes:
         outputs: (n, outputs) class scores, or native values averaged over each recording.
         labels: (n,) class indices, or (n, targets) native values of every validation sample.
-        figures: of these.
-        rated: values laid beside their ratings, for what is fitted on them; None for classes.
+        metrics: of these.
+        aligned: values laid beside their ratings, for what is fitted on them; None for classes.
     """
 
     outputs: NDArray[np.floating]
     labels: NDArray[Any]
-    figures: ClassificationMetrics | ValueMetrics
+    metrics: ClassificationMetrics | ValueMetrics
     aligned: AlignedPredictions | None = None
 
     def summary(self) -> dict[str, float | None]:
-        """The figures of a line of the history."""
-        f = self.figures
+        """The metrics of a line of the history."""
+        f = self.metrics
         if isinstance(f, ValueMetrics):
             return {"rmse": f.rmse, "mae": f.mae, "ccc": f.ccc, "pcc": f.pcc}
         return {
@@ -62,7 +69,7 @@ class ValidationResult:
 
 
 class Validator:
-    """Judges weights on the validation samples.
+    """Validates weights on the validation samples.
 
     Args:
         accelerator: precision and processes.
@@ -95,7 +102,7 @@ class Validator:
                 f"Recipe key 'selection' is {recipe.selection!r}, and {data.corpus.name} is rated in {kind}. Select by {fitting}."
             )
 
-    def judge(
+    def validate(
         self,
         model: PreTrainedModel,
         observe: Callable[[Any, list[int]], None] | None = None,
@@ -105,13 +112,13 @@ class Validator:
         """One exact pass over validation; every process gets all of it.
 
         Args:
-            model: what is judged.
+            model: what is validated.
             observe: called after every forward pass, as `predict_rows` does; an error that it raises ends the pass.
             together: as of `predict_rows`; by default, where the engine holds the model in parts.
         """
         model.eval()
         if self._accelerator.num_processes > 1:
-            # BatchNorm's statistics differ between processes; all must judge what the main one will save
+            # BatchNorm's statistics differ between processes; all must validate what the main one will save
             for buffer in model.buffers():
                 buffer.copy_(cast(torch.Tensor, broadcast(buffer)))
         with self._accelerator.autocast():
@@ -119,7 +126,7 @@ class Validator:
                 model,
                 self._processor,
                 self._loaders.validation_rows,
-                chosen=self._loaders.judged,
+                chosen=self._loaders.validation_readable,
                 batch_size=self._recipe.per_device_eval_batch_size,
                 observe=observe,
                 workers=max(1, self._recipe.dataloader_num_workers),
@@ -127,12 +134,10 @@ class Validator:
                 progress=False,
             )
         labels = self._data.validation.labels[predictions.positions]
-        judgement = (
-            self._values(predictions, labels) if self._data.task.regression else self._classes(predictions, labels)
-        )
-        if not np.isfinite(judgement.outputs).all():
+        result = self._values(predictions, labels) if self._data.task.regression else self._classes(predictions, labels)
+        if not np.isfinite(result.outputs).all():
             raise _diverged()
-        return judgement
+        return result
 
     def _classes(self, predictions: Predictions, labels: NDArray[Any]) -> ValidationResult:
         scores = predictions.class_scores()
@@ -142,29 +147,29 @@ class Validator:
 
     def _values(self, predictions: Predictions, labels: NDArray[Any]) -> ValidationResult:
         values = predictions.values()
-        if not np.isfinite(values).all():  # before figures are made of them
+        if not np.isfinite(values).all():  # before metrics are made of them
             raise _diverged()
         data = self._data
         aligned = align_predictions(predictions, self._loaders.validation_rows, data.validation, data.corpus, data.task)
         return ValidationResult(data.task.native(values), labels, summarise(aligned, data.corpus, data.names), aligned)
 
-    def value(self, judgement: ValidationResult, epoch: int = 0) -> float:
+    def value(self, result: ValidationResult, epoch: int = 0) -> float:
         """The recipe's selection criterion, signed so that larger is better.
 
         Args:
-            judgement: what validation says.
+            result: what validation says.
             epoch: after which it was made; for "last", of which a later one is better.
 
         Raises:
             ConfigurationError: the criterion is undefined on this validation set.
         """
-        criterion, computed = self._recipe.selection, judgement.figures
+        criterion, computed = self._recipe.selection, result.metrics
         if criterion == "last":
             return float(epoch)
         if criterion == "balanced_score" and isinstance(computed, ClassificationMetrics):
             return (computed.uar + computed.war) / 2
         if criterion == "operating_point":
-            point = self.choose_point(judgement)
+            point = self.choose_point(result)
             # weights that miss the floor lose against any that meet it, whatever their objective
             return -math.inf if point is None else point.objective - (0 if point.floor_met else 1)
         value = getattr(computed, criterion)
@@ -174,15 +179,15 @@ class Validator:
             )
         return -value if criterion in _MINIMISED else value
 
-    def choose_point(self, judgement: ValidationResult) -> OperatingPoint | None:
+    def choose_point(self, result: ValidationResult) -> OperatingPoint | None:
         """The operating point by the recipe's rule; None when the rule is none, and for values."""
         rule = self._recipe.operating_point
         if rule.rule == "none" or self.prior is None:
             return None
         steps = math.floor((rule.tau_max - rule.tau_min) / rule.tau_step + 1e-9)
         return choose_operating_point(
-            judgement.outputs,
-            judgement.labels,
+            result.outputs,
+            result.labels,
             self.prior,
             self._data.names,
             rule=rule.rule,
@@ -204,7 +209,70 @@ class Validator:
     @property
     def named(self) -> str:
         """The validation samples in words, for whatever is chosen on them."""
-        return f"validation part of {self._recipe.data.corpus}, {len(self._loaders.judged)} samples"
+        return f"validation part of {self._recipe.data.corpus}, {len(self._loaders.validation_readable)} samples"
+
+
+def describe_metrics(metrics: ClassificationMetrics | ValueMetrics) -> dict[str, Any]:
+    """The metrics of a validation as plain numbers."""
+    if isinstance(metrics, ValueMetrics):
+        return asdict(metrics)
+    return {
+        "n": metrics.n,
+        "uar": metrics.uar,
+        "war": metrics.war,
+        "macro_f1": metrics.macro_f1,
+        "macro_auroc": metrics.macro_auroc,
+        "ece": metrics.ece,
+        "cross_entropy": metrics.loss,
+        "recall": {name: one.recall for name, one in metrics.per_class.items()},
+        "confusion": metrics.confusion.tolist(),
+    }
+
+
+@dataclass(frozen=True)
+class PostTrainingChoices:
+    """What was chosen, and the validation metrics with it.
+
+    Attributes:
+        validation: metrics of the weights as they are saved, and "before_operating_point" where one was chosen.
+        operating_point, calibration: None where the recipe asks for none.
+    """
+
+    validation: dict[str, Any]
+    operating_point: OperatingPoint | None
+    calibration: Calibration | None
+
+
+def choose_after_training(
+    model: PreTrainedModel, result: ValidationResult, validator: Validator, recipe: Recipe
+) -> PostTrainingChoices:
+    """Choose by the recipe and write into the model.
+
+    The operating point moves the bias and so the logits; the temperature is fitted to those.
+    """
+    named = validator.named
+    if not isinstance(result.metrics, ClassificationMetrics):
+        validation = describe_metrics(result.metrics)
+        if not recipe.calibrate or result.aligned is None:
+            return PostTrainingChoices(validation, None, None)
+        aligned = result.aligned
+        parts = [series.between(validator.scored_seconds) for series in aligned.series]
+        answers = [one.predictions for one in parts] or [one.mean(axis=0, keepdims=True) for one in aligned.windows]
+        truth = [one.truth for one in parts] or [aligned.truth]
+        fitted = fit_affine(np.concatenate(answers), np.concatenate(truth), validator.names, fitted_on=named)
+        write_calibration(model, fitted)
+        return PostTrainingChoices(validation, None, fitted)
+    logits, final, validation = result.outputs, result.metrics, {}
+    point = validator.choose_point(result)
+    if point is not None and validator.prior is not None:
+        write_operating_point(model, point)
+        validation = {"before_operating_point": describe_metrics(final)}
+        logits = correct(logits, validator.prior, point.tau)
+        final = compute_metrics(result.labels, logits, validator.names)
+    calibration = fit_temperature(logits, result.labels, fitted_on=named) if recipe.calibrate else None
+    if calibration is not None:
+        write_calibration(model, calibration)
+    return PostTrainingChoices(describe_metrics(final) | validation, point, calibration)
 
 
 def _diverged() -> ConfigurationError:

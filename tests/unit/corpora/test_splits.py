@@ -9,7 +9,7 @@ import datasets
 import pytest
 
 from meco_hub.corpora.leaks import leak_check
-from meco_hub.corpora.splits import assign_folds, by_fold, by_identity, stratified
+from meco_hub.corpora.splits import apportion, assign_folds, by_fold, by_identity, stratified
 from meco_hub.corpora.tables import FaceRow, build_splits
 from meco_hub.errors import ConfigurationError, CorpusError
 
@@ -129,6 +129,30 @@ def test_stratified() -> None:
     again = stratified(data.shuffle(seed=1), 0.1, seed=0)[1]
     assert set(again["sample_id"]) == set(part["sample_id"])
     assert set(stratified(data, 0.1, seed=1)[1]["sample_id"]) != set(part["sample_id"])
+
+
+@pytest.mark.parametrize(
+    ("exact", "total", "expected"),
+    [
+        ([1.5, 1.5], 3, [2, 1]),  # of equal remainders the first
+        ([0.25, 0.5, 0.25, 1.0], 2, [0, 1, 0, 1]),  # the largest remainder, wherever it stands
+        ([0.25, 2.25, 0.5], 3, [0, 2, 1]),  # and not the largest share
+        ([0.5, 0.5, 0.5, 0.5], 2, [1, 1, 0, 0]),
+        ([2.5, 0.75, 0.75], 4, [2, 1, 1]),
+        ([3.0, 1.0], 4, [3, 1]),
+        ([2.5, 2.5], 4, [2, 2]),  # nothing is left
+        ([0.0], 0, [0]),
+        ([], 0, []),
+    ],
+)
+def test_what_is_left_goes_to_the_largest_remainders(exact: list[float], total: int, expected: list[int]) -> None:
+    assert apportion(exact, total) == expected
+
+
+def test_equal_remainders_go_to_the_first_label_whatever_the_order_of_the_rows() -> None:
+    rows = [("", label) for label in (2, 1, 0) for _ in range(5)]
+    for data in (table(rows), table(rows[::-1])):
+        assert Counter(stratified(data, 0.5, seed=0)[1]["label"]) == {0: 3, 1: 3, 2: 2}
 
 
 def test_stratified_refuses_to_tear_people_apart() -> None:

@@ -52,6 +52,21 @@ def test_the_floor_is_kept() -> None:
     assert bound.uar < free.uar
 
 
+def test_a_tau_whose_war_is_exactly_the_floor_is_allowed() -> None:
+    # two rows of the rare class sit where only tau 1 finds them; it loses two of the frequent one: WAR stays 6/8
+    prior, names = np.array([0.75, 0.25]), NAMES[:2]
+    labels = np.array([0, 0, 0, 0, 0, 0, 1, 1])
+    advantage = np.array([2.0, 2.0, 2.0, 2.0, 0.5, 0.5, 0.5, 0.5])  # of the frequent class; log(3) = 1.1 is taken off
+    logits = np.stack([advantage, np.zeros(8)], axis=1)
+    taus = [0.0, 1.0]
+    floor = 0.75
+    point = choose_operating_point(logits, labels, prior, names, rule="max_uar", taus=taus, war_floor=floor)
+    assert (point.tau, point.war, point.floor_met) == (1.0, floor, True)
+    above = np.nextafter(floor, 1)
+    point = choose_operating_point(logits, labels, prior, names, rule="max_uar", taus=taus, war_floor=above)
+    assert not point.floor_met
+
+
 def test_a_floor_out_of_reach_is_said() -> None:
     logits, labels, prior = skewed()
     point = choose_operating_point(logits, labels, prior, NAMES, rule="max_uar", taus=TAUS, war_floor=0.999)

@@ -99,7 +99,8 @@ def test_a_report_of_values(tmp_path: Path) -> None:
         references={"training mean": np.full((12, 2), 5.0)}, groups={"sex": ["m", "w"] * 6}, resamples=20,
     )  # fmt: skip
     report = Report(
-        metrics=scores, intervals=scores.intervals, groups=scores.groups, references=scores.references, names=names, checkpoint={"name": "some"},
+        metrics=scores, intervals=scores.intervals,
+        groups=scores.groups, references=scores.references, names=names, checkpoint={"name": "some"},
         data={"corpus": "deap", "protocol": {"name": "P0", "leaky": True, "why": "random windows"}}, seconds=1.0,
         calibration={"method": "affine"}, conditions=[{"condition": "missing", "level": 0.5, "metrics": {"rmse": 2.0}}],
         run={"recipe": "some"},

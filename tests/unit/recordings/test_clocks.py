@@ -1,13 +1,18 @@
-"""Clocks: what is refused, and how fast the others tick.
-
-This file knows what a clock may not do.
-"""
+"""Clocks: what is refused, and how fast the others tick."""
 
 import numpy as np
 import pytest
 
 from meco_hub.errors import RecordingError
-from meco_hub.recordings.signal_recording import Stream, check_clock, check_stream, estimate_rate, even_rate
+from meco_hub.recordings.signal_recording import (
+    SignalRecording,
+    Stream,
+    check_clock,
+    check_span,
+    check_stream,
+    estimate_rate,
+    even_rate,
+)
 
 
 @pytest.mark.parametrize(
@@ -43,3 +48,24 @@ def test_a_rate_that_the_times_contradict_is_refused():
     assert check_stream(Stream(values, trembling, 64.0), "x") == 64.0
     with pytest.raises(RecordingError, match="Expected a positive number"):
         check_stream(Stream(values, times, -1.0), "x")
+
+
+UNIX = 1_700_000_000.0
+DAY = 86_400.0
+
+
+def two_streams(first: float, second: float) -> SignalRecording:
+    """Two streams of 10 s each that begin at these seconds."""
+    times = np.arange(11.0)
+    return SignalRecording({"a": Stream(times[:, None], first + times), "b": Stream(times[:, None], second + times)})
+
+
+def test_clocks_that_both_count_from_1970_are_compared_with_each_other() -> None:
+    check_span(two_streams(UNIX, UNIX + 3600))
+    check_span(two_streams(UNIX + 3600, UNIX))
+    check_span(two_streams(UNIX, UNIX + 31 * DAY - 10))  # exactly as long as may be
+    for recording in (two_streams(UNIX, UNIX + 31 * DAY - 9), two_streams(UNIX + 40 * DAY, UNIX)):
+        with pytest.raises(RecordingError, match=r"begins at 1\.7e\+09 s .* days later\. Expected at most 31"):
+            check_span(recording)
+    with pytest.raises(RecordingError, match=r"stream 'b' begins at .* and stream 'a' ends at .*, 40 days later"):
+        check_span(two_streams(UNIX + 40 * DAY, UNIX))

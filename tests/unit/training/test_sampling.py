@@ -28,6 +28,13 @@ def test_quota_follows_the_strength(strength: float, expected: list[int]) -> Non
     assert (sampler.shown == quota).all()
 
 
+def test_what_is_left_of_a_quota_goes_to_the_largest_remainders_and_the_first_of_equals() -> None:
+    assert class_quota(np.array([5, 5, 5]), 1.0, 10).tolist() == [4, 3, 3]
+    assert class_quota(np.array([3, 3, 3]), 1.0, 8).tolist() == [3, 3, 2]
+    assert class_quota(np.array([1, 3, 12]), 0.0, 8).tolist() == [1, 1, 6]  # 0.5, 1.5 and 6
+    assert class_quota(np.array([1, 6, 3]), 0.0, 9).tolist() == [1, 5, 3]  # 0.9, 5.4 and 2.7
+
+
 def test_repeats_are_spread_evenly_within_a_class() -> None:
     times = np.bincount(drawn(EpochSampler(LABELS, 3, 1.0, seed=0)), minlength=100)
     for label in range(3):

@@ -10,8 +10,7 @@ import torch
 from meco_hub.evaluation.calibration import calibration_of, choose_operating_point, class_prior
 from meco_hub.evaluation.metrics import compute_metrics, regression_metrics
 from meco_hub.evaluation.series import AlignedPredictions, TimeSeries, ValueMetrics
-from meco_hub.training.result import settle
-from meco_hub.training.validation import ValidationResult
+from meco_hub.training.validation import ValidationResult, choose_after_training
 
 NAMES = ["neutral", "anger"]
 
@@ -30,11 +29,11 @@ def recipe(calibrate: bool) -> Any:
 
 def validator(**more: Any) -> Any:
     known = {"named": "validation part of some, 4 samples", "names": NAMES, "scored_seconds": None, "prior": None}
-    return SimpleNamespace(**(known | {"choose_point": lambda judgement: None} | more))
+    return SimpleNamespace(**(known | {"choose_point": lambda result: None} | more))
 
 
 @pytest.fixture
-def judged() -> ValidationResult:
+def result() -> ValidationResult:
     """Nine of ten are neutral; scores lean that way, and are far too sure."""
     draw = np.random.default_rng(0)
     labels = (np.arange(200) % 10 == 0).astype(np.int64)
@@ -42,28 +41,28 @@ def judged() -> ValidationResult:
     return ValidationResult(scores, labels, compute_metrics(labels, scores, NAMES))
 
 
-def test_nothing_is_chosen_where_nothing_is_asked_for(judged: ValidationResult) -> None:
+def test_nothing_is_chosen_where_nothing_is_asked_for(result: ValidationResult) -> None:
     model: Any = Head()
-    settled = settle(model, judged, validator(), recipe(False))
-    assert settled.operating_point is settled.calibration is None
-    assert settled.validation["uar"] == judged.figures.uar  # type: ignore[union-attr]
-    assert "before_operating_point" not in settled.validation
+    choices = choose_after_training(model, result, validator(), recipe(False))
+    assert choices.operating_point is choices.calibration is None
+    assert choices.validation["uar"] == result.metrics.uar  # type: ignore[union-attr]
+    assert "before_operating_point" not in choices.validation
     assert not hasattr(model.config, "operating_point")
     assert calibration_of(model.config) is None
     assert not model.classifier.bias.any()
 
 
-def test_the_temperature_is_that_of_the_logits_after_the_operating_point(judged: ValidationResult) -> None:
-    prior = class_prior(judged.labels, 2)
+def test_the_temperature_is_that_of_the_logits_after_the_operating_point(result: ValidationResult) -> None:
+    prior = class_prior(result.labels, 2)
 
-    def choose(judgement: ValidationResult) -> Any:
+    def choose(result: ValidationResult) -> Any:
         return choose_operating_point(
-            judgement.outputs, judgement.labels, prior, NAMES, rule="max_uar", taus=np.arange(0, 3.1, 0.5)
+            result.outputs, result.labels, prior, NAMES, rule="max_uar", taus=np.arange(0, 3.1, 0.5)
         )
 
     model: Any = Head()
-    settled = settle(model, judged, validator(prior=prior, choose_point=choose), recipe(True))
-    point, calibration = settled.operating_point, settled.calibration
+    choices = choose_after_training(model, result, validator(prior=prior, choose_point=choose), recipe(True))
+    point, calibration = choices.operating_point, choices.calibration
     assert point is not None
     assert point.tau > 0
     assert calibration is not None
@@ -73,9 +72,9 @@ def test_the_temperature_is_that_of_the_logits_after_the_operating_point(judged:
     assert calibration_of(model.config) == calibration
     assert (calibration.fitted_on, calibration.n) == ("validation part of some, 4 samples", 200)
     # the figures are those of the moved scores, and those before are told beside them
-    moved = compute_metrics(judged.labels, judged.outputs - point.tau * np.log(prior), NAMES)
-    assert settled.validation["uar"] == moved.uar > judged.figures.uar  # type: ignore[union-attr]
-    assert settled.validation["before_operating_point"]["uar"] == judged.figures.uar  # type: ignore[union-attr]
+    moved = compute_metrics(result.labels, result.outputs - point.tau * np.log(prior), NAMES)
+    assert choices.validation["uar"] == moved.uar > result.metrics.uar  # type: ignore[union-attr]
+    assert choices.validation["before_operating_point"]["uar"] == result.metrics.uar  # type: ignore[union-attr]
     assert calibration.before["cross_entropy"] == pytest.approx(moved.loss)
     assert calibration.after["cross_entropy"] < moved.loss
 
@@ -91,27 +90,27 @@ def test_a_line_is_fitted_to_the_scored_seconds_alone() -> None:
     answers[:5] = 99.0  # before the scored part
     aligned = AlignedPredictions(np.arange(1), [TimeSeries(times, truth, answers)], np.full((1, 2), np.nan), [])
     model: Any = Head()
-    settled = settle(model, values(aligned), validator(scored_seconds=(5.0, 30.0)), recipe(True))
-    assert settled.calibration is not None
-    assert np.allclose(settled.calibration.slope, 0.5)
-    assert np.allclose(settled.calibration.intercept, -1.5)
-    assert settled.calibration.n == 15
-    assert calibration_of(model.config) == settled.calibration
-    assert settled.validation["rmse"] == 1.0
-    assert settle(Head(), values(aligned), validator(), recipe(False)).calibration is None  # type: ignore[arg-type]
+    choices = choose_after_training(model, values(aligned), validator(scored_seconds=(5.0, 30.0)), recipe(True))
+    assert choices.calibration is not None
+    assert np.allclose(choices.calibration.slope, 0.5)
+    assert np.allclose(choices.calibration.intercept, -1.5)
+    assert choices.calibration.n == 15
+    assert calibration_of(model.config) == choices.calibration
+    assert choices.validation["rmse"] == 1.0
+    assert choose_after_training(Head(), values(aligned), validator(), recipe(False)).calibration is None  # type: ignore[arg-type]
 
 
 def test_clips_of_a_trial_are_averaged_before_a_line_is_fitted() -> None:
     truth = np.array([[1.0, 4.0], [3.0, np.nan], [5.0, 2.0]])
     windows = [np.stack([2 * row, 2 * row + 2]) for row in np.nan_to_num(truth)]  # on average 2 · truth + 1
-    settled = settle(
+    choices = choose_after_training(
         Head(),  # type: ignore[arg-type]
         values(AlignedPredictions(np.arange(3), [], truth, windows)),
         validator(),
         recipe(True),
     )
-    assert settled.calibration is not None
-    assert np.allclose(settled.calibration.slope, 0.5)
-    assert np.allclose(settled.calibration.intercept, -0.5)
-    corrected = settled.calibration.apply(np.stack([one.mean(axis=0) for one in windows]))
+    assert choices.calibration is not None
+    assert np.allclose(choices.calibration.slope, 0.5)
+    assert np.allclose(choices.calibration.intercept, -0.5)
+    corrected = choices.calibration.apply(np.stack([one.mean(axis=0) for one in windows]))
     assert regression_metrics(truth, corrected, NAMES).mean("rmse") == pytest.approx(0, abs=1e-9)

@@ -1,11 +1,9 @@
 """Teachers: networks of other people, under licences that allow it, that a student may be trained to agree with.
 
-`FaceApiExpressions` is the expression network of face-api.js (Vincent Mühler, MIT), kept alive as @vladmandic/face-api (MIT):
+`FaceApiExpressions` is the expression network of face-api.js (Vincent Mühler, MIT), maintained as @vladmandic/face-api (MIT):
 330 kB, three hundred thousand parameters. Which pictures it was trained on is not published with it. The weights are not part of
 this project. `npm install @vladmandic/face-api@1.7.15` puts them where a recipe's relative path finds them; they
 are read here without JavaScript, and their fingerprint is checked, because a recipe that names a teacher means that one.
-
-This file knows the teachers' architectures and weight files; how a student learns from them is written in `distillation.py`.
 """
 
 import hashlib
@@ -18,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..errors import CheckpointError, InputError
+from meco_hub.errors import CheckpointError, InputError
 
 _WEIGHTS = "face_expression_model.bin"
 _MANIFEST = "face_expression_model-weights_manifest.json"

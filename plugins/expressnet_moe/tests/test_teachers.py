@@ -1,7 +1,4 @@
-"""Tests of the teachers' readers, on random weights in the real format.
-
-This file knows TensorFlow.js's weight format; the real weights are not part of this project.
-"""
+"""The teacher's reader, on random weights in TensorFlow.js's format; the real weights are not part of this project."""
 
 import hashlib
 import json
@@ -12,9 +9,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from meco_expressnet_moe import teachers
+from meco_expressnet_moe.teachers import FaceApiExpressions
 from meco_hub.errors import CheckpointError, InputError
-from meco_hub.training import teachers
-from meco_hub.training.teachers import FaceApiExpressions
 
 
 def layout() -> dict[str, list[int]]:
