@@ -1,7 +1,7 @@
-"""The same test set many times, each time with other clips of its recordings: what a figure owes to the choice of clips.
+"""The same test set many times, each time with other clips of its recordings: what a metric owes to the choice of clips.
 
 A model that sees four frames of a sequence answers differently for four others. Baselines of event-based emotion recognition
-therefore run their test set 20 times with random starts, and average the figures over the runs. For every recording, run r draws
+therefore run their test set 20 times with random starts, and average the metrics over the runs. For every recording, run r draws
 from a generator seeded with (seed, r, sample_id), so that clips depend neither on the order nor on what shares a batch.
 
     runs = predict_runs(model, processor, rows, runs=20)
@@ -110,7 +110,7 @@ def predict_runs(
 
 
 def describe_runs(metrics: Sequence[Mapping[str, float | None]]) -> dict[str, Any]:
-    """Mean and standard deviation (n − 1) over runs of every figure that all of them have; of the choice of clips, not of seeds."""
+    """Mean and standard deviation (n − 1) over runs of every metric that all of them have; of the choice of clips, not of seeds."""
     keys = [key for key in metrics[0] if all(one.get(key) is not None for one in metrics)]
     values = {key: np.asarray([one[key] for one in metrics], np.float64) for key in keys}
     return {

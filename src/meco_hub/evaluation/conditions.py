@@ -6,9 +6,7 @@
     predict_rows(model, processor, rows, **applied.hooks)
 
 A name is a family ("blur"), the first part of some ("occlusion": eyes, mouth and random), or one condition ("blur/2").
-
-This file knows where conditions are listed and how names choose among them; what they do is in `image_conditions.py`,
-`clip_conditions.py` and `signal_conditions.py`.
+What conditions do is in `image_conditions.py` and `stream_conditions.py`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -32,9 +30,9 @@ def _grid(kind: str, streams: Sequence[str]) -> dict[str, Condition]:
     raise unknown_name("kind of recording", kind, KINDS)
 
 
-def families_for(kind: str, streams: Sequence[str] = ()) -> list[str]:
+def _families(kind: str) -> list[str]:
     """Names of the families that recordings of this kind are tried under, without what follows a stroke."""
-    return list(dict.fromkeys(one.family.partition("/")[0] for one in _grid(kind, streams).values()))
+    return list(dict.fromkeys(one.family.partition("/")[0] for one in _grid(kind, ()).values()))
 
 
 def conditions_for(kind: str, names: Sequence[str], *, streams: Sequence[str] = ()) -> list[Condition]:
@@ -73,8 +71,8 @@ def conditions_for(kind: str, names: Sequence[str], *, streams: Sequence[str] = 
 
 def _refuse(kind: str, name: str, grid: Mapping[str, Condition]) -> Exception:
     first = name.partition("/")[0]
-    own = families_for(kind)
-    others = [other for other in KINDS if other != kind and first in families_for(other)]
+    own = _families(kind)
+    others = [other for other in KINDS if other != kind and first in _families(other)]
     if others and first not in own:
         return ConfigurationError(
             f"The condition {name!r} is one of recordings of kind {' and '.join(others)}; these are of kind {kind!r}, which has "
@@ -92,14 +90,14 @@ class AppliedCondition:
         dataset: name of the corpus.
         protocol: how it was divided, "" when it was not.
         seed: another one draws other faults.
-        subjects: sample_id → person, where known.
+        subjects: sample_id → subject, where known.
         streams: of signals, the modalities of which some may be missing; empty counts nothing.
 
     Attributes:
         name: the condition's.
         present, possible: streams that were there in all that this object was applied to, and that could have been; in clips, where
             the condition changes clips.
-        lags: sample_id → stream name → seconds by which its content was made late without anybody being told.
+        lags: sample_id → stream name → seconds by which its content was made late without the model being told.
         notes: what else a report's entry is to say of the answers under it.
     """
 

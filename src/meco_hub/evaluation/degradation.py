@@ -1,4 +1,4 @@
-"""How figures fall as recordings get worse: a model answers the same rows again under every condition."""
+"""What else an evaluation watches: metrics under conditions, estimates of lags, and which expert serves whom."""
 
 import itertools
 import logging
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 Metrics = Mapping[str, Any]
 Answer = Callable[[AppliedCondition], tuple[Metrics, Predictions]]
-"""A condition → the figures under it, and the answers they are of."""
+"""A condition → the metrics under it, and the predictions they are of."""
 
 
 def degrade(
@@ -39,8 +39,8 @@ def degrade(
 
     Args:
         conditions: which.
-        answer: gives figures and answers under one.
-        clean: the figures without any; those of conditions that change nothing.
+        answer: gives metrics and predictions under one.
+        clean: the metrics without any; those of conditions that change nothing.
         metric: the one whose fall is reported.
         known: arguments of `AppliedCondition` that are the same for all.
         streams: of signals, the modalities.
@@ -61,7 +61,7 @@ def degrade(
                 entry["unreadable"] = unreadable
             realised = _missing(applied)
             entry.update(applied.notes)
-        # one stream always stays, so that what is missing in the end is less than what was asked for
+        # one stream always stays, so that less is missing than the condition's rate says
         if streams and condition.family == "missing":
             entry["realised"] = realised
         entries.append(
@@ -96,12 +96,12 @@ def relative_drop(clean: float | None, value: float | None) -> float | None:
 
 
 def summarise_families(entries: Sequence[Mapping[str, Any]], clean: Metrics, metric: str) -> dict[str, Any]:
-    """What remains of a figure over each family's curve.
+    """What remains of a metric over each family's curve.
 
     Returns:
-        family → `metric`; `clean`; `points`; `area`: the area under the curve over the strengths (the realised ones, where told)
+        family → `metric`; `clean`; `points`; `area`: the area under the curve over the strengths (the realised ones, if any)
         by the trapezoid rule, divided by their range, which is the mean height of the curve; of values in words their mean;
-        `mean_relative_drop`: of the area from clean; `worst`: the lowest figure, and `worst_relative_drop`. Null where a point is.
+        `mean_relative_drop`: of the area from clean; `worst`: the lowest value, and `worst_relative_drop`. Null where a point is.
     """
     families: dict[str, list[Mapping[str, Any]]] = {}
     for entry in entries:
@@ -134,18 +134,14 @@ def _area(entries: Sequence[Mapping[str, Any]], values: Sequence[float]) -> floa
 
 
 # --- Lags -------------------------------------------------------------------------------------------------------------
-# How well a model finds out by how much each sensor is late, where a condition has made them late and knows.
-#
-#     record = LagRecord(applied, rows.sample_ids)
-#     predict_rows(…, **applied.hooks, observe=record.observe, options=LAG_OPTIONS)
-#     record.finish()                                       # {"n": 412, "mae_s": 0.09, "correlation": 0.97}
+# How well a model finds out by how much each sensor is late, where a condition has made them late and knows by how much.
 #
 # A model that estimates lags gives them with `output_routing=True`: `lags`, (B, M) seconds, positive where a modality is
 # late, and `availability`, (B, M, S), which modality is there at which step. Signals show only differences between sensors,
 # so estimates and delays are compared relative to their means over the modalities that are there, where two or more are.
 
 LAG_OPTIONS = {"output_routing": True}
-"""What a model's forward must be told."""
+"""Arguments of the model's forward."""
 
 
 def estimates_lags(model: PreTrainedModel) -> bool:
@@ -203,18 +199,13 @@ class LagRecord:
 # --- Routing ----------------------------------------------------------------------------------------------------------
 # Which expert serves whom: the routers of a mixture of experts, watched while a model answers.
 #
-#     record = RoutingRecord(model)
-#     predictions = predict_rows(…, observe=record.observe, options=ROUTER_OPTIONS)
-#     routed = record.finish(predictions.positions)
-#     tables = [*tables_by("class", routed, labels), …]
-#
 # A router's logits become shares of the weight: softmax (at `config.router_temperature`, where there is one), what is not
 # among the `config.top_k` best set to zero, the rest divided by its sum. Steps and clips of a recording are averaged. Where
 # routing is done for several streams, (batch, streams, steps, experts), every stream counts as a router of its own.
 
 
 ROUTER_OPTIONS = {"output_router_logits": True}
-"""What a model's forward must be told."""
+"""Arguments of the model's forward."""
 
 _WEIGHT, _BEST, _CHOSEN = range(3)
 
@@ -355,7 +346,7 @@ def tables_by(
 
     Args:
         by: what the rows of a table are: "class", "lighting", "condition" …
-        routed: one routing, whose rows are told apart by `keys`; or (row of the table, routing) for each.
+        routed: one routing, whose rows are divided by `keys`; or (row of the table, routing) for each.
         keys: for each row that was answered, the row of the table that it belongs to.
         names: rows of the table in order; by default those that occur, sorted.
 

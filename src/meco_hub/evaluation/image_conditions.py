@@ -1,8 +1,18 @@
-"""A condition, and the random numbers that it draws.
+"""Conditions under which answers to pictures are tried: light, focus, movement, noise, compression, covered parts.
 
 A condition is a function from recording to recording: one of whole recordings, one of the clips that are cut from them, or both.
-What it does to one of either follows from the names in `condition_generator` alone: every process, machine and method sees the
+What it does to one of either follows from the names in `Condition.generator` alone: every process, machine and method sees the
 same faults.
+
+    conditions = image_conditions()
+    worse = conditions["low_light/3"].apply(image, np.random.default_rng(0))
+
+Each is a curve from 0, which leaves the picture as it is to the bit, to where little can be seen. Pictures keep size and mode (L or
+RGB). What follows physics is computed in linear light (IEC 61966-2-1, "sRGB"): exposure, and the noise of a sensor whose brightest
+pixel holds `FULL_WELL` electrons. Lengths are shares of the picture's width, so that a picture suffers alike at any size.
+
+There are two sets of random numbers: those of the scene (from where the light comes, what is covered), which stay while a film
+runs, and those of the sensor, which are new in every picture.
 """
 
 import hashlib
@@ -53,50 +63,12 @@ class Condition:
     def generator(
         self, *, dataset: str, protocol: str, seed: int, subject: str, trial: str, window: int = 0
     ) -> np.random.Generator:
-        """The random numbers of one window under this condition; of a whole recording, those of window 0."""
-        return condition_generator(
-            dataset=dataset,
-            protocol=protocol,
-            condition=self.draws,
-            value=self.value,
-            seed=seed,
-            subject=subject,
-            trial=trial,
-            window=window,
-        )
+        """Random numbers of one window, of a whole recording those of window 0; they depend on these names and on nothing else."""
+        value = float(self.value) if isinstance(self.value, int | float) else self.value
+        names = [dataset, protocol, self.draws, value, int(seed), str(subject), str(trial), int(window)]
+        digest = hashlib.sha256(json.dumps(names).encode()).digest()
+        return np.random.default_rng(int.from_bytes(digest[:16], "little"))
 
-
-def condition_generator(
-    *,
-    dataset: str,
-    protocol: str,
-    condition: str,
-    value: float | str,
-    seed: int,
-    subject: str,
-    trial: str,
-    window: int,
-) -> np.random.Generator:
-    """Random numbers that depend on these names and on nothing else."""
-    value = float(value) if isinstance(value, int | float) else value
-    names = [dataset, protocol, condition, value, int(seed), str(subject), str(trial), int(window)]
-    digest = hashlib.sha256(json.dumps(names).encode()).digest()
-    return np.random.default_rng(int.from_bytes(digest[:16], "little"))
-
-
-# --- Image conditions -------------------------------------------------------------------------------------------------
-# Conditions under which answers to pictures are tried: light, focus, movement, noise, compression, covered parts.
-#
-#     conditions = image_conditions()
-#     worse = conditions["low_light/3"].apply(image, np.random.default_rng(0))
-#
-# Each is a curve from 0, which leaves the picture as it is to the bit, to where little can be seen. Pictures keep size and
-# mode (L or RGB). What follows physics is computed in linear light (IEC 61966-2-1, "sRGB"): exposure, and the noise of a
-# sensor whose brightest pixel holds `FULL_WELL` electrons. Lengths are shares of the picture's width, so that a picture
-# suffers alike at any size.
-#
-# Two sets of random numbers are told apart: those of the scene (from where the light comes, what is covered), which stay
-# while a film runs, and those of the sensor, which are new in every picture.
 
 PictureFault = Callable[[Image.Image, np.random.Generator, np.random.Generator], Image.Image]
 """(picture, the scene's random numbers, the sensor's) → a new picture of the same size and mode."""
@@ -123,18 +95,15 @@ _REGAINED = (
 _EYES, _MOUTH = 0.38, 0.76  # of the height, in a picture cropped to a face
 
 
-def image_conditions(*, faces: bool = True) -> dict[str, Condition]:
+def image_conditions() -> dict[str, Condition]:
     """All conditions for pictures, by name.
 
     Families, with the unit of their value: `low_light`, `overexposure`, `hdr` (stops), `blur`, `motion_blur` (% of the width),
-    `noise` (grey levels of 255), `jpeg` (100 − quality), `low_resolution` (halvings of the sides), `occlusion/random` and, of
-    faces, `occlusion/eyes` and `occlusion/mouth` (share of the picture that is covered).
-
-    Args:
-        faces: the pictures are cropped to a face, so that it is known where eyes and mouth are.
+    `noise` (grey levels of 255), `jpeg` (100 − quality), `low_resolution` (halvings of the sides), `occlusion/random`,
+    `occlusion/eyes` and `occlusion/mouth` (share of the picture that is covered, which is cropped to a face).
     """
     found = {}
-    for family, (unit, values, fault) in picture_faults(faces=faces).items():
+    for family, (unit, values, fault) in picture_faults(faces=True).items():
         for value in values:
             name = f"{family}/{value:g}"
             change = partial(_apply, fault=partial(fault, value))
@@ -143,7 +112,7 @@ def image_conditions(*, faces: bool = True) -> dict[str, Condition]:
 
 
 def picture_faults(*, faces: bool) -> dict[str, tuple[str, tuple[float, ...], Callable[..., Image.Image]]]:
-    """Family → unit, values, and the fault that takes a value before picture and random numbers."""
+    """Family → unit, values, and the fault that takes a value before picture and random numbers; `faces`: cropped to a face."""
     covered = {"random": _cover_somewhere, "eyes": partial(_cover_band, _EYES), "mouth": partial(_cover_band, _MOUTH)}
     if not faces:
         del covered["eyes"], covered["mouth"]

@@ -1,9 +1,9 @@
-"""Confidence intervals by resampling whole persons.
+"""Confidence intervals by resampling whole subjects; and the same metrics group by group.
 
-Pictures of one person resemble each other, so resampling pictures makes intervals too narrow. Where identities are known,
-persons are drawn with replacement and bring all their samples; samples of unknown identity are persons of their own.
+Pictures of one subject resemble each other, so resampling pictures makes intervals too narrow. Where identities are known,
+subjects are drawn with replacement and bring all their samples; samples of unknown identity are subjects of their own.
 
-All resamples are counted at once: what a person contributes (a confusion matrix, sums of moments) is fixed, and a resample is a
+All resamples are counted at once: what a subject contributes (a confusion matrix, sums of moments) is fixed, and a resample is a
 weighted sum of it. Only AUROC needs the samples themselves, weighted.
 """
 
@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from ..errors import InputError
 from .metrics import (
@@ -26,8 +25,11 @@ from .metrics import (
     weighted_auroc,
 )
 
+LEVEL = 0.95
+"""Share of the resamples that an interval holds."""
+
 _CHUNK = 100
-"""Resamples counted at once: bounds memory at 100 × persons × 8 bytes."""
+"""Resamples counted at once: bounds memory at 100 × subjects × 8 bytes."""
 
 _CELLS = 200_000
 """Weighted samples held at once while AUROC is resampled: few enough to stay in a processor's cache."""
@@ -38,7 +40,7 @@ class Intervals:
     """Percentile bootstrap intervals.
 
     Attributes:
-        bounds: figure, as in the report's `metrics` → (low, high); NaN where no resample defines the figure.
+        bounds: metric, as in the report → (low, high); NaN where no resample defines it.
         level: share of resamples inside.
         unit: what was drawn: "identity" or "sample".
         units: how many there are.
@@ -66,7 +68,7 @@ class Intervals:
 
 
 def _group(identities: Sequence[str], n: int) -> tuple[NDArray[np.int64], str]:
-    """(n,) index of each sample's person; persons without a name are one each."""
+    """(n,) index of each sample's subject; those without a name are one each."""
     known = [bool(name) for name in identities]
     if not any(known):
         return np.arange(n), "sample"
@@ -89,28 +91,24 @@ def _collect(
     n: int,
     score: Callable[[NDArray[np.int64], int], Callable[[NDArray[np.float64]], dict[str, NDArray[np.float64]]]],
     resamples: int,
-    level: float,
     seed: int,
-    progress: bool = False,
 ) -> Intervals:
     """Intervals of whatever `score(groups, units)` gives for (chunk, units) weights."""
     groups, unit = _group(identities or [""] * n, n)
     units = int(groups.max()) + 1
     score_weights = score(groups, units)
     drawn: dict[str, list[NDArray[np.float64]]] = {}
-    with tqdm(total=resamples, desc="resample", unit="resample", disable=not progress) as bar:
-        for weights in _draws(units, resamples, seed):
-            for name, values in score_weights(weights).items():
-                drawn.setdefault(name, []).append(values)
-            bar.update(len(weights))
-    tail = (1 - level) / 2
+    for weights in _draws(units, resamples, seed):
+        for name, values in score_weights(weights).items():
+            drawn.setdefault(name, []).append(values)
+    tail = (1 - LEVEL) / 2
     bounds = {}
     for name, parts in drawn.items():
         values = np.concatenate(parts)
         defined = values[~np.isnan(values)]
         low, high = np.quantile(defined, [tail, 1 - tail]) if len(defined) else (np.nan, np.nan)
         bounds[name] = (float(low), float(high))
-    return Intervals(bounds, level, unit, units, resamples, seed)
+    return Intervals(bounds, LEVEL, unit, units, resamples, seed)
 
 
 def _resampled_auroc(
@@ -145,19 +143,16 @@ def bootstrap(
     *,
     probabilities: NDArray[np.floating] | None = None,
     resamples: int = 2000,
-    level: float = 0.95,
     seed: int = 0,
-    progress: bool = False,
 ) -> Intervals:
     """Intervals of UAR, WAR and macro-F1, and of AUROC where probabilities are given.
 
     Args:
         labels, predictions: (n,) class indices.
         num_classes: classes of the label space.
-        identities: (n,) persons, "" where unknown; none at all resamples single samples.
+        identities: (n,) subjects, "" where unknown; none at all resamples single samples.
         probabilities: (n, classes); adds "auroc" and "macro_auroc".
-        resamples, level, seed: how often is drawn, which share of the resamples the interval holds, and from which seed.
-        progress: show a progress bar; the areas of a hundred thousand samples take a minute.
+        resamples, seed: how often is drawn, and from which seed.
 
     In a resample that lost a class, UAR, macro-F1 and AUROC average over the classes it still has.
     """
@@ -181,11 +176,11 @@ def bootstrap(
 
         return of
 
-    return _collect(identities, len(labels), score, resamples, level, seed, progress)
+    return _collect(identities, len(labels), score, resamples, seed)
 
 
 def _moments(truth: NDArray[np.float64], predictions: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n, targets, 8) what sums to the figures of any subset: 1, p, y, p², y², py, |e|, e²; zeros where truth is unknown."""
+    """(n, targets, 8) what sums to the metrics of any subset: 1, p, y, p², y², py, |e|, e²; zeros where truth is unknown."""
     known = ~np.isnan(truth)
     y = np.where(known, truth, 0.0)
     error = np.where(known, predictions - y, 0.0)
@@ -197,7 +192,7 @@ def _moments(truth: NDArray[np.float64], predictions: NDArray[np.float64]) -> ND
 
 
 def _metrics_of_moments(sums: NDArray[np.float64], bias: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    """(…, targets, 8) sums, and the (targets,) distance of the two middles → figure → (…, targets)."""
+    """(…, targets, 8) sums, and the (targets,) distance of the two middles → metric → (…, targets)."""
     n = sums[..., 0]
     with np.errstate(invalid="ignore", divide="ignore"):
         p, y, pp, yy, py, absolute, squared = (sums[..., i] / n for i in range(1, 8))
@@ -225,7 +220,6 @@ def bootstrap_values(
     identities: Sequence[str] = (),
     *,
     resamples: int = 2000,
-    level: float = 0.95,
     seed: int = 0,
 ) -> Intervals:
     """Intervals of pooled RMSE, MAE, PCC and CCC: "rmse", "rmse_<target>", ….
@@ -233,7 +227,7 @@ def bootstrap_values(
     Args:
         truth, predictions: (n, targets) native values; NaN in `truth` where unknown.
         names: target names in order.
-        identities: (n,) persons, "" where unknown; none at all resamples single items.
+        identities: (n,) subjects, "" where unknown; none at all resamples single items.
     """
     truth, predictions = checked_values(truth, predictions, names)
     moments = _moments(truth, predictions)
@@ -249,14 +243,14 @@ def bootstrap_values(
             sums = (weights @ own.reshape(units, -1)).reshape(len(weights), *own.shape[1:])
             found = _metrics_of_moments(sums, bias)
             flat = {}
-            for figure in NAMES:
-                flat[figure] = _mean_of_defined(found[figure])
-                flat |= {f"{figure}_{name}": found[figure][:, i] for i, name in enumerate(names)}
+            for metric in NAMES:
+                flat[metric] = _mean_of_defined(found[metric])
+                flat |= {f"{metric}_{name}": found[metric][:, i] for i, name in enumerate(names)}
             return flat
 
         return of
 
-    return _collect(identities, len(truth), score, resamples, level, seed)
+    return _collect(identities, len(truth), score, resamples, seed)
 
 
 def bootstrap_means(
@@ -264,14 +258,13 @@ def bootstrap_means(
     identities: Sequence[str] = (),
     *,
     resamples: int = 2000,
-    level: float = 0.95,
     seed: int = 0,
 ) -> Intervals:
-    """Intervals of the means of figures that each recording has for itself.
+    """Intervals of the means of metrics that each recording has for itself.
 
     Args:
-        rows: the figures of every recording, the same keys in each; NaN where one has none.
-        identities: persons of the recordings, "" where unknown; none at all resamples single recordings.
+        rows: the metrics of every recording, the same keys in each; NaN where one has none.
+        identities: subjects of the recordings, "" where unknown; none at all resamples single recordings.
     """
     keys = list(rows[0])
     values = np.array([[row[key] for key in keys] for row in rows], np.float64)
@@ -289,30 +282,30 @@ def bootstrap_means(
 
         return of
 
-    return _collect(identities, len(values), score, resamples, level, seed)
+    return _collect(identities, len(values), score, resamples, seed)
 
 
 # --- Groups -----------------------------------------------------------------------------------------------------------
-# The same figures for every value of a group: lighting, sex, fold, whatever the rows say of themselves.
+# The same metrics for every value of a group: lighting, sex, fold, whatever the rows say of themselves.
 #
 # A group's UAR averages over the classes that occur in it; `classes` says how many, because two groups with other classes
-# are not alike. A gap is the highest minus the lowest figure among the values with enough samples; with few persons in a
-# group, read its interval before its gap.
+# are not alike. A gap is the highest minus the lowest among the values with enough samples; with few subjects in a group,
+# read its interval before its gap.
 
 SMALLEST_GROUP = 10
 """Samples that a value needs to take part in a gap."""
 
 Score = Callable[[NDArray[np.int64]], Mapping[str, Any]]
-"""Row numbers of one value → its figures; what is no number (recalls by class, say) takes no part in gaps."""
+"""Row numbers of one value → its metrics; what is no number (recalls by class, say) takes no part in gaps."""
 
 
 def _gaps(table: Mapping[str, Mapping[str, Any]], minimum: int) -> dict[str, Any]:
     large = {value: entry for value, entry in table.items() if value and entry["n"] >= minimum}
-    keys = [key for entry in large.values() for key, figure in entry.items() if isinstance(figure, int | float)]
+    keys = [key for entry in large.values() for key, number in entry.items() if isinstance(number, int | float)]
     gaps = {}
     for key in dict.fromkeys(keys):
         found = {value: entry[key] for value, entry in large.items() if entry.get(key) is not None}
-        found = {value: figure for value, figure in found.items() if np.isfinite(figure)}
+        found = {value: number for value, number in found.items() if np.isfinite(number)}
         if key not in ("n", "classes", "constant", "units") and len(found) > 1:
             highest, lowest = max(found, key=found.__getitem__), min(found, key=found.__getitem__)
             gaps[key] = {"gap": found[highest] - found[lowest], "highest": highest, "lowest": lowest}
@@ -320,23 +313,17 @@ def _gaps(table: Mapping[str, Mapping[str, Any]], minimum: int) -> dict[str, Any
 
 
 def group_metrics(
-    columns: Mapping[str, Sequence[str]],
-    score: Score,
-    *,
-    expected: Mapping[str, Sequence[str]] | None = None,
-    minimum: int = SMALLEST_GROUP,
+    columns: Mapping[str, Sequence[str]], score: Score, *, minimum: int = SMALLEST_GROUP
 ) -> dict[str, Any]:
-    """Figures for every value of every column.
+    """Metrics for every value of every column.
 
     Args:
-        columns: column → the value of each row; "" where it is unknown, which is listed and takes no part in gaps.
-        score: gives the figures of some rows.
-        expected: column → values that are listed even when no row has them.
+        columns: column → the value of each row; "" where it is unknown, which is listed last and takes no part in gaps.
+        score: gives the metrics of some rows.
         minimum: samples that a value needs to take part in gaps.
 
     Returns:
-        column → {"values": {value: {"n", figures…}}, "gaps": {figure: {"gap", "highest", "lowest"}}, "smallest": minimum}; a value
-        without rows has n 0 and null for every figure of the others.
+        column → {"values": {value: {"n", metrics…}}, "gaps": {metric: {"gap", "highest", "lowest"}}, "smallest": minimum}.
 
     Raises:
         InputError: columns of different lengths.
@@ -346,15 +333,13 @@ def group_metrics(
         raise InputError(f"The group columns have {lengths} rows; expected as many in each as there are samples.")
     report: dict[str, Any] = {}
     for column, values in columns.items():
-        rows: dict[str, list[int]] = {value: [] for value in (expected or {}).get(column, ())}
+        rows: dict[str, list[int]] = {}
         for index, value in enumerate(values):
             rows.setdefault(value, []).append(index)
-        # known values in the order given or alphabetical, the unknown last
-        order = sorted(rows, key=lambda value: (value == "", value)) if not (expected or {}).get(column) else list(rows)
-        scored = {value: dict(score(np.asarray(rows[value], np.int64))) for value in order if rows[value]}
-        keys = [key for entry in scored.values() for key, figure in entry.items() if isinstance(figure, int | float)]
-        empty = dict.fromkeys(keys)
-        table = {value: {"n": len(rows[value]), **(scored[value] if rows[value] else empty)} for value in order}
+        table = {
+            value: {"n": len(rows[value]), **score(np.asarray(rows[value], np.int64))}
+            for value in sorted(rows, key=lambda value: (value == "", value))
+        }
         report[column] = {"values": table, "gaps": _gaps(table, minimum), "smallest": minimum}
     return report
 
@@ -366,26 +351,21 @@ def class_groups(
     names: Sequence[str],
     identities: Sequence[str] = (),
     *,
-    expected: Mapping[str, Sequence[str]] | None = None,
-    minimum: int = SMALLEST_GROUP,
     resamples: int = 1000,
-    seed: int = 0,
 ) -> dict[str, Any]:
-    """`group_metrics` for classes: every figure of `metrics.py`, recall by class, and intervals over persons.
+    """`group_metrics` for classes: all that `compute_metrics` gives, recall by class, and intervals over subjects.
 
     Args:
-        columns, expected, minimum: as of `group_metrics`.
-        labels, logits, names: as of `metrics.figures`.
-        identities: (n,) persons, "" where unknown.
-        resamples, seed: of the intervals.
+        columns: as of `group_metrics`.
+        labels, logits, names: as of `compute_metrics`.
+        identities: (n,) subjects, "" where unknown.
+        resamples: of the intervals.
     """
 
     def score(rows: NDArray[np.int64]) -> dict[str, Any]:
-        own = compute_metrics(labels[rows], logits[rows], names)
-        people = [identities[int(row)] for row in rows] if identities else []
-        intervals = bootstrap(
-            labels[rows], logits[rows].argmax(axis=1), len(names), people, resamples=resamples, seed=seed
-        )
+        own, predicted = compute_metrics(labels[rows], logits[rows], names), logits[rows].argmax(axis=1)
+        subjects = [identities[int(row)] for row in rows] if identities else []
+        intervals = bootstrap(labels[rows], predicted, len(names), subjects, resamples=resamples)
         return {
             "classes": sum(one.support > 0 for one in own.per_class.values()),
             **own.flat(),
@@ -393,9 +373,8 @@ def class_groups(
             "confidence_intervals": intervals.to_dict(),
         }
 
-    for column in columns:
-        _check_length(column, len(columns[column]), len(labels))
-    return group_metrics(columns, score, expected=expected, minimum=minimum)
+    _check_lengths(columns, len(labels))
+    return group_metrics(columns, score)
 
 
 def value_groups(
@@ -405,33 +384,23 @@ def value_groups(
     names: Sequence[str],
     identities: Sequence[str] = (),
     *,
-    expected: Mapping[str, Sequence[str]] | None = None,
-    minimum: int = SMALLEST_GROUP,
     resamples: int = 1000,
-    seed: int = 0,
 ) -> dict[str, Any]:
-    """`group_metrics` for values: pooled figures of `regression.py`, and intervals over persons.
-
-    Args:
-        columns, expected, minimum: as of `group_metrics`.
-        truth, predictions, names: as of `regression.regression_metrics`.
-        identities: (n,) persons, "" where unknown.
-        resamples, seed: of the intervals.
-    """
+    """`group_metrics` for values: pooled `regression_metrics`, and intervals over subjects; arguments as of `class_groups`."""
 
     def score(rows: NDArray[np.int64]) -> dict[str, Any]:
-        people = [identities[int(row)] for row in rows] if identities else []
-        intervals = bootstrap_values(truth[rows], predictions[rows], names, people, resamples=resamples, seed=seed)
+        subjects = [identities[int(row)] for row in rows] if identities else []
+        intervals = bootstrap_values(truth[rows], predictions[rows], names, subjects, resamples=resamples)
         own = regression_metrics(truth[rows], predictions[rows], names)
         return {**own.to_dict(), "confidence_intervals": intervals.to_dict()}
 
-    for column in columns:
-        _check_length(column, len(columns[column]), len(truth))
-    return group_metrics(columns, score, expected=expected, minimum=minimum)
+    _check_lengths(columns, len(truth))
+    return group_metrics(columns, score)
 
 
-def _check_length(column: str, length: int, rows: int) -> None:
-    if length != rows:
-        raise InputError(
-            f"The group column {column!r} has {length} rows and there are {rows} samples; expected as many."
-        )
+def _check_lengths(columns: Mapping[str, Sequence[str]], rows: int) -> None:
+    for column, values in columns.items():
+        if len(values) != rows:
+            raise InputError(
+                f"The group column {column!r} has {len(values)} rows and there are {rows} samples; expected as many."
+            )

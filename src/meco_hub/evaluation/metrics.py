@@ -1,4 +1,4 @@
-"""Probabilities against what happened: softmax, reliability, calibration error, Brier score.
+"""Metrics: of probabilities (reliability, calibration error, Brier score), of classes, and of values.
 
 Conventions, because toolkits differ:
 - Confidence is the probability of the top label (Guo et al. 2017, arXiv 1706.04599). Bins have equal width over [0, 1] and hold
@@ -10,7 +10,7 @@ Conventions, because toolkits differ:
 - Cross-entropy is in nats.
 """
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,8 +110,8 @@ def brier_score(labels: NDArray[np.integer], probabilities: NDArray[np.floating]
     return float((distance**2).sum(axis=1).mean())
 
 
-# --- Metrics ----------------------------------------------------------------------------------------------------------
-# Figures for classification, from true labels and scores.
+# --- Classes ----------------------------------------------------------------------------------------------------------
+# Metrics for classification, from true labels and scores.
 #
 # Conventions, because toolkits differ where a class is empty:
 # - UAR (unweighted average recall, balanced accuracy) and macro-F1 average over the classes that occur among the true labels.
@@ -122,9 +122,6 @@ def brier_score(labels: NDArray[np.integer], probabilities: NDArray[np.floating]
 # - Precision and F1 of a class never predicted are 0.
 # - Top-k accuracy counts a sample when fewer than k classes stand before the true one; among equal scores the lower index stands
 #   first, as in the predicted class, so that top-1 is WAR.
-#
-# What concerns probabilities (ECE, MCE, Brier score, cross-entropy) is defined in `probabilities.py`.
-
 
 TOP_K = (2, 3)
 """Ranks of the top-k accuracies; those that reach the number of classes are left out, being 1."""
@@ -132,7 +129,7 @@ TOP_K = (2, 3)
 
 @dataclass(frozen=True)
 class ClassMetrics:
-    """Figures of one class."""
+    """Metrics of one class."""
 
     recall: float
     precision: float
@@ -142,7 +139,7 @@ class ClassMetrics:
 
 @dataclass(frozen=True)
 class ClassificationMetrics:
-    """All figures of one set of predictions.
+    """All metrics of one set of predictions.
 
     Attributes:
         n: samples.
@@ -150,7 +147,7 @@ class ClassificationMetrics:
         macro_auroc: free of any threshold; None when no class has both positives and negatives.
         ece: expected calibration error of the top label over 15 bins of equal width.
         loss: mean cross-entropy in nats.
-        per_class: name → figures, every class of the label space, in order.
+        per_class: name → metrics, every class of the label space, in order.
         confusion: (classes, classes) counts, rows true, columns predicted.
         auroc: of the second class of two; macro_auroc when there are more.
         mce: largest calibration error of a bin.
@@ -175,7 +172,7 @@ class ClassificationMetrics:
     bins: tuple[ReliabilityBin, ...]
 
     def flat(self) -> dict[str, float | None]:
-        """Every figure that is one number, under its name in report.json."""
+        """Every metric that is one number, under its name in report.json."""
         return {
             "uar": self.uar,
             "war": self.war,
@@ -273,7 +270,7 @@ def top_k_accuracy(labels: NDArray[np.integer], scores: NDArray[np.floating], k:
 def compute_metrics(
     labels: NDArray[np.integer], logits: NDArray[np.floating], names: Sequence[str]
 ) -> ClassificationMetrics:
-    """All figures of one set of predictions.
+    """All metrics of one set of predictions.
 
     Args:
         labels: (n,) true class indices into `names`.
@@ -332,20 +329,20 @@ def compute_metrics(
     )
 
 
-# --- Regression -------------------------------------------------------------------------------------------------------
-# Figures for values, from true and predicted ones, all in native units.
+# --- Values -----------------------------------------------------------------------------------------------------------
+# Metrics for values, from true and predicted ones, all in native units.
 #
 # Definitions (population moments, that is, divided by n):
 # - RMSE = √mean(p − y)², MAE = mean |p − y|, bias = mean(p − y).
 # - PCC = cov(p, y) / (SD p · SD y); 0 where either SD is below 1e-8, and such cases are counted.
 # - CCC = 2 cov(p, y) / (var p + var y + (mean p − mean y)²) (Lin 1989); 0 in the same cases.
-# - A figure over several targets is the mean of theirs. A true value that is NaN is unknown, and left out for its target alone.
+# - A metric over several targets is the mean of theirs. A true value that is NaN is unknown, and left out for its target alone.
 #
-# Pooled figures reward knowing each person's mean rating; those per person, then averaged, do not. The two differ a lot,
+# Pooled metrics reward knowing each subject's mean rating; those per subject, then averaged, do not. The two differ a lot,
 # which is why both are given and each is called by its name.
 
 NAMES = ("rmse", "mae", "pcc", "ccc")
-"""Figures that every target has."""
+"""Metrics that every target has."""
 
 SMALLEST_SD = 1e-8
 """Below this standard deviation values count as constant."""
@@ -353,7 +350,7 @@ SMALLEST_SD = 1e-8
 
 @dataclass(frozen=True)
 class TargetMetrics:
-    """Figures of one target.
+    """Metrics of one target.
 
     Attributes:
         n: values compared.
@@ -375,19 +372,19 @@ class TargetMetrics:
 
 @dataclass(frozen=True)
 class RegressionMetrics:
-    """Figures of one set of predictions.
+    """Metrics of one set of predictions.
 
     Attributes:
         n: items with at least one true value.
-        per_target: name → figures.
+        per_target: name → metrics.
     """
 
     n: int
     per_target: dict[str, TargetMetrics]
 
-    def mean(self, figure: str) -> float:
-        """Mean of a figure over the targets that have values; NaN when none has."""
-        values = [getattr(one, figure) for one in self.per_target.values() if one.n]
+    def mean(self, metric: str) -> float:
+        """Mean of a metric over the targets that have values; NaN when none has."""
+        values = [getattr(one, metric) for one in self.per_target.values() if one.n]
         return float(np.mean(values)) if values else float("nan")
 
     @property
@@ -398,9 +395,9 @@ class RegressionMetrics:
     def flat(self) -> dict[str, float]:
         """ "rmse", "rmse_<target>", …: means first, then each target."""
         flat = {}
-        for figure in NAMES:
-            flat[figure] = self.mean(figure)
-            flat |= {f"{figure}_{name}": getattr(one, figure) for name, one in self.per_target.items()}
+        for metric in NAMES:
+            flat[metric] = self.mean(metric)
+            flat |= {f"{metric}_{name}": getattr(one, metric) for name, one in self.per_target.items()}
         return flat
 
     def to_dict(self) -> dict[str, Any]:
@@ -468,10 +465,10 @@ def checked_values(
 def regression_metrics(
     truth: NDArray[np.floating], predictions: NDArray[np.floating], names: Sequence[str]
 ) -> RegressionMetrics:
-    """All figures of one set of predictions.
+    """All metrics of one set of predictions.
 
     Args:
-        truth: (n, targets) native values, NaN where unknown; n may be 0, and every figure is NaN then.
+        truth: (n, targets) native values, NaN where unknown; n may be 0, and every metric is NaN then.
         predictions: (n, targets) native values.
         names: target names in order.
 
@@ -485,12 +482,12 @@ def regression_metrics(
 
 @dataclass(frozen=True)
 class Averages:
-    """Figures of each person (or recording), averaged.
+    """Metrics of each subject (or recording), averaged.
 
     Attributes:
         unit: what was averaged over: "identity" or "recording".
         units: how many had values.
-        mean, sd: figure → mean and standard deviation (n − 1) over the units; NaN without units, or with one for the SD.
+        mean, sd: metric → mean and standard deviation (n − 1) over the units; NaN without units, or with one for the SD.
         constant: cases, one per unit and target, where truth or predictions had no spread, so that pcc and ccc entered as 0.
     """
 
@@ -512,10 +509,10 @@ class Averages:
 
 
 def average(parts: Sequence[RegressionMetrics], names: Sequence[str], unit: str) -> Averages:
-    """Mean and SD over figures of units; units without any true value are left out."""
+    """Mean and SD over metrics of units; units without any true value are left out."""
     used = [one for one in parts if one.n]
     rows = [one.flat() for one in used]
-    keys = [key for figure in NAMES for key in (figure, *(f"{figure}_{name}" for name in names))]
+    keys = [key for metric in NAMES for key in (metric, *(f"{metric}_{name}" for name in names))]
     mean, sd = {}, {}
     for key in keys:
         values = np.array([row[key] for row in rows if not np.isnan(row[key])])
@@ -524,20 +521,13 @@ def average(parts: Sequence[RegressionMetrics], names: Sequence[str], unit: str)
     return Averages(unit, len(used), mean, sd, sum(one.constant for one in used))
 
 
-def metrics_by(
-    keys: Sequence[Hashable], truth: NDArray[np.floating], predictions: NDArray[np.floating], names: Sequence[str]
-) -> dict[Hashable, RegressionMetrics]:
-    """Figures of the items of each key, in the order in which keys first occur; (n,) keys, (n, targets) values."""
-    rows: dict[Hashable, list[int]] = {}
-    for index, key in enumerate(keys):
-        rows.setdefault(key, []).append(index)
-    return {key: regression_metrics(truth[chosen], predictions[chosen], names) for key, chosen in rows.items()}
-
-
 def per_subject(
     subjects: Sequence[str], truth: NDArray[np.floating], predictions: NDArray[np.floating], names: Sequence[str]
 ) -> Averages | None:
-    """Figures of every person, then averaged; items of unknown persons ("") take no part. None when nobody is named."""
-    by_person: Mapping[Hashable, RegressionMetrics] = metrics_by(subjects, truth, predictions, names)
-    known = [one for person, one in by_person.items() if person]
-    return average(known, names, "identity") if known else None
+    """Metrics of every subject, then averaged; items of unknown subjects ("") take no part. None when nobody is named."""
+    rows: dict[str, list[int]] = {}
+    for index, subject in enumerate(subjects):
+        if subject:
+            rows.setdefault(subject, []).append(index)
+    each = [regression_metrics(truth[own], predictions[own], names) for own in rows.values()]
+    return average(each, names, "identity") if each else None

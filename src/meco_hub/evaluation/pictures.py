@@ -1,9 +1,7 @@
-"""Pictures of a report: confusion, reliability, degradation, routing, and values against their truth.
+"""Pictures of a report: confusion, reliability, degradation and routing.
 
 Colours are of Okabe and Ito's palette and of cividis, which people who see colours differently, and grey printers, tell apart;
-lines differ in marker and dash too. `report_pictures.py` draws whatever a report has.
-
-This file knows how figures are drawn; it computes none.
+lines differ in marker and dash too. `report.write_pictures` draws whatever a report has.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -42,7 +40,7 @@ def require_matplotlib() -> None:
 
 @contextmanager
 def _picture(file: str | Path, width: float, height: float) -> Iterator[Any]:
-    """An empty figure of no window system, saved when whoever asked for it has drawn."""
+    """An empty figure of no window system, saved when its user has drawn."""
     require_matplotlib()
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -128,7 +126,7 @@ def draw_reliability(
     Args:
         bins: of the report: "low", "high", "n", "confidence", "accuracy" (null without samples).
         file: PNG to write.
-        ece: expected calibration error, told in the title.
+        ece: expected calibration error, written into the title.
         title: over the picture.
     """
     with _picture(file, 5.6, 6.2) as figure:
@@ -175,8 +173,7 @@ def draw_degradation(
     """Curves of a figure over the strength of a condition.
 
     Args:
-        curves: name → "levels" and "values", of one length, and perhaps "low" and "high", the bounds of an interval. A level
-            whose value is None breaks the line.
+        curves: name → "levels" and "values", of one length. A level whose value is None breaks the line.
         file: PNG to write.
         metric: what the values are, for the axis.
         level: what the levels are, with their unit, for the axis.
@@ -208,10 +205,6 @@ def draw_degradation(
                 levels, values, color=colour, marker=_MARKERS[index % len(_MARKERS)], markersize=6,
                 linestyle=_DASHES[index % len(_DASHES)], linewidth=1.8, label=name,
             )  # fmt: skip
-            if "low" in curve and "high" in curve:
-                axes.fill_between(
-                    levels, _numbers(curve["low"]), _numbers(curve["high"]), color=colour, alpha=0.15, linewidth=0
-                )
         axes.set_xlabel(level)
         axes.set_ylabel(metric)
         axes.grid(axis="y", color="#E5E5E5")
@@ -287,33 +280,6 @@ def draw_routing(
         axes.set_xlabel("expert")
         axes.set_ylabel(by)
         axes.set_title(title)
-    return Path(file)
-
-
-def draw_values(truth: Any, predictions: Any, names: Sequence[str], file: str | Path, *, title: str = "") -> Path:
-    """Predicted against true values, one panel per target, with the line on which they agree.
-
-    Args:
-        truth, predictions: (n, targets) native values; NaN in the truth is left out.
-        names: target names in order.
-        file: PNG to write.
-        title: over the picture.
-    """
-    true, answered = np.asarray(truth, np.float64), np.asarray(predictions, np.float64)
-    _check(true, len(true), len(names))
-    with _picture(file, 1.2 + 3.9 * len(names), 4.4) as figure:
-        panels = figure.subplots(1, len(names), squeeze=False)[0]
-        for column, (axes, name) in enumerate(zip(panels, names, strict=True)):
-            known = ~np.isnan(true[:, column])
-            own, answer = true[known, column], answered[known, column]
-            ends = [min(own.min(), answer.min()), max(own.max(), answer.max())] if len(own) else [0.0, 1.0]
-            axes.plot(ends, ends, color="#666666", linestyle="--", linewidth=1.2)
-            many = len(own) > 2000
-            axes.scatter(own, answer, s=4 if many else 18, color=COLOURS[0], alpha=0.15 if many else 0.6, linewidths=0)
-            axes.set_xlabel(f"{name}, rated")
-            axes.set_ylabel(f"{name}, predicted")
-            axes.set_aspect("equal", adjustable="datalim")
-        figure.suptitle(title)
     return Path(file)
 
 

@@ -21,7 +21,7 @@ from ..corpora import Corpus
 from ..errors import InputError
 from ..recordings.signal_recording import SignalRecording, Stream
 from .predict import RecordingRows
-from .series import AlignedPredictions
+from .series import AlignedPredictions, mean_known
 from .task import Task
 
 PENALTIES = np.logspace(0, 5, 26)
@@ -128,28 +128,28 @@ class PlainPredictor:
         return {**asdict(self), "statistics": list(STATISTICS), "scaled": "within each person, without labels"}
 
     @classmethod
-    def from_dict(cls, told: Mapping[str, Any]) -> "PlainPredictor":
+    def from_dict(cls, stored: Mapping[str, Any]) -> "PlainPredictor":
         """Out of a run.json.
 
         Raises:
             InputError: statistics that this release does not compute, or numbers that do not fit together.
         """
-        channels = {str(name): int(count) for name, count in told["channels"].items()}
-        coefficients = tuple(tuple(map(float, row)) for row in told["coefficients"])
+        channels = {str(name): int(count) for name, count in stored["channels"].items()}
+        coefficients = tuple(tuple(map(float, row)) for row in stored["coefficients"])
         numbers = len(STATISTICS) * sum(channels.values())
-        if tuple(told["statistics"]) != STATISTICS or any(len(row) != numbers for row in coefficients):
+        if tuple(stored["statistics"]) != STATISTICS or any(len(row) != numbers for row in coefficients):
             raise InputError(
-                f"A reference predictor has coefficients of {list(told['statistics'])} for {channels}; expected {numbers} each, of "
-                f"{list(STATISTICS)}. Take the reference out of run.json, or train again."
+                f"A reference predictor has coefficients of {list(stored['statistics'])} for {channels}; expected {numbers} each, "
+                f"of {list(STATISTICS)}. Take the reference out of run.json, or train again."
             )
         return cls(
-            told["method"],
-            tuple(told["names"]),
+            stored["method"],
+            tuple(stored["names"]),
             channels,
             coefficients,
-            tuple(map(float, told["intercept"])),
-            tuple(map(float, told["penalty"])),
-            int(told["rows"]),
+            tuple(map(float, stored["intercept"])),
+            tuple(map(float, stored["penalty"])),
+            int(stored["rows"]),
         )
 
 
@@ -207,7 +207,7 @@ def fit_logistic(
     model = LogisticRegression(C=INVERSE_PENALTY, class_weight="balanced", max_iter=2000)
     fitted = model.fit(scaled / unit, labels)
     lines, intercept = fitted.coef_ / unit, fitted.intercept_
-    if len(names) == 2:  # told of the second class alone
+    if len(names) == 2:  # scikit-learn keeps the second class alone
         lines, intercept = np.stack([0 * lines[0], lines[0]]), np.array([0.0, intercept[0]])
     return PlainPredictor(
         "logistic_regression",
@@ -227,17 +227,16 @@ def _unit(scaled: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 # --- Reference values -------------------------------------------------------------------------------------------------
-# What predictors that are no model answer for the rows under test, so that a report can set their figures beside the model's.
+# What predictors that are no model answer for the rows under test, so that a report can set their metrics beside the model's.
 #
 #     training_mean      the training part's mean rating
-#     stimulus_oracle    is told what was shown, and answers the training part's mean rating of it
-#     subject_oracle     is told who it is and how they rated under test, and answers each person's own mean: the most that
-#                        recognising people can bring
+#     stimulus_oracle    knows what was shown, and answers the training part's mean rating of it
+#     subject_oracle     knows who it is and how they rated under test, and answers each subject's own mean: the most that
+#                        recognising subjects can bring
 #     ridge, logistic_regression      a straight line on mean, spread and slope of every channel, as training fitted it on its
 #                        training part
 #
-# Oracles know what no sensor can know; a model that is no better than one of them may have learnt no more than what it was
-# told.
+# Oracles know what no sensor can know; a model that is no better than one of them may have learnt no more than that.
 
 Answers = dict[str, list[NDArray[np.float64]]]
 """Predictor → for every row (targets,) native values, which hold throughout a recording."""
@@ -254,7 +253,7 @@ def reference_values(
 
     Args:
         run: the checkpoint's run.json, which says what training knew of its labels; None without one.
-        rated: ratings of the rows that were answered, for the oracle that is told them.
+        aligned: ratings of the rows that were answered, for the oracle that knows them.
         columns: "identity", and "trial" and "stimulus" where there are any, of these rows.
         names: target names in order.
         scored_seconds: of each recording, where ratings run over time.
@@ -299,10 +298,10 @@ def plain_answers(
         InputError: a recording that was read before cannot be read any more, or a run.json with coefficients that do not fit.
     """
     data = (run or {}).get("data") or {}
-    told = (data.get("train") or {}).get("reference")
-    if not told or data.get("corpus") != corpus.name or tuple(told["names"]) != task.names:
+    stored = (data.get("train") or {}).get("reference")
+    if not stored or data.get("corpus") != corpus.name or tuple(stored["names"]) != task.names:
         return {}
-    line = PlainPredictor.from_dict(told)
+    line = PlainPredictor.from_dict(stored)
     bar = tqdm(positions, desc=line.method.replace("_", " "), unit="rec", delay=1, disable=not progress)
     statistics = np.stack([window_statistics(rows[int(row)], line.channels) for row in bar])
     return {line.method: line.answer(statistics, people)}
@@ -324,7 +323,7 @@ def row_ratings(aligned: AlignedPredictions, scored_seconds: tuple[float, float]
     """(n, targets) rating of each row, over time its mean on the scored seconds; NaN where there is none."""
     if not aligned.series:
         return aligned.truth
-    return np.stack([_mean_known(one.between(scored_seconds).truth) for one in aligned.series])
+    return np.stack([mean_known(one.between(scored_seconds).truth) for one in aligned.series])
 
 
 def subject_means(
@@ -335,7 +334,7 @@ def subject_means(
     Args:
         ratings: (n, targets), NaN where unknown.
         people: (n,) persons.
-        trials: (n,) trial of each row, where several rows are parts of one; see `levels.score_trials`.
+        trials: (n,) trial of each row, where several rows are parts of one; see `series.score_trials`.
     """
     if len(people) != len(ratings) or not all(people):
         return None
@@ -345,8 +344,8 @@ def subject_means(
         rows.setdefault(unit, []).append(row)
     by_person: dict[str, list[NDArray[np.float64]]] = {}
     for own in rows.values():
-        by_person.setdefault(people[own[0]], []).append(_mean_known(np.asarray(ratings[own], np.float64)))
-    means = {who: _mean_known(np.stack(own)) for who, own in by_person.items()}
+        by_person.setdefault(people[own[0]], []).append(mean_known(np.asarray(ratings[own], np.float64)))
+    means = {who: mean_known(np.stack(own)) for who, own in by_person.items()}
     # a target that somebody never rated is never scored for them either; but a prediction must be a number
     return np.nan_to_num(np.stack([means[who] for who in people]), nan=0.0)
 
@@ -354,11 +353,3 @@ def subject_means(
 def _units(people: Sequence[str], trials: Sequence[str]) -> list[Any]:
     """What counts once: a trial of a person, or else the row."""
     return [(who, trials[row]) if trials and trials[row] else row for row, who in enumerate(people)]
-
-
-def _mean_known(rows: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(targets,) mean over rows, NaN left out; NaN where nothing is known."""
-    known = ~np.isnan(rows)
-    counts = known.sum(axis=0)
-    sums = np.where(known, rows, 0.0).sum(axis=0, dtype=np.float64)
-    return np.divide(sums, counts, out=np.full(rows.shape[1], np.nan), where=counts > 0)

@@ -1,4 +1,7 @@
-"""What must be said beside the figures of a report, or they mislead: controls, people seen in training, figures too good."""
+"""The report of an evaluation: `report.json` for programs, `predictions.csv` to look again, pictures; and its warnings.
+
+Warnings are what must be said beside the metrics, or they mislead: controls, people seen in training, values too good to be true.
+"""
 
 import copy
 import csv
@@ -55,11 +58,11 @@ def describe_control(control: str | None) -> str:
 
 
 def list_warnings(report: Mapping[str, Any], corpus: Corpus) -> list[str]:
-    """Sentences without which the figures of a report must not be quoted; none is good news.
+    """Sentences without which the metrics of a report must not be quoted; none is good news.
 
     Args:
         report: as `Report.to_dict` gives it.
-        corpus: what was evaluated on, which may know when a figure is too good.
+        corpus: what was evaluated on, which may know when a value is too good.
     """
     found = [describe_control(report["checkpoint"].get("control"))]
     seen = report["data"].get("seen")
@@ -83,8 +86,6 @@ def list_warnings(report: Mapping[str, Any], corpus: Corpus) -> list[str]:
 
 
 # --- Report -----------------------------------------------------------------------------------------------------------
-# The report of an evaluation: `report.json` for programs, `predictions.csv` for whoever wants to look again.
-#
 # The schema is described in `docs/report.md`; `SCHEMA_VERSION` goes up whenever a key changes its meaning or vanishes, or
 # `kind` gains a value.
 
@@ -106,7 +107,7 @@ _LATER: dict[str, Any] = {
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of what a figure depends on."""
+    """Versions of what a metric depends on."""
     return {
         "meco_hub": __version__,
         "python": platform.python_version(),
@@ -261,7 +262,7 @@ def write_predictions(
     logits: NDArray[np.floating],
 ) -> None:
     """One line per sample: sample_id, label, prediction, and the probability of each class under its name."""
-    probabilities, predictions = softmax(logits), logits.argmax(axis=1)  # as the figures take it
+    probabilities, predictions = softmax(logits), logits.argmax(axis=1)  # as the metrics take it
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
@@ -325,12 +326,6 @@ def write_values(
                     for cell in ("" if math.isnan(a) else f"{a:.6g}", f"{b:.6g}")
                 ]
                 writer.writerow([sample, place, *cells])
-
-
-# --- Report pictures --------------------------------------------------------------------------------------------------
-# The pictures of a report: whatever it has, as PNG files beside it.
-#
-#     write_pictures(read_report("out/report.json"), "out")
 
 
 def write_pictures(report: Mapping[str, Any], folder: str | Path) -> list[Path]:

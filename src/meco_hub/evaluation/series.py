@@ -1,4 +1,6 @@
-"""Answers of overlapping windows, laid onto one line of time, and read off at the times that are asked for.
+"""Predicted values beside what people rated: windows laid onto one line of time, then scored at every level.
+
+Answers of overlapping windows are laid onto one line of time, and read off at the times of the ratings.
 
 Where windows overlap, their answers are averaged; between the times of the line, values are interpolated linearly; before its first
 and after its last time the nearest value holds, because nothing else is known there. Where the grids coincide nothing is
@@ -111,14 +113,14 @@ def read_off(
 
 
 # --- Levels -----------------------------------------------------------------------------------------------------------
-# Values at their levels: windows, trials, whole recordings; pooled, and per person, then averaged.
+# Metrics of values at their levels: windows, trials, whole recordings; pooled, and per subject, then averaged.
 #
-# Two kinds of truth. A **trial** has one value per target, and its windows are averaged before they are compared; that is
-# the headline, pooled over trials, and the windows alone are told beside it. A **recording over time** has a course per
-# target; its RMSE and MAE are what challenges on such data count, the figure of every recording on its scored seconds,
-# averaged over recordings (within every fold, where there are folds, and then over folds), and then over targets. Its PCC
-# and CCC are taken over all scored moments together, because ratings often rest throughout a recording; the means over
-# recordings are told beside them.
+# There are two kinds of truth. A **trial** has one value per target, and its windows are averaged before they are compared;
+# that is the headline, pooled over trials, and the windows alone stand beside it. A **recording over time** has a series per
+# target. Its RMSE and MAE are what challenges on such data count: of every recording on its scored seconds, averaged over
+# recordings (within every fold, where there are folds, and then over folds), and then over targets. Its PCC and CCC are
+# taken over all scored moments together, because ratings often rest throughout a recording; the means over recordings stand
+# beside them.
 
 _EDGE_S = 1e-6
 """Seconds by which times at the edge of the scored part may be off through rounding."""
@@ -126,16 +128,16 @@ _EDGE_S = 1e-6
 
 @dataclass(frozen=True)
 class ValueScores:
-    """Everything that is said of predicted values.
+    """Everything that a report says of predicted values.
 
     Attributes:
         names: target names in order.
         metrics: the headline: "n", "rmse", "rmse_<target>", "mae", …, "ccc_<target>".
         headline: in words, how `metrics` came about.
-        levels: "trial", "window" or "recording", "moment" → aggregation ("pooled", "per_subject", …) → figures.
+        levels: "trial", "window" or "recording", "moment" → aggregation ("pooled", "per_subject", …) → metrics.
         intervals: of the headline.
-        references: name → headline figures of a predictor that is no model.
-        groups: as of `groups.group_metrics`.
+        references: name → headline metrics of a predictor that is no model.
+        groups: as of `intervals.group_metrics`.
     """
 
     names: tuple[str, ...]
@@ -194,7 +196,6 @@ def score_trials(
     references: Mapping[str, NDArray[np.floating]] | None = None,
     groups: Mapping[str, Sequence[str]] | None = None,
     resamples: int = 2000,
-    seed: int = 0,
 ) -> ValueScores:
     """Score values of which each trial has one per target.
 
@@ -206,8 +207,8 @@ def score_trials(
         trials: (n,) trial of each row, where several rows are parts of one; "" and none at all: a row is a trial of its own.
             The same name with another person is another trial.
         references: name → (n, targets) native predictions of every row, scored like the model's.
-        groups: column → (n,) value of each row; figures are pooled over trials, each under its first row's value.
-        resamples, seed: of the intervals.
+        groups: column → (n,) value of each row; metrics are pooled over trials, each under its first row's value.
+        resamples: of the intervals.
 
     Raises:
         InputError: lengths or shapes that do not fit, nothing to score, or predictions that are not finite.
@@ -244,7 +245,7 @@ def score_trials(
                 [subjects[row] for row in owners.tolist()] if subjects else [],
             ),
         },
-        intervals=bootstrap_values(joined.truth, joined.predictions, names, people, resamples=resamples, seed=seed),
+        intervals=bootstrap_values(joined.truth, joined.predictions, names, people, resamples=resamples),
         references=scored_references,
         groups=value_groups(columns, joined.truth, joined.predictions, names, people) if columns else {},
     )
@@ -276,7 +277,7 @@ class TimeSeries:
 def _official(
     each: Sequence[RegressionMetrics], pooled: RegressionMetrics, names: Sequence[str], folds: Sequence[int]
 ) -> tuple[dict[str, float], dict[str, Any]]:
-    """The headline figures, and the means over recordings that they are made from."""
+    """The headline metrics, and the means over recordings that they are made from."""
     overall = average(each, names, "recording")
     mean, described = overall.mean, {"mean": overall.to_dict()}
     if len(set(folds)) > 1:
@@ -311,7 +312,6 @@ def score_series(
     references: Mapping[str, Sequence[NDArray[np.floating]]] | None = None,
     groups: Mapping[str, Sequence[str]] | None = None,
     resamples: int = 2000,
-    seed: int = 0,
 ) -> ValueScores:
     """Score values that run over time.
 
@@ -321,9 +321,9 @@ def score_series(
         subjects: persons of the recordings, "" where unknown.
         scored_seconds: start and end, both counted, of the part that the metric is about; None: all of it.
         folds: fold of each recording; means are taken within folds first. None given: over all recordings at once.
-        references: name → for every recording (moments, targets) on the grid of its course, or (targets,) that hold throughout.
-        groups: column → value of each recording; figures are means over recordings.
-        resamples, seed: of the intervals.
+        references: name → for every recording (moments, targets) on the grid of its series, or (targets,) that hold throughout.
+        groups: column → value of each recording; metrics are means over recordings.
+        resamples: of the intervals.
 
     Raises:
         InputError: lengths or shapes that do not fit, no recording with truth in its scored part, or predictions not finite.
@@ -350,11 +350,9 @@ def score_series(
     people = [subjects[index] if subjects else "" for index in range(len(parts))]
     units = [person or f"\0{index}" for index, person in enumerate(people)]
     means = bootstrap_means(
-        [each[index].flat() for index in used], [people[index] for index in used], resamples=resamples, seed=seed
+        [each[index].flat() for index in used], [people[index] for index in used], resamples=resamples
     )
-    pooled = bootstrap_values(
-        truth, predictions, names, [units[int(row)] for row in owners], resamples=resamples, seed=seed
-    )
+    pooled = bootstrap_values(truth, predictions, names, [units[int(row)] for row in owners], resamples=resamples)
     bounds = {key: pooled.bounds[key] if _is_relation(key) else own for key, own in means.bounds.items()}
     return ValueScores(
         names=tuple(names),
@@ -384,9 +382,9 @@ def _score_reference(
 ) -> dict[str, float]:
     _check_rows(len(series), {f"reference {name!r}": values})
     parts = []
-    for course, own in zip(series, values, strict=True):
-        predictions = np.broadcast_to(np.asarray(own, np.float64), np.shape(course.truth))
-        parts.append(TimeSeries(course.times, course.truth, predictions).between(scored_seconds))
+    for line, own in zip(series, values, strict=True):
+        predictions = np.broadcast_to(np.asarray(own, np.float64), np.shape(line.truth))
+        parts.append(TimeSeries(line.times, line.truth, predictions).between(scored_seconds))
     each = [regression_metrics(one.truth, one.predictions, names) for one in parts]
     return _official(each, _pool(parts, names), names, folds)[0]
 
@@ -398,8 +396,8 @@ def _check_rows(rows: int, given: Mapping[str, Sequence[Any] | NDArray[Any]]) ->
             raise InputError(f"There are {rows} rows and {len(values)} {name}; expected as many.")
 
 
-# --- Series -----------------------------------------------------------------------------------------------------------
-# Answers in values, laid beside what people rated, in native units.
+# --- Alignment --------------------------------------------------------------------------------------------------------
+# Answers in values beside what people rated, in native units.
 #
 # Where ratings run over time, the answers of overlapping clips are stitched onto one line and read off at the times of the
 # ratings. Where a recording has one rating, its clips are compared with it, one by one and averaged.
@@ -439,16 +437,20 @@ def _ratings(
     return times, np.stack(columns, axis=1)
 
 
+def mean_known(rows: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(targets,) mean over rows, NaN left out; NaN where nothing is known."""
+    known = ~np.isnan(rows)
+    counts = known.sum(axis=0)
+    sums = np.where(known, rows, 0.0).sum(axis=0, dtype=np.float64)
+    return np.divide(sums, counts, out=np.full(rows.shape[1], np.nan), where=counts > 0)
+
+
 def mean_ratings(
     recording: SignalRecording, names: tuple[str, ...], scored_seconds: tuple[float, float] | None
 ) -> NDArray[np.float64]:
     """(targets,) mean of the ratings of a recording on its scored seconds; NaN where there are none."""
     times, truth = _ratings(recording, recording.name, names)
-    course = TimeSeries(times - recording.start, truth, truth).between(scored_seconds)
-    known = ~np.isnan(course.truth)
-    counts = known.sum(axis=0)
-    sums = np.where(known, course.truth, 0.0).sum(axis=0)
-    return np.divide(sums, counts, out=np.full(len(names), np.nan), where=counts > 0)
+    return mean_known(TimeSeries(times - recording.start, truth, truth).between(scored_seconds).truth)
 
 
 def _over_time(answer: RowAnswer, times: NDArray[np.float64], task: Task) -> NDArray[np.float64]:
@@ -510,12 +512,12 @@ def score_answers(
     """All that a report says of values.
 
     Args:
-        rated: answers and ratings.
+        aligned: answers and ratings.
         corpus: which seconds count, and which columns are groups.
         task: names of the targets.
         columns: "identity", "trial" and group columns of the recordings that were answered, those there are.
         folds: fold of each recording; none: means are over all recordings at once.
-        references: name → values of each recording of a predictor that is no model; see `levels.py`.
+        references: name → values of each recording of a predictor that is no model.
     """
     people = columns.get("identity", ())
     groups = {name: columns[name] for name in corpus.groups if name in columns}
@@ -543,7 +545,7 @@ def score_answers(
 
 @dataclass(frozen=True)
 class ValueMetrics:
-    """The headline figures of answers in values, means over the targets; what training selects by.
+    """The headline metrics of answers in values, means over the targets; what training selects by.
 
     Attributes:
         n: recordings.
@@ -559,12 +561,12 @@ class ValueMetrics:
 
 
 def summarise(aligned: AlignedPredictions, corpus: Corpus, names: Sequence[str]) -> ValueMetrics:
-    """The headline figures, without intervals and levels."""
+    """The headline metrics, without intervals and levels."""
     if not aligned.series:
         answers = np.stack([one.mean(axis=0) for one in aligned.windows])
         pooled = regression_metrics(aligned.truth, answers, names)
         return ValueMetrics(len(answers), *(pooled.mean(name) for name in ("rmse", "mae", "ccc", "pcc")))
-    parts = [course.between(corpus.scored_seconds) for course in aligned.series]
+    parts = [one.between(corpus.scored_seconds) for one in aligned.series]
     each = average([regression_metrics(one.truth, one.predictions, names) for one in parts], names, "recording")
     pooled = regression_metrics(
         np.concatenate([one.truth for one in parts]), np.concatenate([one.predictions for one in parts]), names

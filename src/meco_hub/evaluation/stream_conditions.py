@@ -1,4 +1,4 @@
-"""Conditions under which answers to eye clips are tried: those of pictures, on the frames; and a camera that fails or lags.
+"""Conditions of eye clips (those of pictures, on the frames; a camera that fails or lags) and, below, of signals.
 
     conditions = clip_conditions()
     worse = conditions["hdr/4"].apply(clip, np.random.default_rng(0))
@@ -7,7 +7,7 @@ An event camera sees changes of light and not light, so that what spoils frames 
 when they are decoded; what happens to a time step depends on its number and not on which others are read.
 
 Families, beside those of `image_conditions.py`: `missing` (frames, events: the clip has no such stream; a model that needs both has
-no answer then, which is told), `frames_missing` and `events_missing` (share of the time steps at which that camera delivered
+no answer then, which is reported), `frames_missing` and `events_missing` (share of the time steps at which that camera delivered
 nothing: a black frame, a picture without events; 1 is a camera that fails, unnoticed), `event_noise` (share of the pixels with a
 false event, per time step), `time_offset` (time steps by which the events are late).
 """
@@ -191,7 +191,7 @@ def _with_false_events(
 #
 # What is wrong with a sensor or its clock is wrong throughout a recording, before it is filtered, put on a grid and cut:
 # delays, slow and trembling clocks change the recording, and what a model is shown of it follows. Missing sensors and gaps
-# come and go: they are drawn window by window, and taken from the clips. See `condition_draws.py` for the random numbers.
+# come and go: they are drawn window by window, and taken from the clips.
 
 
 MISSING_RATES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
@@ -267,16 +267,11 @@ def signal_conditions(streams: Sequence[str]) -> dict[str, Condition]:
         delays=True,
         apply=partial(_delay_apart, names=drawn, seconds=1.0),
         to_clip=partial(
-            _chain, parts=(partial(_drop_streams, names=drawn, rate=0.5), partial(_drop_blocks, names=drawn, rate=0.3))
+            _apply_in_turn,
+            parts=(partial(_drop_streams, names=drawn, rate=0.5), partial(_drop_blocks, names=drawn, rate=0.3)),
         ),
     )
     return {one.name: one for one in found}
-
-
-def realised_missing_rate(recordings: Iterable[SignalRecording], streams: Sequence[str]) -> float:
-    """Share of streams that are absent: what to write on the axis, since one stream always stays."""
-    present = [sum(name in one.streams for name in streams) / len(streams) for one in recordings]
-    return 1.0 - float(np.mean(present)) if present else 0.0
 
 
 # What follows is bound to its parameters by functools.partial and not by closures, which no other process could be handed.
@@ -350,7 +345,9 @@ def _jitter_clocks(
     return replace(recording, streams=streams)
 
 
-def _chain(recording: SignalRecording, generator: np.random.Generator, parts: Iterable[Change]) -> SignalRecording:
+def _apply_in_turn(
+    recording: SignalRecording, generator: np.random.Generator, parts: Iterable[Change]
+) -> SignalRecording:
     for part in parts:
         recording = part(recording, generator)
     return recording

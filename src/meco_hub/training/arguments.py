@@ -1,4 +1,9 @@
-"""KEY=VALUE on a command line, the value in YAML: numbers, switches, lists and mappings as in a recipe file."""
+"""The flags of `python -m meco_hub.train`, and the folder that a run writes to.
+
+Every scalar key of a recipe is a flag of the same name, under the names that transformers' `*_no_trainer.py` examples use;
+`--set data.validation.seed=3` reaches the rest, its values in YAML as in a recipe file. A flag that is given overrides the recipe;
+one that is not changes nothing.
+"""
 
 import argparse
 import dataclasses
@@ -46,13 +51,6 @@ def parse_assignments(words: Iterable[str]) -> dict[str, Any]:
     return found
 
 
-# --- Arguments --------------------------------------------------------------------------------------------------------
-# The flags of `python -m meco_hub.train`.
-#
-# Every scalar key of a recipe is a flag of the same name, under the names that transformers' `*_no_trainer.py` examples use;
-# `--set data.validation.seed=3` reaches the rest. A flag that is given overrides the recipe; one that is not changes nothing.
-
-
 @dataclass(frozen=True)
 class RunOptions:
     """Where a run reads and writes; nothing here changes what is computed.
@@ -97,11 +95,7 @@ def _metavar(kind: Any) -> str:
 
 
 def _checkpointing(text: str) -> str | int:
-    if text == "epoch":
-        return text
-    if text.isdecimal() and int(text) > 0:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is neither a positive number of steps nor 'epoch'")
+    return text if text == "epoch" else _positive(text)
 
 
 def _positive(text: str) -> int:
@@ -205,7 +199,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> tuple[Recipe, RunOptio
 # The folder of a run: whether it may be written to, and how weights get into it.
 #
 #     config.json model.safetensors preprocessor_config.json    what the Auto classes load, once the run is finished
-#     recipe.yaml run.json all_results.json                     what was asked for, and what came of it
+#     recipe.yaml run.json all_results.json                     the recipe, and what came of it
 #     best/                                                     the kept weights while the run goes on
 #     step_N/ epoch_N/                                          checkpoints to resume from
 

@@ -4,8 +4,6 @@ A folder `step_N` or `epoch_N` holds Accelerate's state, the weights that were t
 `checkpoint.json`: which run it belongs to, where the run stood, and the sizes of all other files. It is written beside its place
 and moved there when it is whole and on the disk. Because it brings its own best weights, a resumed run never compares with, or
 keeps, weights that it has not reached yet.
-
-This file knows what makes a checkpoint whole and whose it is; the state in it is Accelerate's.
 """
 
 import json
@@ -99,9 +97,6 @@ class RunIdentity:
     data: Mapping[str, str] = field(default_factory=dict)
 
 
-# --- whole or not
-
-
 def _sizes(folder: Path) -> dict[str, int]:
     """Every file of a checkpoint but its manifest, and its size in bytes."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
@@ -162,9 +157,6 @@ def recover_checkpoints(output_dir: Path) -> None:
     """Finish or remove what was being written when a run was killed; called by the main process before anyone resumes."""
     for line in settle(output_dir, _WRITTEN, _is_complete):
         logger.warning("In %s: %s.", output_dir, line)
-
-
-# --- written
 
 
 def save_checkpoint(
@@ -233,9 +225,6 @@ def restore_best(checkpoint: Path, output_dir: Path) -> None:
         swap_in(output_dir / BEST)
     elif (output_dir / BEST).is_dir():
         remove(output_dir / BEST)
-
-
-# --- found
 
 
 def find_checkpoint(output_dir: Path, wanted: str) -> Path | None:

@@ -2,8 +2,6 @@
 
 transformers accepts and stores any config field; a misspelt one would silently keep its default. So the fields of `model` and
 `processor` are checked here against what the classes declare.
-
-This file knows how a plugin's classes are put together; it knows no plugin.
 """
 
 import dataclasses
@@ -56,7 +54,7 @@ def relabel(model: PreTrainedModel, names: Sequence[str]) -> None:
     """Give a head other classes, or another order: rows of its last layers follow their class, new classes start afresh.
 
     Args:
-        model: a head that has a `classifier` or `output_layers` (`evaluation/output_layers.py`), and, where more than those rows
+        model: a head that has a `classifier` or `output_layers` (`evaluation/calibration.py`), and, where more than those rows
             belongs to the classes, `move_classes(places)`.
         names: class names in the order that the logits shall have.
 
@@ -139,7 +137,7 @@ def _build_processor(entry: plugins.Architecture, config: Any, options: dict[str
     path = entry.processor or entry.image_processor or entry.feature_extractor
     if path is None:
         raise ConfigurationError(
-            f"{entry.model_type!r} declares no processor, so nothing can be fed to it. Mend its plugin."
+            f"{entry.model_type!r} declares no processor, so nothing can be fed to it. Fix its plugin."
         )
     kind = plugins.load_dotted(path)
     _refuse_unknown(options, _processor_options(kind), "processor", kind.__name__)

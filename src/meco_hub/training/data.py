@@ -1,9 +1,9 @@
-"""A training on permuted labels: the control that must not learn anything.
+"""The two sides of a training: divided before anything else, by whole recordings, and checked for leaks; and the control.
 
-Every trial gets the ratings of another one, drawn by the recipe's seed, in a single round, so that none keeps its own. All parts of
-a trial get the same, and ratings over time change hands as whole series. Signals, people, sampling and validation stay as they are.
-What such a checkpoint still gets right on strangers, the evaluation gives away: its CCC is about 0 and its balanced accuracy one in
-the number of classes, or something leaks.
+**The control** is a training on permuted labels, which must not learn anything. Every trial gets the ratings of another one, drawn
+by the recipe's seed, in a single round, so that none keeps its own. All parts of a trial get the same, and ratings over time change
+hands as whole series. Signals, people, sampling and validation stay as they are. What such a checkpoint still gets right on
+strangers, the evaluation gives away: its CCC is about 0 and its balanced accuracy one in the number of classes, or something leaks.
 """
 
 import logging
@@ -41,87 +41,6 @@ from ..evaluation.task import (
 from .recipes import DataRecipe, Recipe
 
 logger = logging.getLogger(__name__)
-
-_STREAM = 7_214_331
-"""Keeps these draws apart from others of the same seed."""
-
-
-def draw_permutation(side: LabelledSubset, seed: int) -> NDArray[np.int64]:
-    """(n,) for each row, the row whose ratings it gets: of another trial always, and all rows of a trial from the same.
-
-    A trial is a person's rows of one `trial`, or a row that belongs to none; rows of one trial that are of several classes count as
-    a trial per class.
-
-    Raises:
-        ConfigurationError: there is one trial only.
-    """
-    units: dict[Hashable, list[int]] = {}
-    for row, key in enumerate(_trials(side.dataset)):
-        kind = int(side.labels[row]) if side.labels.ndim == 1 else None
-        units.setdefault((key, kind), []).append(row)
-    if len(units) < 2:
-        raise ConfigurationError(
-            f"The training part is a single trial of {len(side.labels)} rows, so there is nobody to swap labels with. Leave "
-            "data.permute_labels out, or train on more."
-        )
-    joined = list(units.values())
-    order = np.random.default_rng((_STREAM, seed)).permutation(len(joined))
-    permutation = np.empty(len(side.labels), np.int64)
-    for unit, other in zip(order, np.roll(order, -1), strict=True):
-        given = joined[other]
-        for place, row in enumerate(joined[unit]):
-            permutation[row] = given[place % len(given)]
-    return permutation
-
-
-def _trials(dataset: datasets.Dataset) -> list[Hashable]:
-    if "trial" not in dataset.column_names:
-        return list(range(len(dataset)))
-    people, trials = dataset["identity"][:], dataset["trial"][:]
-    return [(who, trial) if trial else row for row, (who, trial) in enumerate(zip(people, trials, strict=True))]
-
-
-def permute(side: LabelledSubset, permutation: NDArray[np.int64]) -> LabelledSubset:
-    """The same rows with others' classes or values; what runs over time is exchanged when it is read (`ExchangedRatings`)."""
-    logger.warning(
-        "The labels of %d training rows are permuted: this trains a control, and no model.", len(permutation)
-    )
-    return replace(side, labels=side.labels[permutation])
-
-
-class ExchangedRatings(RecordingRows):
-    """Recordings with the ratings over time of others, laid to begin where the recording begins.
-
-    Args:
-        corpus, dataset: as of `RecordingRows`.
-        permutation: (n,) as of `draw_permutation`.
-    """
-
-    def __init__(
-        self, corpus: Corpus, dataset: datasets.Dataset, permutation: Sequence[int] | NDArray[np.int64]
-    ) -> None:
-        super().__init__(corpus, dataset)
-        self._donors = permutation
-
-    def _read(self, row: int) -> Any:
-        own, other = super()._read(row), super()._read(int(self._donors[row]))
-        moved = {
-            name: replace(stream, times=stream.times - other.start + own.start)
-            for name, stream in other.annotations.items()
-        }
-        return replace(own, annotations=moved)
-
-
-def mark(model: PreTrainedModel, permuted: bool) -> None:
-    """Make the config of a control say so, wherever its weights go; and that of a model not, whatever it started from."""
-    if permuted:
-        model.config.training_control = PERMUTED
-    elif getattr(model.config, "training_control", None) is not None:
-        model.config.training_control = None
-
-
-# --- Data -------------------------------------------------------------------------------------------------------------
-# The two sides of a training: divided before anything else, by whole recordings, and checked for leaks.
 
 
 @dataclass(frozen=True)
@@ -309,3 +228,84 @@ def _label(
             f"There is no training sample of {', '.join(absent)}. Take the class out of `labels`, or train on more data."
         )
     return Task(tuple(names)), sides
+
+
+# --- Control ----------------------------------------------------------------------------------------------------------
+# Permuted labels.
+
+_STREAM = 7_214_331
+"""Keeps these draws apart from others of the same seed."""
+
+
+def draw_permutation(side: LabelledSubset, seed: int) -> NDArray[np.int64]:
+    """(n,) for each row, the row whose ratings it gets: of another trial always, and all rows of a trial from the same.
+
+    A trial is a person's rows of one `trial`, or a row that belongs to none; rows of one trial that are of several classes count as
+    a trial per class.
+
+    Raises:
+        ConfigurationError: there is one trial only.
+    """
+    units: dict[Hashable, list[int]] = {}
+    for row, key in enumerate(_trials(side.dataset)):
+        kind = int(side.labels[row]) if side.labels.ndim == 1 else None
+        units.setdefault((key, kind), []).append(row)
+    if len(units) < 2:
+        raise ConfigurationError(
+            f"The training part is a single trial of {len(side.labels)} rows, so there is nobody to swap labels with. Leave "
+            "data.permute_labels out, or train on more."
+        )
+    joined = list(units.values())
+    order = np.random.default_rng((_STREAM, seed)).permutation(len(joined))
+    permutation = np.empty(len(side.labels), np.int64)
+    for unit, other in zip(order, np.roll(order, -1), strict=True):
+        given = joined[other]
+        for place, row in enumerate(joined[unit]):
+            permutation[row] = given[place % len(given)]
+    return permutation
+
+
+def _trials(dataset: datasets.Dataset) -> list[Hashable]:
+    if "trial" not in dataset.column_names:
+        return list(range(len(dataset)))
+    people, trials = dataset["identity"][:], dataset["trial"][:]
+    return [(who, trial) if trial else row for row, (who, trial) in enumerate(zip(people, trials, strict=True))]
+
+
+def permute(side: LabelledSubset, permutation: NDArray[np.int64]) -> LabelledSubset:
+    """The same rows with others' classes or values; what runs over time is exchanged when it is read (`ExchangedRatings`)."""
+    logger.warning(
+        "The labels of %d training rows are permuted: this trains a control, and no model.", len(permutation)
+    )
+    return replace(side, labels=side.labels[permutation])
+
+
+class ExchangedRatings(RecordingRows):
+    """Recordings with the ratings over time of others, laid to begin where the recording begins.
+
+    Args:
+        corpus, dataset: as of `RecordingRows`.
+        permutation: (n,) as of `draw_permutation`.
+    """
+
+    def __init__(
+        self, corpus: Corpus, dataset: datasets.Dataset, permutation: Sequence[int] | NDArray[np.int64]
+    ) -> None:
+        super().__init__(corpus, dataset)
+        self._permutation = permutation
+
+    def _read(self, row: int) -> Any:
+        own, other = super()._read(row), super()._read(int(self._permutation[row]))
+        moved = {
+            name: replace(stream, times=stream.times - other.start + own.start)
+            for name, stream in other.annotations.items()
+        }
+        return replace(own, annotations=moved)
+
+
+def mark(model: PreTrainedModel, permuted: bool) -> None:
+    """Make the config of a control say so, wherever its weights go; and that of a model not, whatever it started from."""
+    if permuted:
+        model.config.training_control = PERMUTED
+    elif getattr(model.config, "training_control", None) is not None:
+        model.config.training_control = None

@@ -1,8 +1,9 @@
-"""Engines that hold a model in parts: FSDP and DeepSpeed, as Accelerate configures them.
+"""The machine that a training runs on: engines that hold a model in parts, torch.compile, energy, signals, trackers.
 
-Where no process has the whole model, three things change: weights are gathered by all processes before the main one writes them;
-all go through all of validation together, because each forward pass is everyone's; and in the end the kept weights are judged
-as a whole model of their own. Everything else is Accelerate's business.
+**Engines** are FSDP and DeepSpeed, as Accelerate configures them. Where no process has the whole model, three things change:
+weights are gathered by all processes before the main one writes them; all go through all of validation together, because each
+forward pass is everyone's; and in the end the kept weights are validated as a whole model of their own. Everything else is
+Accelerate's business.
 
 FSDP is supported in its second version, which shards a model in place. An averaged copy, a teacher's extra layer and torch.compile
 are not combined with these engines.
@@ -163,7 +164,7 @@ def _open_gpus() -> tuple[Any, list[Any]]:
 
 
 # --- Interruption -----------------------------------------------------------------------------------------------------
-# Being told to stop: a signal is noted, the optimiser step under way is finished, and all processes stop after the same one.
+# A signal to stop is noted, the optimiser step under way is finished, and all processes stop after the same one.
 #
 #     SIGTERM   what `kill`, torchrun and SLURM's time limit send            exit code 143
 #     SIGINT    Ctrl-C; a second one, two seconds later or more, ends at once           130
@@ -225,7 +226,7 @@ class Interruption:
             raise KeyboardInterrupt
 
     def check(self) -> None:
-        """Stop when any process has been told to; every process must call this at the same points.
+        """Stop when any process has received a signal; every process must call this at the same points.
 
         Raises:
             TrainingInterrupted: one has.
@@ -243,8 +244,7 @@ class Interruption:
 # --- Trackers ---------------------------------------------------------------------------------------------------------
 # Trackers by name, looked for before anything is computed.
 #
-# Accelerate leaves a tracker out without a word when its package is missing; whoever asked for one would find out after the
-# run.
+# Accelerate leaves a tracker out without a word when its package is missing; its user would find out after the run.
 
 
 def check_trackers(names: Sequence[str]) -> None:

@@ -1,9 +1,9 @@
-"""The order in which examples are seen: a permutation, one that evens out the classes, or one that evens out the recordings.
+"""From recordings to batches: the order in which examples are seen, what an example is, and the loaders of a run.
 
-Balancing repeats the rare and thins out the frequent, without leaving it to chance which samples a class shows: a class due 2.5
-times its size shows every sample twice and a random half of them once more, and what is thinned out changes every epoch. With
-strength 0 this is a plain permutation. The order depends on (seed, epoch) alone, so that every process of a run, and
-a resumed run, sees the same one.
+The order is a permutation, one that evens out the classes, or one that evens out the recordings. Balancing repeats the rare and
+thins out the frequent, without leaving it to chance which samples a class shows: a class due 2.5 times its size shows every sample
+twice and a random half of them once more, and what is thinned out changes every epoch. With strength 0 this is a plain permutation.
+The order depends on (seed, epoch) alone, so that every process of a run, and a resumed run, sees the same one.
 """
 
 import logging
@@ -71,6 +71,12 @@ class _EpochOrder(Sampler[Draw]):
             yield Draw(index, self.epoch, place)
 
 
+def _repeat(members: NDArray[np.int64], quota: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """(quota,) members: all of them as often as they fit in, and some of them once more."""
+    passes, rest = divmod(quota, len(members))
+    return np.concatenate([*[members] * passes, generator.permutation(members)[:rest]])
+
+
 class EpochSampler(_EpochOrder):
     """Draws an epoch as long as the data set, class by class.
 
@@ -94,12 +100,8 @@ class EpochSampler(_EpochOrder):
         return self._quota.copy()
 
     def _chosen(self, generator: np.random.Generator) -> NDArray[np.int64]:
-        parts = []
-        for members, quota in zip(self._members, self._quota, strict=True):
-            if quota:
-                passes, rest = divmod(int(quota), len(members))
-                parts += [members] * passes + [generator.permutation(members)[:rest]]
-        return np.concatenate(parts)
+        groups = zip(self._members, self._quota.tolist(), strict=True)
+        return np.concatenate([_repeat(members, quota, generator) for members, quota in groups if quota])
 
 
 class RecordingSampler(_EpochOrder):
@@ -117,11 +119,7 @@ class RecordingSampler(_EpochOrder):
         self._clips = clips
 
     def _chosen(self, generator: np.random.Generator) -> NDArray[np.int64]:
-        parts = []
-        for members in self._members:
-            passes, rest = divmod(self._clips, len(members))
-            parts += [members] * passes + [generator.permutation(members)[:rest]]
-        return np.concatenate(parts)
+        return np.concatenate([_repeat(members, self._clips, generator) for members in self._members])
 
 
 # --- Examples ---------------------------------------------------------------------------------------------------------
@@ -258,7 +256,7 @@ class Collate:
         accepted: inputs that the model takes; others that a processor gives are left out.
         channels_last: lay 4-dimensional inputs out channels_last.
         time_continuous: the values run over time and are taken from the recordings, by the processor's `targets`.
-        has_stimuli: the corpus names what was shown, which a model that takes `stimulus_ids` is told.
+        has_stimuli: the corpus names what was shown; a model that takes `stimulus_ids` gets its number.
     """
 
     processor: Any

@@ -74,7 +74,7 @@ def train(recipe: Recipe, options: RunOptions) -> dict[str, Any] | None:
         UnknownNameError: an architecture, corpus, split, recipe or tracker that does not exist.
         DependencyError: a tracker that is not installed.
         CheckpointError: the checkpoint to resume from is not there, not complete, or of another run.
-        TrainingInterrupted: a signal told the run to stop; a checkpoint is written.
+        TrainingInterrupted: a signal stopped the run; a checkpoint is written.
     """
     check_output(options)
     check_trackers(options.report_to)
@@ -150,8 +150,6 @@ class TrainingRun:
         self._spent: dict[str, float] = {}
         self.energy = EnergyMeter(gpus=self.accelerator.device.type == "cuda")
 
-    # --- preparation
-
     def _prepare_training(self, model: PreTrainedModel) -> None:
         recipe, accelerator, loaders = self.recipe, self.accelerator, self.loaders
         steps = math.ceil(len(loaders.train) / recipe.gradient_accumulation_steps)
@@ -199,7 +197,7 @@ class TrainingRun:
         return cast(PreTrainedModel, self.average.module) if self.average is not None else self.bare_model
 
     def resume(self) -> None:
-        """Go on from the checkpoint that was asked for, if any."""
+        """Go on from the checkpoint to resume from, if any."""
         folder, progress, bar = self.checkpoint, self.progress, self._bar
         if folder is None:
             return
@@ -213,8 +211,6 @@ class TrainingRun:
         self.losses.begin(progress.loss_sums)
         self._spent = progress.energy
         logger.info("Resumed from %s at step %d, epoch %d.", folder, progress.step, progress.epoch + 1)
-
-    # --- events
 
     @property
     def finished(self) -> bool:
@@ -257,7 +253,7 @@ class TrainingRun:
             if isinstance(every, int) and progress.step % every == 0:
                 self._save(f"step_{progress.step}")
             self.interruption.check()
-        self._settle()
+        self._update_progress()
         if not math.isfinite(sum(progress.loss_sums)):
             raise ConfigurationError(
                 f"The loss of epoch {progress.epoch + 1} is {sum(progress.loss_sums)}; expected a finite number. Lower "
@@ -314,7 +310,7 @@ class TrainingRun:
             accelerator.wait_for_everyone()
         else:
             progress.stale_epochs += 1
-        self._settle()
+        self._update_progress()
         row = {
             "epoch": progress.epoch + 1,
             "step": progress.step,
@@ -379,7 +375,7 @@ class TrainingRun:
             signal_number,
         )
 
-    def _settle(self) -> None:
+    def _update_progress(self) -> None:
         """Bring the progress up to date, the same in every process."""
         now = time.perf_counter()
         self.progress.seconds, self._since = self.progress.seconds + now - self._since, now
@@ -388,7 +384,7 @@ class TrainingRun:
         self.progress.energy = {key: round(self._spent.get(key, 0.0) + value, 1) for key, value in spent.items()}
 
     def _save(self, name: str) -> Path:
-        self._settle()
+        self._update_progress()
         return save_checkpoint(
             self.accelerator,
             self.options.output_dir,

@@ -107,7 +107,7 @@ def mix_batch(
 
 
 # --- Distillation -----------------------------------------------------------------------------------------------------
-# Distillation: a second task in training, to say what a teacher says about the same picture.
+# A second task in training: to say what a teacher says about the same picture.
 #
 # Two ways, each with its weight (Hinton et al. 2015, arXiv 1503.02531, is the source of both):
 # - Foreseeing: one more linear layer, beside `classifier` and reading the same features, is drawn towards all of the teacher's
@@ -185,14 +185,14 @@ class Distillation(nn.Module):
     def forward(self, inputs: Mapping[str, torch.Tensor], logits: torch.Tensor) -> torch.Tensor:
         """Scalar loss for the batch that the student has just seen and answered with `logits` (batch, classes)."""
         with torch.no_grad():
-            told = self._teacher[0](inputs[self.main_input])
-        loss = self.recipe.weight * self._disagreement(told, self.layer(self._features.pop()))
+            theirs = self._teacher[0](inputs[self.main_input])
+        loss = self.recipe.weight * self._disagreement(theirs, self.layer(self._features.pop()))
         if self.recipe.direct_weight:
-            agreed = self._disagreement(told[:, self._their_index], logits[:, self._own_index])
+            agreed = self._disagreement(theirs[:, self._their_index], logits[:, self._own_index])
             loss = loss + self.recipe.direct_weight * agreed
         return loss
 
-    def _disagreement(self, told: torch.Tensor, said: torch.Tensor) -> torch.Tensor:
+    def _disagreement(self, theirs: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
         temperature = self.recipe.temperature
-        target = torch.softmax(told.float() / temperature, dim=-1)
-        return temperature**2 * F.cross_entropy(said.float() / temperature, target)
+        target = torch.softmax(theirs.float() / temperature, dim=-1)
+        return temperature**2 * F.cross_entropy(own.float() / temperature, target)

@@ -1,4 +1,4 @@
-"""Optimiser, learning rates, schedule, and what stands still.
+"""Optimiser, learning rates, schedule, what is frozen, gradient accumulation, and averaged weights.
 
 By convention the pretrained part of a model is the `backbone` of its base model; it may have a learning rate of its own and be
 frozen for the first epochs.
@@ -183,7 +183,7 @@ class FrozenModules:
 # How much each batch weighs, so that an optimiser step is the mean over its samples.
 #
 # Accelerate divides every loss by `gradient_accumulation_steps` and averages over processes, which is right as long as all
-# batches of a step are equally large and there are as many as were asked for. At the end of an epoch there may be fewer,
+# batches of a step are equally large and there are as many as expected. At the end of an epoch there may be fewer,
 # and the last one may be smaller; and where a sample is lacking, Accelerate fills a process's batch up with samples from
 # the beginning of the epoch. Here such fillers are cut off again, and every batch weighs as much as it has samples of its
 # own.

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from meco_hub.errors import ConfigurationError, InputError, UnknownNameError
-from meco_hub.evaluation.conditions import ALL, AppliedCondition, Condition, conditions_for, families_for
+from meco_hub.evaluation.conditions import ALL, AppliedCondition, Condition, conditions_for
 from meco_hub.evaluation.image_conditions import image_conditions
 from meco_hub.evaluation.stream_conditions import clip_conditions
 from meco_hub.recordings.event_recording import EventRecording
@@ -274,7 +274,7 @@ def test_names_choose_families_parts_of_them_and_points() -> None:
     assert {one.family for one in conditions_for("signals", ["delay-known"], streams=["x"])} == {
         "delay-known/all", "delay-known/x",
     }  # fmt: skip
-    assert "occlusion" in families_for("eye")
+    assert {one.family for one in conditions_for("eye", ["occlusion"])} == {"occlusion/random"}
 
 
 def test_names_that_choose_nothing_are_refused() -> None:

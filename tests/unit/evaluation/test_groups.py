@@ -43,19 +43,6 @@ def test_each_value_has_the_figures_of_its_rows() -> None:
     assert "classes" not in table["gaps"]
 
 
-def test_an_empty_value_is_null_and_makes_no_gap() -> None:
-    labels, logits, light = case()
-    expected = {"lighting": ["normal", "Overexposed", "Low"]}
-    table = class_groups({"lighting": light.tolist()}, labels, logits, NAMES, expected=expected, resamples=20)[
-        "lighting"
-    ]
-    assert list(table["values"]) == ["normal", "Overexposed", "Low"]
-    empty = table["values"]["Overexposed"]
-    assert empty["n"] == 0
-    assert empty["uar"] is empty["brier"] is None
-    assert table["gaps"]["uar"]["lowest"] == "Low"
-
-
 def test_unknown_and_small_values_are_told_but_make_no_gap() -> None:
     labels, logits, _ = case(60)
     sex = ["woman"] * 25 + ["man"] * 25 + ["other"] * 4 + [""] * 6

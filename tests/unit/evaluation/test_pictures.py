@@ -18,7 +18,6 @@ from meco_hub.evaluation.pictures import (
     draw_degradation,
     draw_reliability,
     draw_routing,
-    draw_values,
 )
 from meco_hub.evaluation.report import write_pictures
 
@@ -63,7 +62,7 @@ def test_reliability_leaves_empty_bins_out(tmp_path: Path) -> None:
 
 def test_curves_have_colours_of_their_own_and_break_where_nothing_is_known(tmp_path: Path) -> None:
     curves = {
-        "all": {"levels": [0, 1, 2], "values": [0.9, None, 0.3], "low": [0.8, None, 0.2], "high": [0.95, None, 0.4]},
+        "all": {"levels": [0, 1, 2], "values": [0.9, None, 0.3]},
         "eda": {"levels": [0, 1, 2], "values": [0.9, 0.8, 0.7]},
     }
     shown = pixels(draw_degradation(curves, tmp_path / "d.png", metric="CCC", level="rate", clean=0.92))
@@ -73,14 +72,11 @@ def test_curves_have_colours_of_their_own_and_break_where_nothing_is_known(tmp_p
         draw_degradation({"x": {"levels": [0, 1], "values": [1.0]}}, tmp_path / "e.png", metric="UAR")
 
 
-def test_routing_and_values(tmp_path: Path) -> None:
+def test_routing(tmp_path: Path) -> None:
     shares = [[0.9, 0.1], [np.nan, np.nan], [0.5, 0.5]]
     assert has_colour(
         pixels(draw_routing(shares, ["a", "b", "c"], ["expert 0", "expert 1"], tmp_path / "r.png")), "#DDDDDD"
     )
-    truth = np.array([[1.0, np.nan], [2.0, np.nan], [3.0, np.nan]])
-    shown = pixels(draw_values(truth, truth + 0.1, ["valence", "arousal"], tmp_path / "v.png"))
-    assert shown.shape[1] > shown.shape[0]
 
 
 def test_a_report_gets_the_pictures_that_it_has_data_for(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import torch
 from sklearn import metrics as sk
 
 from meco_hub.errors import InputError
-from meco_hub.evaluation.metrics import average, correlation, metrics_by, per_subject, regression_metrics
+from meco_hub.evaluation.metrics import average, correlation, per_subject, regression_metrics
 
 NAMES = ["valence", "arousal"]
 
@@ -123,7 +123,6 @@ def test_unknown_persons_take_no_part_and_nobody_is_none() -> None:
     assert some is not None
     assert some.units == 2
     assert per_subject([""] * 9, truth, predictions, NAMES) is None
-    assert list(metrics_by(["b", "a", "b"], truth[:3], predictions[:3], NAMES)) == ["b", "a"]
 
 
 def test_averages_count_cases_without_spread_and_leave_out_the_empty() -> None:

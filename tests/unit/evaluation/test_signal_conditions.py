@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 
 from meco_hub.errors import ConfigurationError
-from meco_hub.evaluation.image_conditions import condition_generator
+from meco_hub.evaluation.image_conditions import Condition
 from meco_hub.evaluation.stream_conditions import (
     BLOCK_RATES,
     DECIMATIONS,
     DELAYS_S,
     JITTERS_S,
     MISSING_RATES,
-    realised_missing_rate,
     signal_conditions,
 )
 from meco_hub.processing.signal_windower import SignalWindower
@@ -103,14 +102,22 @@ def test_every_process_sees_the_same_faults(run_python):
     assert len(outputs.pop().strip()) == 64
 
 
+def draws(*, condition, value, **names):
+    return Condition("some", "some", value, None, draws=condition).generator(**names).random(4)
+
+
+def missing_rate(clips) -> float:
+    return 1 - np.mean([len(one.streams) / len(RATES) for one in clips])
+
+
 def test_faults_depend_on_every_name():
     start = {"condition": "blocks", "value": 0.3, "window": 0} | WHERE
     others = {"condition": "missing", "value": 0.5, "window": 1, "dataset": "x", "protocol": "P1", "seed": 1}
     others |= {"subject": "s02", "trial": "8"}
-    first = condition_generator(**start).random(4)
-    np.testing.assert_array_equal(condition_generator(**start).random(4), first)
-    np.testing.assert_array_equal(condition_generator(**(start | {"value": np.float64(0.3)})).random(4), first)
-    seen = {tuple(condition_generator(**(start | {name: value})).random(4)) for name, value in others.items()}
+    first = draws(**start)
+    np.testing.assert_array_equal(draws(**start), first)
+    np.testing.assert_array_equal(draws(**(start | {"value": np.float64(0.3)})), first)
+    seen = {tuple(draws(**(start | {name: value}))) for name, value in others.items()}
     assert len(seen | {tuple(first)}) == 9
 
 
@@ -130,8 +137,8 @@ def test_faults_do_not_depend_on_the_order_of_modalities(recording, clips):
 
 def test_missing_streams(clips):
     assert [set(one.streams) for one in apply("present/eeg+ans", clips[:2])] == [{"eeg", "ans"}] * 2
-    assert realised_missing_rate(apply("missing/0", clips), list(RATES)) == 0
-    rates = [realised_missing_rate(apply(f"missing/{rate:g}", clips), list(RATES)) for rate in MISSING_RATES]
+    assert missing_rate(apply("missing/0", clips)) == 0
+    rates = [missing_rate(apply(f"missing/{rate:g}", clips)) for rate in MISSING_RATES]
     for rate, realised in zip(MISSING_RATES, rates, strict=True):
         assert realised == pytest.approx(rate - rate**4 / 4, abs=0.07)
     assert all(len(one.streams) >= 1 for one in apply("missing/0.8", clips))
