@@ -38,34 +38,37 @@ class Condition:
     """One point of a grid.
 
     Attributes:
-        name: "family/value", unique in its grid.
-        family: what varies; conditions of one family are a curve. Those that differ in what is known of the same faults share
-            `draws`.
+        family: what varies; conditions of one family are a curve.
         value: where on the curve: a rate, seconds, a factor; or the streams that are left, joined by "+".
-        apply: the change of a whole recording, before it is cut into clips; deterministic given the generator. None: there is none.
-        draws: the name under which random numbers are drawn.
         unit: of `value`, in words; "" for those in words.
-        unchanged: the change is none, so that clean answers are its answers.
+        apply: the change of a whole recording, before it is cut into clips; deterministic given the generator. None: there is none.
         apply_to_clip: the change of each of its clips, drawn clip by clip, after `apply`. None: there is none.
+        unchanged: the change is none, so that clean answers are its answers.
+        draws: the name under which random numbers are drawn, by default the family's; conditions share it that differ in what is
+            known of the same faults.
         delays: recordings come out with `known_lags`, which estimates of lags can be held to.
     """
 
-    name: str
     family: str
     value: float | str
-    apply: Change | None
-    draws: str
     unit: str = ""
-    unchanged: bool = False
+    apply: Change | None = None
     apply_to_clip: Change | None = None
+    unchanged: bool = False
+    draws: str = ""
     delays: bool = False
+
+    @property
+    def name(self) -> str:
+        """ "family/value", unique in its grid."""
+        return f"{self.family}/{self.value if isinstance(self.value, str) else format(self.value, 'g')}"
 
     def generator(
         self, *, dataset: str, protocol: str, seed: int, subject: str, trial: str, window: int = 0
     ) -> np.random.Generator:
         """Random numbers of one window, of a whole recording those of window 0; they depend on these names and on nothing else."""
         value = float(self.value) if isinstance(self.value, int | float) else self.value
-        names = [dataset, protocol, self.draws, value, int(seed), str(subject), str(trial), int(window)]
+        names = [dataset, protocol, self.draws or self.family, value, int(seed), str(subject), str(trial), int(window)]
         digest = hashlib.sha256(json.dumps(names).encode()).digest()
         return np.random.default_rng(int.from_bytes(digest[:16], "little"))
 
@@ -102,13 +105,12 @@ def image_conditions() -> dict[str, Condition]:
     `noise` (grey levels of 255), `jpeg` (100 − quality), `low_resolution` (halvings of the sides), `occlusion/random`,
     `occlusion/eyes` and `occlusion/mouth` (share of the picture that is covered, which is cropped to a face).
     """
-    found = {}
-    for family, (unit, values, fault) in picture_faults(faces=True).items():
-        for value in values:
-            name = f"{family}/{value:g}"
-            change = partial(_apply, fault=partial(fault, value))
-            found[name] = Condition(name, family, value, change, family, unit, unchanged=value == 0)
-    return found
+    found = [
+        Condition(family, value, unit, partial(_apply, fault=partial(fault, value)), unchanged=value == 0)
+        for family, (unit, values, fault) in picture_faults(faces=True).items()
+        for value in values
+    ]
+    return {one.name: one for one in found}
 
 
 def picture_faults(*, faces: bool) -> dict[str, tuple[str, tuple[float, ...], Callable[..., Image.Image]]]:

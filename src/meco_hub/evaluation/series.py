@@ -126,6 +126,14 @@ _EDGE_S = 1e-6
 """Seconds by which times at the edge of the scored part may be off through rounding."""
 
 
+def mean_known(rows: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(targets,) mean over rows, NaN left out; NaN where nothing is known."""
+    known = ~np.isnan(rows)
+    counts = known.sum(axis=0)
+    sums = np.where(known, rows, 0.0).sum(axis=0, dtype=np.float64)
+    return np.divide(sums, counts, out=np.full(rows.shape[1], np.nan), where=counts > 0)
+
+
 @dataclass(frozen=True)
 class ValueScores:
     """Everything that a report says of predicted values.
@@ -175,11 +183,7 @@ def _join_trials(
     for index, key in enumerate(keys):
         rows.setdefault(key, []).append(index)
     joined = list(rows.values())
-    known = ~np.isnan(truth)
-    with np.errstate(invalid="ignore"):
-        mean_truth = np.array(
-            [np.where(known[own], truth[own], 0.0).sum(axis=0) / known[own].sum(axis=0) for own in joined]
-        )
+    mean_truth = np.array([mean_known(truth[own]) for own in joined])
     predictions = np.array(
         [np.concatenate([windows[row] for row in own]).mean(axis=0) for own in joined], dtype=np.float64
     )
@@ -437,14 +441,6 @@ def _ratings(
     return times, np.stack(columns, axis=1)
 
 
-def mean_known(rows: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(targets,) mean over rows, NaN left out; NaN where nothing is known."""
-    known = ~np.isnan(rows)
-    counts = known.sum(axis=0)
-    sums = np.where(known, rows, 0.0).sum(axis=0, dtype=np.float64)
-    return np.divide(sums, counts, out=np.full(rows.shape[1], np.nan), where=counts > 0)
-
-
 def mean_ratings(
     recording: SignalRecording, names: tuple[str, ...], scored_seconds: tuple[float, float] | None
 ) -> NDArray[np.float64]:
@@ -568,7 +564,5 @@ def summarise(aligned: AlignedPredictions, corpus: Corpus, names: Sequence[str])
         return ValueMetrics(len(answers), *(pooled.mean(name) for name in ("rmse", "mae", "ccc", "pcc")))
     parts = [one.between(corpus.scored_seconds) for one in aligned.series]
     each = average([regression_metrics(one.truth, one.predictions, names) for one in parts], names, "recording")
-    pooled = regression_metrics(
-        np.concatenate([one.truth for one in parts]), np.concatenate([one.predictions for one in parts]), names
-    )
+    pooled = _pool(parts, names)
     return ValueMetrics(len(parts), each.mean["rmse"], each.mean["mae"], pooled.mean("ccc"), pooled.mean("pcc"))

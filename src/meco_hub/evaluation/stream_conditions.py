@@ -36,11 +36,10 @@ OFFSET_STEPS = (0.0, 1.0, 2.0, 4.0, 8.0)
 
 def clip_conditions() -> dict[str, Condition]:
     """All conditions for eye clips, by name."""
-    found: dict[str, Condition] = {}
+    found: list[Condition] = []
 
     def add(family: str, unit: str, value: float | str, apply: Callable[..., EyeClip]) -> None:
-        name = f"{family}/{value}" if isinstance(value, str) else f"{family}/{value:g}"
-        found[name] = Condition(name, family, value, apply, family, unit, unchanged=value == 0)
+        found.append(Condition(family, value, unit, apply, unchanged=value == 0))
 
     for family, (unit, values, fault) in picture_faults(faces=False).items():
         for value in values:
@@ -54,7 +53,7 @@ def clip_conditions() -> dict[str, Condition]:
         add("event_noise", "share of the pixels", value, partial(_add_events, share=value))
     for value in OFFSET_STEPS:
         add("time_offset", "time steps", value, partial(_delay_events, steps=int(value)))
-    return found
+    return {one.name: one for one in found}
 
 
 # What a time step suffers is drawn from the seed and its number, and so does not depend on the order of reading.
@@ -222,54 +221,35 @@ def signal_conditions(streams: Sequence[str]) -> dict[str, Condition]:
         raise ConfigurationError(f"streams is {names}; expected the name of each modality once.")
     drawn = sorted(names)  # so that faults do not depend on the order in which a method takes its modalities
     found: list[Condition] = []
-
-    def add(
-        family: str,
-        value: float | str,
-        *,
-        apply: Change | None = None,
-        to_clip: Change | None = None,
-        draws: str = "",
-        unit: str = "",
-        unchanged: bool = False,
-        delays: bool = False,
-    ) -> None:
-        text = f"{value:g}" if isinstance(value, int | float) else value
-        found.append(
-            Condition(f"{family}/{text}", family, value, apply, draws or family, unit, unchanged, to_clip, delays)
-        )
-
     for size in range(len(names), 0, -1):
         for chosen in itertools.combinations(names, size):
-            add("present", "+".join(chosen), to_clip=partial(_keep_only, names=chosen), unchanged=size == len(names))
+            keep = partial(_keep_only, names=chosen)
+            found.append(Condition("present", "+".join(chosen), apply_to_clip=keep, unchanged=size == len(names)))
     for rate in MISSING_RATES:
-        missing = partial(_drop_streams, names=drawn, rate=rate)
-        add("missing", rate, to_clip=missing, unit="share of the streams", unchanged=rate == 0)
+        drop = partial(_drop_streams, names=drawn, rate=rate)
+        found.append(Condition("missing", rate, "share of the streams", apply_to_clip=drop, unchanged=rate == 0))
     for rate in BLOCK_RATES:
-        torn = partial(_drop_blocks, names=drawn, rate=rate)
-        add("blocks", rate, to_clip=torn, unit="share of the time", unchanged=rate == 0)
-    for delay in DELAYS_S:
-        for whose in ("all", *names):
-            for known in (False, True):
-                late = partial(_delay, names=drawn if whose == "all" else [whose], seconds=delay, known=known)
-                family = f"delay-{'known' if known else 'unknown'}/{whose}"
-                draws = f"delay/{whose}"
-                add(family, delay, apply=late, draws=draws, unit="s", unchanged=delay == 0, delays=not known)
+        drop = partial(_drop_blocks, names=drawn, rate=rate)
+        found.append(Condition("blocks", rate, "share of the time", apply_to_clip=drop, unchanged=rate == 0))
+    for delay, whose, known in itertools.product(DELAYS_S, ("all", *names), (False, True)):
+        late = partial(_delay, names=drawn if whose == "all" else [whose], seconds=delay, known=known)
+        family, draws = f"delay-{'known' if known else 'unknown'}/{whose}", f"delay/{whose}"
+        found.append(Condition(family, delay, "s", late, unchanged=delay == 0, draws=draws, delays=not known))
     for factor in DECIMATIONS:
         slow = partial(_slow, names=drawn, factor=factor)
-        add("decimation", factor, apply=slow, unit="factor", unchanged=factor == 1)
+        found.append(Condition("decimation", factor, "factor", slow, unchanged=factor == 1))
     for deviation in JITTERS_S:
-        trembling = partial(_jitter_clocks, names=drawn, deviation=deviation)
-        add("jitter", deviation, apply=trembling, unit="s", unchanged=deviation == 0)
-    add(
-        "combined",
-        "missing 0.5, blocks 0.3, delay 1",
-        delays=True,
-        apply=partial(_delay_apart, names=drawn, seconds=1.0),
-        to_clip=partial(
-            _apply_in_turn,
-            parts=(partial(_drop_streams, names=drawn, rate=0.5), partial(_drop_blocks, names=drawn, rate=0.3)),
-        ),
+        shake = partial(_jitter_clocks, names=drawn, deviation=deviation)
+        found.append(Condition("jitter", deviation, "s", shake, unchanged=deviation == 0))
+    drops = (partial(_drop_streams, names=drawn, rate=0.5), partial(_drop_blocks, names=drawn, rate=0.3))
+    found.append(
+        Condition(
+            "combined",
+            "missing 0.5, blocks 0.3, delay 1",
+            apply=partial(_delay_apart, names=drawn, seconds=1.0),
+            apply_to_clip=partial(_apply_in_turn, parts=drops),
+            delays=True,
+        )
     )
     return {one.name: one for one in found}
 

@@ -103,7 +103,7 @@ def test_every_process_sees_the_same_faults(run_python):
 
 
 def draws(*, condition, value, **names):
-    return Condition("some", "some", value, None, draws=condition).generator(**names).random(4)
+    return Condition("some", value, draws=condition).generator(**names).random(4)
 
 
 def missing_rate(clips) -> float:
