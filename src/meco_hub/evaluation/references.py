@@ -1,7 +1,7 @@
 """What a model of signals is to be measured against: plain predictors on statistics of each recording.
 
 `window_statistics` describes a recording by a few numbers per channel, whatever its rate, gaps or length; any of scikit-learn's
-estimators makes a reference predictor of them. Scaled per person without labels (`scaled_within`), they are what a logistic
+estimators makes a reference predictor of them. Scaled per subject without labels (`scaled_within`), they are what a logistic
 regression or a random forest needs to be a fair opponent.
 
 `fit_ridge` and `fit_logistic` make the opponents that a training fits on its own training part and writes into `run.json`: a few
@@ -68,29 +68,29 @@ def _describe(stream: Stream | None, channel: int, start: float) -> list[float]:
 
 
 def scaled_within(statistics: NDArray[np.float64], groups: Sequence[str]) -> NDArray[np.float64]:
-    """Each person's windows with mean 0 and variance 1 per column; NaN, and columns that are constant, become 0.
+    """Each subject's windows with mean 0 and variance 1 per column; NaN, and columns that are constant, become 0.
 
     Args:
         statistics: (windows, numbers).
-        groups: the person of each window. All of a person's windows are used, those under test too, without their labels; say so
+        groups: the subject of each window. All of a subject's windows are used, those under test too, without their labels; say so
             beside the figure.
     """
     scaled = np.zeros_like(statistics)
-    people = np.asarray(groups)
-    for who in np.unique(people):
-        own = statistics[people == who]
+    subjects = np.asarray(groups)
+    for who in np.unique(subjects):
+        own = statistics[subjects == who]
         known = np.isfinite(own)
         count = np.maximum(known.sum(axis=0), 1)
         mean = np.where(known, own, 0.0).sum(axis=0) / count
         centred = np.where(known, own - mean, 0.0)
         spread = np.sqrt((centred**2).sum(axis=0) / count)
-        scaled[people == who] = np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 0)
+        scaled[subjects == who] = np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 0)
     return scaled
 
 
 @dataclass(frozen=True)
 class PlainPredictor:
-    """A straight line on the statistics of a recording, scaled within each person.
+    """A straight line on the statistics of a recording, scaled within each subject.
 
     Attributes:
         method: "ridge" answers values in native units, "logistic_regression" log-probabilities of classes.
@@ -110,14 +110,14 @@ class PlainPredictor:
     penalty: tuple[float, ...]
     rows: int
 
-    def answer(self, statistics: NDArray[np.float64], people: Sequence[str]) -> NDArray[np.float64]:
+    def answer(self, statistics: NDArray[np.float64], subjects: Sequence[str]) -> NDArray[np.float64]:
         """(n, names) native values, or logarithms of the probabilities of classes.
 
         Args:
             statistics: (n, numbers) as `window_statistics` gives them for `channels`.
-            people: (n,) person of each row; all rows of a person that are given here set their scale.
+            subjects: (n,) subject of each row; all rows of a subject that are given here set their scale.
         """
-        line = scaled_within(statistics, people) @ np.asarray(self.coefficients).T + np.asarray(self.intercept)
+        line = scaled_within(statistics, subjects) @ np.asarray(self.coefficients).T + np.asarray(self.intercept)
         if self.method == "ridge":
             return line
         peak = line.max(axis=1, keepdims=True)
@@ -155,7 +155,7 @@ class PlainPredictor:
 
 def fit_ridge(
     statistics: NDArray[np.float64],
-    people: Sequence[str],
+    subjects: Sequence[str],
     values: NDArray[np.floating],
     channels: Mapping[str, int],
     names: Sequence[str],
@@ -164,7 +164,7 @@ def fit_ridge(
 
     Args:
         statistics: (n, numbers) as `window_statistics` gives them.
-        people: (n,) person of each row.
+        subjects: (n,) subject of each row.
         values: (n, targets) native values, NaN where unknown; such rows are left out for that target alone.
         channels: stream → number of its channels.
         names: targets in order.
@@ -172,7 +172,7 @@ def fit_ridge(
     Returns:
         None where a target is rated in fewer than three rows.
     """
-    scaled = scaled_within(statistics, people)
+    scaled = scaled_within(statistics, subjects)
     if (np.isfinite(values).sum(axis=0) < 3).any():
         return None
     rows, intercepts, penalties = [], [], []
@@ -190,7 +190,7 @@ def fit_ridge(
 
 def fit_logistic(
     statistics: NDArray[np.float64],
-    people: Sequence[str],
+    subjects: Sequence[str],
     labels: NDArray[np.integer],
     channels: Mapping[str, int],
     names: Sequence[str],
@@ -202,7 +202,7 @@ def fit_logistic(
     """
     if len(np.unique(labels)) < len(names):
         return None
-    scaled = scaled_within(statistics, people)
+    scaled = scaled_within(statistics, subjects)
     unit = _unit(scaled)
     model = LogisticRegression(C=INVERSE_PENALTY, class_weight="balanced", max_iter=2000)
     fitted = model.fit(scaled / unit, labels)
@@ -221,7 +221,7 @@ def fit_logistic(
 
 
 def _unit(scaled: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(numbers,) spread of each column, so that the penalty weighs them alike: people without a sensor leave zeros in it."""
+    """(numbers,) spread of each column, so that the penalty weighs them alike: subjects without a sensor leave zeros in it."""
     spread = scaled.std(axis=0)
     return np.where(spread > 0, spread, 1.0)
 
@@ -260,12 +260,12 @@ def reference_values(
     """
     train = ((run or {}).get("data") or {}).get("train") or {}
     found = _training_means(train, columns, names)
-    people = list(columns.get("identity", ()))
+    subjects = list(columns.get("identity", ()))
     ratings = row_ratings(aligned, scored_seconds)
     trials = [] if aligned.series else list(columns.get("trial", ()))
-    own = subject_means(ratings, people, trials)
+    own = subject_means(ratings, subjects, trials)
     # who has one trial only is answered with their rating itself, which measures nothing
-    repeated = bool(aligned.series) or len(set(people)) < len(set(_units(people, trials)))
+    repeated = bool(aligned.series) or len(set(subjects)) < len(set(_units(subjects, trials)))
     if own is not None and repeated:
         found["subject_oracle"] = list(own)
     return found
@@ -275,7 +275,7 @@ def plain_answers(
     run: Mapping[str, Any] | None,
     rows: RecordingRows,
     positions: Sequence[int] | NDArray[np.int64],
-    people: Sequence[str],
+    subjects: Sequence[str],
     corpus: Corpus,
     task: Task,
     *,
@@ -289,7 +289,7 @@ def plain_answers(
         run: the checkpoint's run.json; None without one.
         rows: the recordings.
         positions: which of them.
-        people: the person of each of those. All of a person's rows among them set their scale, without their ratings.
+        subjects: the subject of each of those. All of a subject's rows among them set their scale, without their ratings.
         corpus: whose they are; a line of another corpus says nothing here.
         task: what the model answers.
         progress: show a progress bar.
@@ -304,7 +304,7 @@ def plain_answers(
     line = PlainPredictor.from_dict(stored)
     bar = tqdm(positions, desc=line.method.replace("_", " "), unit="rec", delay=1, disable=not progress)
     statistics = np.stack([window_statistics(rows[int(row)], line.channels) for row in bar])
-    return {line.method: line.answer(statistics, people)}
+    return {line.method: line.answer(statistics, subjects)}
 
 
 def _training_means(train: Mapping[str, Any], columns: Mapping[str, Sequence[str]], names: Sequence[str]) -> Answers:
@@ -327,29 +327,29 @@ def row_ratings(aligned: AlignedPredictions, scored_seconds: tuple[float, float]
 
 
 def subject_means(
-    ratings: NDArray[np.floating], people: Sequence[str], trials: Sequence[str] = ()
+    ratings: NDArray[np.floating], subjects: Sequence[str], trials: Sequence[str] = ()
 ) -> NDArray[np.float64] | None:
-    """(n, targets) mean of the same person's ratings, each trial or recording counting once; None where somebody is unnamed.
+    """(n, targets) mean of the same subject's ratings, each trial or recording counting once; None where somebody is unnamed.
 
     Args:
         ratings: (n, targets), NaN where unknown.
-        people: (n,) persons.
+        subjects: (n,) subjects.
         trials: (n,) trial of each row, where several rows are parts of one; see `series.score_trials`.
     """
-    if len(people) != len(ratings) or not all(people):
+    if len(subjects) != len(ratings) or not all(subjects):
         return None
-    units = _units(people, trials)
+    units = _units(subjects, trials)
     rows: dict[Any, list[int]] = {}
     for row, unit in enumerate(units):
         rows.setdefault(unit, []).append(row)
-    by_person: dict[str, list[NDArray[np.float64]]] = {}
+    by_subject: dict[str, list[NDArray[np.float64]]] = {}
     for own in rows.values():
-        by_person.setdefault(people[own[0]], []).append(mean_known(np.asarray(ratings[own], np.float64)))
-    means = {who: mean_known(np.stack(own)) for who, own in by_person.items()}
+        by_subject.setdefault(subjects[own[0]], []).append(mean_known(np.asarray(ratings[own], np.float64)))
+    means = {who: mean_known(np.stack(own)) for who, own in by_subject.items()}
     # a target that somebody never rated is never scored for them either; but a prediction must be a number
-    return np.nan_to_num(np.stack([means[who] for who in people]), nan=0.0)
+    return np.nan_to_num(np.stack([means[who] for who in subjects]), nan=0.0)
 
 
-def _units(people: Sequence[str], trials: Sequence[str]) -> list[Any]:
-    """What counts once: a trial of a person, or else the row."""
-    return [(who, trials[row]) if trials and trials[row] else row for row, who in enumerate(people)]
+def _units(subjects: Sequence[str], trials: Sequence[str]) -> list[Any]:
+    """What counts once: a trial of a subject, or else the row."""
+    return [(who, trials[row]) if trials and trials[row] else row for row, who in enumerate(subjects)]

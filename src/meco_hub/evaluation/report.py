@@ -129,7 +129,7 @@ class Report:
         intervals: confidence intervals.
         names: class or target names in the order of the outputs.
         checkpoint: what was evaluated: name, model_type, parameters, weights_sha256, operating_point.
-        data: on what: corpus, split, folds, fingerprint, numbers of samples, persons, what was left out; and `protocol` and
+        data: on what: corpus, split, folds, fingerprint, numbers of samples, subjects, what was left out; and `protocol` and
             `leak_check`, which stay null where nobody looked.
         seconds: wall time of reading and predicting.
         groups: as of `intervals.group_metrics`.

@@ -160,10 +160,10 @@ class ValueScores:
 def _level(
     truth: NDArray[np.float64], predictions: NDArray[np.float64], names: Sequence[str], subjects: Sequence[str]
 ) -> dict[str, Any]:
-    persons = per_subject(subjects, truth, predictions, names) if subjects else None
+    averaged = per_subject(subjects, truth, predictions, names) if subjects else None
     return {
         "pooled": regression_metrics(truth, predictions, names).to_dict(),
-        "per_subject": persons.to_dict() if persons else None,
+        "per_subject": averaged.to_dict() if averaged else None,
     }
 
 
@@ -207,9 +207,9 @@ def score_trials(
         truth: (n, targets) native values of the rows, NaN where unknown.
         windows: for each row (windows, targets) native predictions; a row that was not cut has one window.
         names: target names in order.
-        subjects: (n,) persons, "" where unknown; intervals and `per_subject` need them.
+        subjects: (n,) subjects, "" where unknown; intervals and `per_subject` need them.
         trials: (n,) trial of each row, where several rows are parts of one; "" and none at all: a row is a trial of its own.
-            The same name with another person is another trial.
+            The same name with another subject is another trial.
         references: name → (n, targets) native predictions of every row, scored like the model's.
         groups: column → (n,) value of each row; metrics are pooled over trials, each under its first row's value.
         resamples: of the intervals.
@@ -322,7 +322,7 @@ def score_series(
     Args:
         series: one for each recording.
         names: target names in order.
-        subjects: persons of the recordings, "" where unknown.
+        subjects: subjects of the recordings, "" where unknown.
         scored_seconds: start and end, both counted, of the part that the metric is about; None: all of it.
         folds: fold of each recording; means are taken within folds first. None given: over all recordings at once.
         references: name → for every recording (moments, targets) on the grid of its series, or (targets,) that hold throughout.
@@ -352,7 +352,7 @@ def score_series(
 
     # moments of a recording stay together, whoever's it is
     people = [subjects[index] if subjects else "" for index in range(len(parts))]
-    units = [person or f"\0{index}" for index, person in enumerate(people)]
+    units = [subject or f"\0{index}" for index, subject in enumerate(people)]
     means = bootstrap_means(
         [each[index].flat() for index in used], [people[index] for index in used], resamples=resamples
     )

@@ -70,7 +70,7 @@ class TrainingData:
         return list(self.task.names)
 
     def describe(self) -> dict[str, Any]:
-        """Numbers of samples, persons and classes on both sides, for the run's record."""
+        """Numbers of samples, subjects and classes on both sides, for the run's record."""
         sides = {}
         for name, side in (("train", self.train), ("validation", self.validation)):
             sides[name] = {
@@ -189,7 +189,7 @@ def load_training_data(recipe: Recipe, data_dir: str | Path) -> TrainingData:
     Raises:
         UnknownNameError: no such corpus or split.
         CorpusError: the data are not laid out as the corpus is, or hold classes that the recipe neither names nor drops.
-        LeakError: a person or a picture is on both sides, and the recipe does not allow it.
+        LeakError: a subject or a picture is on both sides, and the recipe does not allow it.
     """
     corpus = plugins.corpus(recipe.data.corpus)
     splits = corpus.load(data_dir, **recipe.data.options)
@@ -240,7 +240,7 @@ _STREAM = 7_214_331
 def draw_permutation(side: LabelledSubset, seed: int) -> NDArray[np.int64]:
     """(n,) for each row, the row whose ratings it gets: of another trial always, and all rows of a trial from the same.
 
-    A trial is a person's rows of one `trial`, or a row that belongs to none; rows of one trial that are of several classes count as
+    A trial is a subject's rows of one `trial`, or a row that belongs to none; rows of one trial that are of several classes count as
     a trial per class.
 
     Raises:

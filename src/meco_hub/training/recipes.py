@@ -56,7 +56,7 @@ class ValidationRecipe:
     folds: Annotated[list[int] | None, "folds that are validated on, of `split` or, without it, the training split"] = (
         None
     )
-    by_identity: Annotated[float | None, "share of the training set's persons, held out whole (0.15)"] = None
+    by_identity: Annotated[float | None, "share of the training set's subjects, held out whole (0.15)"] = None
     by_trial: Annotated[
         float | None,
         "share of everybody's trials in the training set, held out whole; people are then on both sides on purpose",
@@ -75,7 +75,7 @@ class ProtocolRecipe:
     name: Annotated[
         Literal["P0", "P1", "P2", "P3", "P4"], "P0 random rows (leaky), P1 trials, P2 one subject, P3 subjects, P4"
     ]
-    fold: Annotated[str, "which fold is left out for testing: a number, a person, or person/part"]
+    fold: Annotated[str, "which fold is left out for testing: a number, a subject, or subject/part"]
     n_folds: Annotated[int, "into how many folds P0, P1 and P3 cut, and P4 its stimuli"] = 5
     seed: Annotated[int, "seed of the folds"] = 0
 
@@ -97,7 +97,7 @@ class DataRecipe:
         "train a control that can learn nothing: every training trial gets the labels of another one, drawn by `seed`; the "
         "checkpoint says so",
     ] = False
-    allow_leak: Annotated[bool, "go on although a person or picture is on both sides; the run is marked"] = False
+    allow_leak: Annotated[bool, "go on although a subject or picture is on both sides; the run is marked"] = False
 
 
 @dataclass(frozen=True)
