@@ -21,7 +21,7 @@ def config(kind: str | None = None, count: int = 3, smoothing: float = 0.0) -> A
 def test_the_kind_follows_labels_and_outputs() -> None:
     classes = torch.tensor([0, 1])
     settings = config(smoothing=0.2)
-    assert label_loss(settings, LOGITS, classes) == F.cross_entropy(LOGITS, classes, label_smoothing=0.2)
+    assert label_loss(settings, LOGITS, classes, 0.2) == F.cross_entropy(LOGITS, classes, label_smoothing=0.2)
     assert settings.problem_type is None
     assert label_loss(config(), LOGITS, SEVERAL) == F.binary_cross_entropy_with_logits(LOGITS, SEVERAL)
     one = LOGITS[:, :1]
