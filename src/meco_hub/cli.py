@@ -425,7 +425,7 @@ def _run_push(arguments: argparse.Namespace) -> int:
         private=arguments.private,
         revision=arguments.revision,
         create_pr=arguments.create_pr,
-        message=arguments.message,
+        commit_message=arguments.message,
         dry_run=arguments.dry_run,
         timeout=arguments.timeout or TIMEOUT,
     )

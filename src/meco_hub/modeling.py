@@ -8,9 +8,9 @@ base model out of a checkpoint with a head; other sizes with `ignore_mismatched_
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import torch
 from huggingface_hub import CommitInfo, try_to_load_from_cache
@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 from . import plugins
 from .configuration import NoCopiedSources
 from .errors import CheckpointError, ConfigurationError, MecoError, naming_extras
+from .publishing import ModelPushOptions
 from .weight_files import (
     CONFIG,
     INDEX,
@@ -183,19 +184,7 @@ class EmotionPreTrainedModel(NoCopiedSources, PreTrainedModel):
         super().save_pretrained(save_directory, *args, **kwargs)
 
     @naming_extras()
-    def push_to_hub(
-        self,
-        repo_id: str,
-        *,
-        processor: Any = None,
-        private: bool | None = None,
-        revision: str | None = None,
-        create_pr: bool = False,
-        commit_message: str | None = None,
-        token: str | bool | None = None,
-        max_shard_size: int | str = "5GB",
-        tags: Sequence[str] = (),
-    ) -> CommitInfo:
+    def push_to_hub(self, repo_id: str, *, processor: Any = None, **options: Unpack[ModelPushOptions]) -> CommitInfo:
         """Push weights, config, processor and card to the Hub, as one commit that strangers can load.
 
         The processor is the one beside the weights that this model was loaded from, unless another is passed. Records of those
@@ -218,15 +207,4 @@ class EmotionPreTrainedModel(NoCopiedSources, PreTrainedModel):
         """
         from .publishing.objects import push_model  # above this module; needed by few
 
-        return push_model(
-            self,
-            repo_id,
-            processor=processor,
-            private=private,
-            revision=revision,
-            create_pr=create_pr,
-            commit_message=commit_message,
-            token=token,
-            max_shard_size=max_shard_size,
-            tags=tags,
-        )
+        return push_model(self, repo_id, processor=processor, **options)

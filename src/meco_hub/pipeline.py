@@ -11,7 +11,7 @@ weights were trained on (`training_data: synthetic`), each entry says that too, 
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ from .evaluation.task import task_of_model
 from .loading import load_processor, read_config
 from .processing.face_finder import Face
 from .processing.face_preprocessor import FacePreprocessor
+from .publishing import ModelPushOptions
 from .recordings.images import describe_source, read_image
 
 Entry = dict[str, Any]
@@ -501,33 +502,9 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         self._processor.save_pretrained(folder, **kwargs)
 
     @naming_extras()
-    def push_to_hub(
-        self,
-        repo_id: str,
-        *,
-        private: bool | None = None,
-        revision: str | None = None,
-        create_pr: bool = False,
-        commit_message: str | None = None,
-        token: str | bool | None = None,
-        max_shard_size: int | str = "5GB",
-        tags: Sequence[str] = (),
-    ) -> CommitInfo:
+    def push_to_hub(self, repo_id: str, **options: Unpack[ModelPushOptions]) -> CommitInfo:
         """Push model, processor and card to the Hub as one commit; arguments and errors are those of the model's `push_to_hub`."""
-        from .publishing.objects import push_model  # above this module; needed by few
-
-        return push_model(
-            self.model,
-            repo_id,
-            processor=self._processor,
-            private=private,
-            revision=revision,
-            create_pr=create_pr,
-            commit_message=commit_message,
-            token=token,
-            max_shard_size=max_shard_size,
-            tags=tags,
-        )
+        return self.model.push_to_hub(repo_id, processor=self._processor, **options)
 
 
 def register() -> None:

@@ -1,6 +1,8 @@
 """`PublishedProcessor`: pushing a processor alone, as one commit and with our errors."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
+
+from ..publishing import PushOptions
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo
@@ -9,16 +11,7 @@ if TYPE_CHECKING:
 class PublishedProcessor:
     """Mixin of processors, before transformers' own base."""
 
-    def push_to_hub(
-        self,
-        repo_id: str,
-        *,
-        private: bool | None = None,
-        revision: str | None = None,
-        create_pr: bool = False,
-        commit_message: str | None = None,
-        token: str | bool | None = None,
-    ) -> "CommitInfo":
+    def push_to_hub(self, repo_id: str, **options: Unpack[PushOptions]) -> "CommitInfo":
         """Push this processor's config into a repository, whose other files stay as they are; one commit.
 
         A model's `push_to_hub` brings its processor along: this is for changing the processor alone.
@@ -32,12 +25,4 @@ class PublishedProcessor:
         """
         from ..publishing.objects import push_processor  # above this module; needed by few
 
-        return push_processor(
-            self,
-            repo_id,
-            private=private,
-            revision=revision,
-            create_pr=create_pr,
-            commit_message=commit_message,
-            token=token,
-        )
+        return push_processor(self, repo_id, **options)

@@ -9,9 +9,9 @@ import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from huggingface_hub import CommitInfo, constants, get_session
@@ -23,6 +23,7 @@ from .. import plugins
 from ..errors import MecoError, PublishingError
 from ..loading import load_processor
 from ..weight_files import INDEX, WEIGHTS, check_folder, list_some, read_index
+from . import PushOptions
 from .contents import SHARD, Contents, is_ours, read_contents, read_json
 from .remote import MAIN, Remote
 from .staging import stage
@@ -259,7 +260,7 @@ def push_folder(
     private: bool | None = None,
     revision: str | None = None,
     create_pr: bool = False,
-    message: str | None = None,
+    commit_message: str | None = None,
     token: str | bool | None = None,
     tags: Sequence[str] = (),
     dry_run: bool = False,
@@ -273,7 +274,7 @@ def push_folder(
         private: make it private; an existing public repository is then refused.
         revision: the branch, made when it does not exist; "main" by default.
         create_pr: open a pull request instead of committing to the branch.
-        message: of the commit.
+        commit_message: of the commit.
         token: as huggingface_hub takes it; by default the one that is logged in.
         tags: more tags for the card's metadata.
         dry_run: check, prepare and list everything, and send nothing.
@@ -294,29 +295,21 @@ def push_folder(
             with _naming(place, folder):
                 check_ready(place, staged)
                 check_auto_map(staged)
-            return _send(remote, staged, private, create_pr, message or _message(staged), dry_run, timeout)
+            if dry_run:
+                return _planned(remote, staged)
+            return _send(remote, staged, private, create_pr, commit_message, timeout)
 
 
-def push_files(
-    folder: Path,
-    repo_id: str,
-    *,
-    private: bool | None = None,
-    revision: str | None = None,
-    create_pr: bool = False,
-    message: str | None = None,
-    token: str | bool | None = None,
-    timeout: float = TIMEOUT,
-) -> Push:
+def push_files(folder: Path, repo_id: str, **options: Unpack[PushOptions]) -> Push:
     """Push a folder that is no whole checkpoint, such as a processor's; nothing in the repository is removed.
 
     Arguments and errors are those of `push_folder`.
     """
-    remote = _remote(repo_id, revision, token)
+    remote = _remote(repo_id, options.pop("revision", None), options.pop("token", None))
     contents = read_contents(folder, secrets=remote.secrets)
     if not contents.files:
         raise PublishingError(f"{folder} holds nothing that is published. Nothing was sent.")
-    return _send(remote, contents, private, create_pr, message or _message(contents), False, timeout, tidy=False)
+    return _send(remote, contents, tidy=False, **options)
 
 
 def check_destination(repo_id: str) -> None:
@@ -355,33 +348,32 @@ def _remote(repo_id: str, revision: str | None, token: str | bool | None) -> Rem
     return Remote(repo_id, revision or MAIN, token)
 
 
-def _message(contents: Contents) -> str:
-    return "Upload model" if "config.json" in contents.files else "Upload processor"
+def _planned(remote: Remote, contents: Contents) -> Push:
+    sizes = {name: path.stat().st_size for name, path in contents.files.items()}
+    return Push(remote.repo_id, remote.branch, sizes, contents.left_out)
 
 
 def _send(
     remote: Remote,
     contents: Contents,
-    private: bool | None,
-    create_pr: bool,
-    message: str,
-    dry_run: bool,
-    timeout: float,
+    private: bool | None = None,
+    create_pr: bool = False,
+    commit_message: str | None = None,
+    timeout: float = TIMEOUT,
     *,
     tidy: bool = True,
 ) -> Push:
-    sizes = {name: path.stat().st_size for name, path in contents.files.items()}
-    planned = Push(remote.repo_id, remote.branch, sizes, contents.left_out)
-    if dry_run:
-        return planned
     if constants.is_offline_mode():
         raise _offline()
+    planned = _planned(remote, contents)
+    message = commit_message or ("Upload model" if "config.json" in contents.files else "Upload processor")
     with answering_within(timeout):
         head = remote.open(private)
-        stale = tuple(sorted(name for name in head.files if is_ours(name) and name not in sizes)) if tidy else ()
+        stale = (
+            tuple(sorted(name for name in head.files if is_ours(name) and name not in planned.files)) if tidy else ()
+        )
         commit = remote.publish(contents.files, stale, head=head, message=message, create_pr=create_pr)
-    unchanged = commit.oid == head.commit
-    return Push(remote.repo_id, remote.branch, sizes, contents.left_out, stale, commit, unchanged)
+    return replace(planned, removed=stale, commit=commit, unchanged=commit.oid == head.commit)
 
 
 @contextmanager

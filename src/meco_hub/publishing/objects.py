@@ -6,16 +6,13 @@
 A model in memory brings along the records of the folder that it was loaded from (card.yaml, run.json, report.json, pictures, the
 card) only while its weights are still those: the report of other weights would be a lie. Otherwise a card is rendered from what
 is known, and says what is not stated.
-
-This file knows what belongs to a model in memory; how a folder is pushed is in `hub.py`.
 """
 
 import logging
 import shutil
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from huggingface_hub import CommitInfo, snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
@@ -24,25 +21,15 @@ from transformers import PreTrainedModel
 from ..errors import MecoError, PublishingError
 from ..loading import load_processor
 from ..weight_files import WEIGHTS, list_some
+from . import ModelPushOptions, PushOptions
 from .contents import Secret, is_record, read_contents
-from .hub import TIMEOUT, blame_disk, push_files, push_folder
+from .hub import blame_disk, push_files, push_folder
 
 logger = logging.getLogger(__name__)
 
 
 def push_model(
-    model: PreTrainedModel,
-    repo_id: str,
-    *,
-    processor: Any = None,
-    private: bool | None = None,
-    revision: str | None = None,
-    create_pr: bool = False,
-    commit_message: str | None = None,
-    token: str | bool | None = None,
-    max_shard_size: int | str = "5GB",
-    tags: Sequence[str] = (),
-    timeout: float = TIMEOUT,
+    model: PreTrainedModel, repo_id: str, *, processor: Any = None, **options: Unpack[ModelPushOptions]
 ) -> CommitInfo:
     """Push a model with its processor and a card, as one commit.
 
@@ -50,8 +37,7 @@ def push_model(
         model: one of ours.
         repo_id: "owner/name".
         processor: by default the one beside the weights that the model was loaded from.
-        max_shard_size: weights beyond it are cut into shards.
-        private, revision, create_pr, commit_message, token, tags, timeout: as for `push_folder`.
+        **options: see `ModelPushOptions`.
 
     Returns:
         The commit; its `pr_url` when it is a pull request.
@@ -60,60 +46,38 @@ def push_model(
         PublishingError: no processor is known, or see `push_folder`.
         MecoError: see `push_folder`.
     """
-    token = Secret(token) if isinstance(token, str) else token
+    _hide_token(options)
+    shard_size = options.pop("max_shard_size", "5GB")
     source = _source(model)
     processor = processor if processor is not None else _processor_of(model, source)
     with blame_disk(), tempfile.TemporaryDirectory(prefix="meco-save-") as temporary:
         folder = Path(temporary) / repo_id.rpartition("/")[2]
-        model.save_pretrained(folder, max_shard_size=max_shard_size)
+        model.save_pretrained(folder, max_shard_size=shard_size)
         processor.save_pretrained(folder)
         if source is not None:
             _bring_records(source, folder, model)
-        pushed = push_folder(
-            folder,
-            repo_id,
-            private=private,
-            revision=revision,
-            create_pr=create_pr,
-            message=commit_message,
-            token=token,
-            tags=tags,
-            timeout=timeout,
-        )
-    assert pushed.commit is not None
-    return pushed.commit
+        commit = push_folder(folder, repo_id, **options).commit
+    assert commit is not None
+    return commit
 
 
-def push_processor(
-    processor: Any,
-    repo_id: str,
-    *,
-    private: bool | None = None,
-    revision: str | None = None,
-    create_pr: bool = False,
-    commit_message: str | None = None,
-    token: str | bool | None = None,
-    timeout: float = TIMEOUT,
-) -> CommitInfo:
+def push_processor(processor: Any, repo_id: str, **options: Unpack[PushOptions]) -> CommitInfo:
     """Push a processor's config alone, as one commit; the rest of the repository stays as it is.
 
     Arguments, result and errors are those of `push_model`.
     """
-    token = Secret(token) if isinstance(token, str) else token
+    _hide_token(options)
     with blame_disk(), tempfile.TemporaryDirectory(prefix="meco-save-") as temporary:
         processor.save_pretrained(temporary)
-        pushed = push_files(
-            Path(temporary),
-            repo_id,
-            private=private,
-            revision=revision,
-            create_pr=create_pr,
-            message=commit_message,
-            token=token,
-            timeout=timeout,
-        )
-    assert pushed.commit is not None
-    return pushed.commit
+        commit = push_files(Path(temporary), repo_id, **options).commit
+    assert commit is not None
+    return commit
+
+
+def _hide_token(options: PushOptions) -> None:
+    token = options.get("token")
+    if isinstance(token, str):
+        options["token"] = Secret(token)
 
 
 def _source(model: PreTrainedModel) -> Path | None:

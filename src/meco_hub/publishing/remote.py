@@ -5,7 +5,6 @@ the error we raise is free of them.
 """
 
 import errno
-import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -36,13 +35,13 @@ _TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 _ADVICE = {
-    400: "The Hub calls the request wrong: read what it says, mend the folder, and push again.",
+    400: "The Hub calls the request wrong: read what it says, correct the folder, and push again.",
     401: "Log in with `hf auth login`, set HF_TOKEN, or pass a token that is still valid; then push again.",
     403: "Use a token that may write to {repo}, or ask its owner; with --create_pr the right to read is enough. Then push again.",
     404: "Check the name {repo} and whether your token may see it; then push again.",
     408: "Push again.",
     409: "Something else is changing {repo} at this moment: wait until it is done, look at the repository, and push again.",
-    412: "Somebody else has committed to {repo} since this push began: look at what, and push again to put yours on top.",
+    412: "Look at what is there now, and push again to put yours on top.",
     413: "The Hub takes no request of that size: leave pictures out or make them smaller, and push again.",
     429: "The Hub asks for patience: wait {wait}, and push again.",
     507: "The Hub has no room left for {repo}: free some or ask its operator, and push again.",
@@ -173,10 +172,8 @@ def _first_line(words: object) -> str:
 #     look at the branch (make repository and branch where they are missing) → upload the weights → commit on the parent seen
 #
 # Until the commit nothing of a push can be seen by others. The commit names its parent, so the Hub takes it only if nobody
-# came in between, and trying it again cannot commit twice. Where its answer is lost, the branch is looked at again before
-# anything is said.
-#
-# Only the public interface of huggingface_hub is used.
+# came in between, and trying it again cannot commit twice. Where its answer is lost, the branch holds all of the push or
+# nothing, the error says so, and pushing again is safe.
 
 ATTEMPTS = 4
 """Of a request that huggingface_hub does not itself repeat."""
@@ -289,7 +286,7 @@ class Remote:
         with ExitStack() as handles:
             # huggingface_hub itself repeats what it uploads
             additions = self._ask("uploading to", lambda: self._upload(files, handles, create_pr), attempts=1)
-            return self._commit(additions, files, deletions, head, message, create_pr)
+            return self._commit(additions, deletions, head, message, create_pr)
 
     def _upload(self, files: Mapping[str, Path], handles: ExitStack, create_pr: bool) -> list[CommitOperationAdd]:
         """Send what is large, which nobody sees before the commit."""
@@ -313,13 +310,14 @@ class Remote:
     def _commit(
         self,
         additions: Sequence[CommitOperationAdd],
-        files: Mapping[str, Path],
         deletions: Sequence[str],
         head: Head,
         message: str,
         create_pr: bool,
     ) -> CommitInfo:
         operations = [*additions, *(CommitOperationDelete(name, is_folder=False) for name in deletions)]
+        changed: bool | None = False
+        hint = ""
         for attempt in range(1, ATTEMPTS + 1):
             done = self._try(
                 lambda: self._api.create_commit(
@@ -333,48 +331,13 @@ class Remote:
             )
             if not isinstance(done, Failure):
                 return done
-            if create_pr and not done.refused:
-                raise self._error(
-                    "committing to",
-                    done,
-                    hint="A pull request may have been opened all the same: look, before you push again.",
-                )
-            if not done.refused or done.status == 412:  # it may have come of this or of an earlier attempt
-                landed = self._find(head, files, deletions, message, done)
-                if landed is not None:
-                    return landed
+            if not done.refused and create_pr:  # asking again could open another
+                hint = "A pull request may have been opened all the same: look, before you push again."
+                break
+            changed = changed if done.refused else None
             if not self._wait(done, attempt, ATTEMPTS):
                 break
-        raise self._error("committing to", done)
-
-    def _find(
-        self, head: Head, files: Mapping[str, Path], deletions: Sequence[str], message: str, failure: Failure
-    ) -> CommitInfo | None:
-        """The commit whose answer was lost, or None when the branch is as it was.
-
-        Raises:
-            PublishingError: the branch cannot be looked at, or somebody else has changed it.
-        """
-        info = self._try(lambda: self._info(self.branch if self.branch != MAIN else None))
-        for attempt in range(1, ATTEMPTS):
-            if not isinstance(info, Failure) or not self._wait(info, attempt, ATTEMPTS):
-                break
-            info = self._try(lambda: self._info(self.branch if self.branch != MAIN else None))
-        if isinstance(info, Failure):
-            raise self._error("committing to", failure, changed=None)
-        if info.sha == head.commit:
-            return None
-        present = frozenset(one.rfilename for one in info.siblings or ())
-        stored = self._try(lambda: self._api.get_paths_info(self.repo_id, list(files), revision=info.sha))
-        if isinstance(stored, Failure):
-            raise self._error("committing to", failure, changed=None)
-        if present.isdisjoint(deletions) and _is_same(stored, files):
-            url = f"{self._api.endpoint}/{self.repo_id}/commit/{info.sha}"
-            return CommitInfo(commit_url=url, commit_message=message, commit_description="", oid=info.sha)
-        raise PublishingError(
-            f"{_sentence(failure.text)} {self.place} is at {info.sha} now, which is not of this push: somebody else has committed "
-            "since it began. Nothing of yours is there. Look at it, and push again to put yours on top."
-        )
+        raise self._error("committing to", done, changed=changed, hint=hint)
 
     # --- asking
 
@@ -423,6 +386,8 @@ class Remote:
                 f"Whether {self.place} has changed could not be found out; it holds either all of this push or nothing of it, and "
                 "pushing again is safe."
             )
+        elif failure.status == 412:
+            state = f"In {self.repo_id} somebody else has committed since this push began, and nothing of this push is in it."
         elif self.made:
             state = f"The repository {self.repo_id} was made just now, and nothing of this push is in it."
         else:
@@ -434,24 +399,3 @@ class Remote:
 def _sentence(text: str) -> str:
     text = text.rstrip(". ")
     return f"{text[:1].upper()}{text[1:]}."
-
-
-def _is_same(stored: Sequence[Any], files: Mapping[str, Path]) -> bool:
-    """What stands in the repository is what was to be pushed, byte for byte by its hashes."""
-    known = {one.path: one for one in stored}
-    return known.keys() == files.keys() and all(
-        _hash(files[name], one) == _stored_hash(one) for name, one in known.items()
-    )
-
-
-def _stored_hash(stored: Any) -> str:
-    return stored.lfs.sha256 if stored.lfs is not None else stored.blob_id
-
-
-def _hash(file: Path, stored: Any) -> str:
-    """As the Hub names it: the SHA-256 of what lies in LFS, git's own name for the rest."""
-    if stored.lfs is not None:
-        with file.open("rb") as content:
-            return hashlib.file_digest(content, "sha256").hexdigest()
-    data = file.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
