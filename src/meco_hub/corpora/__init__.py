@@ -9,8 +9,6 @@ is imported before `Corpus.load` is called.
     splits["train"].features["label"].names            # the label order, always by name
 
 No corpus is downloaded, and nothing is written: tables live in memory and point at the pictures where they lie.
-
-This file knows the contract of a corpus; it does not know any corpus.
 """
 
 from collections.abc import Callable, Mapping

@@ -9,8 +9,8 @@ without contempt. Three forms are read, each also from a zip:
     training.csv, validation.csv, <folder>/<sub>/<name>.jpg               the first release: uncropped pictures; the csv has
                                                                           the face box, and expressions 8 none, 9 uncertain,
                                                                           10 no face, whose rows are left out
-    labels.csv (pth,label), <label>/imageN.jpg                            a 96×96 derivative: see `affectnet_derivative.py`
-                                                                          before quoting a figure on it
+    labels.csv (pth,label), <label>/imageN.jpg                            a 96×96 derivative: see below before
+                                                                          quoting a figure on it
 
 `val_set` and `validation.csv` become the split "validation". Who is shown is not published.
 """
@@ -35,16 +35,9 @@ logger = logging.getLogger(__name__)
 
 LABELS = LabelSpace(name="affectnet", names=EXPRESSIONS, source="AffectNet's expression codes 0 to 7 (2017)")
 CSV_COLUMNS = (
-    "subdirectory_filepath",
-    "face_x",
-    "face_y",
-    "face_width",
-    "face_height",
-    "facial_landmarks",
-    "expression",
-    "valence",
+    "subdirectory_filepath", "face_x", "face_y", "face_width", "face_height", "facial_landmarks", "expression", "valence",
     "arousal",
-)
+)  # fmt: skip
 WITHOUT_EXPRESSION = {8: "none", 9: "uncertain", 10: "no face"}
 
 corpus = Corpus(
@@ -108,13 +101,11 @@ def _layout(tree: FileTree) -> tuple[str, str]:
 
 
 def _read_arrays(tree: FileTree, names: tuple[str, ...]) -> "datasets.DatasetDict":
-    import datasets
-
     splits = {
         split: list(_array_rows(tree, folder, len(names)))
         for split, folder in (("train", "train_set"), ("validation", "val_set"))
     }
-    extras = {"valence": datasets.Value("float32"), "arousal": datasets.Value("float32")}
+    extras = {"valence": "float32", "arousal": "float32"}
     return build_splits(splits, names, extras=extras, address=tree.where(""))
 
 
@@ -197,8 +188,8 @@ def _read_csvs(tree: FileTree, names: tuple[str, ...]) -> "datasets.DatasetDict"
             continue
         splits[split] = _csv_split(tree, folders[0] + name, split, len(names), pictures, seen)
     extras: dict[str, Any] = {
-        "valence": datasets.Value("float32"),
-        "arousal": datasets.Value("float32"),
+        "valence": "float32",
+        "arousal": "float32",
         "face_box": datasets.List(datasets.Value("float32"), length=4),
     }
     return build_splits(splits, names, extras=extras, address=str(tree.root))
@@ -279,7 +270,6 @@ def _csv_number(row: CsvRow, column: str, low: float, high: float) -> float:
     return value
 
 
-# --- Affectnet derivative ---------------------------------------------------------------------------------------------
 # The 96×96 csv derivative of AffectNet: 28,175 pictures whose labels were partly made by a machine.
 #
 # A copy that circulates on Kaggle and on which arXiv:2510.13493 reports: a tenth of AffectNet, resized to 96×96, with

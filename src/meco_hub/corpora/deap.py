@@ -2,7 +2,7 @@
 
 Koelstra et al. 2012, "DEAP: a database for emotion analysis using physiological signals", IEEE T-AFFC 3(1):18–31; under an
 agreement with its owners. Read are the files of `data_preprocessed_python`, in a folder or a zip; or, where there are none, the
-original BDF files, see `deap_bdf.py`:
+original BDF files, see below:
 
     s01.dat … s32.dat       a pickle of `data` (40 trials, 40 channels, 8064 samples) and `labels` (40, 4): valence, arousal,
                             dominance, liking, 1 to 9
@@ -10,7 +10,7 @@ original BDF files, see `deap_bdf.py`:
 8064 samples are 63 s at 128 Hz: 3 s before the video and 60 s of it. The owners have already removed eye movements, filtered
 to 4–45 Hz, referenced to the average and sorted the trials by video, so trial n of everybody is video n: its number must
 never be a feature. All channels share one clock; missing and shifted streams must be simulated. People 1–22 were recorded in
-Twente, 23–32 in Geneva. The pickles are read without running anything (`numpy_pickles.py`).
+Twente, 23–32 in Geneva. The pickles are read without running anything.
 
 A row is a trial. Its clock is 0 where the video begins; the 3 s before it lie in the streams at negative times. A person's
 `reference` is median and scale of the seconds before all their videos: label-free, the person under test included.
@@ -32,10 +32,10 @@ from numpy.typing import NDArray
 
 from ..errors import CorpusError, DependencyError
 from ..recordings.signal_files.edf import check_size
-from ..recordings.signal_recording import SignalRecording, Stream
+from ..recordings.signal_recording import SignalRecording
 from . import Corpus, Target
-from .file_tree import PictureBytes, open_tree, read_rows
-from .protocols import number_folds
+from .file_tree import open_tree, read_path, read_rows
+from .protocols import with_folds
 from .recording_rows import (
     LAYOUT_COLUMN,
     Layout,
@@ -45,7 +45,7 @@ from .recording_rows import (
     check_targets,
     choose_layout,
     hash_arrays,
-    layout_of,
+    pick_streams,
     robust_reference,
 )
 
@@ -101,7 +101,285 @@ corpus = Corpus(
 )
 
 
-# --- Numpy pickles ----------------------------------------------------------------------------------------------------
+def read(
+    path: Path, modalities: str | Mapping[str, Sequence[str]] = "deap_4", folds: str = "P3"
+) -> "datasets.DatasetDict":
+    """Read the preprocessed files, or the original BDF files where there are no others; see `Corpus.load` for the columns.
+    Further columns: `liking`, `site`, `modalities`.
+
+    Every file is opened once, for its ratings and the hashes of its trials; samples are read again with each row.
+
+    Raises:
+        CorpusError: no such files, a pickle that is not arrays only (nothing of it is run), another shape, ratings off their scale
+            (of BDF, see `rows_of`); the message names the file.
+        ConfigurationError, UnknownNameError: an option makes no sense.
+    """
+    extras = {"liking": "float32", "site": "string", LAYOUT_COLUMN: "string"}
+    splits = build_recordings(_read(path, modalities), extras=extras, address=str(path))
+    return with_folds(splits, folds, str(path), stratify_by="site" if folds == "P3" else None)
+
+
+def _read(path: Path, modalities: str | Mapping[str, Sequence[str]]) -> list[RecordingRow]:
+    """The rows of the preprocessed files, or of the original ones where there are no others."""
+    from tqdm.auto import tqdm
+
+    layout = choose_layout(modalities, LAYOUTS, CHANNELS)
+    with open_tree(path) as tree:
+        files = sorted(
+            (name for name in tree.names if re.search(r"(^|/)s\d\d\.dat$", name)),
+            key=lambda name: name.rpartition("/")[2],
+        )
+        if not files and any(re.search(r"(^|/)s\d\d\.bdf$", name) for name in tree.names):
+            return rows_of(path, modalities)
+        if not files or len({name.rpartition("/")[2] for name in files}) < len(files):
+            raise CorpusError(
+                f"{path} holds {len(files)} files s<nn>.dat, or one of them twice. Expected {corpus.layout}."
+            )
+        rows: list[RecordingRow] = []
+        for name in tqdm(files, desc="DEAP", unit=" people", disable=None):
+            rows += _trials(tree.image_path(name), name.rpartition("/")[2][:3], layout)
+        return rows
+
+
+def _trials(address: str, person: str, layout: str) -> list[RecordingRow]:
+    data, labels, _ = _load(address)
+    return [
+        _row(person, trial + 1, f"{address}#{trial}", data[trial], labels[trial].tolist(), layout)
+        for trial in range(len(data))
+    ]
+
+
+def _row(
+    person: str, video: int, source: str, samples: NDArray[np.float32], ratings: list[float], layout: str
+) -> RecordingRow:
+    name = f"{person}_{video:02d}"
+    site = "twente" if int(person[1:]) <= 22 else "geneva"
+    return RecordingRow(
+        sample_id=name,
+        identity=person,
+        source=source,
+        content_sha256=hash_arrays([samples]),
+        targets=ratings[:3],
+        trial=name,
+        stimulus=f"video_{video:02d}",
+        extras={"liking": ratings[3], "site": site, LAYOUT_COLUMN: layout},
+    )
+
+
+def read_row(row: Mapping[str, Any]) -> SignalRecording:
+    """The recording of one trial: streams by modality at 128 Hz from −3 s to 60 s, asked about from 0 to 60 s; of the original
+    files, at 512 Hz."""
+    address, _, trial = row["source"].rpartition("#")
+    if address.endswith(".bdf"):
+        return read_bdf_row(row)
+    data, _, centre = _load(address)
+    times = (np.arange(SAMPLES) - BASELINE) / RATE
+    streams, reference = pick_streams(row, CHANNELS, data[int(trial)].T, times, RATE, centre)
+    return SignalRecording(streams, 0.0, (SAMPLES - BASELINE) / RATE, row["sample_id"], reference=reference)
+
+
+@lru_cache(maxsize=4)
+def _load(address: str) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]:
+    """(data (trials, 40, 8064), labels (trials, 4), reference (2, 40)) of a person; 52 MB, hence the small cache."""
+    arrays = load_arrays(read_path(address), address)
+    missing = [name for name in ("data", "labels") if name not in arrays]
+    if missing:
+        raise CorpusError(
+            f"{address} holds {', '.join(arrays)}; {', '.join(missing)} is missing. Expected data and labels."
+        )
+    data, labels = arrays["data"], arrays["labels"]
+    if data.ndim != 3 or data.shape[1:] != (len(CHANNELS), SAMPLES) or not len(data) or data.dtype.kind != "f":
+        raise CorpusError(
+            f"{address}, array data: shape {data.shape} of {data.dtype}. Expected ({TRIALS}, {len(CHANNELS)}, {SAMPLES}) floats: "
+            f"{len(CHANNELS)} channels, 63 s at {RATE:g} Hz. Take the owners' preprocessed files."
+        )
+    if labels.shape != (len(data), 4):
+        raise CorpusError(
+            f"{address}, array labels: shape {labels.shape}. Expected ({len(data)}, 4), one row per trial."
+        )
+    if len(data) != TRIALS:
+        logger.warning("%s holds %d trials; DEAP has %d.", address, len(data), TRIALS)
+    check_targets(labels, 1.0, 9.0, f"{address}, array labels")
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, which is missing
+        data = data.astype(np.float32)
+    for number, trial in enumerate(data, start=1):
+        check_samples([trial], f"{address}, array data, trial {number}")
+    before = data[:, :, :BASELINE].transpose(0, 2, 1).reshape(-1, len(CHANNELS))
+    return data, labels.astype(np.float64), robust_reference(before)
+
+
+# The original recordings, `data_original`: one BDF file a person at 512 Hz.
+#
+#     s01.bdf … s32.bdf            48 channels of a BioSemi: 32 EEG, EXG1 to EXG8 (pairs of eye and muscle electrodes), GSR1, GSR2,
+#                                  Erg1, Erg2, Resp, Plet, Temp, Status
+#     participant_ratings.csv      Participant_id, Trial, Experiment_id, Valence, Arousal, Dominance, Liking, …: trials in the
+#                                  order in which they were shown, and which video each was
+#
+# A video begins where the lower eight bits of Status turn to 4. EEG is referenced to its average, as in the owners'
+# preprocessed files, and eye and muscle channels are differences of their two electrodes; nothing is filtered and no eye
+# movement removed. Skin conductance is in the site's own unit, which is not the same in Twente and Geneva. The order of
+# electrodes differs between the sites; here channels go by name.
+#
+# Codes and channel names are those of DEAP's own description as far as it is quoted publicly; this reader has been tried on
+# look-alikes only.
+
+BDF_RATE = 512.0
+BEFORE_S, VIDEO_S = 3.0, 60.0
+VIDEO_BEGINS = 4
+_PARTS = {
+    "hEOG": ("EXG1", "EXG2"),
+    "vEOG": ("EXG3", "EXG4"),
+    "zEMG": ("EXG5", "EXG6"),
+    "tEMG": ("EXG7", "EXG8"),
+    "GSR": ("GSR1",),
+    "RESP": ("Resp",),
+    "PPG": ("Plet",),
+    "TEMP": ("Temp",),
+}
+_COLUMNS = ("Participant_id", "Trial", "Experiment_id", "Valence", "Arousal", "Dominance", "Liking")
+
+
+def rows_of(path: Path, modalities: str | Mapping[str, Sequence[str]]) -> list[RecordingRow]:
+    """A row for every video that somebody watched, in the order of people and videos.
+
+    Raises:
+        CorpusError: a zip, which must be unpacked first; no ratings, other ratings than videos, ratings off their scale; a file
+            laid out otherwise. The message names file and stream.
+        RecordingError: a file that is cut off.
+        DependencyError: pyedflib is not installed.
+    """
+    from tqdm.auto import tqdm
+
+    layout = choose_layout(modalities, LAYOUTS, CHANNELS)
+    if not path.is_dir():
+        raise CorpusError(
+            f"{path} is no folder. Expected the folder with s<nn>.bdf: BDF is not read from archives. Unpack it."
+        )
+    files = sorted((one for one in path.rglob("s[0-9][0-9].bdf")), key=lambda one: one.name)
+    ratings = _ratings(path)
+    rows: list[RecordingRow] = []
+    for file in tqdm(files, desc="DEAP, BDF", unit=" people", disable=None):
+        begins, _ = _person(str(file), file.stat().st_mtime_ns)
+        own = ratings.get(int(file.stem[1:]), {})
+        if sorted(own) != list(range(1, len(begins) + 1)):
+            raise CorpusError(
+                f"{file}, stream Status: {len(begins)} videos begin, and participant_ratings.csv has the trials "
+                f"{', '.join(map(str, sorted(own))) or 'of nobody of that number'}. Expected a rating of every video."
+            )
+        if len(begins) != TRIALS:
+            logger.warning("%s holds %d videos; DEAP has %d.", file, len(begins), TRIALS)
+        for video, trial, values in sorted((video, trial, values) for trial, (video, values) in own.items()):
+            check_targets(values, 1.0, 9.0, f"{file}, ratings of trial {trial}")
+            source = f"{file.absolute()}#{trial - 1}"
+            rows.append(_row(file.stem, video, source, _samples(str(file), trial - 1), values, layout))
+    return rows
+
+
+def read_bdf_row(row: Mapping[str, Any]) -> SignalRecording:
+    """The recording of one video: streams by modality at 512 Hz from −3 s to 60 s, asked about from 0 to 60 s."""
+    file, _, trial = row["source"].rpartition("#")
+    _, centre = _person(file, Path(file).stat().st_mtime_ns)
+    data = _samples(file, int(trial))
+    times = np.arange(len(data)) / BDF_RATE - BEFORE_S
+    streams, reference = pick_streams(row, CHANNELS, data, times, BDF_RATE, centre)
+    return SignalRecording(streams, 0.0, VIDEO_S, row["sample_id"], reference=reference)
+
+
+def _ratings(path: Path) -> dict[int, dict[int, tuple[int, list[float]]]]:
+    """Person → trial → (video, [valence, arousal, dominance, liking])."""
+    with open_tree(path) as tree:
+        names = [name for name in tree.names if re.search(r"(^|/)participant_ratings\.csv$", name)]
+        if len(names) != 1:
+            raise CorpusError(
+                f"{path} holds {len(names)} files participant_ratings.csv. Expected one, of DEAP's metadata, with "
+                f"{', '.join(_COLUMNS)}."
+            )
+        found: dict[int, dict[int, tuple[int, list[float]]]] = {}
+        for row in read_rows(tree, names[0], tuple(one.lower() for one in _COLUMNS)):
+            try:
+                person, trial, video = (int(row[column.lower()]) for column in _COLUMNS[:3])
+                values = [float(row[column.lower()]) for column in _COLUMNS[3:]]
+            except ValueError as error:
+                raise CorpusError(f"{row.where}: {error}. Expected numbers. Correct the line.") from error
+            if trial in found.setdefault(person, {}):
+                raise CorpusError(
+                    f"{row.where}: trial {trial} of participant {person} is there twice. Correct the line."
+                )
+            found[person][trial] = video, values
+    return found
+
+
+def _open(file: str) -> "pyedflib.EdfReader":
+    try:
+        import pyedflib
+    except ImportError as error:
+        raise DependencyError(
+            f'{file}: BDF is read by pyedflib, which is not installed. Install it: pip install "meco-hub[signals]".'
+        ) from error
+    check_size(Path(file))
+    try:
+        return pyedflib.EdfReader(file, annotations_mode=pyedflib.DO_NOT_READ_ANNOTATIONS)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise CorpusError(
+            f"{file} cannot be read as BDF ({error}). Expected a whole recording. Copy it again."
+        ) from error
+
+
+@lru_cache(maxsize=64)
+def _person(file: str, changed: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Samples at which videos begin, and the (2, 40) level of the seconds before them; `changed` makes a new file another."""
+    with _open(file) as opened:
+        labels = _labels(opened, file)
+        status = np.asarray(opened.readSignal(labels["status"], digital=True), np.int64) & 0xFF
+    starts = np.flatnonzero((status == VIDEO_BEGINS) & (np.concatenate([[0], status[:-1]]) != VIDEO_BEGINS))
+    if not len(starts) or starts[0] < BEFORE_S * BDF_RATE or starts[-1] + VIDEO_S * BDF_RATE > len(status):
+        raise CorpusError(
+            f"{file}, stream Status: {len(starts)} videos begin (code {VIDEO_BEGINS}), or one begins less than {BEFORE_S:g} s "
+            f"after the recording or {VIDEO_S:g} s before its end. Expected {TRIALS} whole videos. Copy the file again."
+        )
+    with _open(file) as opened:
+        before = [_take(opened, labels, int(one - BEFORE_S * BDF_RATE), int(BEFORE_S * BDF_RATE)) for one in starts]
+    return starts, robust_reference(np.concatenate(before))
+
+
+def _samples(file: str, trial: int) -> NDArray[np.float32]:
+    """(samples, 40) of one video and the seconds before it."""
+    starts, _ = _person(file, Path(file).stat().st_mtime_ns)
+    with _open(file) as opened:
+        return _take(
+            opened,
+            _labels(opened, file),
+            int(starts[trial] - BEFORE_S * BDF_RATE),
+            int((BEFORE_S + VIDEO_S) * BDF_RATE),
+        )
+
+
+def _labels(opened: "pyedflib.EdfReader", file: str) -> dict[str, int]:
+    """Label in small letters → index, of a file that has all channels at 512 Hz."""
+    labels = {str(one).strip().lower(): index for index, one in reversed(list(enumerate(opened.getSignalLabels())))}
+    wanted = [*EEG, *(part for parts in _PARTS.values() for part in parts), "Status"]
+    missing = [one for one in wanted if one.lower() not in labels]
+    if missing:
+        raise CorpusError(
+            f"{file} lacks the channels {', '.join(missing)}. Expected the owners' original file with 48 channels."
+        )
+    for one in wanted:
+        rate = float(opened.getSampleFrequency(labels[one.lower()]))
+        if rate != BDF_RATE:
+            raise CorpusError(f"{file}, stream {one}: the rate is {rate:g} Hz. Expected {BDF_RATE:g}.")
+    return labels
+
+
+def _take(opened: "pyedflib.EdfReader", labels: Mapping[str, int], first: int, count: int) -> NDArray[np.float32]:
+    def one(name: str) -> NDArray[np.float64]:
+        return np.asarray(opened.readSignal(labels[name.lower()], first, count), np.float64)
+
+    eeg = np.stack([one(name) for name in EEG], axis=1)
+    eeg -= eeg.mean(axis=1, keepdims=True)
+    rest = [one(parts[0]) - one(parts[1]) if len(parts) == 2 else one(parts[0]) for parts in _PARTS.values()]
+    return np.concatenate([eeg, np.stack(rest, axis=1)], axis=1).astype(np.float32)
+
+
 # Pickles that hold NumPy arrays, read without running anything.
 #
 # Unpickling runs whatever the file says. Some corpora nevertheless travel as pickles of a dict of arrays, so the unpickler
@@ -297,312 +575,3 @@ _NAMES: dict[tuple[str, str], Any] = {
 for _core in ("core", "_core"):  # before and since NumPy 2
     _NAMES[f"numpy.{_core}.multiarray", "_reconstruct"] = _Maker(_reconstruct)
     _NAMES[f"numpy.{_core}.numeric", "_frombuffer"] = _Maker(_frombuffer)
-
-
-# --- Deap bdf ---------------------------------------------------------------------------------------------------------
-# Reading DEAP's original recordings, `data_original`: one BDF file a person at 512 Hz; `deap.py` says what DEAP is.
-#
-#     s01.bdf … s32.bdf            48 channels of a BioSemi: 32 EEG, EXG1 to EXG8 (pairs of eye and muscle electrodes), GSR1, GSR2,
-#                                  Erg1, Erg2, Resp, Plet, Temp, Status
-#     participant_ratings.csv      Participant_id, Trial, Experiment_id, Valence, Arousal, Dominance, Liking, …: trials in the
-#                                  order in which they were shown, and which video each was
-#
-# A video begins where the lower eight bits of Status turn to 4. EEG is referenced to its average, as in the owners'
-# preprocessed files, and eye and muscle channels are differences of their two electrodes; nothing is filtered and no eye
-# movement removed. Skin conductance is in the site's own unit, which is not the same in Twente and Geneva. The order of
-# electrodes differs between the sites; here channels go by name.
-#
-# Codes and channel names are those of DEAP's own description as far as it is quoted publicly; this reader has been tried on
-# look-alikes only.
-
-BDF_RATE = 512.0
-BEFORE_S, VIDEO_S = 3.0, 60.0
-VIDEO_BEGINS = 4
-_PARTS = {
-    "hEOG": ("EXG1", "EXG2"),
-    "vEOG": ("EXG3", "EXG4"),
-    "zEMG": ("EXG5", "EXG6"),
-    "tEMG": ("EXG7", "EXG8"),
-    "GSR": ("GSR1",),
-    "RESP": ("Resp",),
-    "PPG": ("Plet",),
-    "TEMP": ("Temp",),
-}
-_COLUMNS = ("Participant_id", "Trial", "Experiment_id", "Valence", "Arousal", "Dominance", "Liking")
-
-
-def rows_of(path: Path, modalities: str | Mapping[str, Sequence[str]]) -> list[RecordingRow]:
-    """A row for every video that somebody watched, in the order of people and videos.
-
-    Raises:
-        CorpusError: a zip, which must be unpacked first; no ratings, other ratings than videos, ratings off their scale; a file
-            laid out otherwise. The message names file and stream.
-        RecordingError: a file that is cut off.
-        DependencyError: pyedflib is not installed.
-    """
-    from tqdm.auto import tqdm
-
-    layout = choose_layout(modalities, LAYOUTS, CHANNELS)
-    if not path.is_dir():
-        raise CorpusError(
-            f"{path} is no folder. Expected the folder with s<nn>.bdf: BDF is not read from archives. Unpack it."
-        )
-    files = sorted((one for one in path.rglob("s[0-9][0-9].bdf")), key=lambda one: one.name)
-    ratings = _ratings(path)
-    rows: list[RecordingRow] = []
-    for file in tqdm(files, desc="DEAP, BDF", unit=" people", disable=None):
-        begins, _ = _person(str(file), file.stat().st_mtime_ns)
-        own = ratings.get(int(file.stem[1:]), {})
-        if sorted(own) != list(range(1, len(begins) + 1)):
-            raise CorpusError(
-                f"{file}, stream Status: {len(begins)} videos begin, and participant_ratings.csv has the trials "
-                f"{', '.join(map(str, sorted(own))) or 'of nobody of that number'}. Expected a rating of every video."
-            )
-        if len(begins) != TRIALS:
-            logger.warning("%s holds %d videos; DEAP has %d.", file, len(begins), TRIALS)
-        rows += sorted((_row(file, trial, own[trial], layout) for trial in own), key=lambda one: one.sample_id)
-    return rows
-
-
-def _row(file: Path, trial: int, rating: tuple[int, list[float]], layout: str) -> RecordingRow:
-    video, values = rating
-    check_targets(values, 1.0, 9.0, f"{file}, ratings of trial {trial}")
-    name = f"{file.stem}_{video:02d}"
-    return RecordingRow(
-        sample_id=name,
-        identity=file.stem,
-        source=f"{file.absolute()}#{trial - 1}",
-        content_sha256=hash_arrays([_samples(str(file), trial - 1)]),
-        targets=values[:3],
-        trial=name,
-        stimulus=f"video_{video:02d}",
-        extras={"liking": values[3], "site": "twente" if int(file.stem[1:]) <= 22 else "geneva", LAYOUT_COLUMN: layout},
-    )
-
-
-def read_bdf_row(row: Mapping[str, Any]) -> SignalRecording:
-    """The recording of one video: streams by modality at 512 Hz from −3 s to 60 s, asked about from 0 to 60 s."""
-    file, _, trial = row["source"].rpartition("#")
-    _, centre = _person(file, Path(file).stat().st_mtime_ns)
-    data = _samples(file, int(trial))
-    times = np.arange(len(data)) / BDF_RATE - BEFORE_S
-    streams, reference = {}, {}
-    for name, channels in layout_of(row).items():
-        places = [CHANNELS.index(channel) for channel in channels]
-        streams[name] = Stream(np.ascontiguousarray(data[:, places]), times, BDF_RATE, channels)
-        reference[name] = centre[:, places]
-    return SignalRecording(streams, 0.0, VIDEO_S, row["sample_id"], reference=reference)
-
-
-def _ratings(path: Path) -> dict[int, dict[int, tuple[int, list[float]]]]:
-    """Person → trial → (video, [valence, arousal, dominance, liking])."""
-    with open_tree(path) as tree:
-        names = [name for name in tree.names if re.search(r"(^|/)participant_ratings\.csv$", name)]
-        if len(names) != 1:
-            raise CorpusError(
-                f"{path} holds {len(names)} files participant_ratings.csv. Expected one, of DEAP's metadata, with "
-                f"{', '.join(_COLUMNS)}."
-            )
-        found: dict[int, dict[int, tuple[int, list[float]]]] = {}
-        for row in read_rows(tree, names[0], tuple(one.lower() for one in _COLUMNS)):
-            try:
-                person, trial, video = (int(row[column.lower()]) for column in _COLUMNS[:3])
-                values = [float(row[column.lower()]) for column in _COLUMNS[3:]]
-            except ValueError as error:
-                raise CorpusError(f"{row.where}: {error}. Expected numbers. Mend the line.") from error
-            if trial in found.setdefault(person, {}):
-                raise CorpusError(f"{row.where}: trial {trial} of participant {person} is there twice. Mend the line.")
-            found[person][trial] = video, values
-    return found
-
-
-def _open(file: str) -> "pyedflib.EdfReader":
-    try:
-        import pyedflib
-    except ImportError as error:
-        raise DependencyError(
-            f'{file}: BDF is read by pyedflib, which is not installed. Install it: pip install "meco-hub[signals]".'
-        ) from error
-    check_size(Path(file))
-    try:
-        return pyedflib.EdfReader(file, annotations_mode=pyedflib.DO_NOT_READ_ANNOTATIONS)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise CorpusError(
-            f"{file} cannot be read as BDF ({error}). Expected a whole recording. Copy it again."
-        ) from error
-
-
-@lru_cache(maxsize=64)
-def _person(file: str, changed: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Samples at which videos begin, and the (2, 40) level of the seconds before them; `changed` makes a new file another."""
-    with _open(file) as opened:
-        labels = _labels(opened, file)
-        status = np.asarray(opened.readSignal(labels["status"], digital=True), np.int64) & 0xFF
-    starts = np.flatnonzero((status == VIDEO_BEGINS) & (np.concatenate([[0], status[:-1]]) != VIDEO_BEGINS))
-    if not len(starts) or starts[0] < BEFORE_S * BDF_RATE or starts[-1] + VIDEO_S * BDF_RATE > len(status):
-        raise CorpusError(
-            f"{file}, stream Status: {len(starts)} videos begin (code {VIDEO_BEGINS}), or one begins less than {BEFORE_S:g} s "
-            f"after the recording or {VIDEO_S:g} s before its end. Expected {TRIALS} whole videos. Copy the file again."
-        )
-    with _open(file) as opened:
-        before = [_take(opened, labels, int(one - BEFORE_S * BDF_RATE), int(BEFORE_S * BDF_RATE)) for one in starts]
-    return starts, robust_reference(np.concatenate(before))
-
-
-def _samples(file: str, trial: int) -> NDArray[np.float32]:
-    """(samples, 40) of one video and the seconds before it."""
-    starts, _ = _person(file, Path(file).stat().st_mtime_ns)
-    with _open(file) as opened:
-        return _take(
-            opened,
-            _labels(opened, file),
-            int(starts[trial] - BEFORE_S * BDF_RATE),
-            int((BEFORE_S + VIDEO_S) * BDF_RATE),
-        )
-
-
-def _labels(opened: "pyedflib.EdfReader", file: str) -> dict[str, int]:
-    """Label in small letters → index, of a file that has all channels at 512 Hz."""
-    labels = {str(one).strip().lower(): index for index, one in reversed(list(enumerate(opened.getSignalLabels())))}
-    wanted = [*EEG, *(part for parts in _PARTS.values() for part in parts), "Status"]
-    missing = [one for one in wanted if one.lower() not in labels]
-    if missing:
-        raise CorpusError(
-            f"{file} lacks the channels {', '.join(missing)}. Expected the owners' original file with 48 channels."
-        )
-    for one in wanted:
-        rate = float(opened.getSampleFrequency(labels[one.lower()]))
-        if rate != BDF_RATE:
-            raise CorpusError(f"{file}, stream {one}: the rate is {rate:g} Hz. Expected {BDF_RATE:g}.")
-    return labels
-
-
-def _take(opened: "pyedflib.EdfReader", labels: Mapping[str, int], first: int, count: int) -> NDArray[np.float32]:
-    def one(name: str) -> NDArray[np.float64]:
-        return np.asarray(opened.readSignal(labels[name.lower()], first, count), np.float64)
-
-    eeg = np.stack([one(name) for name in EEG], axis=1)
-    eeg -= eeg.mean(axis=1, keepdims=True)
-    rest = [one(parts[0]) - one(parts[1]) if len(parts) == 2 else one(parts[0]) for parts in _PARTS.values()]
-    return np.concatenate([eeg, np.stack(rest, axis=1)], axis=1).astype(np.float32)
-
-
-# --- Deap files -------------------------------------------------------------------------------------------------------
-# Reading DEAP's preprocessed files; `deap.py` says what is in them.
-
-
-def read(
-    path: Path, modalities: str | Mapping[str, Sequence[str]] = "deap_4", folds: str = "P3"
-) -> "datasets.DatasetDict":
-    """Read the preprocessed files, or the original BDF files where there are no others; see `Corpus.load` for the columns.
-    Further columns: `liking`, `site`, `modalities`.
-
-    Every file is opened once, for its ratings and the hashes of its trials; samples are read again with each row.
-
-    Raises:
-        CorpusError: no such files, a pickle that is not arrays only (nothing of it is run), another shape, ratings off their scale
-            (of BDF, see `deap_bdf.rows_of`); the message names the file.
-        ConfigurationError, UnknownNameError: an option makes no sense.
-    """
-    import datasets
-
-    rows = _read(path, modalities)
-    text = datasets.Value("string")
-    extras = {"liking": datasets.Value("float32"), "site": text, LAYOUT_COLUMN: text}
-    splits = build_recordings(rows, extras=extras, address=str(path))
-    table = splits["all"]
-    people = len({row.identity for row in rows})
-    if folds == "P3" and people < 5:
-        logger.warning("%s: %d people make no 5 folds; the column fold is −1.", path, people)
-        return splits
-    return datasets.DatasetDict({"all": number_folds(table, folds, stratify_by="site" if folds == "P3" else None)})
-
-
-def _read(path: Path, modalities: str | Mapping[str, Sequence[str]]) -> list[RecordingRow]:
-    """The rows of the preprocessed files, or of the original ones where there are no others."""
-    from tqdm.auto import tqdm
-
-    layout = choose_layout(modalities, LAYOUTS, CHANNELS)
-    with open_tree(path) as tree:
-        files = sorted(
-            (name for name in tree.names if re.search(r"(^|/)s\d\d\.dat$", name)),
-            key=lambda name: name.rpartition("/")[2],
-        )
-        if not files and any(re.search(r"(^|/)s\d\d\.bdf$", name) for name in tree.names):
-            return rows_of(path, modalities)
-        if not files or len({name.rpartition("/")[2] for name in files}) < len(files):
-            raise CorpusError(
-                f"{path} holds {len(files)} files s<nn>.dat, or one of them twice. Expected {corpus.layout}."
-            )
-        rows: list[RecordingRow] = []
-        for name in tqdm(files, desc="DEAP", unit=" people", disable=None):
-            rows += _trials(tree.image_path(name), name.rpartition("/")[2][:3], layout)
-        return rows
-
-
-def _trials(address: str, person: str, layout: str) -> list[RecordingRow]:
-    data, labels, _ = _load(address)
-    return [
-        RecordingRow(
-            sample_id=f"{person}_{trial + 1:02d}",
-            identity=person,
-            source=f"{address}#{trial}",
-            content_sha256=hash_arrays([data[trial]]),
-            targets=[float(one) for one in labels[trial, :3]],
-            trial=f"{person}_{trial + 1:02d}",
-            stimulus=f"video_{trial + 1:02d}",
-            extras={
-                "liking": float(labels[trial, 3]),
-                "site": "twente" if int(person[1:]) <= 22 else "geneva",
-                LAYOUT_COLUMN: layout,
-            },
-        )
-        for trial in range(len(data))
-    ]
-
-
-def read_row(row: Mapping[str, Any]) -> SignalRecording:
-    """The recording of one trial: streams by modality at 128 Hz from −3 s to 60 s, asked about from 0 to 60 s; of the original
-    files, at 512 Hz."""
-    address, _, trial = row["source"].rpartition("#")
-    if address.endswith(".bdf"):
-        return read_bdf_row(row)
-    data, _, centre = _load(address)
-    times = (np.arange(SAMPLES) - BASELINE) / RATE
-    streams, reference = {}, {}
-    for name, channels in layout_of(row).items():
-        places = [CHANNELS.index(channel) for channel in channels]
-        streams[name] = Stream(np.ascontiguousarray(data[int(trial)][places].T), times, RATE, channels)
-        reference[name] = centre[:, places]
-    return SignalRecording(streams, 0.0, (SAMPLES - BASELINE) / RATE, row["sample_id"], reference=reference)
-
-
-@lru_cache(maxsize=4)
-def _load(address: str) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]:
-    """(data (trials, 40, 8064), labels (trials, 4), reference (2, 40)) of a person; 52 MB, hence the small cache."""
-    with PictureBytes() as contents:
-        arrays = load_arrays(contents.read({"bytes": None, "path": address}), address)
-    missing = [name for name in ("data", "labels") if name not in arrays]
-    if missing:
-        raise CorpusError(
-            f"{address} holds {', '.join(arrays)}; {', '.join(missing)} is missing. Expected data and labels."
-        )
-    data, labels = arrays["data"], arrays["labels"]
-    if data.ndim != 3 or data.shape[1:] != (len(CHANNELS), SAMPLES) or not len(data) or data.dtype.kind != "f":
-        raise CorpusError(
-            f"{address}, array data: shape {data.shape} of {data.dtype}. Expected ({TRIALS}, {len(CHANNELS)}, {SAMPLES}) floats: "
-            f"{len(CHANNELS)} channels, 63 s at {RATE:g} Hz. Take the owners' preprocessed files."
-        )
-    if labels.shape != (len(data), 4):
-        raise CorpusError(
-            f"{address}, array labels: shape {labels.shape}. Expected ({len(data)}, 4), one row per trial."
-        )
-    if len(data) != TRIALS:
-        logger.warning("%s holds %d trials; DEAP has %d.", address, len(data), TRIALS)
-    check_targets(labels, 1.0, 9.0, f"{address}, array labels")
-    with np.errstate(over="ignore"):  # what is too large becomes infinite, which is missing
-        data = data.astype(np.float32)
-    for number, trial in enumerate(data, start=1):
-        check_samples([trial], f"{address}, array data, trial {number}")
-    before = data[:, :, :BASELINE].transpose(0, 2, 1).reshape(-1, len(CHANNELS))
-    return data, labels.astype(np.float64), robust_reference(before)

@@ -30,7 +30,7 @@ from ..errors import ConfigurationError, CorpusError, RecordingError
 from ..recordings.signal_files.mat import read_mat
 from ..recordings.signal_recording import SignalRecording, Stream
 from . import Corpus, Target
-from .protocols import number_folds
+from .protocols import with_folds
 from .recording_rows import (
     LAYOUT_COLUMN,
     Layout,
@@ -80,10 +80,6 @@ corpus = Corpus(
 )
 
 
-# --- Dreamer mat ------------------------------------------------------------------------------------------------------
-# Reading DREAMER.mat; `dreamer.py` says what is in it.
-
-
 def read(
     path: Path, modalities: str | Mapping[str, Sequence[str]] = "dreamer_2", folds: str = "P3"
 ) -> "datasets.DatasetDict":
@@ -93,8 +89,6 @@ def read(
         CorpusError: no such file, or one that is cut off or laid out otherwise; the message names person, clip and stream.
         ConfigurationError, UnknownNameError: an option makes no sense.
     """
-    import datasets
-
     layout = choose_layout(modalities, LAYOUTS, ELECTRODES + ECG)
     _check_rates(layout)
     file = path / "DREAMER.mat" if path.is_dir() else path
@@ -116,11 +110,8 @@ def read(
         for who in [f"subject_{number + 1:02d}"]
         for clip in range(len(person.scores))
     ]
-    splits = build_recordings(rows, extras={LAYOUT_COLUMN: datasets.Value("string")}, address=str(file))
-    if folds == "P3" and len(people) < 5:
-        logger.warning("%s: %d people make no 5 folds; the column fold is −1.", file, len(people))
-        return splits
-    return datasets.DatasetDict({"all": number_folds(splits["all"], folds, n_folds=6 if folds == "P1" else 5)})
+    splits = build_recordings(rows, extras={LAYOUT_COLUMN: "string"}, address=str(file))
+    return with_folds(splits, folds, str(file), n_folds=6 if folds == "P1" else 5)
 
 
 def read_row(row: Mapping[str, Any]) -> SignalRecording:

@@ -13,8 +13,6 @@ test (which papers report). The distribution has three forms, all read here, eac
 A figure on the 7,178 merged pictures compares with none on the 3,589; `public_test` chooses. The labels are known to be
 noisy (people agree with them on about 65 %), and some pictures occur more than once, across splits too: the leak check
 of `splits.py` finds those that are the same byte for byte.
-
-This file knows FER-2013 on disk; it does not know how it is split further.
 """
 
 import logging
@@ -95,7 +93,7 @@ def _read_csv(tree: FileTree, name: str, *, merged: bool) -> "datasets.DatasetDi
         usage = USAGES.get(row["usage"].lower())
         if usage is None:
             raise CorpusError(
-                f"{row.where}: the usage is {row['usage']!r}. Expected Training, PublicTest or PrivateTest. Mend the line."
+                f"{row.where}: the usage is {row['usage']!r}. Expected Training, PublicTest or PrivateTest. Correct the line."
             )
         content = gray_png(_pixels(row), SIDE)
         parts[usage].append(FaceRow(f"{usage}/{number:06d}", _label(row), content=content))
@@ -111,14 +109,16 @@ def _name_splits(parts: dict[str, list[FaceRow]], *, merged: bool) -> dict[str, 
 def _label(row: CsvRow) -> int:
     emotion = row["emotion"]
     if len(emotion) != 1 or emotion not in "0123456":
-        raise CorpusError(f"{row.where}: the emotion is {emotion!r}. Expected a number from 0 to 6. Mend the line.")
+        raise CorpusError(f"{row.where}: the emotion is {emotion!r}. Expected a number from 0 to 6. Correct the line.")
     return int(emotion)
 
 
 def _pixels(row: CsvRow) -> bytes:
     numbers = row["pixels"].split()
     if len(numbers) != SIDE * SIDE:
-        raise CorpusError(f"{row.where}: {len(numbers)} pixels. Expected {SIDE * SIDE} ({SIDE}×{SIDE}). Mend the line.")
+        raise CorpusError(
+            f"{row.where}: {len(numbers)} pixels. Expected {SIDE * SIDE} ({SIDE}×{SIDE}). Correct the line."
+        )
     try:
         return bytes(map(int, numbers))
     except ValueError as error:

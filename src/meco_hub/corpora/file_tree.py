@@ -1,4 +1,9 @@
-"""How corpus errors list what they found: the first few, and how many in all."""
+"""The files of a corpus: a folder or a zip seen as one set of names, csv files read row by row, and the bytes behind a row.
+
+Corpora travel as folders and as archives; readers ask for names and bytes and need not care which. Nothing is ever extracted.
+Names are posix paths relative to the root; what operating systems leave behind (`.DS_Store`, `__MACOSX`, `Thumbs.db`) is not
+listed.
+"""
 
 import csv
 import hashlib
@@ -14,7 +19,8 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from ..errors import CorpusError
-from .tables import with_column
+from ..recordings.images import open_zip
+from .tables import column, with_column
 
 if TYPE_CHECKING:
     import datasets
@@ -22,36 +28,14 @@ if TYPE_CHECKING:
 
 def first_few(items: Iterable[object], limit: int = 5) -> str:
     """ "a, b, c, d, e, … (17 in all)"."""
-    texts = [str(item) for item in items]
+    texts = list(map(str, items))
     if len(texts) <= limit:
         return ", ".join(texts)
     return f"{', '.join(texts[:limit])}, … ({len(texts)} in all)"
 
 
-# --- File tree --------------------------------------------------------------------------------------------------------
-# A folder or a zip, seen as one set of files.
-#
-# Corpora travel as folders and as archives; readers ask for names and bytes and need not care which. Nothing is ever
-# extracted. Names are posix paths relative to the root; what operating systems leave behind (`.DS_Store`, `__MACOSX`,
-# `Thumbs.db`) is not listed.
-
 IMAGE_SUFFIXES = frozenset(
-    {
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".png",
-        ".bmp",
-        ".webp",
-        ".tif",
-        ".tiff",
-        ".gif",
-        ".ppm",
-        ".pgm",
-        ".avif",
-        ".jp2",
-    }
+    ".jpg .jpeg .jpe .jfif .png .bmp .webp .tif .tiff .gif .ppm .pgm .avif .jp2".split()  # noqa: SIM905
 )
 """Endings, in lower case, by which a file counts as a picture."""
 
@@ -221,13 +205,6 @@ def _is_clutter(parts: list[str]) -> bool:
     return any(part.startswith(".") or part in _CLUTTER for part in parts)
 
 
-# --- Csv rows ---------------------------------------------------------------------------------------------------------
-# Reading a csv row by row, with the line number in every complaint.
-#
-# Files of published corpora differ in small ways that break naive readers: a byte-order mark, spaces around column names
-# (`icml_face_data.csv`), a missing header. Rows are streamed, so a file of any size costs one row of memory.
-
-
 class CsvRow(dict[str, str]):
     """One row: values by lower-case column name, stripped; `line` is its line in the file, `where` says so in words."""
 
@@ -240,7 +217,7 @@ class CsvRow(dict[str, str]):
 def read_rows(
     tree: FileTree, name: str, required: Sequence[str], headerless: Sequence[str] | None = None
 ) -> Iterator[CsvRow]:
-    """Stream the rows of a csv.
+    """Stream the rows of a csv, which may have what breaks naive readers: a byte-order mark, spaces around names, no header.
 
     Args:
         tree: where the file lies.
@@ -292,9 +269,6 @@ def _cells(columns: list[str], cells: list[str], address: str, line: int) -> dic
     return {column: cell.strip() for column, cell in zip(columns, cells, strict=True)}
 
 
-# --- Contents ---------------------------------------------------------------------------------------------------------
-# The bytes behind a row, and their hashes.
-#
 # A row says where its content lies in one of three ways, looked for in this order: `content_sha256`, which its reader
 # computed; `files`, the files whose bytes it is (with `start_s` and `end_s`, when it is a part of them); or `image`, a cell
 # as `datasets.Image(decode=False)` gives it: {"bytes", "path"}. A path may be `zip://inner/name.jpg::/abs/outer.zip`.
@@ -307,61 +281,39 @@ FILES_COLUMN = "files"
 """Column of lists of paths whose bytes are the row's content."""
 
 
-class PictureBytes:
-    """Reads cells and keeps the archives open that they lie in; a context manager.
+def read_cell(cell: Mapping[str, Any]) -> bytes:
+    """The encoded bytes of one cell.
 
-    Opening a zip parses its whole directory, which costs more than reading a picture, hence one handle per archive. The
-    handles must not be shared with forked workers: they would share one position in the file.
+    Raises:
+        CorpusError: neither bytes nor path, or the file or zip member cannot be read; the message names it.
     """
-
-    def __init__(self) -> None:
-        self._archives: dict[str, zipfile.ZipFile] = {}
-
-    def __enter__(self) -> "PictureBytes":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for archive in self._archives.values():
-            archive.close()
-
-    def read(self, cell: Mapping[str, Any]) -> bytes:
-        """The encoded bytes of one cell.
-
-        Raises:
-            CorpusError: neither bytes nor path, or the file or zip member cannot be read; the message names it.
-        """
-        if cell["bytes"] is not None:
-            return cell["bytes"]
-        path = cell["path"]
-        if not path:
-            raise CorpusError("A picture has neither bytes nor a path. Expected one of them; load the corpus again.")
-        try:
-            with self._open(path) as stream:
-                return stream.read()
-        except (*READ_ERRORS, KeyError) as error:  # KeyError: the zip has no such member any more
-            raise _unreadable(path, error) from error
-
-    def hash(self, path: str) -> str:
-        """SHA-256 (hex) of a file or zip member of any size; errors as of `read`."""
-        try:
-            with self._open(path) as stream:
-                return hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
-        except (*READ_ERRORS, KeyError) as error:
-            raise _unreadable(path, error) from error
-
-    def _open(self, path: str) -> IO[bytes]:
-        if not path.startswith("zip://"):
-            return Path(path).open("rb")
-        inner, _, outer = path.removeprefix("zip://").partition("::")
-        if outer not in self._archives:
-            self._archives[outer] = zipfile.ZipFile(outer)
-        return self._archives[outer].open(inner)
+    if cell["bytes"] is not None:
+        return cell["bytes"]
+    if not cell["path"]:
+        raise CorpusError("A picture has neither bytes nor a path. Expected one of them; load the corpus again.")
+    return read_path(cell["path"])
 
 
-def _unreadable(path: str, error: Exception) -> CorpusError:
-    return CorpusError(f"{path} cannot be read ({error}). Copy it again from its source.")
+def read_path(path: str) -> bytes:
+    """The bytes of a file or zip member; errors as of `read_cell`."""
+    with _opened(path) as stream:
+        return stream.read()
+
+
+def hash_path(path: str) -> str:
+    """SHA-256 (hex) of a file or zip member of any size; errors as of `read_cell`."""
+    with _opened(path) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[IO[bytes]]:
+    inner, _, outer = path.removeprefix("zip://").rpartition("::")
+    try:
+        with open_zip(outer).open(inner) if path.startswith("zip://") else Path(path).open("rb") as stream:
+            yield stream
+    except (*READ_ERRORS, KeyError) as error:  # KeyError: the zip has no such member any more
+        raise CorpusError(f"{path} cannot be read ({error}). Copy it again from its source.") from error
 
 
 def content_hashes(dataset: "datasets.Dataset") -> list[str]:
@@ -370,41 +322,35 @@ def content_hashes(dataset: "datasets.Dataset") -> list[str]:
     Raises:
         CorpusError: a file cannot be read, or no column says what a row's content is.
     """
-    plain = dataset.with_format(None)
-    names = plain.column_names
+    names = dataset.column_names
     if HASH_COLUMN in names:
-        return _column(plain, HASH_COLUMN)
+        return column(dataset, HASH_COLUMN)
     if FILES_COLUMN in names:
-        return _file_hashes(plain)
+        return _file_hashes(dataset)
     if "image" in names:
-        return _picture_hashes(plain)
+        return _picture_hashes(dataset.with_format(None))
     raise CorpusError(
         f"The rows have the columns {', '.join(names)}, none of which says what their content is. Expected one of "
-        f"{HASH_COLUMN}, {FILES_COLUMN}, image. Mend the corpus's reader."
+        f"{HASH_COLUMN}, {FILES_COLUMN}, image. Correct the corpus's reader."
     )
-
-
-def _column(dataset: "datasets.Dataset", name: str) -> list[Any]:
-    return list(dataset.select_columns([name])[:][name])
 
 
 def _file_hashes(plain: "datasets.Dataset") -> list[str]:
     """A row's hash is that of its files' hashes and of the part of them that it is."""
     from tqdm.auto import tqdm
 
-    rows: list[Sequence[str]] = _column(plain, FILES_COLUMN)
-    parts: list[list[Any]] = [_column(plain, bound) for bound in ("start_s", "end_s") if bound in plain.column_names]
+    rows: list[Sequence[str]] = column(plain, FILES_COLUMN)
+    parts: list[list[Any]] = [column(plain, bound) for bound in ("start_s", "end_s") if bound in plain.column_names]
     known: dict[str, str] = {}
     hashes = []
-    with PictureBytes() as contents:
-        for number, files in enumerate(tqdm(rows, desc="hashing files", unit=" rows", disable=None)):
-            if not files:
-                raise CorpusError(f"Row {number} names no file in the column {FILES_COLUMN}. Mend the corpus's reader.")
-            for path in files:
-                if path not in known:  # rows that are parts of one file have it hashed once
-                    known[path] = contents.hash(path)
-            text = "\0".join([*(known[path] for path in files), *(repr(part[number]) for part in parts)])
-            hashes.append(hashlib.sha256(text.encode()).hexdigest())
+    for number, files in enumerate(tqdm(rows, desc="hashing files", unit=" rows", disable=None)):
+        if not files:
+            raise CorpusError(f"Row {number} names no file in the column {FILES_COLUMN}. Correct the corpus's reader.")
+        for path in files:
+            if path not in known:  # rows that are parts of one file have it hashed once
+                known[path] = hash_path(path)
+        text = "\0".join([*(known[path] for path in files), *(repr(part[number]) for part in parts)])
+        hashes.append(hashlib.sha256(text.encode()).hexdigest())
     return hashes
 
 
@@ -412,10 +358,10 @@ def _picture_hashes(plain: "datasets.Dataset") -> list[str]:
     from tqdm.auto import tqdm
 
     hashes: list[str] = []
-    with PictureBytes() as pictures, tqdm(total=len(plain), desc="hashing pictures", disable=None) as bar:
+    with tqdm(total=len(plain), desc="hashing pictures", disable=None) as bar:
         for batch in undecoded(plain).select_columns(["image"]).iter(batch_size=256):
             cells = cast(Mapping[str, Any], batch)["image"]
-            hashes.extend(hashlib.sha256(pictures.read(cell)).hexdigest() for cell in cells)
+            hashes.extend(hashlib.sha256(read_cell(cell)).hexdigest() for cell in cells)
             bar.update(len(cells))
     return hashes
 
@@ -424,9 +370,7 @@ def with_content_hashes(dataset: "datasets.Dataset") -> "datasets.Dataset":
     """The data set with a column `content_sha256`, so that a large corpus is read once for all checks."""
     if HASH_COLUMN in dataset.column_names:
         return dataset
-    import datasets
-
-    return with_column(dataset, HASH_COLUMN, content_hashes(dataset), datasets.Value("string"))
+    return with_column(dataset, HASH_COLUMN, content_hashes(dataset), "string")
 
 
 def undecoded(dataset: "datasets.Dataset") -> "datasets.Dataset":

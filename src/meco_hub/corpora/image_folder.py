@@ -9,8 +9,6 @@ Three layouts, each as a folder or as a zip of it:
 The index wins over folders only in what folders cannot say; where a picture lies in a folder named after another label,
 or one side knows a picture that the other does not, that is an error. Labels that are expressions in any usual spelling
 (happy, Sadness) become the canonical nouns; others stay as written.
-
-This file knows folders of labelled pictures; it does not know any published corpus.
 """
 
 import logging

@@ -4,7 +4,7 @@ What two splits share is looked for in five ways, as far as the corpus has the c
 
     identity    the same person
     trial       rows cut from the same trial of the same person
-    time        parts of one recording (`source`, `start_s`, `end_s`) that overlap, or come nearer than a margin
+    time        parts of one recording (`source`, `start_s`, `end_s`) that overlap
     content     the same bytes: `content_sha256`, or the files or pictures themselves
     stimulus    the same film or picture was shown
 
@@ -14,8 +14,6 @@ they are noted and stop nothing: the note says that a model may have learnt the 
 
 Bytes catch copied files, which is how duplicates mostly arise (FER-2013 has them across its official splits); a picture
 encoded anew, cropped or resized differs in its bytes and is not found. A report says how many rows had no identity to check.
-
-This file knows how to compare splits; it does not know how they were made.
 """
 
 import hashlib
@@ -29,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError, LeakError
 from .file_tree import content_hashes, first_few
+from .tables import column
 
 if TYPE_CHECKING:
     import datasets
@@ -114,23 +113,20 @@ def leak_check(
     names: Sequence[str] | None = None,
     raises: bool = True,
     allow: Collection[str] = ("stimulus",),
-    margin_s: float = 0.0,
 ) -> LeakReport:
     """Compare every two of the splits given.
 
     Validation is compared with test too: a model selected on test pictures has seen them.
 
     Args:
-        train, others: splits with the columns identity and sample_id, and those that say what the content is (`contents.py`).
+        train, others: splits with the columns identity and sample_id, and those that say what the content is (`content_hashes`).
         names: what to call them; default train, validation, test for up to three.
         raises: False to get a report with its overlaps in place of an error.
         allow: kinds that may be shared; what is found of them becomes a note.
-        margin_s: parts of one recording that come nearer than this many seconds overlap, because filters and context margins
-            reach so far; 0: those that touch do not.
 
     Raises:
         LeakError: something stands in two splits.
-        ConfigurationError: names and splits differ in number, an unknown kind, or a margin below 0.
+        ConfigurationError: names and splits differ in number, or an unknown kind.
     """
     splits = [train, *others]
     called = (
@@ -142,12 +138,10 @@ def leak_check(
         raise ConfigurationError(
             f"{len(splits)} splits were given, and the names {called}. Expected one name for each."
         )
-    if not set(allow) <= set(KINDS) or not margin_s >= 0:
-        raise ConfigurationError(
-            f"allow is {list(allow)} and margin_s {margin_s!r}. Expected some of {', '.join(KINDS)}, and 0 or more seconds."
-        )
+    if not set(allow) <= set(KINDS):
+        raise ConfigurationError(f"allow is {list(allow)}. Expected some of {', '.join(KINDS)}.")
     sides = [_Side(name, split) for name, split in zip(called, splits, strict=True)]
-    found = [overlap for first, second in combinations(sides, 2) for overlap in _compare(first, second, margin_s)]
+    found = [overlap for first, second in combinations(sides, 2) for overlap in _compare(first, second)]
     report = LeakReport(
         overlaps=tuple(overlap for overlap in found if overlap.kind not in allow),
         rows={side.name: side.rows for side in sides},
@@ -180,17 +174,17 @@ class _Side:
         self.rows = len(plain)
         self.by: dict[str, dict[str, list[str]]] = {kind: defaultdict(list) for kind in KINDS if kind != "time"}
         self.parts: dict[str, list[_Part]] = defaultdict(list)
-        people, samples = _column(plain, "identity"), _column(plain, "sample_id")
+        people, samples = column(plain, "identity"), column(plain, "sample_id")
         self.unknown = sum(not who for who in people)
-        trials, stimuli, sources = (_column(plain, kind, "") for kind in ("trial", "stimulus", "source"))
+        trials, stimuli, sources = (column(plain, kind, "") for kind in ("trial", "stimulus", "source"))
         # two people's trials may bear one number; where nobody is known, the trial's own name must do
         trials = [f"{who}/{trial}" if who and trial else trial for who, trial in zip(people, trials, strict=True)]
         for kind, values in zip(self.by, (people, trials, content_hashes(plain), stimuli), strict=True):
             for value, sample in zip(values, samples, strict=True):
                 if value:
                     self.by[kind][value].append(sample)
-        starts: list[Any] = _column(plain, "start_s", math.nan)
-        ends: list[Any] = _column(plain, "end_s", math.nan)
+        starts: list[Any] = column(plain, "start_s", math.nan)
+        ends: list[Any] = column(plain, "end_s", math.nan)
         for source, start, end, sample in zip(sources, starts, ends, samples, strict=True):
             if source:  # without bounds, the row is the whole recording
                 if start is None or end is None or math.isnan(start) or math.isnan(end):
@@ -198,18 +192,11 @@ class _Side:
                 self.parts[source].append(_Part(start, end, sample))
 
 
-def _column(plain: "datasets.Dataset", name: str, default: Any = None) -> list[Any]:
-    """A column; `default` for every row where there is none and a default is given."""
-    if default is not None and name not in plain.column_names:
-        return [default] * len(plain)
-    return list(plain.select_columns([name])[:][name])
-
-
-def _compare(first: _Side, second: _Side, margin: float) -> list[Overlap]:
+def _compare(first: _Side, second: _Side) -> list[Overlap]:
     overlaps = []
     for kind in KINDS:
         if kind == "time":
-            pairs = sorted(_near(first, second, margin))
+            pairs = sorted(_overlapping(first, second))
             if pairs:
                 overlaps.append(Overlap(kind, first.name, second.name, tuple(pairs), len(pairs)))
             continue
@@ -223,8 +210,8 @@ def _compare(first: _Side, second: _Side, margin: float) -> list[Overlap]:
     return overlaps
 
 
-def _near(first: _Side, second: _Side, margin: float) -> "list[str]":
-    """ "row = row" for every row of the second split that overlaps, or nearly, one of the first."""
+def _overlapping(first: _Side, second: _Side) -> list[str]:
+    """ "row = row" for every row of the second split that overlaps one of the first."""
     pairs = []
     for source in first.parts.keys() & second.parts.keys():
         mine = sorted(first.parts[source])
@@ -232,8 +219,8 @@ def _near(first: _Side, second: _Side, margin: float) -> "list[str]":
         # of all parts that start before a moment, the one that lasts longest overlaps whatever any of them does
         longest = list(accumulate(mine, lambda a, b: b if b.end > a.end else a))
         for part in second.parts[source]:
-            before = bisect_left(starts, part.end + margin)
-            if before and longest[before - 1].end > part.start - margin:
+            before = bisect_left(starts, part.end)
+            if before and longest[before - 1].end > part.start:
                 pairs.append(f"{longest[before - 1].sample} = {part.sample}")
     return pairs
 
@@ -245,7 +232,7 @@ def fingerprint(dataset: "datasets.Dataset") -> str:
     whatever the order of the rows or of the classes, and is the same in every process and on every platform.
     """
     plain = dataset.with_format(None)
-    samples, truths = _column(plain, "sample_id"), _truths(plain)
+    samples, truths = column(plain, "sample_id"), _truths(plain)
     rows = ["\0".join(row) for row in zip(samples, truths, content_hashes(plain), strict=True)]
     return hashlib.sha256("\n".join(sorted(rows)).encode()).hexdigest()
 
@@ -256,10 +243,8 @@ def _truths(plain: "datasets.Dataset") -> list[str]:
         names = getattr(plain.features["label"], "names", None)
         return [
             names[label] if names and label is not None and label >= 0 else str(label)
-            for label in _column(plain, "label")
+            for label in column(plain, "label")
         ]
     if "targets" in plain.column_names:
-        return [
-            ",".join(repr(float("nan" if one is None else one)) for one in row) for row in _column(plain, "targets")
-        ]
-    return [str(one) for one in _column(plain, "annotations_sha256", "")]
+        return [",".join(repr(float("nan" if one is None else one)) for one in row) for row in column(plain, "targets")]
+    return [str(one) for one in column(plain, "annotations_sha256", "")]

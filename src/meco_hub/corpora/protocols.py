@@ -12,10 +12,9 @@
 A figure is worth what its protocol lets it claim, so each says what its two sides share, and whether that makes the figure a
 diagnostic at best; `official` says the same of a division that a corpus publishes. Folds are rows, cut before windowing, and
 decided by SHA-256 of seed and name, as in `splits.py`.
-
-This file knows which rows a protocol tests together; it does not know what is computed on them.
 """
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -25,11 +24,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigurationError, CorpusError, unknown_name
-from .splits import _column, _known, _rank
-from .tables import with_column
+from .splits import _known, _rank
+from .tables import column, with_column
 
 if TYPE_CHECKING:
     import datasets
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -156,8 +157,6 @@ def number_folds(
     Raises:
         ConfigurationError: P4, whose folds leave rows out and so are no column.
     """
-    import datasets
-
     if protocol == "P4":
         raise ConfigurationError("P4 leaves rows out of each fold, so it is no column of folds. Use protocols.folds.")
     if stratify_by and protocol != "P3":
@@ -169,15 +168,27 @@ def number_folds(
         if stratify_by
         else folds(dataset, protocol, n_folds=n_folds, seed=seed)
     )
-    column = np.full(len(dataset), -1)
+    numbers = np.full(len(dataset), -1)
     for number, fold in enumerate(made):
-        column[fold.test] = number
-    return with_column(dataset, "fold", column.tolist(), datasets.Value("int32"))
+        numbers[fold.test] = number
+    return with_column(dataset, "fold", numbers.tolist(), "int32")
+
+
+def with_folds(
+    splits: "datasets.DatasetDict", protocol: str, address: str, *, n_folds: int = 5, stratify_by: str | None = None
+) -> "datasets.DatasetDict":
+    """A corpus of one split "all" with its folds numbered; as it is, with a warning, where too few people make no groups."""
+    subjects = len(set(column(splits["all"], "identity")))
+    if protocol == "P3" and subjects < n_folds:
+        logger.warning("%s: %d people make no %d folds; the column fold is −1.", address, subjects, n_folds)
+    else:
+        splits["all"] = number_folds(splits["all"], protocol, n_folds=n_folds, stratify_by=stratify_by)
+    return splits
 
 
 def random_rows(dataset: "datasets.Dataset", n_folds: int, seed: int) -> list[Fold]:
     """P0: k-fold over single rows. Leaky: what lies a second apart stands on both sides."""
-    return _by_bin(_deal(_column(dataset, "sample_id"), n_folds, seed, "rows"), n_folds)
+    return _by_bin(_deal(column(dataset, "sample_id"), n_folds, seed, "rows"), n_folds)
 
 
 def cross_trial(dataset: "datasets.Dataset", n_folds: int, seed: int) -> list[Fold]:
@@ -217,7 +228,7 @@ def subject_folds(
         stratify_by: column of something that people have one of (the site where they were recorded), spread over the folds.
     """
     people = _known(dataset, "identity")
-    strata = _column(dataset, stratify_by) if stratify_by else [""] * len(people)
+    strata = column(dataset, stratify_by) if stratify_by else [""] * len(people)
     return _by_bin(_deal(people, n_folds, seed, "people", strata), n_folds)
 
 
@@ -257,5 +268,5 @@ def _deal(units: Sequence[str], n_folds: int, seed: int, what: str, strata: Sequ
 
 
 def _by_bin(bins: Sequence[int], n_folds: int) -> list[Fold]:
-    column = np.asarray(bins)
-    return [Fold(str(n), np.flatnonzero(column != n), np.flatnonzero(column == n)) for n in range(n_folds)]
+    numbers = np.asarray(bins)
+    return [Fold(str(n), np.flatnonzero(numbers != n), np.flatnonzero(numbers == n)) for n in range(n_folds)]

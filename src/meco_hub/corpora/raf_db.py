@@ -11,8 +11,6 @@ part of the training pictures (`splits.stratified`) and touch the test once. Two
 
 Labels 1 to 7 are surprise fear disgust happiness sadness anger neutral: index = label − 1. Who is shown is not published,
 so no split by person is possible, and the official one may share people.
-
-This file knows RAF-DB on disk; it does not know how it is split further.
 """
 
 from pathlib import Path, PurePosixPath

@@ -1,7 +1,10 @@
-"""Which channels make a modality: presets by name, or a mapping of one's own.
+"""What the corpora of signals share: presets of channels, the table of their recordings, and the checks of samples and ratings.
 
 A corpus of signals names its channels and offers presets; the option `modalities` takes a preset's name, or
 {modality: [channel, …]}, so that recipes can cut a corpus differently without code. The choice travels in a column, as JSON.
+
+A table holds what is known of each recording and where it lies; the samples stay on disk until a row is read. Where a file
+must be parsed to be divided at all, its rows carry the hash of the samples, so that the leak check parses nothing again.
 """
 
 import hashlib
@@ -17,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigurationError, CorpusError, unknown_name
+from ..recordings.signal_recording import Stream
+from .tables import feature_of
 
 if TYPE_CHECKING:
     import datasets
@@ -80,11 +85,22 @@ def layout_of(row: Mapping[str, Any]) -> Layout:
     return _parse(row[LAYOUT_COLUMN])
 
 
-# --- Recording rows ---------------------------------------------------------------------------------------------------
-# From recordings to `datasets`: one way of building the splits of a corpus of signals.
-#
-# A table holds what is known of each recording and where it lies; the samples stay on disk until a row is read. Where a file
-# must be parsed to be divided at all, its rows carry the hash of the samples, so that the leak check parses nothing again.
+def pick_streams(
+    row: Mapping[str, Any],
+    channels: Sequence[str],
+    samples: NDArray[np.floating],
+    times: NDArray[np.float64],
+    rate: float,
+    reference: NDArray[np.float64],
+) -> tuple[dict[str, Stream], dict[str, NDArray[np.float64]]]:
+    """The streams of a row's layout out of (samples, channels) on one clock, and their parts of the (2, channels) reference."""
+    places = {name: [channels.index(one) for one in chosen] for name, chosen in layout_of(row).items()}
+    streams = {
+        name: Stream(np.ascontiguousarray(samples[:, at]), times, rate, tuple(channels[one] for one in at))
+        for name, at in places.items()
+    }
+    return streams, {name: reference[:, at] for name, at in places.items()}
+
 
 _ROBUST_SD = 1.349  # interquartile range of a normal distribution of unit variance
 
@@ -127,7 +143,6 @@ def build_recordings(
     *,
     label_names: Sequence[str] = (),
     extras: Mapping[str, Any] | None = None,
-    note: str = "",
     address: str,
 ) -> "datasets.DatasetDict":
     """Build a DatasetDict with the one split "all".
@@ -135,8 +150,7 @@ def build_recordings(
     Args:
         rows: in the order they are to have.
         label_names: class names in the order of their indices, where classes are predicted.
-        extras: `datasets` feature of each further column.
-        note: a sentence on this copy of the corpus, kept in the split's `info.description`.
+        extras: type of each further column, as `tables.feature_of` takes it.
         address: the corpus on disk, for messages.
 
     Raises:
@@ -155,13 +169,13 @@ def build_recordings(
     elif rows[0].targets is not None:
         features["targets"] = datasets.List(datasets.Value("float32"))
     columns = {name: [getattr(row, name) for row in rows] for name in features}
-    for name, feature in (extras or {}).items():
-        features[name] = feature
+    for name, kind in (extras or {}).items():
+        features[name] = feature_of(kind)
         columns[name] = [row.extras[name] for row in rows]
     table = datasets.Dataset.from_dict(
         columns,
         features=datasets.Features(features),
-        info=datasets.DatasetInfo(features=datasets.Features(features), description=note),
+        info=datasets.DatasetInfo(features=datasets.Features(features)),
         split=datasets.NamedSplit("all"),
     )
     logger.info("%s: %d rows of %d people", address, len(rows), len({row.identity for row in rows}))
@@ -204,7 +218,7 @@ def check_targets(values: Sequence[float] | NDArray[Any], low: float, high: floa
     wrong = given[~(np.isnan(given) | ((given >= low - 1e-3) & (given <= high + 1e-3)))]
     if wrong.size:
         raise CorpusError(
-            f"{where}: a rating is {wrong.flat[0]:g}. Expected {low:g} to {high:g}. Mend the file, or take the copy its "
+            f"{where}: a rating is {wrong.flat[0]:g}. Expected {low:g} to {high:g}. Correct the file, or take the copy its "
             "owners give out."
         )
 

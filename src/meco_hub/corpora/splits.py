@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError, CorpusError
 from .file_tree import first_few
-from .tables import with_column
+from .tables import column, with_column
 
 if TYPE_CHECKING:
     import datasets
@@ -65,16 +65,14 @@ def assign_folds(
     """
     if n_folds < 2:
         raise ConfigurationError(f"n_folds is {n_folds}. Expected 2 or more.")
-    import datasets
-
     assignment = _assign(dataset, [1 / n_folds] * n_folds, seed, stratify, unknown)
     empty = sorted(set(range(n_folds)).difference(assignment))
     if empty:
         raise CorpusError(
-            f"{len(set(_column(dataset, 'identity')))} people leave the folds {first_few(empty)} of {n_folds} empty. "
+            f"{len(set(column(dataset, 'identity')))} people leave the folds {first_few(empty)} of {n_folds} empty. "
             "Ask for fewer folds."
         )
-    return with_column(dataset, "fold", assignment, datasets.Value("int32"))
+    return with_column(dataset, "fold", assignment, "int32")
 
 
 def by_fold(dataset: "datasets.Dataset", folds: Iterable[int]) -> "tuple[datasets.Dataset, datasets.Dataset]":
@@ -88,7 +86,7 @@ def by_fold(dataset: "datasets.Dataset", folds: Iterable[int]) -> "tuple[dataset
         ConfigurationError: a fold that the data set does not have.
     """
     wanted = sorted(set(folds))
-    present = Counter(_column(dataset, "fold"))
+    present = Counter(column(dataset, "fold"))
     if -1 in present:
         raise CorpusError(
             f"{present[-1]} of {len(dataset)} rows have no fold. Expected one for every row: give the index a column "
@@ -99,8 +97,8 @@ def by_fold(dataset: "datasets.Dataset", folds: Iterable[int]) -> "tuple[dataset
         raise ConfigurationError(
             f"Folds {wanted} were asked for; the data set has {sorted(present)}. Ask for some of these."
         )
-    column = _column(dataset, "fold")
-    return _cut(dataset, lambda row: column[row] in wanted, f"folds {wanted}", rest_may_be_empty=True)
+    numbers = column(dataset, "fold")
+    return _cut(dataset, lambda row: numbers[row] in wanted, f"folds {wanted}", rest_may_be_empty=True)
 
 
 def stratified(
@@ -118,12 +116,12 @@ def stratified(
         ConfigurationError: `fraction` makes no sense.
     """
     _check_fraction(fraction)
-    if any(_column(dataset, "identity")):
+    if any(column(dataset, "identity")):
         raise CorpusError(
             "The data set says who is shown, and single pictures of one person would fall on both sides. "
             "Use by_identity. If that is what you want, blank the identity column first."
         )
-    labels, names = _column(dataset, "label"), _column(dataset, "sample_id")
+    labels, names = column(dataset, "label"), column(dataset, "sample_id")
     members: dict[Any, list[int]] = defaultdict(list)
     for row, label in enumerate(labels):
         members[label].append(row)
@@ -156,7 +154,7 @@ def by_trial(dataset: "datasets.Dataset", fraction: float, *, seed: int) -> "tup
         ConfigurationError: `fraction` makes no sense.
     """
     _check_fraction(fraction)
-    people, trials = _column(dataset, "identity"), _known(dataset, "trial")
+    people, trials = column(dataset, "identity"), _known(dataset, "trial")
     theirs: dict[str, set[str]] = defaultdict(set)
     for who, trial in zip(people, trials, strict=True):
         theirs[who].add(trial)
@@ -186,7 +184,7 @@ def _known(dataset: "datasets.Dataset", name: str) -> list[str]:
     """A column of names, none of which is unknown."""
     if name not in dataset.column_names:
         raise CorpusError(f"The rows have no column {name}. Expected one to divide them by it. Use another split.")
-    values = _column(dataset, name)
+    values = column(dataset, name)
     nameless = [row for row, value in enumerate(values) if not value]
     if nameless:
         raise CorpusError(
@@ -204,9 +202,9 @@ def _assign(dataset: "datasets.Dataset", shares: Sequence[float], seed: int, str
     """
     if unknown not in ("error", "separate"):
         raise ConfigurationError(f'unknown is {unknown!r}. Expected "error" or "separate".')
-    identities, names = _column(dataset, "identity"), _column(dataset, "sample_id")
+    identities, names = column(dataset, "identity"), column(dataset, "sample_id")
     stratify = stratify and "label" in dataset.column_names
-    labels = _column(dataset, "label") if stratify else [0] * len(identities)
+    labels = column(dataset, "label") if stratify else [0] * len(identities)
     nameless = [names[row] for row, identity in enumerate(identities) if not identity]
     if nameless and unknown == "error":
         raise CorpusError(
@@ -276,10 +274,6 @@ def _cut(
             "another share."
         )
     return dataset.select(sides[0]), dataset.select(sides[1])
-
-
-def _column(dataset: "datasets.Dataset", name: str) -> list[Any]:
-    return list(dataset.with_format(None).select_columns([name])[:][name])
 
 
 def _check_fraction(fraction: float) -> None:

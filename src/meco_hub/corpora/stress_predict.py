@@ -3,7 +3,7 @@
 Iqbal et al. 2022, "Stress monitoring using wearable sensors: a pilot study and Stress-Predict dataset", Sensors 22(21):8135;
 MIT. A folder or a zip of it:
 
-    Raw_data/S<nn>/                 ACC, BVP, EDA, TEMP, HR, IBI .csv, as the watch writes them (`recordings/empatica.py`)
+    Raw_data/S<nn>/                 ACC, BVP, EDA, TEMP, HR, IBI .csv, as the watch writes them (`signal_files/empatica.py`)
     Processed_data/<any>.csv        Participant, Time(sec) since 1970, Label, …: for every second 0 (baseline) or 1 (stress task)
 
 A row is a window of 60 s; windows begin every 30 s from a person's first labelled second on, and one is kept when every second
@@ -68,9 +68,6 @@ corpus = Corpus(
 )
 
 
-# --- Stress predict windows -------------------------------------------------------------------------------------------
-# Reading Stress-Predict: windows from the labels, streams from the watch; `stress_predict.py` says what is in it.
-
 _PERSON = re.compile(r"^S(\d+)$")
 _COLUMNS = ("participant", "time(sec)", "label")
 
@@ -108,9 +105,9 @@ def read(
             address = _address(path, tree, who)
             rows += _windows(who, address, labels[int(who[1:])], int(window_s), int(stride_s), purity, margin_s)
         splits = build_recordings(
-            rows, label_names=LABELS.names, extras={"margin_s": datasets.Value("float64")}, address=tree.where("")
+            rows, label_names=LABELS.names, extras={"margin_s": "float64"}, address=tree.where("")
         )
-        _tell_absent(tree, people, labels)
+        _warn_of_absent(tree, people, labels)
     if len(people) < FOLDS:
         logger.warning("%s: %d people make no %d folds; the column fold is −1.", path, len(people), FOLDS)
         return splits
@@ -137,24 +134,26 @@ def _labels(tree: FileTree) -> dict[int, tuple[NDArray[np.int64], NDArray[np.int
     if len(names) != 1:
         found = f"{len(names)} csv files, {first_few(names)}" if names else "no csv"
         raise CorpusError(f"{tree.where('Processed_data/')} holds {found}. Expected one. Expected {corpus.layout}.")
-    told: dict[int, list[tuple[int, int]]] = {}
+    seconds_of: dict[int, list[tuple[int, int]]] = {}
     for row in read_rows(tree, names[0], _COLUMNS):
         try:
             who, second, label = (int(float(row[column])) for column in _COLUMNS)
         except (ValueError, OverflowError) as error:  # the latter: infinity
             raise CorpusError(
-                f"{row.where}: {error}. Expected numbers for {', '.join(_COLUMNS)}. Mend the line."
+                f"{row.where}: {error}. Expected numbers for {', '.join(_COLUMNS)}. Correct the line."
             ) from error
         if label not in (0, 1):
-            raise CorpusError(f"{row.where}: the label is {label}. Expected 0 (baseline) or 1 (stress). Mend the line.")
-        seconds = told.setdefault(who, [])
+            raise CorpusError(
+                f"{row.where}: the label is {label}. Expected 0 (baseline) or 1 (stress). Correct the line."
+            )
+        seconds = seconds_of.setdefault(who, [])
         if seconds and second <= seconds[-1][0]:
             raise CorpusError(
                 f"{row.where}: the clock of participant {who} stands still or runs backwards. Expected a later second than "
-                f"{seconds[-1][0]}. Mend the line."
+                f"{seconds[-1][0]}. Correct the line."
             )
         seconds.append((second, label))
-    arrays = {who: np.asarray(seconds, dtype=np.int64) for who, seconds in told.items()}
+    arrays = {who: np.asarray(seconds, dtype=np.int64) for who, seconds in seconds_of.items()}
     return {who: (array[:, 0], array[:, 1]) for who, array in arrays.items()}
 
 
@@ -206,7 +205,7 @@ def _run(seconds: NDArray[np.int64], values: NDArray[np.int64], moment: int) -> 
     return int(np.count_nonzero(np.diff(values[seconds <= moment])))
 
 
-def _tell_absent(tree: FileTree, people: list[str], labels: Mapping[int, object]) -> None:
+def _warn_of_absent(tree: FileTree, people: list[str], labels: Mapping[int, object]) -> None:
     there = {name.split("/")[1] for name in tree.names if name.startswith("Raw_data/")}
     unlabelled, unworn = (
         sorted(there.difference(people)),

@@ -1,8 +1,6 @@
 """From rows to `datasets`: one way of building a split, shared by every corpus of faces.
 
 Tables are made in memory by pyarrow, so neither a cache folder nor the network is touched. Pictures stay undecoded.
-
-This file knows columns and their types; it does not know where rows come from.
 """
 
 import hashlib
@@ -46,7 +44,7 @@ def build_splits(
     splits: Mapping[str, Sequence[FaceRow]],
     label_names: Sequence[str],
     *,
-    extras: "Mapping[str, Any] | None" = None,
+    extras: Mapping[str, Any] | None = None,
     note: str = "",
     address: str,
 ) -> "datasets.DatasetDict":
@@ -55,7 +53,7 @@ def build_splits(
     Args:
         splits: rows by split name.
         label_names: class names in the order of their indices.
-        extras: `datasets` feature of each further column.
+        extras: type of each further column, as `feature_of` takes it.
         note: a sentence on this copy of the corpus, kept in every split's `info.description`.
         address: the corpus on disk, for messages.
 
@@ -73,7 +71,7 @@ def build_splits(
             "identity": datasets.Value("string"),
             "fold": datasets.Value("int32"),
             "sample_id": datasets.Value("string"),
-            **(extras or {}),
+            **{name: feature_of(kind) for name, kind in (extras or {}).items()},
         }
     )
     result = datasets.DatasetDict()
@@ -108,15 +106,22 @@ def _table(rows: Sequence[FaceRow], features: "datasets.Features") -> Any:
     return pa.table(arrays, schema=schema)
 
 
-def with_column(dataset: "datasets.Dataset", name: str, values: Sequence[Any], feature: Any) -> "datasets.Dataset":
-    """The data set with a column added or replaced, in memory; `Dataset.add_column` may write a cache file on the way.
+def feature_of(kind: Any) -> Any:
+    """The `datasets` feature of a column: itself, or that of a type by name ("string", "float32")."""
+    import datasets
 
-    Args:
-        dataset: any data set.
-        name: the column.
-        values: one for each row.
-        feature: the column's `datasets` feature.
-    """
+    return datasets.Value(kind) if isinstance(kind, str) else kind
+
+
+def column(dataset: "datasets.Dataset", name: str, default: Any = None) -> list[Any]:
+    """A column's plain values; `default` for every row where there is none and a default is given."""
+    if default is not None and name not in dataset.column_names:
+        return [default] * len(dataset)
+    return list(dataset.with_format(None).select_columns([name])[:][name])
+
+
+def with_column(dataset: "datasets.Dataset", name: str, values: Sequence[Any], kind: Any) -> "datasets.Dataset":
+    """The data set with a column added or replaced, in memory; `Dataset.add_column` may write a cache file on the way."""
     import datasets
     import pyarrow as pa
 
@@ -124,7 +129,7 @@ def with_column(dataset: "datasets.Dataset", name: str, values: Sequence[Any], f
     if name in table.column_names:
         table = table.drop_columns([name])
     kept = {column: dataset.features[column] for column in table.column_names}
-    features = datasets.Features({**kept, name: feature})
+    features = datasets.Features({**kept, name: feature_of(kind)})
     schema = features.arrow_schema
     table = table.append_column(name, pa.array(values, schema.field(name).type)).cast(schema)
     info = dataset.info.copy()

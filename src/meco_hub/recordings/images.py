@@ -88,8 +88,7 @@ def _read_from_zip(path: str) -> bytes:
     if not separator or not inner or not outer:
         raise ImageError(f"{path} is no path into a zip file; expected zip://inner/name.jpg::/path/outer.zip.")
     try:
-        stat = Path(outer).stat()
-        archive = _open_zip(outer, stat.st_mtime_ns, stat.st_size, os.getpid())
+        archive = open_zip(outer)
         _check_bytes(archive.getinfo(inner).file_size, path)
         return archive.read(inner)
     except FileNotFoundError as error:
@@ -103,10 +102,15 @@ def _read_from_zip(path: str) -> bytes:
         ) from error
 
 
+def open_zip(path: str) -> zipfile.ZipFile:
+    """An archive, opened once: reading the table of a large one costs more than reading a picture. Nobody closes it."""
+    stat = Path(path).stat()
+    return _open_zip(path, stat.st_mtime_ns, stat.st_size, os.getpid())
+
+
 @functools.lru_cache(maxsize=8)
 def _open_zip(path: str, mtime_ns: int, size: int, process: int) -> zipfile.ZipFile:
-    # Reading the table of a large archive costs more than reading a picture, hence the cache. Its key holds the file's
-    # time and size, for an archive that was rewritten, and the process, because forks would share one file offset.
+    # the key holds time and size, for an archive that was rewritten, and the process, because forks would share one file offset
     return zipfile.ZipFile(path)
 
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from meco_hub.corpora import image_folder
-from meco_hub.corpora.file_tree import PictureBytes
+from meco_hub.corpora.file_tree import read_cell
 
 FACES = Path(__file__).parents[3].parent / "shared" / "data" / "faces" / "lfw_expressions.zip"
 
@@ -21,8 +21,7 @@ def pixels() -> Callable[[Mapping[str, Any]], np.ndarray]:
     """Decode one cell of the column `image`."""
 
     def decode(cell: Mapping[str, Any]) -> np.ndarray:
-        with PictureBytes() as pictures:
-            return np.asarray(Image.open(io.BytesIO(pictures.read(cell))))
+        return np.asarray(Image.open(io.BytesIO(read_cell(cell))))
 
     return decode
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from meco_hub.corpora.file_tree import PictureBytes, open_tree
+from meco_hub.corpora.file_tree import open_tree, read_cell
 from meco_hub.corpora.image_folder import corpus
 from meco_hub.corpora.leaks import fingerprint
 from meco_hub.corpora.synthetic.faces import write_image_folder
@@ -101,12 +101,11 @@ def test_searching(tmp_path: Path) -> None:
 
 def test_cells_that_cannot_be_read(tmp_path: Path) -> None:
     path = archive(tmp_path / "x.zip", "a.jpg")
-    with PictureBytes() as pictures:
-        assert pictures.read({"bytes": b"here", "path": "ignored"}) == b"here"
-        assert pictures.read({"bytes": None, "path": f"zip://a.jpg::{path}"}) == b"content"
-        with pytest.raises(CorpusError, match="neither bytes nor a path"):
-            pictures.read({"bytes": None, "path": None})
-        with pytest.raises(CorpusError, match=r"gone\.jpg cannot be read"):
-            pictures.read({"bytes": None, "path": str(tmp_path / "gone.jpg")})
-        with pytest.raises(CorpusError, match=r"gone\.jpg::.*cannot be read"):
-            pictures.read({"bytes": None, "path": f"zip://gone.jpg::{path}"})
+    assert read_cell({"bytes": b"here", "path": "ignored"}) == b"here"
+    assert read_cell({"bytes": None, "path": f"zip://a.jpg::{path}"}) == b"content"
+    with pytest.raises(CorpusError, match="neither bytes nor a path"):
+        read_cell({"bytes": None, "path": None})
+    with pytest.raises(CorpusError, match=r"gone\.jpg cannot be read"):
+        read_cell({"bytes": None, "path": str(tmp_path / "gone.jpg")})
+    with pytest.raises(CorpusError, match=r"gone\.jpg::.*cannot be read"):
+        read_cell({"bytes": None, "path": f"zip://gone.jpg::{path}"})

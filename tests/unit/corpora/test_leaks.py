@@ -168,23 +168,18 @@ def test_a_planted_overlap_in_time() -> None:
         sample_id=["a", "b", "c"], source=["x", "x", "y"], start_s=[0.0, 100.0, 0.0], end_s=[60.0, 160.0, 60.0]
     )
 
-    def with_second(source: str, start: float, end: float, margin: float = 0.0) -> list[str]:
+    def with_second(source: str, start: float, end: float) -> list[str]:
         second = rows(sample_id=["z"], source=[source], start_s=[start], end_s=[end])
-        return [one for o in found(first, second, margin_s=margin)[0] for one in o.shared]
+        return [one for o in found(first, second)[0] for one in o.shared]
 
     assert with_second("x", 59.0, 90.0) == ["a = z"]
     assert with_second("x", 60.0, 100.0) == []  # touching
-    assert with_second("x", 60.0, 100.0, margin=0.5) == ["b = z"]
-    assert with_second("x", 70.0, 90.0, margin=10.0) == []
-    assert with_second("x", 70.0, 90.0, margin=10.1) == ["b = z"]
     assert with_second("x", 120.0, 130.0) == ["b = z"]  # inside
     assert with_second("y", 59.0, 90.0) == ["c = z"]
     assert with_second("w", 0.0, 60.0) == []
     assert with_second("x", nan, nan) == ["b = z"]  # the whole recording
     with pytest.raises(LeakError, match=r"1 parts of one recording, overlapping in time, stand in train and in test"):
         leak_check(first, rows(source=["x"], start_s=[50.0], end_s=[55.0]))
-    with pytest.raises(ConfigurationError, match="margin_s -1"):
-        leak_check(first, first, margin_s=-1)
 
 
 def test_overlaps_in_time_are_those_that_every_pair_would_show() -> None:
@@ -197,18 +192,17 @@ def test_overlaps_in_time_are_those_that_every_pair_would_show() -> None:
         )
 
     first, second = some(12), some(60)
-    for margin in (0.0, 5.0):
-        expected = {
-            theirs["sample_id"]
-            for theirs in second
-            for mine in first
-            if mine["source"] == theirs["source"]
-            and mine["start_s"] < theirs["end_s"] + margin
-            and theirs["start_s"] - margin < mine["end_s"]
-        }
-        (overlap,) = found(first, second, margin_s=margin)[0]
-        assert {one.split(" = ")[1] for one in overlap.shared} == expected
-        assert 0 < len(expected) < 60
+    expected = {
+        theirs["sample_id"]
+        for theirs in second
+        for mine in first
+        if mine["source"] == theirs["source"]
+        and mine["start_s"] < theirs["end_s"]
+        and theirs["start_s"] < mine["end_s"]
+    }
+    (overlap,) = found(first, second)[0]
+    assert {one.split(" = ")[1] for one in overlap.shared} == expected
+    assert 0 < len(expected) < 60
 
 
 def test_planted_content_by_hash_and_by_files(tmp_path: Path) -> None:

@@ -36,6 +36,15 @@ _FAILURES += (zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError,
 
 def read(path: Path, rates: dict[str, float]) -> dict[str, Stream]:
     """Streams of an npz file."""
+    return streams_of(read_npz(path), str(path), rates)
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an npz file, by name.
+
+    Raises:
+        RecordingError: it is none, is damaged, holds objects, or more than `MAX_BYTES`.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(member.file_size for member in archive.infolist())
@@ -44,7 +53,7 @@ def read(path: Path, rates: dict[str, float]) -> dict[str, Stream]:
                 f"{path} says that it holds {size >> 30} GiB; at most {MAX_BYTES >> 30} are read. Split it."
             )
         with np.load(path, allow_pickle=False) as archive:
-            variables = {name: archive[name] for name in archive.files}
+            return {name: archive[name] for name in archive.files}
     except _FAILURES as error:
         if isinstance(error, RecordingError):
             raise
@@ -52,7 +61,6 @@ def read(path: Path, rates: dict[str, float]) -> dict[str, Stream]:
             f"{path} cannot be read as npz ({type(error).__name__}: {error}). Expected numpy.savez's format without "
             "pickled objects. It may be cut off: copy it again."
         ) from error
-    return streams_of(variables, str(path), rates)
 
 
 def streams_of(variables: Mapping[str, Any], path: str, rates: dict[str, float]) -> dict[str, Stream]:
