@@ -24,6 +24,9 @@ Where a caller would expect a built-in error, the class derives from it too, so 
 import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+import importlib
+from collections.abc import Iterable
+from typing import Any
 
 
 class MecoError(Exception):
@@ -182,4 +185,24 @@ def naming_extras() -> Iterator[None]:
             raise
         raise DependencyError(
             f'{package} is not installed, and what was asked needs it. Run `pip install "meco-hub[{_EXTRAS[package]}]"`.'
+
+
+def import_optional(module: str, purpose: str, extra: str, package: str = "") -> Any:
+    """Import what an extra installs.
+
+    Args:
+        module: its name, "lz4.frame" for one.
+        purpose: what needs it, as the beginning of a sentence: "Reading S01.edf".
+        extra: of meco-hub, that brings it.
+        package: what people call it, where that is not the module's first name.
+
+    Raises:
+        DependencyError: it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise DependencyError(
+            f"{purpose} needs {package or module.partition('.')[0]}, which is not installed. Run: pip install "
+            f'"meco-hub[{extra}]"'
         ) from error

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CorpusError, DependencyError
+from ..errors import CorpusError, import_optional
 from ..recordings.signal_files.edf import check_size
 from ..recordings.signal_recording import SignalRecording
 from . import Corpus, Target
@@ -310,12 +310,7 @@ def _ratings(path: Path) -> dict[int, dict[int, tuple[int, list[float]]]]:
 
 
 def _open(file: str) -> "pyedflib.EdfReader":
-    try:
-        import pyedflib
-    except ImportError as error:
-        raise DependencyError(
-            f'{file}: BDF is read by pyedflib, which is not installed. Install it: pip install "meco-hub[signals]".'
-        ) from error
+    pyedflib = import_optional("pyedflib", f"Reading {file}", "signals")
     check_size(Path(file))
     try:
         return pyedflib.EdfReader(file, annotations_mode=pyedflib.DO_NOT_READ_ANNOTATIONS)

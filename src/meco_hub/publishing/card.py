@@ -17,7 +17,7 @@ from huggingface_hub import ModelCard
 from jinja2 import Environment, StrictUndefined
 
 from .. import plugins
-from ..errors import CardError, DependencyError
+from ..errors import CardError, import_optional
 from ..evaluation.report import control_of, describe_control
 from ..plugins import CORE, licence_of
 from .card_notes import FILE, CardNotes, list_gaps, read_notes
@@ -364,19 +364,14 @@ def render_html(card: str) -> str:
     Raises:
         DependencyError: markdown-it-py is missing.
     """
-    try:
-        from markdown_it import MarkdownIt
-    except ImportError as error:
-        raise DependencyError(
-            'A card as HTML needs markdown-it-py, which is not installed. Install it: pip install "meco-hub[cards]".'
-        ) from error
+    markdown_it = import_optional("markdown_it", "A card as HTML", "cards", "markdown-it-py")
     parsed = ModelCard(card)
     data = parsed.data.to_dict()
     title = re.search(r"^# (.+)$", parsed.text, re.MULTILINE)
     told = [str(data[key]) for key in ("library_name", "pipeline_tag", "license") if data.get(key)] + list(
         data.get("tags") or []
     )
-    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(parsed.text)
+    body = markdown_it.MarkdownIt("commonmark", {"html": False}).enable("table").render(parsed.text)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f"<title>{html.escape(title[1] if title else 'Model card')}</title><style>{_STYLE}</style></head><body>\n"

@@ -11,8 +11,6 @@
 
 What is left out or null is *not stated*: a card says so in these words, and invents nothing. Keys that nobody knows are errors,
 for a misspelt `limits` would be no limits.
-
-This file knows the fields of card.yaml; it renders nothing.
 """
 
 import typing

@@ -7,8 +7,6 @@
 Time is int64 microseconds on the recording's own clock and never decreases: events that come unsorted are put in order once,
 stably, and `notes["reordered"]` says how many came late. Coordinates are kept as they were recorded, also where they lie
 outside the sensor: whether that is an error is for the one to say who lays them on a grid.
-
-This file knows what an event recording is and what makes arrays unusable as one; it reads no file and knows no grid.
 """
 
 import logging

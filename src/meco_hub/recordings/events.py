@@ -14,8 +14,6 @@
 
 What a file is, is seen from its first bytes, not from its name. What had to be assumed — a unit of time, an order of columns — is
 in the recording's `notes` and in the log.
-
-This file knows which reader is for which file and what a caller gets; each format is known in `event_files/`.
 """
 
 import logging
@@ -27,19 +25,20 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypedDict, Unpack
 from xml.etree.ElementTree import ParseError
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import RecordingError, suggest
+from ..errors import RecordingError
 from .event_files import EventFile, ReadRequest
 from .event_files.aedat4 import MAGIC, open_aedat4
 from .event_files.hdf5 import open_hdf5
 from .event_files.prophesee import open_prophesee
 from .event_files.tables import open_npy, open_npz, open_text
 from .event_recording import EventRecording
+from .images import nearest_file
 
 logger = logging.getLogger(__name__)
 
@@ -52,16 +51,7 @@ SUFFIXES = (".npy", ".npz", ".csv", ".txt", ".h5", ".hdf5", ".aedat4", ".raw")
 # What the libraries below raise on damaged files, by kind of damage.
 _READER_ERRORS = (
     *(OSError, ValueError, KeyError, TypeError, IndexError, EOFError, OverflowError, RuntimeError, MemoryError),
-    *(
-        AttributeError,
-        SyntaxError,
-        tokenize.TokenError,
-        zipfile.BadZipFile,
-        zlib.error,
-        struct.error,
-        ParseError,
-        NotImplementedError,
-    ),
+    *(AttributeError, SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error, struct.error, ParseError),
 )
 
 
@@ -76,42 +66,52 @@ class EventSummary:
     height: int | None
 
 
-def read_events(
-    path: str | os.PathLike[str],
-    *,
-    columns: str | Mapping[str, str | int] | None = None,
-    time_unit: str | None = None,
-    stream: str | None = None,
-    width: int | None = None,
-    height: int | None = None,
-    start_us: int | None = None,
-    end_us: int | None = None,
-    frames: bool = True,
-    damaged: Literal["error", "keep"] = "error",
-    max_events: int = MAX_EVENTS,
-) -> EventRecording:
-    """Read a whole recording, or a span of it, into memory.
+class EventOptions(TypedDict, total=False):
+    """How a file of events is read, beyond what it says itself.
 
-    Args:
-        path: the file.
+    Attributes:
         columns: for tables without names, "txyp" and the like in the order of the file; for others column → its name.
         time_unit: "s", "ms", "us" or "ns"; None takes what the format says or what the values look like.
         stream: which event stream, where a file has several: a data set or group (HDF5), an array (npz), a name or number (AEDAT4).
         width, height: pixels of the sensor where the file does not say.
         start_us, end_us: only what lies in start ≤ time < end, in microseconds on the recording's own clock.
+        damaged: "error" (default), or "keep": takes what comes before the damage, logs a warning, and notes it under "damaged".
+    """
+
+    columns: str | Mapping[str, str | int] | None
+    time_unit: str | None
+    stream: str | None
+    width: int | None
+    height: int | None
+    start_us: int | None
+    end_us: int | None
+    damaged: Literal["error", "keep"]
+
+
+def read_events(
+    path: str | os.PathLike[str],
+    *,
+    frames: bool = True,
+    max_events: int = MAX_EVENTS,
+    **options: Unpack[EventOptions],
+) -> EventRecording:
+    """Read a whole recording, or a span of it, into memory.
+
+    Args:
+        path: the file.
         frames: also decode a DAVIS camera's frames.
-        damaged: "keep" takes what comes before the damage, logs a warning, and notes it under "damaged".
         max_events: more than this is an error.
+        **options: see `EventOptions`.
 
     Raises:
         RecordingError: the file cannot be read; the message names file and stream.
         DependencyError: an optional package is needed for it.
     """
-    request = _request(path, 1 << 20, columns, time_unit, stream, start_us, end_us, frames)
+    request = ReadRequest(Path(path), 1 << 20, frames=frames, **options)
     parts: list[EventRecording] = []
     total = 0
     file = EventFile(iter(()))
-    for opened, part in _parts(request, width, height, damaged):
+    for opened, part in _parts(request):
         file = opened
         total += len(part)
         if total > max_events:
@@ -125,32 +125,21 @@ def read_events(
 
 
 def iterate_events(
-    path: str | os.PathLike[str],
-    chunk: int = 1_000_000,
-    *,
-    columns: str | Mapping[str, str | int] | None = None,
-    time_unit: str | None = None,
-    stream: str | None = None,
-    width: int | None = None,
-    height: int | None = None,
-    start_us: int | None = None,
-    end_us: int | None = None,
-    damaged: Literal["error", "keep"] = "error",
+    path: str | os.PathLike[str], chunk: int = 1_000_000, **options: Unpack[EventOptions]
 ) -> Iterator[EventRecording]:
     """Go through a recording of any length: parts of at most `chunk` events, in order, without frames.
 
     Memory is bounded by some multiples of `chunk` and of a packet of the format. Within a part, time never decreases; a file whose
-    time steps back may do so from part to part. The other arguments are those of `read_events`.
+    time steps back may do so from part to part. The options are those of `read_events`.
 
     Yields:
         parts with at least one event each.
     """
     if chunk < 1:
         raise RecordingError(f"chunk is {chunk}; expected at least one event.")
-    request = _request(path, chunk, columns, time_unit, stream, start_us, end_us, False)
     waiting: list[EventRecording] = []
     held = 0
-    for _, part in _parts(request, width, height, damaged):
+    for _, part in _parts(ReadRequest(Path(path), chunk, **options)):
         waiting.append(part)
         held += len(part)
         while held >= chunk:
@@ -181,71 +170,43 @@ def summarise_events(parts: Iterator[EventRecording]) -> EventSummary:
     return EventSummary(events, start, end, width, height)
 
 
-def _request(
-    path: str | os.PathLike[str],
-    chunk: int,
-    columns: str | Mapping[str, str | int] | None,
-    time_unit: str | None,
-    stream: str | None,
-    start_us: int | None,
-    end_us: int | None,
-    frames: bool,
-) -> ReadRequest:
-    return ReadRequest(Path(path), chunk, columns, time_unit, stream, frames, start_us, end_us)
-
-
-def _parts(
-    request: ReadRequest, width: int | None, height: int | None, damaged: str
-) -> Iterator[tuple[EventFile, EventRecording]]:
+def _parts(request: ReadRequest) -> Iterator[tuple[EventFile, EventRecording]]:
     """Every block of a file as a recording; the first comes also where it is empty."""
     file = EventFile(iter(()))
     given = 0
+
+    def recording(x: Any, y: Any, t: Any, p: Any) -> EventRecording:
+        width, height = file.width or request.width, file.height or request.height
+        return EventRecording.from_arrays(x, y, t, p, width=width, height=height, name=str(request.path))
+
     try:
         file = _opener(request)(request)
-        size = (file.width or width, file.height or height)
-        for x, y, t, p in file.blocks:
-            part = EventRecording.from_arrays(x, y, t, p, width=size[0], height=size[1], name=str(request.path))
+        for block in file.blocks:
+            part = recording(*block)
             if request.start_us is not None or request.end_us is not None:
-                part = _within(part, request)
+                part = part.between(*request.span)
             given += 1
             yield file, part
-    except RecordingError as error:
-        _raise_or_keep(error, request, file, damaged, given)
-    except _READER_ERRORS as error:
-        problem = RecordingError(
-            f"{request.path} cannot be read to its end: {error or type(error).__name__}. It is cut short or damaged; copy it "
-            'again, or read what there is with damaged="keep".'
-        )
-        problem.__cause__ = error
-        _raise_or_keep(problem, request, file, damaged, given)
+    except (RecordingError, *_READER_ERRORS) as error:
+        problem = error
+        if not isinstance(error, RecordingError):
+            problem = RecordingError(
+                f"{request.path} cannot be read to its end: {error or type(error).__name__}. It is cut short or damaged; copy "
+                'it again, or read what there is with damaged="keep".'
+            )
+        if request.damaged != "keep" or not given:
+            raise problem from error.__cause__ if problem is error else error
+        logger.warning("%s; what comes before is kept.", problem)
+        file.notes["damaged"] = str(problem)
     if not given:
-        none = np.empty(0, np.int64)
-        yield (
-            file,
-            EventRecording.from_arrays(
-                none, none, none, none, width=file.width or width, height=file.height or height, name=str(request.path)
-            ),
-        )
-
-
-def _raise_or_keep(error: RecordingError, request: ReadRequest, file: EventFile, damaged: str, given: int) -> None:
-    if damaged != "keep" or not given:
-        raise error
-    logger.warning("%s; what comes before is kept.", error)
-    file.notes["damaged"] = str(error)
-
-
-def _within(part: EventRecording, request: ReadRequest) -> EventRecording:
-    low = np.iinfo(np.int64).min if request.start_us is None else request.start_us
-    high = np.iinfo(np.int64).max if request.end_us is None else request.end_us
-    return part.between(low, high)
+        yield file, recording(*[np.empty(0, np.int64)] * 4)
 
 
 def _opener(request: ReadRequest) -> Callable[[ReadRequest], EventFile]:
     """The reader for a file, by its first bytes."""
     path = request.path
     if not path.exists():
-        raise RecordingError(f"There is no file {path}.{_nearest(path)}")
+        raise RecordingError(f"There is no file {path}.{nearest_file(path)}")
     if path.is_dir():
         raise RecordingError(f"{path} is a folder; expected one file of events.")
     if not path.is_file():
@@ -280,12 +241,6 @@ def _looks_binary(head: bytes) -> bool:
     return any(byte < 9 or 13 < byte < 32 for byte in head)
 
 
-def _nearest(path: Path) -> str:
-    if not path.parent.is_dir():
-        return f" Its folder {path.parent} does not exist either."
-    return suggest(path.name, [entry.name for entry in path.parent.iterdir()][:20_000])
-
-
 def _join(parts: list[EventRecording]) -> EventRecording:
     if len(parts) == 1:
         return parts[0]
@@ -299,11 +254,8 @@ def _count_reordered(parts: list[EventRecording]) -> dict[str, int]:
 
 
 def _stack_frames(file: EventFile, request: ReadRequest) -> tuple[NDArray[np.uint8] | None, NDArray[np.int64] | None]:
-    wanted = [
-        (time, picture)
-        for time, picture in file.frames
-        if (request.start_us is None or time >= request.start_us) and (request.end_us is None or time < request.end_us)
-    ]
+    start, end = request.span
+    wanted = [(time, picture) for time, picture in file.frames if start <= time < end]
     if not wanted:
         return None, None
     sizes = {picture.shape for _, picture in wanted}

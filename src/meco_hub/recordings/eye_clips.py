@@ -5,6 +5,12 @@
     clip.at([0, 4, 8, 12])                                                                # these time steps, and no others
     clip.without(["events"]).change_frames(darken)                                        # conditions; nothing is decoded yet
 
+    read_eye_clip("SEE/frame/happiness/1_001_man_…")                  # event pictures in SEE/event/happiness/1_001_man_…
+    read_eye_clip("recording/")                                       # holds frame/ and event/, or frames/ and events/
+    read_eye_clip("davis.aedat4")                                     # a camera that records both into one file
+    read_eye_clip({"frames": "eye.mp4", "events": "eye.raw"})         # video and event file; offset_us where their clocks differ
+    read_eye_clip({"frames": array, "events": events, "frame_times": times})
+
 Both streams describe the same `len(clip)` time steps. Event pictures belong to the frame of the same number; raw events are cut
 into the windows that `event_spans` documents. Where something is wrong with one stream, the error names that stream.
 """
@@ -32,6 +38,14 @@ from .pictures import (
     as_pictures,
     read_video,
 )
+
+PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".pgm"})
+FOLDERS = (("frame", "event"), ("frames", "events"))
+"""Names of the two folders in which pictures of a recording lie."""
+
+KEYS = ("frames", "events", "frame_times", "frames_per_second", "offset_us", "name")
+FRAMES_PER_SECOND = 30.0
+"""What event cameras' frames are put on where a recording of single events alone is read."""
 
 STREAMS = ("frames", "events")
 ALIGNMENTS = ("before", "around", "after")
@@ -247,25 +261,6 @@ class EyeClip:
                 f"{self.called}: the clocks do not overlap: frames from {first} to {last} µs, events from {events.t[0]} to "
                 f"{events.t[-1]} µs. Bring the events to the clock of the frames: EventRecording.shift, or offset_us when reading."
             )
-
-
-# --- Eye clip files ---------------------------------------------------------------------------------------------------
-# Reading eye clips: folders of pictures, video files, event files, arrays, in the pairs in which they occur.
-#
-#     read_eye_clip("SEE/frame/happiness/1_001_man_…")                  # event pictures in SEE/event/happiness/1_001_man_…
-#     read_eye_clip("recording/")                                       # holds frame/ and event/, or frames/ and events/
-#     read_eye_clip("davis.aedat4")                                     # a camera that records both into one file
-#     read_eye_clip({"frames": "eye.mp4", "events": "eye.raw"})         # video and event file; offset_us where their clocks differ
-#     read_eye_clip({"frames": array, "events": events, "frame_times": times})
-
-
-PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".pgm"})
-FOLDERS = (("frame", "event"), ("frames", "events"))
-"""Names of the two folders in which pictures of a recording lie."""
-
-KEYS = ("frames", "events", "frame_times", "frames_per_second", "offset_us", "name")
-FRAMES_PER_SECOND = 30.0
-"""What event cameras' frames are put on where a recording of single events alone is read."""
 
 
 def read_eye_clip(source: Any) -> EyeClip:

@@ -1,4 +1,17 @@
-"""Where an image's bytes come from: a file, a member of a zip file, an http(s) address."""
+"""Reading images: whatever holds a picture becomes one RGB uint8 PIL image, upright, or an `ImageError` that says why not.
+
+What is done on the way, and on purpose:
+- The EXIF orientation is applied.
+- Transparent pixels are laid on white, as transformers does; dropping alpha would bring hidden colours to light.
+- 16-bit grey is scaled by the range of its type (0…65535 → 0…255), not clipped; 16-bit colour PNGs give their high byte.
+- CMYK goes through Pillow's conversion, which knows Adobe's inverted files; embedded colour profiles are not applied.
+- Of an animation, the first frame is read and a warning is logged.
+- The size is judged by the header, before a pixel is decoded, so that a decompression bomb costs nothing.
+- Only the raster formats of `FORMATS` are tried: Pillow would hand an EPS file to Ghostscript.
+
+Floating-point arrays hold [0, 1], integer ones uint8; anything else is an error that names what it saw. No global state
+of Pillow is touched, and all functions may be called from several threads.
+"""
 
 import functools
 import http.client
@@ -12,7 +25,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -24,124 +37,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MAX_BYTES = 2**29  # of a file, a zip member or a download
-
-
-def shorten(text: str) -> str:
-    """A path as messages show it: whole, unless somebody passed a picture's text as its path."""
-    return text if len(text) <= 300 else f"{text[:120]}… ({len(text)} characters)"
-
-
-def read_bytes(path: str, timeout: float) -> bytes:
-    """The bytes behind a path, a `zip://inner::outer.zip` path or an http(s) address.
-
-    Raises:
-        ImageError: they cannot be had; the message names the file, and the nearest one where there is none of that name.
-    """
-    if path.startswith(("http://", "https://")):
-        return _download(path, timeout)
-    if path.startswith("zip://"):
-        return _read_from_zip(path)
-    if not path.strip():
-        raise ImageError("The path of the image is empty; expected the path of an image file.")
-    try:
-        file = Path(path)
-        size = file.stat().st_size
-        if file.is_dir():
-            raise ImageError(f"{path} is a folder; expected one image file. Pass its files one by one or as a list.")
-        if not file.is_file():
-            raise ImageError(f"{path} is a device or pipe; expected an image file. Read it and pass the bytes.")
-        _check_bytes(size, path)
-        return file.read_bytes()
-    except ImageError:
-        raise
-    except FileNotFoundError as error:
-        raise ImageError(f"There is no file {path}.{_nearest_file(Path(path))}") from error
-    except (OSError, ValueError) as error:  # no permission, a name too long, a null byte in it
-        reason = getattr(error, "strerror", None) or error  # an OSError's own text repeats the path, however long
-        raise ImageError(f"{shorten(path)} cannot be opened: {reason}.") from error
-
-
-def _check_bytes(size: int, name: str) -> None:
-    if size > MAX_BYTES:
-        raise ImageError(
-            f"{name} has {size >> 20} MiB; at most {MAX_BYTES >> 20} MiB are read. Make the picture smaller."
-        )
-
-
-def _nearest_file(path: Path) -> str:
-    if not path.parent.is_dir():
-        return f" Its folder {path.parent} does not exist either."
-    if not os.access(path.parent, os.R_OK):
-        return ""
-    return _offer(path.name, (entry.name for entry in path.parent.iterdir()), f" in {path.parent}")
-
-
-def _offer(name: str, names: Iterable[str], where: str) -> str:
-    names = sorted(names)
-    near = suggest(name, names[:20_000], count=1)
-    return f"{near[:-1]}{where}?" if near else f" Nothing{where} has a name like it ({len(names)} entries)."
-
-
-def _read_from_zip(path: str) -> bytes:
-    inner, separator, outer = path.removeprefix("zip://").rpartition("::")
-    if not separator or not inner or not outer:
-        raise ImageError(f"{path} is no path into a zip file; expected zip://inner/name.jpg::/path/outer.zip.")
-    try:
-        archive = open_zip(outer)
-        _check_bytes(archive.getinfo(inner).file_size, path)
-        return archive.read(inner)
-    except FileNotFoundError as error:
-        raise ImageError(f"There is no zip file {outer} for {inner}.{_nearest_file(Path(outer))}") from error
-    except KeyError as error:
-        offer = _offer(inner, archive.namelist(), f" in {outer}")
-        raise ImageError(f"There is no {inner} in {outer}.{offer}") from error
-    except (OSError, RuntimeError, NotImplementedError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ImageError(
-            f"{inner} cannot be read from {outer}: {error}. The zip file is damaged or encrypted."
-        ) from error
-
-
-def open_zip(path: str) -> zipfile.ZipFile:
-    """An archive, opened once: reading the table of a large one costs more than reading a picture. Nobody closes it."""
-    stat = Path(path).stat()
-    return _open_zip(path, stat.st_mtime_ns, stat.st_size, os.getpid())
-
-
-@functools.lru_cache(maxsize=8)
-def _open_zip(path: str, mtime_ns: int, size: int, process: int) -> zipfile.ZipFile:
-    # the key holds time and size, for an archive that was rewritten, and the process, because forks would share one file offset
-    return zipfile.ZipFile(path)
-
-
-def _download(url: str, timeout: float) -> bytes:
-    try:
-        with urllib.request.urlopen(url, timeout=timeout) as response:
-            data = response.read(MAX_BYTES + 1)
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        raise ImageError(f"{url} cannot be fetched: {error}. Check the address, or download the file first.") from error
-    _check_bytes(len(data), url)
-    return data
-
-
-# --- Images -----------------------------------------------------------------------------------------------------------
-# Reading images: whatever holds a picture becomes one RGB uint8 PIL image, upright, or an `ImageError` that says why not.
-#
-# What is done on the way, and on purpose:
-# - The EXIF orientation is applied.
-# - Transparent pixels are laid on white, as transformers does; dropping alpha would bring hidden colours to light.
-# - 16-bit grey is scaled by the range of its type (0…65535 → 0…255), not clipped; 16-bit colour PNGs give their high byte.
-# - CMYK goes through Pillow's conversion, which knows Adobe's inverted files; embedded colour profiles are not applied.
-# - Of an animation, the first frame is read and a warning is logged (`animated="error"` refuses instead).
-# - The size is judged by the header, before a pixel is decoded, so that a decompression bomb costs nothing.
-# - Only the raster formats of `FORMATS` are tried: Pillow would hand an EPS file to Ghostscript.
-#
-# Floating-point arrays hold [0, 1], integer ones uint8; anything else is an error that names what it saw. No global state
-# of Pillow is touched, and all functions may be called from several threads.
-
 ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | Mapping[str, Any] | Image.Image | np.ndarray | torch.Tensor"
 
 MAX_PIXELS = 89_478_485  # where Pillow, too, begins to warn of a decompression bomb: a quarter GiB of RGB
+MAX_BYTES = 2**29  # of a file, a zip member or a download
+TIMEOUT_S = 20.0  # for a server
 MIN_SIDE = 8  # pixels; fewer cannot hold a face, and make every array layout unambiguous (channels are 1, 3 or 4)
 FORMATS = ("AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 
@@ -153,13 +53,7 @@ _DECODER_ERRORS = (
 )
 
 
-def read_image(
-    source: ImageSource,
-    *,
-    max_pixels: int = MAX_PIXELS,
-    animated: Literal["first", "error"] = "first",
-    timeout: float = 20.0,
-) -> Image.Image:
+def read_image(source: ImageSource) -> Image.Image:
     """Read one picture.
 
     Args:
@@ -167,9 +61,6 @@ def read_image(
             the bytes of an image file; a mapping with "bytes" or "path", as `datasets.Image(decode=False)` gives; a PIL
             image; a numpy array or torch tensor (H, W), (H, W, C) or (C, H, W) with C = 1, 3 or 4, uint8 or floating
             point in [0, 1].
-        max_pixels: larger pictures are refused before they are decoded.
-        animated: read the first frame of an animation and log a warning, or refuse it.
-        timeout: seconds to wait for a server.
 
     Returns:
         A PIL image of mode RGB, 8 bits per channel, upright. It may be `source` itself when nothing had to be done.
@@ -179,11 +70,11 @@ def read_image(
     """
     name = describe_source(source)
     if isinstance(source, Image.Image):
-        return _to_rgb(source, name, max_pixels, animated)
+        return _to_rgb(source, name)
     if isinstance(source, np.ndarray):
-        return _to_rgb(_from_array(source, name), name, max_pixels, animated)
+        return _to_rgb(_from_array(source, name), name)
     if _is_tensor(source):
-        return _to_rgb(_from_array(_tensor_values(source), name), name, max_pixels, animated)
+        return _to_rgb(_from_array(_tensor_values(source), name), name)
     if isinstance(source, Mapping):
         data, path = source.get("bytes"), source.get("path")
         if data is None and path is None:
@@ -192,9 +83,9 @@ def read_image(
             )
         source = cast("str | bytes", path if data is None else data)
     if isinstance(source, bytes | bytearray | memoryview):
-        return _decode(bytes(source), name, max_pixels, animated)
+        return _decode(bytes(source), name)
     if isinstance(source, str | os.PathLike):
-        return _decode(read_bytes(os.fspath(source), timeout), name, max_pixels, animated)
+        return _decode(read_bytes(os.fspath(source)), name)
     raise ImageError(
         f"{name} is no picture. Expected a path, an address, bytes, a PIL image, a numpy array or a torch tensor; "
         "pass the pictures of a list one at a time, or the list to a processor."
@@ -236,7 +127,7 @@ def _formats() -> list[str]:
     return [name for name in FORMATS if name in Image.OPEN]
 
 
-def _decode(data: bytes, name: str, max_pixels: int, animated: str) -> Image.Image:
+def _decode(data: bytes, name: str) -> Image.Image:
     if not data:
         raise ImageError(f"{name} is empty (0 bytes); expected an image file. Copy or download it again.")
     try:
@@ -253,16 +144,16 @@ def _decode(data: bytes, name: str, max_pixels: int, animated: str) -> Image.Ima
     except _DECODER_ERRORS as error:
         raise ImageError(f"{name} is a damaged image: {error}. Copy or download it again.") from error
     with image:
-        return _to_rgb(image, name, max_pixels, animated)
+        return _to_rgb(image, name)
 
 
-def _to_rgb(image: Image.Image, name: str, max_pixels: int, animated: str) -> Image.Image:
+def _to_rgb(image: Image.Image, name: str) -> Image.Image:
     """Decode, turn upright and convert; `image` may still be lazy."""
     width, height = image.size
-    if width * height > max_pixels:
+    if width * height > MAX_PIXELS:
         raise ImageError(
-            f"{name} has {width}×{height} = {width * height / 1e6:.0f} million pixels; at most {max_pixels / 1e6:.0f} million "
-            "are read. Make it smaller, or raise max_pixels if you trust it."
+            f"{name} has {width}×{height} = {width * height / 1e6:.0f} million pixels; at most {MAX_PIXELS / 1e6:.0f} million "
+            "are read. Make it smaller."
         )
     if min(width, height) < MIN_SIDE:
         raise ImageError(
@@ -271,8 +162,6 @@ def _to_rgb(image: Image.Image, name: str, max_pixels: int, animated: str) -> Im
     try:
         # An MPO is one photograph with its previews, as many phones write it: nothing that moves.
         if getattr(image, "is_animated", False) and image.format != "MPO" and image.tell() == 0:
-            if animated == "error":
-                raise ImageError(f"{name} holds several frames; expected one picture. Extract the frame that is meant.")
             logger.warning("%s holds several frames; the first one is read.", name)
         image.load()
         upright = _turn_upright(image, name)
@@ -354,3 +243,104 @@ def _from_array(array: np.ndarray, name: str) -> Image.Image:
             ".astype(np.uint8)."
         )
     return Image.fromarray(np.ascontiguousarray(array))
+
+
+# where the bytes come from: a file, a member of a zip file, an http(s) address
+
+
+def shorten(text: str) -> str:
+    """A path as messages show it: whole, unless somebody passed a picture's text as its path."""
+    return text if len(text) <= 300 else f"{text[:120]}… ({len(text)} characters)"
+
+
+def read_bytes(path: str) -> bytes:
+    """The bytes behind a path, a `zip://inner::outer.zip` path or an http(s) address.
+
+    Raises:
+        ImageError: they cannot be had; the message names the file, and the nearest one where there is none of that name.
+    """
+    if path.startswith(("http://", "https://")):
+        return _download(path)
+    if path.startswith("zip://"):
+        return _read_from_zip(path)
+    if not path.strip():
+        raise ImageError("The path of the image is empty; expected the path of an image file.")
+    try:
+        file = Path(path)
+        size = file.stat().st_size
+        if file.is_dir():
+            raise ImageError(f"{path} is a folder; expected one image file. Pass its files one by one or as a list.")
+        if not file.is_file():
+            raise ImageError(f"{path} is a device or pipe; expected an image file. Read it and pass the bytes.")
+        _check_bytes(size, path)
+        return file.read_bytes()
+    except ImageError:
+        raise
+    except FileNotFoundError as error:
+        raise ImageError(f"There is no file {path}.{nearest_file(Path(path))}") from error
+    except (OSError, ValueError) as error:  # no permission, a name too long, a null byte in it
+        reason = getattr(error, "strerror", None) or error  # an OSError's own text repeats the path, however long
+        raise ImageError(f"{shorten(path)} cannot be opened: {reason}.") from error
+
+
+def _check_bytes(size: int, name: str) -> None:
+    if size > MAX_BYTES:
+        raise ImageError(
+            f"{name} has {size >> 20} MiB; at most {MAX_BYTES >> 20} MiB are read. Make the picture smaller."
+        )
+
+
+def nearest_file(path: Path) -> str:
+    """What stands where a file was looked for, as a sentence."""
+    if not path.parent.is_dir():
+        return f" Its folder {path.parent} does not exist either."
+    if not os.access(path.parent, os.R_OK):
+        return ""
+    return _offer(path.name, (entry.name for entry in path.parent.iterdir()), f" in {path.parent}")
+
+
+def _offer(name: str, names: Iterable[str], where: str) -> str:
+    names = sorted(names)
+    near = suggest(name, names[:20_000], count=1)
+    return f"{near[:-1]}{where}?" if near else f" Nothing{where} has a name like it ({len(names)} entries)."
+
+
+def _read_from_zip(path: str) -> bytes:
+    inner, separator, outer = path.removeprefix("zip://").rpartition("::")
+    if not separator or not inner or not outer:
+        raise ImageError(f"{path} is no path into a zip file; expected zip://inner/name.jpg::/path/outer.zip.")
+    try:
+        archive = open_zip(outer)
+        _check_bytes(archive.getinfo(inner).file_size, path)
+        return archive.read(inner)
+    except FileNotFoundError as error:
+        raise ImageError(f"There is no zip file {outer} for {inner}.{nearest_file(Path(outer))}") from error
+    except KeyError as error:
+        offer = _offer(inner, archive.namelist(), f" in {outer}")
+        raise ImageError(f"There is no {inner} in {outer}.{offer}") from error
+    except (OSError, RuntimeError, NotImplementedError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ImageError(
+            f"{inner} cannot be read from {outer}: {error}. The zip file is damaged or encrypted."
+        ) from error
+
+
+def open_zip(path: str) -> zipfile.ZipFile:
+    """An archive, opened once: reading the table of a large one costs more than reading a picture. Nobody closes it."""
+    stat = Path(path).stat()
+    return _open_zip(path, stat.st_mtime_ns, stat.st_size, os.getpid())
+
+
+@functools.lru_cache(maxsize=8)
+def _open_zip(path: str, mtime_ns: int, size: int, process: int) -> zipfile.ZipFile:
+    # the key holds time and size, for an archive that was rewritten, and the process, because forks would share one file offset
+    return zipfile.ZipFile(path)
+
+
+def _download(url: str) -> bytes:
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response:
+            data = response.read(MAX_BYTES + 1)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise ImageError(f"{url} cannot be fetched: {error}. Check the address, or download the file first.") from error
+    _check_bytes(len(data), url)
+    return data

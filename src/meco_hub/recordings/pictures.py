@@ -1,9 +1,14 @@
-"""Sequences of pictures that are decoded when they are asked for: files, zip members, arrays; video files in `video.py`.
+"""Sequences of pictures that are decoded when they are asked for: files, zip members, arrays, videos.
 
-pictures = as_pictures(["00000.jpg", "00001.jpg", …], "frames")     # nothing is read
-pictures = as_pictures(array, "frames")                             # (T, H, W), (T, H, W, 3) or (T, H, W, 1)
-pictures.read([0, 12])                                              # two PIL images
-pictures.loaded("frames")                                           # all of them decoded, as one array
+    pictures = as_pictures(["00000.jpg", "00001.jpg", …], "frames")     # nothing is read
+    pictures = as_pictures(array, "frames")                             # (T, H, W), (T, H, W, 3) or (T, H, W, 1)
+    pictures = read_video("eye.mp4")                                    # with pictures.times, (T,) int64 µs since its beginning
+    pictures.read([0, 12])                                              # two PIL images
+    pictures.loaded("frames")                                           # all of them decoded, as one array
+
+OpenCV decodes videos (extra `video`; Apache-2.0, with FFmpeg under the LGPL). They are read from their beginning in one go,
+because seeking lands on other frames than asked for in many files. What a header says of its file's length is not believed;
+frames are counted.
 """
 
 import logging
@@ -17,11 +22,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..errors import DependencyError, ImageError, RecordingError
+from ..errors import ImageError, RecordingError, import_optional
 from .images import ImageSource, describe_source, read_image
 
 logger = logging.getLogger(__name__)
 
+
+VIDEO_SUFFIXES = frozenset({".avi", ".mkv", ".mov", ".mp4", ".m4v", ".mpeg", ".mpg", ".webm", ".wmv", ".ts"})
+"""Endings, in lower case, by which a file counts as a video."""
+
+MAX_FRAMES = 2_000_000
+"""Eighteen hours at 30 frames a second; a file that goes on longer is not read to its end."""
 
 PictureChange = Callable[[Image.Image, int], Image.Image]
 """Changes one picture, given its place in the sequence."""
@@ -149,25 +160,6 @@ def as_pictures(source: Any, stream: str) -> Pictures:
     return pictures
 
 
-# --- Video ------------------------------------------------------------------------------------------------------------
-# Video files as sequences of pictures with times.
-#
-#     video = read_video("eye.mp4")
-#     len(video), video.times                   # how many frames; (T,) int64 µs, 0 is the file's own beginning
-#     video.read([0, 12])                       # two PIL images
-#
-# OpenCV decodes (extra `video`; Apache-2.0, with FFmpeg under the LGPL). Files are read from their beginning in one go,
-# because seeking lands on other frames than asked for in many files. What a header says of its file's length is not
-# believed; frames are counted.
-
-
-VIDEO_SUFFIXES = frozenset({".avi", ".mkv", ".mov", ".mp4", ".m4v", ".mpeg", ".mpg", ".webm", ".wmv", ".ts"})
-"""Endings, in lower case, by which a file counts as a video."""
-
-MAX_FRAMES = 2_000_000
-"""Eighteen hours at 30 frames a second; a file that goes on longer is not read to its end."""
-
-
 class VideoPictures(Pictures):
     """The frames of a video file; made by `read_video`.
 
@@ -262,10 +254,4 @@ def _open(name: str) -> Any:
 
 
 def _opencv() -> Any:
-    try:
-        import cv2
-    except ImportError as error:
-        raise DependencyError(
-            "Reading video files needs OpenCV, which is not installed. Install it with `pip install meco-hub[video]`."
-        ) from error
-    return cv2
+    return import_optional("cv2", "Reading video files", "video", "OpenCV")

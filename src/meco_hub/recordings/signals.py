@@ -17,8 +17,6 @@
 
 Every file is checked before it is believed: a truncated one, a clock that stands still or runs backwards, a rate that the times
 contradict are errors that name file and stream. Nothing is executed, and no pickle is opened.
-
-This file knows which reader takes which file; each reader beside it, in `signal_files`, knows one format.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,20 +28,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import RecordingError
-from .signal_recording import SignalRecording, Stream, check_span, check_stream
+from .signal_recording import SignalRecording, Stream, check_clock, check_span, check_stream, even_rate
 
 SignalSource = SignalRecording | str | PathLike[str] | Mapping[str, Any]
 
 _READERS = {
+    **dict.fromkeys((".csv", ".tsv"), "csv_files"),
+    **dict.fromkeys((".edf", ".bdf"), "edf"),
+    **dict.fromkeys((".xdf", ".xdfz"), "xdf"),
     ".npz": "npz",
-    ".csv": "csv_files",
-    ".tsv": "csv_files",
-    ".edf": "edf",
-    ".bdf": "edf",
     ".mat": "mat",
-    ".xdf": "xdf",
-    ".xdfz": "xdf",
 }
+"""Ending → module in `signal_files` that reads it."""
 
 
 def read_signals(
@@ -168,15 +164,7 @@ def _reader(path: Path) -> Callable[[Path, dict[str, float]], dict[str, Stream]]
             f"{path}: files of type {path.suffix or '(none)'!r} are not read. Expected one of {', '.join(_READERS)}, "
             "an Empatica E4 folder or zip, or a folder of csv files. Convert it, or hand over arrays."
         )
-    if module == "empatica":
-        return _read_empatica
     return importlib.import_module(f".signal_files.{module}", __package__).read
-
-
-def _read_empatica(path: Path, rates: dict[str, float]) -> dict[str, Stream]:
-    from .signal_files.empatica import read_empatica
-
-    return dict(read_empatica(path).recording.streams)
 
 
 def _to_stream(name: str, source: Any, rates: dict[str, float]) -> Stream:
@@ -243,7 +231,5 @@ def make_stream(
         raise RecordingError(
             f"{where} has {len(values)} samples and {len(times)} times. Expected one time per sample.{turned}"
         )
-    from .signal_recording import check_clock, even_rate
-
     check_clock(times, where)
     return Stream(values, times, even_rate(times), channels)

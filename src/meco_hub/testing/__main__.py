@@ -1,7 +1,4 @@
-"""`python -m meco_hub.testing meco_my_model`: every check of the kit, as a table.
-
-This file knows the words of that command and how results are printed.
-"""
+"""`python -m meco_hub.testing meco_my_model`: every check of the kit, as a table."""
 
 import argparse
 import json

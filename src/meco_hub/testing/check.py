@@ -1,7 +1,4 @@
-"""What a check is: a name, something to run, and an error that leads to the mend.
-
-This file knows how checks are declared and how they fail; it knows none of them.
-"""
+"""What a check is: a name, something to run, and an error that leads to the mend."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

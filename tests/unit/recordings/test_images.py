@@ -124,7 +124,7 @@ def test_an_address_is_fetched(pixels):
             read_image(f"{address}/other.png")
         server.shutdown()
     with pytest.raises(ImageError, match="cannot be fetched"):
-        read_image(f"{address}/face.png", timeout=2)
+        read_image(f"{address}/face.png")
 
 
 def test_reading_needs_no_torch():
@@ -268,14 +268,12 @@ def test_first_frame_of_an_animation(kind, options, tmp_path, caplog):
         assert read_image(file).getpixel((4, 4)) == (255, 0, 0)
     assert "holds several frames" in caplog.text
     assert str(file) in caplog.text
-    with pytest.raises(ImageError, match="several frames"):
-        read_image(file, animated="error")
 
 
 def test_photograph_with_previews_is_no_animation(tmp_path, caplog):
     file = tmp_path / "phone.jpg"
     Image.new("RGB", (32, 32), "red").save(file, "MPO", save_all=True, append_images=[Image.new("RGB", (16, 16))])
-    assert read_image(file, animated="error").size == (32, 32)
+    assert read_image(file).size == (32, 32)
     assert not caplog.records
 
 
@@ -355,13 +353,15 @@ def test_bomb_is_refused_by_its_header(size, tmp_path, monkeypatch):
     assert not decoded
 
 
-def test_max_pixels_can_be_lowered_and_raised(pixels):
+def test_pictures_of_too_many_pixels_are_refused(pixels, monkeypatch):
+    assert MAX_PIXELS == Image.MAX_IMAGE_PIXELS
     data = encoded(Image.fromarray(pixels))
     for source in (data, pixels, Image.fromarray(pixels)):
-        with pytest.raises(ImageError, match="raise max_pixels"):
-            read_image(source, max_pixels=32 * 24 - 1)
-        assert read_image(source, max_pixels=32 * 24).size == (32, 24)
-    assert MAX_PIXELS == Image.MAX_IMAGE_PIXELS
+        monkeypatch.setattr("meco_hub.recordings.images.MAX_PIXELS", 32 * 24 - 1)
+        with pytest.raises(ImageError, match="Make it smaller"):
+            read_image(source)
+        monkeypatch.setattr("meco_hub.recordings.images.MAX_PIXELS", 32 * 24)
+        assert read_image(source).size == (32, 24)
 
 
 def test_missing_file_offers_the_nearest(tmp_path):

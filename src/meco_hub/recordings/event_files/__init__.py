@@ -1,7 +1,4 @@
-"""Files of events, one module a format: each opens a file and gives its events block by block, in bounded memory.
-
-This file knows what a reader is asked for and what it hands back; each module beside it knows one format.
-"""
+"""Files of events, one module a format: each opens a file and gives its events block by block, in bounded memory."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -29,6 +26,7 @@ class ReadRequest:
         stream: which of several event streams; None: the only one.
         frames: also decode frames.
         start_us, end_us: a hint that only this span is wanted; a reader that cannot seek gives everything.
+        width, height, damaged: not for the reader; see `events.EventOptions`.
     """
 
     path: Path
@@ -39,6 +37,18 @@ class ReadRequest:
     frames: bool = False
     start_us: int | None = None
     end_us: int | None = None
+    width: int | None = None
+    height: int | None = None
+    damaged: str = "error"
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """The span that is wanted, start ≤ time < end, in microseconds."""
+        limits = np.iinfo(np.int64)
+        return (
+            int(limits.min) if self.start_us is None else self.start_us,
+            int(limits.max) if self.end_us is None else self.end_us,
+        )
 
 
 @dataclass

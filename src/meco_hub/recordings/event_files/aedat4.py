@@ -6,8 +6,6 @@ stands at the end; it is not needed here, and its place tells where the packets 
 
 Of FlatBuffers only what these tables need is decoded, and every offset is checked against the packet, so that a damaged file
 gives an error and nothing else. Written from iniVation's public description of the format.
-
-This file knows AEDAT 4; it does not know what events and frames are wanted for.
 """
 
 import io
@@ -21,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ...errors import DependencyError, RecordingError
+from ...errors import RecordingError, import_optional
 from . import EventColumns, EventFile, ReadRequest
 
 MAGIC = b"#!AER-DAT4.0\r\n"
@@ -129,13 +127,10 @@ def _decompressor(code: int, request: ReadRequest) -> Callable[[bytes], bytes]:
     if code == _NONE:
         return limited
     if code in (_LZ4, _LZ4_HIGH):
-        try:
-            import lz4.frame
-        except ImportError as error:
-            raise _missing("lz4", request) from error
+        lz4_frame = import_optional("lz4.frame", f"Reading {request.path}", "events")
 
         def of_lz4(data: bytes) -> bytes:
-            stream = lz4.frame.LZ4FrameDecompressor()
+            stream = lz4_frame.LZ4FrameDecompressor()
             result = limited(stream.decompress(data, max_length=MAX_PACKET + 1))
             if not stream.eof:
                 raise RecordingError(f"{request.path}: a packet's LZ4 frame does not end; the file is damaged.")
@@ -143,10 +138,7 @@ def _decompressor(code: int, request: ReadRequest) -> Callable[[bytes], bytes]:
 
         return of_lz4
     if code in (_ZSTD, _ZSTD_HIGH):
-        try:
-            import zstandard
-        except ImportError as error:
-            raise _missing("zstandard", request) from error
+        zstandard = import_optional("zstandard", f"Reading {request.path}", "events")
 
         def of_zstd(data: bytes) -> bytes:
             try:
@@ -160,12 +152,6 @@ def _decompressor(code: int, request: ReadRequest) -> Callable[[bytes], bytes]:
         return of_zstd
     raise RecordingError(
         f"{request.path}: compression {code} is unknown; none, LZ4 and Zstandard are read. It may be damaged."
-    )
-
-
-def _missing(package: str, request: ReadRequest) -> DependencyError:
-    return DependencyError(
-        f"Reading {request.path} needs {package}, which is not installed. Run `pip install meco-hub[events]`."
     )
 
 

@@ -29,7 +29,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import DependencyError, RecordingError
+from ...errors import DependencyError, RecordingError, import_optional
 from ..event_recording import COLUMN_NAMES, MICROSECONDS, find_columns, to_microseconds
 from . import EventColumns, EventFile, ReadRequest
 from .tables import chosen_columns, detect_time_unit, guess_order
@@ -57,12 +57,7 @@ def read_hdf5(request: ReadRequest) -> EventFile:
         DependencyError: h5py, or the compression plugin that a data set needs, is not installed.
         RecordingError: no events are found in it, or several kinds of them and none was chosen.
     """
-    try:
-        import h5py
-    except ImportError as error:
-        raise DependencyError(
-            f"Reading {request.path} needs h5py, which is not installed. Run `pip install meco-hub[events]`."
-        ) from error
+    h5py = import_optional("h5py", f"Reading {request.path}", "events")
     handle = h5py.File(request.path, "r")
     file = EventFile(iter(()))
     try:
@@ -239,7 +234,6 @@ def _bisect(time_at: Callable[[int], int], wanted: int, first: int, last: int) -
     return first
 
 
-# --- Hdf5 process -----------------------------------------------------------------------------------------------------
 # HDF5 files are read in a process of their own, because the HDF5 library may crash or loop for ever on a damaged file.
 #
 # The process is started with the first file (some tenths of a second), serves one file after another, and ends with the
@@ -255,7 +249,7 @@ _idle: list["_Reader"] = []
 
 
 def open_hdf5(request: ReadRequest) -> EventFile:
-    """Open an HDF5 file of events; the errors are those of `hdf5.read_hdf5`.
+    """Open an HDF5 file of events; the errors are those of `read_hdf5`.
 
     Raises:
         RecordingError: also, the reading process crashed or hung on this file.

@@ -1,4 +1,23 @@
-"""What decoders of raw words share: clocks that wrap, state that holds until it is set again, and masks of bits."""
+"""Prophesee's raw files: EVT 2.0, EVT 2.1 and EVT 3.0, decoded block by block with NumPy.
+
+A raw file is a text header (lines that begin with "% ", "% end" the last where it is there) and binary words,
+little-endian. The format is named by "% format EVT3;height=720;width=1280" in newer files and by "% evt 3.0" in older
+ones. The sensor's size is in the former, in "% geometry 1280x720", or follows from the sensor generation, as it does for
+Prophesee's own software.
+
+The words of EVT 3.0 change a state (row, time high and low, base column) that holds until it is changed again, and the words
+between say where something happened. All of it is done at once for a block: the state at a word is the last one set at or before
+it, which a running count finds. What outlives a block is carried over. Time wraps after 2²⁴ µs; a step back by more than
+half of that is a wrap, and a smaller one is left as it is.
+
+A new high part sets the low part to zero until a word gives it, as the vendor's own decoder (OpenEB) does. Some cameras'
+low part steps back by some microseconds while the high part stays; such events are put in order of time afterwards.
+
+Time of EVT 2 wraps after 2³⁴ µs; a step back by more than half of that is a wrap, and a smaller one is left as it is.
+
+Written from the public descriptions of the formats. Triggers and vendor words are skipped; "unknown_words" counts what is
+none of the known types, and "before_first_time" the events that came before the first time and row were known.
+"""
 
 import re
 from collections.abc import Callable, Iterator
@@ -10,132 +29,9 @@ from numpy.typing import NDArray
 from ...errors import RecordingError
 from . import EventColumns, EventFile, ReadRequest
 
-
-class Unwrapped:
-    """Counts on where a clock of so many bits wraps: where it steps back by more than half of its period."""
-
-    def __init__(self, bits: int) -> None:
-        self.period, self.last, self.wraps = 1 << bits, -1, 0
-
-    def __call__(self, values: NDArray[np.int64]) -> NDArray[np.int64]:
-        before = np.concatenate([[self.last if self.last >= 0 else values[0]], values[:-1]])
-        wraps = self.wraps + np.cumsum(values < before - self.period // 2)
-        self.last, self.wraps = int(values[-1]), int(wraps[-1])
-        return values + self.period * wraps
-
-
-class LastValue:
-    """A part of the decoder's state: what it is at a word is what was set last, in this block or before."""
-
-    def __init__(self, convert: Callable[[NDArray[np.int64]], NDArray[np.int64]] | None = None) -> None:
-        self.convert, self.carried, self.known = convert, 0, False
-
-    def at(
-        self, setting: NDArray[np.bool_], values: NDArray[np.integer], places: NDArray[np.intp]
-    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """The value at each place, and whether it had ever been set there."""
-        fresh = values[setting].astype(np.int64)
-        if self.convert is not None and len(fresh):
-            fresh = self.convert(fresh)
-        latest = np.cumsum(setting)[places]  # 0: none in this block yet
-        line = np.concatenate([[self.carried], fresh])
-        known = (latest > 0) | self.known
-        if len(fresh):
-            self.carried, self.known = int(fresh[-1]), True
-        return line[latest], known
-
-
-def set_bits(masks: NDArray[np.integer]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """For every set bit, lowest first: which mask it is in, and which bit."""
-    bits = np.unpackbits(masks.reshape(-1, 1).view(np.uint8), axis=1, bitorder="little")
-    which, bit = np.nonzero(bits)
-    return which, bit
-
-
-def count_unknown(kind: NDArray[np.uint8], known: tuple[int, ...]) -> int:
-    counts = np.bincount(kind, minlength=16)
-    return int(counts.sum() - counts[list(known)].sum())
-
-
-# --- Evt3 -------------------------------------------------------------------------------------------------------------
-# EVT 3.0, Prophesee's 16-bit words, decoded block by block with NumPy.
-#
-# The words change a state (row, time high and low, base column) that holds until it is changed again, and the words between
-# say where something happened. All of it is done at once for a block: the state at a word is the last one set at or before
-# it, which a running count finds. What outlives a block is carried over. Time wraps after 2²⁴ µs; a step back by more than
-# half of that is a wrap, and a smaller one is left as it is.
-#
-# A new high part sets the low part to zero until a word gives it, as the vendor's own decoder (OpenEB) does. Some cameras'
-# low part steps back by some microseconds while the high part stays; such events are put in order of time afterwards.
-#
-# Written from the public description of the format.
-
-
-class Evt3:
-    """EVT 3.0: 16-bit words; four bits of type, twelve of content."""
-
-    Y, X, BASE, VECTOR_12, VECTOR_8, LOW, HIGH = 0x0, 0x2, 0x3, 0x4, 0x5, 0x6, 0x8
-    KNOWN = (Y, X, BASE, VECTOR_12, VECTOR_8, LOW, 0x7, HIGH, 0xA, 0xE, 0xF)
-
-    def __init__(self, file: EventFile) -> None:
-        self.file = file
-        self.row, self.base = LastValue(), LastValue()
-        self.low = LastValue()
-        self.high = LastValue(Unwrapped(12))
-        self.advanced = 0  # columns that vectors have gone on since the base was set
-
-    def decode(self, words: NDArray[np.unsignedinteger]) -> EventColumns:
-        kind, content = (words >> 12).astype(np.uint8), words & 0xFFF
-        self.file.count("unknown_words", count_unknown(kind, self.KNOWN))
-        vector = (kind == self.VECTOR_12) | (kind == self.VECTOR_8)
-        at = np.flatnonzero(vector | (kind == self.X))
-        row, row_known = self.row.at(kind == self.Y, content & 0x7FF, at)
-        high_word = kind == self.HIGH
-        high, high_known = self.high.at(high_word, content, at)
-        low, _ = self.low.at((kind == self.LOW) | high_word, np.where(high_word, 0, content), at)
-        base, base_known = self.base.at(kind == self.BASE, content, at)
-        offset = self._offsets(kind, at)
-        is_vector = vector[at]
-        known = row_known & high_known & (base_known | ~is_vector)
-        mask = np.where(is_vector, np.where(kind[at] == self.VECTOR_8, content[at] & 0xFF, content[at]), 1)
-        start = np.where(is_vector, (base & 0x7FF) + offset, content[at] & 0x7FF)
-        polarity = np.where(is_vector, base, content[at]) >> 11 & 1
-        which, bit = set_bits(np.where(known, mask, 0).astype("<u2"))
-        lost = ~known
-        if lost.any():
-            self.file.count("before_first_time", len(set_bits(mask[lost].astype("<u2"))[0]))
-        t = ((high << 12) + low)[which]
-        return start[which] + bit, row[which], t, polarity[which]
-
-    def _offsets(self, kind: NDArray[np.uint8], at: NDArray[np.intp]) -> NDArray[np.int64]:
-        """Columns that the vectors since the last base have covered before each of the words `at`."""
-        width = np.zeros(len(kind), np.int64)
-        width[kind == self.VECTOR_12], width[kind == self.VECTOR_8] = 12, 8
-        covered = np.cumsum(width)
-        bases = np.flatnonzero(kind == self.BASE)
-        # what was covered when the latest base was set; before the first of this block, less than nothing by what is carried
-        at_base = np.concatenate([[-self.advanced], covered[bases]])
-        latest = at_base[np.cumsum(kind == self.BASE)]
-        if len(kind):
-            self.advanced = int(covered[-1] - latest[-1])
-        return (covered - width - latest)[at]
-
-
-# --- Prophesee --------------------------------------------------------------------------------------------------------
-# Prophesee's raw files: EVT 2.0, EVT 2.1 and EVT 3.0, decoded block by block with NumPy.
-#
-# A raw file is a text header (lines that begin with "% ", "% end" the last where it is there) and binary words,
-# little-endian. The format is named by "% format EVT3;height=720;width=1280" in newer files and by "% evt 3.0" in older
-# ones. The sensor's size is in the former, in "% geometry 1280x720", or follows from the sensor generation, as it does for
-# Prophesee's own software.
-#
-# Time wraps after 2³⁴ µs (EVT 2); a step back by more than half of that is a wrap, and a smaller one is left as it is.
-#
-# Written from the public descriptions of the formats. Triggers and vendor words are skipped; "unknown_words" counts what is
-# none of the known types, and "before_first_time" the events that came before the first time and row were known.
-
 MAX_HEADER = 65536
 _BLOCK_WORDS = 1 << 17
+_KNOWN_2 = (0x0, 0x1, 0x8, 0xA, 0xE, 0xF)  # types of words of EVT 2.0 and 2.1
 _SENSORS = {
     **dict.fromkeys(("gen41", "gen4", "imx636", "imx646", "evk4"), (1280, 720)),
     **dict.fromkeys(("gen31", "gen3"), (640, 480)),
@@ -228,7 +124,7 @@ def _decoder(
 def _high_half_first(head: NDArray[np.uint8]) -> bool:
     """Whether EVT 2.1 words come as the IMX636 sends them: the half with the type first, each half little-endian."""
     halves = head[: len(head) // 8 * 8].view("<u4").reshape(-1, 2)
-    known = np.isin(halves >> 28, (0x0, 0x1, 0x8, 0xA, 0xE, 0xF))
+    known = np.isin(halves >> 28, _KNOWN_2)
     clock = (halves >> 28) == 0x8
     # A valid mask may look like any word; the half that is always of a known type, and is the clock more often, has the type.
     return bool((known[:, 0].sum(), clock[:, 0].sum()) > (known[:, 1].sum(), clock[:, 1].sum()))
@@ -258,6 +154,55 @@ def _blocks(
         )
 
 
+# what the decoders share: clocks that wrap, state that holds until it is set again, and masks of bits
+
+
+class Unwrapped:
+    """Counts on where a clock of so many bits wraps: where it steps back by more than half of its period."""
+
+    def __init__(self, bits: int) -> None:
+        self.period, self.last, self.wraps = 1 << bits, -1, 0
+
+    def __call__(self, values: NDArray[np.int64]) -> NDArray[np.int64]:
+        before = np.concatenate([[self.last if self.last >= 0 else values[0]], values[:-1]])
+        wraps = self.wraps + np.cumsum(values < before - self.period // 2)
+        self.last, self.wraps = int(values[-1]), int(wraps[-1])
+        return values + self.period * wraps
+
+
+class LastValue:
+    """A part of the decoder's state: what it is at a word is what was set last, in this block or before."""
+
+    def __init__(self, convert: Callable[[NDArray[np.int64]], NDArray[np.int64]] | None = None) -> None:
+        self.convert, self.carried, self.known = convert, 0, False
+
+    def at(
+        self, setting: NDArray[np.bool_], values: NDArray[np.integer], places: NDArray[np.intp]
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """The value at each place, and whether it had ever been set there."""
+        fresh = values[setting].astype(np.int64)
+        if self.convert is not None and len(fresh):
+            fresh = self.convert(fresh)
+        latest = np.cumsum(setting)[places]  # 0: none in this block yet
+        line = np.concatenate([[self.carried], fresh])
+        known = (latest > 0) | self.known
+        if len(fresh):
+            self.carried, self.known = int(fresh[-1]), True
+        return line[latest], known
+
+
+def set_bits(masks: NDArray[np.integer]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """For every set bit, lowest first: which mask it is in, and which bit."""
+    bits = np.unpackbits(masks.reshape(-1, 1).view(np.uint8), axis=1, bitorder="little")
+    which, bit = np.nonzero(bits)
+    return which, bit
+
+
+def count_unknown(kind: NDArray[np.uint8], known: tuple[int, ...]) -> int:
+    counts = np.bincount(kind, minlength=16)
+    return int(counts.sum() - counts[list(known)].sum())
+
+
 class Evt2:
     """EVT 2.0: 32-bit words; four bits of type, then six bits of time, eleven of x and eleven of y."""
 
@@ -266,42 +211,83 @@ class Evt2:
         self.high = LastValue(Unwrapped(28))
 
     def decode(self, words: NDArray[np.unsignedinteger]) -> EventColumns:
+        return self.events(words)[1]
+
+    def events(self, words: NDArray[np.unsignedinteger]) -> tuple[NDArray[np.intp], EventColumns]:
+        """The events among the words, and which words they are."""
         kind = (words >> 28).astype(np.uint8)
-        self.file.count("unknown_words", count_unknown(kind, (0x0, 0x1, 0x8, 0xA, 0xE, 0xF)))
+        self.file.count("unknown_words", count_unknown(kind, _KNOWN_2))
         at = np.flatnonzero(kind <= 1)
         high, known = self.high.at(kind == 0x8, words & 0xFFFFFFF, at)
-        at, high = _only_known(at, high, known, self.file)
+        if not known.all():
+            self.file.count("before_first_time", int(np.count_nonzero(~known)))
+            at, high = at[known], high[known]
         event = words[at]
         t = (high << 6) | ((event >> 22) & 0x3F).astype(np.int64)
-        return (event >> 11) & 0x7FF, event & 0x7FF, t, kind[at]
+        return at, ((event >> 11) & 0x7FF, event & 0x7FF, t, kind[at])
 
 
-class Evt21:
+class Evt21(Evt2):
     """EVT 2.1: 64-bit words; as EVT 2.0 in the upper half, and a mask of 32 pixels from x on in the lower."""
 
     def __init__(self, file: EventFile, swapped: bool) -> None:
-        self.file, self.swapped = file, swapped
-        self.high = LastValue(Unwrapped(28))
+        super().__init__(file)
+        self.swapped = swapped
 
     def decode(self, words: NDArray[np.unsignedinteger]) -> EventColumns:
         upper, lower = (words >> np.uint64(32)).astype("<u4"), words.astype("<u4")
         if self.swapped:
             upper, lower = lower, upper
-        kind = (upper >> 28).astype(np.uint8)
-        self.file.count("unknown_words", count_unknown(kind, (0x0, 0x1, 0x8, 0xA, 0xE, 0xF)))
-        at = np.flatnonzero(kind <= 1)
-        high, known = self.high.at(kind == 0x8, upper & 0xFFFFFFF, at)
-        at, high = _only_known(at, high, known, self.file)
-        event = upper[at]
-        t = (high << 6) | ((event >> 22) & 0x3F).astype(np.int64)
+        at, (x, y, t, p) = self.events(upper)
         which, bit = set_bits(lower[at])
-        return ((event >> 11) & 0x7FF)[which] + bit, (event & 0x7FF)[which], t[which], kind[at][which]
+        return x[which] + bit, y[which], t[which], p[which]
 
 
-def _only_known(
-    at: NDArray[np.intp], high: NDArray[np.int64], known: NDArray[np.bool_], file: EventFile
-) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
-    if known.all():
-        return at, high
-    file.count("before_first_time", int(np.count_nonzero(~known)))
-    return at[known], high[known]
+class Evt3:
+    """EVT 3.0: 16-bit words; four bits of type, twelve of content."""
+
+    Y, X, BASE, VECTOR_12, VECTOR_8, LOW, HIGH = 0x0, 0x2, 0x3, 0x4, 0x5, 0x6, 0x8
+    KNOWN = (Y, X, BASE, VECTOR_12, VECTOR_8, LOW, 0x7, HIGH, 0xA, 0xE, 0xF)
+
+    def __init__(self, file: EventFile) -> None:
+        self.file = file
+        self.row, self.base = LastValue(), LastValue()
+        self.low = LastValue()
+        self.high = LastValue(Unwrapped(12))
+        self.advanced = 0  # columns that vectors have gone on since the base was set
+
+    def decode(self, words: NDArray[np.unsignedinteger]) -> EventColumns:
+        kind, content = (words >> 12).astype(np.uint8), words & 0xFFF
+        self.file.count("unknown_words", count_unknown(kind, self.KNOWN))
+        vector = (kind == self.VECTOR_12) | (kind == self.VECTOR_8)
+        at = np.flatnonzero(vector | (kind == self.X))
+        row, row_known = self.row.at(kind == self.Y, content & 0x7FF, at)
+        high_word = kind == self.HIGH
+        high, high_known = self.high.at(high_word, content, at)
+        low, _ = self.low.at((kind == self.LOW) | high_word, np.where(high_word, 0, content), at)
+        base, base_known = self.base.at(kind == self.BASE, content, at)
+        offset = self._offsets(kind, at)
+        is_vector = vector[at]
+        known = row_known & high_known & (base_known | ~is_vector)
+        mask = np.where(is_vector, np.where(kind[at] == self.VECTOR_8, content[at] & 0xFF, content[at]), 1)
+        start = np.where(is_vector, (base & 0x7FF) + offset, content[at] & 0x7FF)
+        polarity = np.where(is_vector, base, content[at]) >> 11 & 1
+        which, bit = set_bits(np.where(known, mask, 0).astype("<u2"))
+        lost = ~known
+        if lost.any():
+            self.file.count("before_first_time", len(set_bits(mask[lost].astype("<u2"))[0]))
+        t = ((high << 12) + low)[which]
+        return start[which] + bit, row[which], t, polarity[which]
+
+    def _offsets(self, kind: NDArray[np.uint8], at: NDArray[np.intp]) -> NDArray[np.int64]:
+        """Columns that the vectors since the last base have covered before each of the words `at`."""
+        width = np.zeros(len(kind), np.int64)
+        width[kind == self.VECTOR_12], width[kind == self.VECTOR_8] = 12, 8
+        covered = np.cumsum(width)
+        bases = np.flatnonzero(kind == self.BASE)
+        # what was covered when the latest base was set; before the first of this block, less than nothing by what is carried
+        at_base = np.concatenate([[-self.advanced], covered[bases]])
+        latest = at_base[np.cumsum(kind == self.BASE)]
+        if len(kind):
+            self.advanced = int(covered[-1] - latest[-1])
+        return (covered - width - latest)[at]

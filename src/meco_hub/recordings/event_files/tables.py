@@ -1,4 +1,4 @@
-"""Which column of a table of events is which, and in what unit its time is, where the file does not say.
+"""Events in tables: NumPy's files and text; which column is which, and in what unit time is, where the file does not say.
 
 Nothing is guessed silently: what was found goes into the recording's notes and the log, and where two readings are possible
 that differ, the error asks for `columns=` or `time_unit=`.
@@ -118,7 +118,6 @@ def take_columns(table: NDArray[Any], places: Mapping[str, int], unit: str, requ
     return x, y, to_microseconds(t, unit, str(request.path)), p
 
 
-# --- Numpy arrays -----------------------------------------------------------------------------------------------------
 # Events in NumPy's own files: .npy and .npz with a structured array, four arrays, or an (events, 4) table.
 #
 # Files are read as streams, also inside an .npz, so that a recording larger than memory can be iterated over. Nothing is ever
@@ -249,10 +248,6 @@ def _one_array(stream: _ArrayStream, request: ReadRequest, file: EventFile) -> I
         places = chosen_columns(request, names) or {}
         fields = {column: names[place] for column, place in places.items()}
 
-        def of_structure(rows: NDArray, unit: str) -> EventColumns:
-            time = to_microseconds(rows[fields["t"]], unit, stream.called)
-            return rows[fields["x"]], rows[fields["y"]], time, rows[fields["p"]]
-
         if len(stream.shape) != 1:
             raise RecordingError(f"{stream.called} has shape {stream.shape}; expected (events,) with x, y, t and p.")
         unit = ""
@@ -261,7 +256,8 @@ def _one_array(stream: _ArrayStream, request: ReadRequest, file: EventFile) -> I
             if not unit:
                 _require_numbers(rows[fields["t"]], f"{stream.called}: {fields['t']}")
                 unit = detect_time_unit(request, rows[fields["t"]], file)
-            yield of_structure(rows, unit)
+            time = to_microseconds(rows[fields["t"]], unit, stream.called)
+            yield rows[fields["x"]], rows[fields["y"]], time, rows[fields["p"]]
         return
     if len(stream.shape) != 2 or stream.shape[1] < 4 or stream.dtype.kind not in "iuf":
         raise RecordingError(
@@ -286,10 +282,9 @@ def _require_numbers(values: NDArray, called: str) -> None:
         )
 
 
-# --- Text -------------------------------------------------------------------------------------------------------------
 # Events as text: one event a line, separated by commas, semicolons, tabs or blanks, with or without a line of names.
 #
-# Without names the usual orders are tried (`columns.py`). Lines that begin with "#", "%" or "//" are comments; a first line
+# Without names the usual orders are tried. Lines that begin with "#", "%" or "//" are comments; a first line
 # of just two whole numbers is the sensor's width and height, as some data sets of the Robotics and Perception Group have
 # it. Time that is written with a decimal point is seconds, unless `time_unit=` says otherwise.
 

@@ -1,7 +1,4 @@
-"""Comma-, semicolon- or tab-separated tables with a column of times: one file with several streams, or a folder with one each.
-
-This file knows tables of samples; it knows no device.
-"""
+"""Comma-, semicolon- or tab-separated tables with a column of times: one file with several streams, or a folder with one each."""
 
 import io
 import re
@@ -125,7 +122,7 @@ def _parse(path: Path, body: str, header: list[str], delimiter: str) -> NDArray[
             row = int(np.argmax(bad))
             raise RecordingError(
                 f"{path}: line {row + 2}, column {name!r} is {str(column.iloc[row])[:40]!r}. Expected a number, or "
-                "nothing where a sample is missing. Mend it."
+                "nothing where a sample is missing. Correct it."
             )
         table[name] = numbers
     return table.to_numpy(np.float64)

@@ -1,45 +1,22 @@
-"""EDF, EDF+ and BDF through pyedflib.
-
-This file knows the European data format's signals; annotations in it are not read.
-"""
+"""EDF, EDF+ and BDF through pyedflib."""
 
 import re
 from pathlib import Path
 
 import numpy as np
 
-from ...errors import DependencyError, RecordingError
+from ...errors import RecordingError, import_optional
 from ..signal_recording import Stream
 
-_KINDS = (
-    "EEG",
-    "ECG",
-    "EOG",
-    "ERG",
-    "EMG",
-    "MEG",
-    "MCG",
-    "EP",
-    "TEMP",
-    "RESP",
-    "SAO2",
-    "GSR",
-    "EDA",
-    "PPG",
-    "BVP",
-    "ACC",
+_KINDS = frozenset(
+    ["EEG", "ECG", "EOG", "ERG", "EMG", "MEG", "MCG", "EP", "TEMP", "RESP", "SAO2", "GSR", "EDA", "PPG", "BVP", "ACC"]
 )
 """Labels begin so in EDF+ ("EEG Fpz-Cz"); the last ones are not in its list but in use."""
 
 
 def read(path: Path, rates: dict[str, float]) -> dict[str, Stream]:
     """Streams of an EDF or BDF file; the header says all rates."""
-    try:
-        import pyedflib
-    except ImportError as error:
-        raise DependencyError(
-            f'{path}: EDF and BDF are read by pyedflib, which is not installed. Install it: pip install "meco-hub[signals]".'
-        ) from error
+    pyedflib = import_optional("pyedflib", f"Reading {path}", "signals")
     check_size(path)
     try:
         with pyedflib.EdfReader(str(path), annotations_mode=pyedflib.DO_NOT_READ_ANNOTATIONS) as file:

@@ -67,13 +67,17 @@ def is_empatica(names: list[str]) -> bool:
     return {"ACC.CSV", "BVP.CSV"} <= found or {"EDA.CSV", "TEMP.CSV"} <= found
 
 
-def read_empatica(source: str | PathLike[str], *, folder: str = "", name: str = "") -> EmpaticaSession:
+def read(path: Path, rates: dict[str, float]) -> dict[str, Stream]:
+    """Streams of one session."""
+    return dict(read_empatica(path).recording.streams)
+
+
+def read_empatica(source: str | PathLike[str], *, folder: str = "") -> EmpaticaSession:
     """Read one session.
 
     Args:
         source: folder with the csv files, or a zip.
         folder: of a zip, the folder inside it; may be left out when the zip holds one session.
-        name: what errors and the recording call it; default the path.
 
     Raises:
         RecordingError: nothing there, or a file that breaks the format; the message names file and stream.
@@ -85,7 +89,7 @@ def read_empatica(source: str | PathLike[str], *, folder: str = "", name: str = 
         raise RecordingError(
             f"{path} cannot be read ({error}). Expected a folder or a zip of an Empatica E4 session. Copy it again."
         ) from error
-    return parse_empatica(files, name=name or f"{path}{'!/' + folder if folder else ''}")
+    return parse_empatica(files, name=f"{path}{'!/' + folder if folder else ''}")
 
 
 def parse_empatica(files: Mapping[str, bytes], *, name: str) -> EmpaticaSession:
@@ -139,7 +143,7 @@ def _parse(stream: str, content: bytes, name: str) -> tuple[float, Stream]:
     rate = _header(lines[1] if len(lines) > 1 else b"", where, "the rate in Hz")
     if rate != E4_RATES[stream]:
         raise RecordingError(
-            f"{where}: the rate is {rate:g} Hz. The watch records {stream} at {E4_RATES[stream]:g} Hz. Mend the header, or "
+            f"{where}: the rate is {rate:g} Hz. The watch records {stream} at {E4_RATES[stream]:g} Hz. Correct the header, or "
             "hand the samples over as arrays with their own times."
         )
     values = _numbers(lines[2] if len(lines) > 2 else b"", len(channels), where)
@@ -188,7 +192,7 @@ def _check_clock(times: NDArray[np.float64], where: str) -> None:
         at = int(np.argmax(~(steps > 0))) if len(steps) else 0
         what = "stands still" if len(steps) and steps[at] == 0 else "runs backwards or is not a number"
         raise RecordingError(
-            f"{where}: the clock {what} after {times[at]:g} s (line {at + 2}). Expected times that increase. Mend the file."
+            f"{where}: the clock {what} after {times[at]:g} s (line {at + 2}). Expected times that increase. Correct the file."
         )
 
 
@@ -200,13 +204,13 @@ def _check_ends(streams: Mapping[str, Stream], unfinished: set[str], name: str) 
         if end > ends[last] - _APART:
             continue
         file, other = f"{stream.upper()}.csv", f"{last.upper()}.csv"
-        told = f"{name}, stream {stream!r} ({file}): ends at {end:.0f} s, and {other} at {ends[last]:.0f} s"
+        problem = f"{name}, stream {stream!r} ({file}): ends at {end:.0f} s, and {other} at {ends[last]:.0f} s"
         if stream in unfinished:
             raise RecordingError(
-                f"{told}, inside a line. Expected sensors that stop together, as the watch's do. It was cut off: copy it again, or "
-                "leave it out."
+                f"{problem}, inside a line. Expected sensors that stop together, as the watch's do. It was cut off: copy it again, "
+                "or leave it out."
             )
-        logger.warning("%s. It may have been cut off between two lines; what is not there is missing.", told)
+        logger.warning("%s. It may have been cut off between two lines; what is not there is missing.", problem)
 
 
 def _folder_files(path: Path) -> dict[str, bytes]:

@@ -217,9 +217,6 @@ class _Reader:
             raise _Damage(f"no {what}") from None
 
 
-# --- Mat --------------------------------------------------------------------------------------------------------------
-# MATLAB files, versions 5 to 7: variables, or structs, as streams.
-
 _PARTS = {
     "values": ("values", "data"),
     "times": ("times", "time"),

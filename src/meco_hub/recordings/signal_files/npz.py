@@ -1,7 +1,4 @@
-"""NumPy archives: `<stream>_values`, and `<stream>_times` or `<stream>_rate`; no pickles.
-
-This file knows npz archives; the names in them are explained in `recordings/signals.py`.
-"""
+"""NumPy archives: `<stream>_values`, and `<stream>_times` or `<stream>_rate`; no pickles."""
 
 import struct
 import tokenize
@@ -21,17 +18,9 @@ MAX_BYTES = 2**34
 """An archive that claims to hold more is refused."""
 
 _FAILURES = (
-    OSError,
-    EOFError,
-    ValueError,
-    KeyError,
-    NotImplementedError,
-    RuntimeError,
-    SyntaxError,
-    MemoryError,
-    OverflowError,
+    *(OSError, EOFError, ValueError, KeyError, RuntimeError, SyntaxError, MemoryError, OverflowError, TypeError),
+    *(AttributeError, zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError),
 )
-_FAILURES += (zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError, TypeError, AttributeError)
 
 
 def read(path: Path, rates: dict[str, float]) -> dict[str, Stream]:
@@ -74,8 +63,8 @@ def streams_of(variables: Mapping[str, Any], path: str, rates: dict[str, float])
             continue
         where = f"{path}, stream {name!r}"
         values = as_columns(variables[key], where)
-        told = variables.get(f"{name}_rate", rates.get(name))
-        clock = variables.get(f"{name}_times", told)
+        rate = variables.get(f"{name}_rate", rates.get(name))
+        clock = variables.get(f"{name}_times", rate)
         if clock is None:
             raise RecordingError(
                 f"{where}: there is neither {name}_times nor {name}_rate. Expected one of them. Add it."

@@ -2,8 +2,6 @@
 
 pyxdf reads around damage and returns what it can. A recording that lost minutes without saying so is worse than an error, so the
 chunks of a file are walked over first: all of them whole, and every stream closed by its footer.
-
-This file knows XDF's chunks; it does not know what the streams in it mean.
 """
 
 import gzip
@@ -15,30 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import DependencyError, RecordingError
+from ...errors import RecordingError, import_optional
 from ..signal_recording import Stream, check_clock, even_rate
 
-_FAILURES = (OSError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError, MemoryError)
-_FAILURES += (
-    OverflowError,
-    UnicodeError,
-    struct.error,
-    zlib.error,
-    ElementTree.ParseError,
-    np.linalg.LinAlgError,
-    AssertionError,
+_FAILURES = (
+    *(OSError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError, MemoryError),
+    *(OverflowError, struct.error, zlib.error, ElementTree.ParseError, np.linalg.LinAlgError, AssertionError),
 )
 _STREAM_HEADER, _STREAM_FOOTER = 2, 6
 
 
 def read(path: Path, rates: dict[str, float]) -> dict[str, Stream]:
     """Numeric streams of an XDF file, on one clock that starts at 0 with the earliest sample."""
-    try:
-        import pyxdf
-    except ImportError as error:
-        raise DependencyError(
-            f'{path}: XDF is read by pyxdf, which is not installed. Install it: pip install "meco-hub[signals]".'
-        ) from error
+    pyxdf = import_optional("pyxdf", f"Reading {path}", "signals")
     try:
         _check_chunks(path)
         streams, _ = pyxdf.load_xdf(path)
