@@ -22,10 +22,9 @@ Where a caller would expect a built-in error, the class derives from it too, so 
 """
 
 import difflib
+import importlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-import importlib
-from collections.abc import Iterable
 from typing import Any
 
 
@@ -185,6 +184,7 @@ def naming_extras() -> Iterator[None]:
             raise
         raise DependencyError(
             f'{package} is not installed, and what was asked needs it. Run `pip install "meco-hub[{_EXTRAS[package]}]"`.'
+        ) from error
 
 
 def import_optional(module: str, purpose: str, extra: str, package: str = "") -> Any:

@@ -6,7 +6,7 @@
     def test_conformance(check):
         check()
 
-Each check has a test id of its own, and its message says what was seen and what mends it. The checks look at the model
+Each check has a test id of its own, and its message says what was seen and how to fix it. The checks look at the model
 through what every plugin declares, and at recordings that are drawn to fit what its processor says it reads. Checks that
 make no sense for an architecture (streams for a face, experts where there is no router) are not among its checks. Without
 pytest:
@@ -87,9 +87,9 @@ def parametrize_with_checks(
 
 def rules() -> list[Rule]:
     """All rules, in the order in which they are best read: a broken declaration explains what fails after it."""
-    from . import checks_inputs, checks_model, checks_plugin
+    from . import checks_answers, checks_plugin, checks_training
 
-    modules = (checks_plugin, checks_model, checks_inputs)
+    modules = (checks_plugin, checks_answers, checks_training)
     return [one for module in modules for one in vars(module).values() if isinstance(one, Rule)]
 
 

@@ -1,15 +1,17 @@
-"""What a check is: a name, something to run, and an error that leads to the mend."""
+"""What a check is: a name, something to run, and an error that leads to the fix."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from ..errors import MecoError
 
 if TYPE_CHECKING:
     from .subject import Subject
 
 
 class NotConforming(AssertionError):
-    """An architecture does not do what every architecture of the zoo must do; the message says what was seen and what mends it."""
+    """An architecture does not do what every architecture of the zoo must do; the message says what was seen and how to fix it."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,21 @@ def rule(
     return declare
 
 
-def require(holds: bool, seen: str, mend: str) -> None:
+def require(holds: bool, seen: str, fix: str) -> None:
     """Fail with what was seen and what to do about it."""
     if not holds:
-        raise NotConforming(f"{seen} {mend}")
+        raise NotConforming(f"{seen} {fix}")
+
+
+def refusal(act: Callable[[], object], what: str, fix: str) -> MecoError | None:
+    """Our error by which `act` refuses what it is given, None where it goes through; any other error is a failure."""
+    try:
+        act()
+    except MecoError as error:
+        return error
+    except Exception as error:
+        raise NotConforming(f"{what} ends in {type(error).__name__}: {str(error)[:200]}. {fix}") from error
+    return None
 
 
 @dataclass(frozen=True)

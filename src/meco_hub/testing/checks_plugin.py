@@ -1,10 +1,10 @@
 """What is asked of a plugin's declaration: its names, what importing it costs, its card, its recipes."""
 
 import dataclasses
+import inspect
 import json
 import subprocess
 import sys
-from dataclasses import fields as dataclass_fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -64,15 +64,8 @@ def _imported(package: str, modules: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _import_report(subject: Subject) -> dict[str, Any]:
-    entry = subject.entry
-    paths = [
-        entry.config,
-        entry.base_model,
-        entry.head,
-        entry.image_processor,
-        entry.feature_extractor,
-        entry.processor,
-    ]
+    fields = ("config", "base_model", "head", "image_processor", "feature_extractor", "processor")
+    paths = [getattr(subject.entry, one) for one in fields]
     modules = tuple(dict.fromkeys(path.partition(":")[0] for path in paths if path))
     return _imported(_package(subject), modules)
 
@@ -162,8 +155,6 @@ def card(subject: Subject) -> None:
 
 
 def _processor_fields(kind: type) -> set[str]:
-    import inspect
-
     declared = getattr(kind, "valid_kwargs", None)
     return set(declared.__annotations__) if declared is not None else set(inspect.signature(kind).parameters)
 
@@ -171,8 +162,6 @@ def _processor_fields(kind: type) -> set[str]:
 @rule(lambda subject: subject.entry.recipes is not None, once=True)
 def recipes(subject: Subject) -> None:
     """Every recipe can be read, is of this architecture, and names fields that config and processor have."""
-    from ..training.recipes import recipe_from_dict
-
     files = sorted(resource_folder(str(subject.entry.recipes)).glob("*.yaml"))
     require(
         bool(files),
@@ -180,12 +169,14 @@ def recipes(subject: Subject) -> None:
         "Write one, or leave `recipes` out.",
     )
     for file in files:
-        _check_recipe(subject, file, recipe_from_dict)
+        _check_recipe(subject, file)
 
 
-def _check_recipe(subject: Subject, file: Path, parse: Any) -> None:
+def _check_recipe(subject: Subject, file: Path) -> None:
+    from ..training.recipes import recipe_from_dict
+
     try:
-        recipe = parse(yaml.safe_load(file.read_text(encoding="utf-8")), file.name)
+        recipe = recipe_from_dict(yaml.safe_load(file.read_text(encoding="utf-8")), file.name)
     except (MecoError, yaml.YAMLError, TypeError) as error:
         raise NotConforming(f"The recipe {file.name} cannot be read: {error} Correct it.") from error
     require(
@@ -194,7 +185,7 @@ def _check_recipe(subject: Subject, file: Path, parse: Any) -> None:
         f"A plugin's recipes train its own architecture: write model_type: {subject.entry.model_type}.",
     )
     known = {
-        "model": {one.name for one in dataclass_fields(subject.config_class)},
+        "model": {one.name for one in dataclasses.fields(subject.config_class)},
         "processor": _processor_fields(subject.processor_class),
     }
     for section, names in known.items():
@@ -212,7 +203,6 @@ def _check_recipe(subject: Subject, file: Path, parse: Any) -> None:
             raise NotConforming(f"The recipe {file.name} augments by {chosen!r}: {error} Correct the path.") from error
 
 
-# --- Checks config ----------------------------------------------------------------------------------------------------
 # What is asked of a config: it survives its file, refuses misspelt fields, and keeps the names of labels.
 
 _VOLATILE = ("transformers_version", "_name_or_path", "architectures", "dtype", "_commit_hash")
@@ -227,6 +217,11 @@ def _reread(subject: Subject, config: Any) -> Any:
     folder = subject.new_folder()
     config.save_pretrained(folder)
     return subject.config_class.from_pretrained(folder)
+
+
+def _twice(subject: Subject, config: Any) -> list[tuple[str, Any]]:
+    """A config as it was made and as it is read again, with words for messages."""
+    return [("made", config), ("saved and read", _reread(subject, config))]
 
 
 @rule()
@@ -298,7 +293,7 @@ def config_labels(subject: Subject) -> None:
         return
     for names in (["calm", "cross"], ["surprise", "anger", "joy", "boredom", "awe"]):
         config = subject.config(**_named(subject, dict(enumerate(names))))
-        for what, one in (("made", config), ("saved and read", _reread(subject, config))):
+        for what, one in _twice(subject, config):
             seen = (one.id2label, one.label2id, one.num_labels)
             expected = (dict(enumerate(names)), {name: index for index, name in enumerate(names)}, len(names))
             require(
@@ -308,7 +303,7 @@ def config_labels(subject: Subject) -> None:
             )
     for count in (2, 5):
         config = subject.config(num_labels=count, **_named(subject, None))
-        for what, one in (("made", config), ("saved and read", _reread(subject, config))):
+        for what, one in _twice(subject, config):
             require(
                 len(one.id2label or {}) == count == one.num_labels,
                 f"A config with num_labels={count} and no names has, when {what}, {one.id2label}.",
@@ -325,17 +320,11 @@ def _named(subject: Subject, names: dict[int, str] | None) -> dict[str, Any]:
 
 def _check_targets(subject: Subject) -> None:
     names = ["pleasure", "vigour"]
-    given = {"target_names": names, "target_center": [5.0, 0.5], "target_halfrange": [4.0, 0.5]}
-    for key in ("id2label", "label2id"):
-        given |= {key: None} if key in subject.fields else {}
-    config = subject.config(**given)
-    for what, one in (("made", config), ("saved and read", _reread(subject, config))):
-        seen = (
-            one.id2label,
-            one.num_labels,
-            {key: getattr(one, key, None) for key in given if key.startswith("target")},
-        )
-        expected = (dict(enumerate(names)), 2, {key: value for key, value in given.items() if key.startswith("target")})
+    targets = {"target_names": names, "target_center": [5.0, 0.5], "target_halfrange": [4.0, 0.5]}
+    config = subject.config(**targets, **{key: None for key in ("id2label", "label2id") if key in subject.fields})
+    for what, one in _twice(subject, config):
+        seen = (one.id2label, one.num_labels, {key: getattr(one, key, None) for key in targets})
+        expected = (dict(enumerate(names)), 2, targets)
         require(
             seen == expected,
             f"A config with the targets {names} has, when {what}, {seen}; expected {expected}.",
@@ -371,7 +360,6 @@ def config_labels_reach_the_head(subject: Subject) -> None:
     )
 
 
-# --- Checks loading ---------------------------------------------------------------------------------------------------
 # What is asked of checkpoints: saved and loaded, a model is the same, in safetensors, by every door, from the meta device
 # too.
 
@@ -384,12 +372,12 @@ _NAMES = (
 _PREFIX = "Set base_model_prefix, on base model and head alike, to the attribute of the head that holds the base model."
 
 
-def _load(kind: Any, folder: Any, mend: str) -> tuple[Any, dict[str, Any]]:
+def _load(kind: Any, folder: Any, fix: str) -> tuple[Any, dict[str, Any]]:
     try:
         with quiet():
             model, information = kind.from_pretrained(folder, output_loading_info=True)
     except MecoError as error:
-        raise NotConforming(f"{kind.__name__} cannot load a checkpoint that was just saved. {error} {mend}") from error
+        raise NotConforming(f"{kind.__name__} cannot load a checkpoint that was just saved. {error} {fix}") from error
     return model.eval(), information
 
 

@@ -1,9 +1,8 @@
-"""What is asked of a processor: it travels with the weights, is missed where it is not there, and gives the same tensors again."""
+"""What is asked of a processor, of the answers to what it gives, of models that read several streams, and of rubbish handed in."""
 
 import dataclasses
 import inspect
 import json
-import math
 import shutil
 from collections.abc import Iterator, Mapping
 from itertools import combinations
@@ -13,12 +12,26 @@ import numpy as np
 import torch
 
 from ..errors import CheckpointError, MecoError
-from ..evaluation.task import task_of_model
+from ..outputs import EmotionRecognitionOutput
 from ..recordings.eye_clips import EyeClip
 from ..recordings.signal_recording import SignalRecording, Stream
-from .check import NotConforming, require, rule
-from .checks_model import TOLERANCE, distance
-from .subject import Batch, Subject, changed, leaves, quiet, reverse, values_in, with_raw_events
+from .check import NotConforming, refusal, require, rule
+from .subject import (
+    CLOCKS,
+    Batch,
+    Subject,
+    changed,
+    is_ours,
+    leaves,
+    make_pipeline,
+    quiet,
+    reverse,
+    rows,
+    values_in,
+    with_raw_events,
+)
+
+# What is asked of a processor: it travels with the weights, is missed where it is not there, and gives the same tensors again.
 
 _FILES = ("preprocessor_config.json", "processor_config.json")
 
@@ -31,21 +44,17 @@ def _plain(value: Any) -> Any:
 @rule()
 def processor_required(subject: Subject) -> None:
     """A checkpoint without its processor is refused: settings that nobody saved are not guessed."""
-    from transformers import pipeline as make_pipeline
-
-    pipeline: Any = make_pipeline  # typed for transformers' own tasks only
-
     from ..loading import load_processor
 
     folder = subject.new_folder() / "alone"
     shutil.copytree(subject.checkpoint, folder)
     for name in _FILES:
         (folder / name).unlink(missing_ok=True)
-    mend = "Do not override from_pretrained to make up settings: they are those that the weights were trained with."
+    fix = "Do not override from_pretrained to make up settings: they are those that the weights were trained with."
     doors = {
         "load_processor": lambda: load_processor(str(folder)),
         f"{subject.processor_class.__name__}.from_pretrained": lambda: subject.processor_class.from_pretrained(folder),
-        'pipeline("emotion-recognition")': lambda: pipeline("emotion-recognition", model=str(folder)),
+        'pipeline("emotion-recognition")': lambda: make_pipeline(str(folder)),
     }
     for name, door in doors.items():
         try:
@@ -57,9 +66,9 @@ def processor_required(subject: Subject) -> None:
             if name.endswith("from_pretrained"):  # transformers' own door, with transformers' own error
                 continue
             raise NotConforming(
-                f"{name} answers a folder without processor by {type(error).__name__}: {error}. {mend}"
+                f"{name} answers a folder without processor by {type(error).__name__}: {error}. {fix}"
             ) from error
-        raise NotConforming(f"{name} accepts a folder that has no {' and no '.join(_FILES)}. {mend}")
+        raise NotConforming(f"{name} accepts a folder that has no {' and no '.join(_FILES)}. {fix}")
 
 
 @rule()
@@ -82,13 +91,12 @@ def processor_round_trip(subject: Subject) -> None:
         f"Saving and loading the processor changes {listing}.",
         "Every setting must be an argument of __init__, an attribute of the same name, and part of to_dict.",
     )
-    given, got = dict(leaves(subject.batch())), dict(leaves(subject.process(subject.clips(processor=again), again)))
-    for path, one in given.items():
-        require(
-            path in got and torch.equal(one, got[path]),
-            f"The loaded processor gives another {'.'.join(path)} than the one that was saved.",
-            "Whatever it computes with (fitted statistics too) must be among the fields that are saved.",
-        )
+    _require_same(
+        subject.batch(),
+        subject.process(subject.clips(processor=again), again),
+        "The loaded processor gives another {} than the one that was saved.",
+        "Whatever it computes with (fitted statistics too) must be among the fields that are saved.",
+    )
 
 
 @rule()
@@ -96,15 +104,14 @@ def processor_determinism(subject: Subject) -> None:
     """The same recording gives the same tensors, whatever was drawn at random in between."""
     clips = subject.clips()
     torch.manual_seed(1)
-    first = dict(leaves(subject.process(clips)))
+    first = subject.process(clips)
     torch.manual_seed(2)
-    second = dict(leaves(subject.process(clips)))
-    for path, one in first.items():
-        require(
-            torch.equal(one, second[path]),
-            f"Called twice on the same recordings, the processor gives two different {'.'.join(path)}.",
-            "Draw at random in a training augmentation (a recipe's `augmentation`), never in the processor.",
-        )
+    _require_same(
+        first,
+        subject.process(clips),
+        "Called twice on the same recordings, the processor gives two different {}.",
+        "Draw at random in a training augmentation (a recipe's `augmentation`), never in the processor.",
+    )
 
 
 @rule()
@@ -122,16 +129,161 @@ def processor_batches(subject: Subject) -> None:
                 f"{'.'.join(path)} of recording {index} differs between a batch of its own and a batch of {len(clips)}.",
                 "Normalise by the recording itself or by what `fit` found, never by the batch; pad at the end, behind a mask.",
             )
-    alone = dict(leaves(dict(subject.processor(clips[0], return_tensors="pt"))))
-    for path, one in leaves(subject.process(clips[:1])):
+    _require_same(
+        subject.process(clips[:1]),
+        dict(subject.processor(clips[0], return_tensors="pt")),
+        "processor(recording) gives another {} than processor([recording]).",
+        "A recording that stands alone is a batch of one.",
+    )
+
+
+def _require_same(expected: Batch, given: Batch, seen: str, fix: str) -> None:
+    """Two batches are equal, bit for bit; `seen` has a place for the name of the tensor that is not."""
+    there = dict(leaves(given))
+    for path, one in leaves(expected):
+        require(path in there and torch.equal(one, there[path]), seen.format(".".join(path)), fix)
+
+
+# What is asked of answers: one item's does not depend on its neighbours, on chance, or on the precision more than it must.
+
+TOLERANCE = 1e-5
+
+
+def distance(one: torch.Tensor, other: torch.Tensor) -> float:
+    """Largest difference, relative to the larger of 1 and the largest value."""
+    return float((one.double() - other.double()).abs().max() / max(1.0, float(one.abs().max())))
+
+
+@rule()
+def output(subject: Subject) -> None:
+    """The head returns our output: finite logits, one row per item, one column per label; a loss where there are labels."""
+    model, batch = subject.shared_model, subject.batch()
+    found = subject.answer(model, batch)
+    require(
+        isinstance(found, EmotionRecognitionOutput),
+        f"{type(model).__name__} returns a {type(found).__name__}.",
+        "Return meco_hub.outputs.EmotionRecognitionOutput, or a subclass with more fields.",
+    )
+    logits, count = found.logits, len(model.config.id2label)
+    require(
+        logits.ndim in (2, 3) and logits.shape[0] == 4 and logits.shape[-1] == count == model.config.num_labels,
+        f"For 4 recordings and {count} labels the logits have the shape {tuple(logits.shape)}.",
+        "Expected (batch, num_labels), or (batch, steps, num_labels) for answers over time.",
+    )
+    require(
+        bool(torch.isfinite(logits).all()) and found.loss is None,
+        f"Without labels: logits finite {bool(torch.isfinite(logits).all())}, loss {found.loss}.",
+        "Logits must be finite, and there is no loss without labels.",
+    )
+    require(
+        "labels" in inspect.signature(type(model).forward).parameters,
+        f"{type(model).__name__}.forward takes no labels.",
+        "Take `labels` and give `loss`, so that transformers' Trainer can train it.",
+    )
+
+
+@rule()
+def labels_match_logits(subject: Subject) -> None:
+    """Labels mean what the logits say: the loss is least for the labels that the model answers."""
+    model, batch = subject.shared_model, subject.batch()
+    logits = subject.logits(model, batch)
+    if subject.is_regression:
+        right, wrong = logits.clone(), logits + 0.5
+    else:
+        right, wrong = logits.argmax(dim=-1), logits.argmin(dim=-1)
+    losses: list[float] = []
+    for labels in (right, wrong):
+        found = subject.answer(model, batch, labels=labels)
+        loss = found.loss
         require(
-            path in alone and torch.equal(one, alone[path]),
-            f"processor(recording) gives another {'.'.join(path)} than processor([recording]).",
-            "A recording that stands alone is a batch of one.",
+            isinstance(loss, torch.Tensor) and loss.ndim == 0 and bool(torch.isfinite(loss)),
+            f"With labels of shape {tuple(labels.shape)} the loss is {loss}.",
+            "Expected a finite scalar: cross-entropy over class indices, or a distance between values of the logits' shape.",
+        )
+        require(
+            torch.equal(found.logits, logits),
+            "The logits differ when labels are given.",
+            "Labels belong into the loss and nowhere else.",
+        )
+        losses.append(float(loss))
+    require(
+        losses[0] < losses[1],
+        f"The loss is {losses[0]:.4g} for the labels that the model answers, and {losses[1]:.4g} for others.",
+        "Index k of the logits is label k of id2label: check the order, the sign, and that the loss is of these logits.",
+    )
+
+
+@rule()
+def batch_of_one(subject: Subject) -> None:
+    """An item alone gets the answer that it gets in a batch."""
+    model, batch = subject.shared_model, subject.batch(5)
+    together = subject.logits(model, batch)
+    alone = torch.cat([subject.logits(model, rows(batch, slice(index, index + 1))) for index in range(5)])
+    require(
+        distance(together, alone) <= TOLERANCE,
+        f"Items answered one by one differ from the same in a batch by {distance(together, alone):.3g}; allowed: {TOLERANCE:g}.",
+        "Nothing may look across the batch in evaluation: no statistics or attention over dimension 0, no capacity of experts.",
+    )
+
+
+@rule()
+def determinism(subject: Subject) -> None:
+    """The same input gets the same answer, whatever the random numbers."""
+    model, batch = subject.shared_model, subject.batch()
+    answers = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            answers.append(model(**batch).logits)
+    require(
+        torch.equal(*answers),
+        f"Two calls on the same batch differ by {float((answers[0] - answers[1]).abs().max()):.3g}.",
+        "In evaluation nothing may be drawn: guard noise and dropout by `self.training`, and keep no state between calls.",
+    )
+
+
+@rule()
+def half_precision(subject: Subject) -> None:
+    """Loaded in bfloat16 or float16, the model takes the pipeline's inputs and gives finite logits near those in float32."""
+    batch = subject.batch()
+    exact = subject.logits(subject.shared_model, batch)
+    for dtype in (torch.bfloat16, torch.float16):
+        with quiet():
+            model = subject.head_class.from_pretrained(subject.checkpoint, dtype=dtype).eval()
+        given = changed(
+            batch,
+            lambda path, one, dtype=dtype: one if path[0] in CLOCKS or not one.is_floating_point() else one.to(dtype),
+        )
+        try:
+            logits = subject.logits(model, given).float()
+        except RuntimeError as error:
+            if is_ours(error):
+                raise
+            if dtype == torch.float16 and "not implemented" in str(error):
+                continue  # some of torch's functions have no half precision on CPUs; bfloat16 they all have
+            raise NotConforming(
+                f"In {dtype} the model fails: {error}. Cast what it makes itself to its input's dtype, and name what must stay "
+                "float32 in _keep_in_fp32_modules_strict."
+            ) from error
+        require(
+            bool(torch.isfinite(logits).all()),
+            f"In {dtype} the logits are not finite.",
+            "Compute softmaxes, logarithms and exponentials in float32, and mask with finite numbers.",
+        )
+        require(
+            distance(exact, logits) < 0.25,
+            f"In {dtype} the logits are {distance(exact, logits):.3g} away from those in float32 (relative); allowed: 0.25.",
+            "Keep what is too fine for eight bits of mantissa (times, scans, norms) in float32.",
         )
 
 
-# --- Checks streams ---------------------------------------------------------------------------------------------------
+def dropouts_off(model: Any) -> None:
+    """Take chance out of training, so that two passes can be compared."""
+    for module in model.modules():
+        if "Dropout" in type(module).__name__ and hasattr(module, "p"):
+            module.p = 0.0
+
+
 # What is asked of models that read several streams: any of them may be missing, masked, in another order, or on another
 # clock.
 
@@ -153,9 +305,6 @@ def streams_of(subject: Subject) -> list[str]:
     if subject.entry.kind == "eye":
         return list(getattr(processor, "streams", ("frames", "events")))
     return list(getattr(processor, "modality_names", None) or getattr(processor, "modalities", {}))
-
-
-# --- masks ---
 
 
 def _masked_places(batch: Batch) -> Iterator[tuple[tuple[str, ...], torch.Tensor, torch.Tensor]]:
@@ -264,9 +413,6 @@ def absent_streams(subject: Subject) -> None:
         )
 
 
-# --- subsets ---
-
-
 def _without(recording: Any, names: list[str]) -> Any:
     return recording.without(names) if names else recording
 
@@ -311,9 +457,6 @@ def subsets_of_streams(subject: Subject) -> None:
             f"With {', '.join(chosen)} alone the logits are {logits.flatten().tolist()[:4]}.",
             "A missing stream is zeros behind a mask: no mean over nothing, no softmax over −∞ only.",
         )
-
-
-# --- order and clocks ---
 
 
 @rule(_has_streams)
@@ -394,7 +537,6 @@ def _shifted(recording: Any) -> Any:
     return recording
 
 
-# --- Checks inputs ----------------------------------------------------------------------------------------------------
 # What is asked of models and processors that are handed rubbish: our error, saying what was seen.
 
 
@@ -405,21 +547,14 @@ def wrong_shapes(subject: Subject) -> None:
     for path, one in values_in(batch):
         wrong = changed(batch, lambda other, same, path=path: same.unsqueeze(0) if other == path else same)
         shape, name = (1, *one.shape), ".".join(path)
-        mend = f"Check shapes first thing in the forward: raise InputError saying {path[-1]}, the shape seen, the one expected."
-        try:
-            subject.answer(model, wrong)
-        except MecoError as error:
-            require(
-                str(shape) in str(error) and path[-1] in str(error),
-                f"{name} of shape {shape} is refused with: {error}",
-                f"Name {path[-1]!r} and the shape {shape} in the message.",
-            )
-        except Exception as error:
-            raise NotConforming(
-                f"{name} of shape {shape} ends in {type(error).__name__}: {str(error)[:200]}. {mend}"
-            ) from error
-        else:
-            raise NotConforming(f"{name} of shape {shape}, expected {tuple(one.shape)}, is answered. {mend}")
+        fix = f"Check shapes first thing in the forward: raise InputError saying {path[-1]}, the shape seen, the one expected."
+        error = refusal(lambda wrong=wrong: subject.answer(model, wrong), f"{name} of shape {shape}", fix)
+        require(error is not None, f"{name} of shape {shape}, expected {tuple(one.shape)}, is answered.", fix)
+        require(
+            str(shape) in str(error) and path[-1] in str(error),
+            f"{name} of shape {shape} is refused with: {error}",
+            f"Name {path[-1]!r} and the shape {shape} in the message.",
+        )
 
 
 @rule()
@@ -473,97 +608,13 @@ def _spoilt(subject: Subject) -> dict[str, Any]:
 def processor_refuses(subject: Subject) -> None:
     """The processor refuses what it cannot use by our error."""
     for what, recording in {"an object": object(), **_spoilt(subject)}.items():
-        mend = (
-            "Raise an InputError (ImageError, RecordingError) saying what was seen, what was expected and what to do."
-        )
-        try:
-            if hasattr(subject.processor, "read") and not isinstance(recording, SignalRecording):
-                recording = subject.processor.read(recording)
-            subject.processor([subject.first_clip(recording, subject.processor)], return_tensors="pt")
-        except MecoError as error:
-            require(len(str(error)) > 20, f"{what.capitalize()} is refused with: {error}", mend)
-        except Exception as error:
-            raise NotConforming(
-                f"{what.capitalize()} ends in {type(error).__name__}: {str(error)[:200]}. {mend}"
-            ) from error
-        else:
-            raise NotConforming(f"{what.capitalize()} is processed as if nothing were wrong. {mend}")
+        fix = "Raise an InputError (ImageError, RecordingError) saying what was seen, what was expected and what to do."
+        error = refusal(lambda one=recording: _process_raw(subject, one), what.capitalize(), fix)
+        require(error is not None, f"{what.capitalize()} is processed as if nothing were wrong.", fix)
+        require(len(str(error)) > 20, f"{what.capitalize()} is refused with: {error}", fix)
 
 
-# --- Checks pipeline --------------------------------------------------------------------------------------------------
-# What is asked at the end: from a folder and a recording, `pipeline("emotion-recognition")` gives named scores.
-
-
-def _flat(entry: dict[str, Any]) -> list[float]:
-    scores = entry.get("scores")
-    return [float(one) for one in (scores if scores is not None else [entry["score"]])]
-
-
-@rule()
-def pipeline_answers(subject: Subject) -> None:
-    """One answer per label, by name, finite, the same alone and in a batch, and what the model says."""
-    from transformers import pipeline as make_pipeline
-
-    pipeline: Any = make_pipeline  # typed for transformers' own tasks only
-    with quiet():
-        recognise: Any = pipeline("emotion-recognition", model=str(subject.checkpoint))
-    recordings = subject.recordings(2)
-    answer = recognise(recordings[0])
-    names = [subject.shared_model.config.id2label[index] for index in range(subject.shared_model.config.num_labels)]
-    require(
-        isinstance(answer, list) and sorted(entry["label"] for entry in answer) == sorted(names),
-        f"For labels {names} the pipeline answers {str(answer)[:300]}.",
-        "The checkpoint's config must name its labels in id2label, and logits must have as many columns.",
-    )
-    scores = {entry["label"]: entry for entry in answer}
-    require(
-        all(math.isfinite(one) for entry in answer for one in _flat(entry)),
-        f"The pipeline's scores are {[entry['score'] for entry in answer]}.",
-        "Scores must be finite numbers.",
-    )
-    if not subject.is_regression:
-        total = sum(entry["score"] for entry in answer)
-        require(
-            abs(total - 1) < 1e-3,
-            f"The scores of all classes sum to {total:.4g}.",
-            'Leave problem_type at None or "single_label_classification", so that scores are a softmax.',
-        )
-    together = recognise(recordings, batch_size=2)
-    require(
-        len(together) == 2 and _near(scores, together[0]),
-        "In a batch of two the pipeline answers otherwise than alone.",
-        "Nothing may depend on the batch: see the checks batch_of_one and processor_batches.",
-    )
-    _agree(subject, scores, names, recordings[0])
-
-
-def _near(scores: dict[str, Any], answer: list[dict[str, Any]]) -> bool:
-    return all(
-        math.isclose(one, other, rel_tol=1e-3, abs_tol=1e-4)
-        for entry in answer
-        for one, other in zip(_flat(scores[entry["label"]]), _flat(entry), strict=True)
-    )
-
-
-def _agree(subject: Subject, scores: dict[str, Any], names: list[str], recording: Any) -> None:
-    """The pipeline's scores are those of the model's own logits, label by label."""
-    processor = subject.processor
-    if hasattr(processor, "cut") and len(processor.cut(recording)) > 1:
-        return  # answers over several clips are the pipeline's own business
-    logits = subject.logits(subject.shared_model, subject.process([subject.first_clip(recording, processor)]))[0]
-    values = logits.flatten(0, -2) if logits.ndim > 1 else logits[None]  # (steps, labels)
-    if subject.is_regression:
-        expected = torch.from_numpy(task_of_model(subject.shared_model).native(values.numpy()))
-    else:
-        expected = values.softmax(dim=-1)
-    for index, name in enumerate(names):
-        own = expected[:, index].tolist()
-        found = _flat(scores[name])
-        near = len(own) == len(found) and all(
-            math.isclose(a, b, rel_tol=1e-3, abs_tol=1e-4) for a, b in zip(own, found, strict=True)
-        )
-        require(
-            near,
-            f"The pipeline says {found[:3]} for {name!r}, the model {own[:3]}.",
-            "The processor must give the pipeline what it gives the loop: `read`, `cut` and `__call__` of the same settings.",
-        )
+def _process_raw(subject: Subject, recording: Any) -> None:
+    if hasattr(subject.processor, "read") and not isinstance(recording, SignalRecording):
+        recording = subject.processor.read(recording)
+    subject.processor([subject.first_clip(recording, subject.processor)], return_tensors="pt")

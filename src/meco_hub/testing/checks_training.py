@@ -1,154 +1,17 @@
-"""What is asked of answers: one item's does not depend on its neighbours, on chance, or on the precision more than it must."""
+"""What is asked of training, of mixtures of experts, of graphs, and at the end of the pipeline."""
 
 import inspect
+import math
 from typing import Any
 
 import torch
 from torch import nn
 
-from ..outputs import EmotionRecognitionOutput
+from ..evaluation.task import task_of_model
 from .check import NotConforming, require, rule
-from .subject import CLOCKS, Batch, Subject, changed, is_ours, quiet, rows
+from .checks_answers import distance, dropouts_off
+from .subject import Batch, Subject, make_pipeline, quiet
 
-TOLERANCE = 1e-5
-
-
-def distance(one: torch.Tensor, other: torch.Tensor) -> float:
-    """Largest difference, relative to the larger of 1 and the largest value."""
-    return float((one.double() - other.double()).abs().max() / max(1.0, float(one.abs().max())))
-
-
-@rule()
-def output(subject: Subject) -> None:
-    """The head returns our output: finite logits, one row per item, one column per label; a loss where there are labels."""
-    model, batch = subject.shared_model, subject.batch()
-    found = subject.answer(model, batch)
-    require(
-        isinstance(found, EmotionRecognitionOutput),
-        f"{type(model).__name__} returns a {type(found).__name__}.",
-        "Return meco_hub.outputs.EmotionRecognitionOutput, or a subclass with more fields.",
-    )
-    logits, count = found.logits, len(model.config.id2label)
-    require(
-        logits.ndim in (2, 3) and logits.shape[0] == 4 and logits.shape[-1] == count == model.config.num_labels,
-        f"For 4 recordings and {count} labels the logits have the shape {tuple(logits.shape)}.",
-        "Expected (batch, num_labels), or (batch, steps, num_labels) for answers over time.",
-    )
-    require(
-        bool(torch.isfinite(logits).all()) and found.loss is None,
-        f"Without labels: logits finite {bool(torch.isfinite(logits).all())}, loss {found.loss}.",
-        "Logits must be finite, and there is no loss without labels.",
-    )
-    require(
-        "labels" in inspect.signature(type(model).forward).parameters,
-        f"{type(model).__name__}.forward takes no labels.",
-        "Take `labels` and give `loss`, so that transformers' Trainer can train it.",
-    )
-
-
-@rule()
-def labels_match_logits(subject: Subject) -> None:
-    """Labels mean what the logits say: the loss is least for the labels that the model answers."""
-    model, batch = subject.shared_model, subject.batch()
-    logits = subject.logits(model, batch)
-    if subject.is_regression:
-        right, wrong = logits.clone(), logits + 0.5
-    else:
-        right, wrong = logits.argmax(dim=-1), logits.argmin(dim=-1)
-    losses: list[float] = []
-    for labels in (right, wrong):
-        found = subject.answer(model, batch, labels=labels)
-        loss = found.loss
-        require(
-            isinstance(loss, torch.Tensor) and loss.ndim == 0 and bool(torch.isfinite(loss)),
-            f"With labels of shape {tuple(labels.shape)} the loss is {loss}.",
-            "Expected a finite scalar: cross-entropy over class indices, or a distance between values of the logits' shape.",
-        )
-        require(
-            torch.equal(found.logits, logits),
-            "The logits differ when labels are given.",
-            "Labels belong into the loss and nowhere else.",
-        )
-        losses.append(float(loss))
-    require(
-        losses[0] < losses[1],
-        f"The loss is {losses[0]:.4g} for the labels that the model answers, and {losses[1]:.4g} for others.",
-        "Index k of the logits is label k of id2label: check the order, the sign, and that the loss is of these logits.",
-    )
-
-
-@rule()
-def batch_of_one(subject: Subject) -> None:
-    """An item alone gets the answer that it gets in a batch."""
-    model, batch = subject.shared_model, subject.batch(5)
-    together = subject.logits(model, batch)
-    alone = torch.cat([subject.logits(model, rows(batch, slice(index, index + 1))) for index in range(5)])
-    require(
-        distance(together, alone) <= TOLERANCE,
-        f"Items answered one by one differ from the same in a batch by {distance(together, alone):.3g}; allowed: {TOLERANCE:g}.",
-        "Nothing may look across the batch in evaluation: no statistics or attention over dimension 0, no capacity of experts.",
-    )
-
-
-@rule()
-def determinism(subject: Subject) -> None:
-    """The same input gets the same answer, whatever the random numbers."""
-    model, batch = subject.shared_model, subject.batch()
-    answers = []
-    for seed in (1, 2):
-        torch.manual_seed(seed)
-        with torch.no_grad():
-            answers.append(model(**batch).logits)
-    require(
-        torch.equal(*answers),
-        f"Two calls on the same batch differ by {float((answers[0] - answers[1]).abs().max()):.3g}.",
-        "In evaluation nothing may be drawn: guard noise and dropout by `self.training`, and keep no state between calls.",
-    )
-
-
-@rule()
-def half_precision(subject: Subject) -> None:
-    """Loaded in bfloat16 or float16, the model takes the pipeline's inputs and gives finite logits near those in float32."""
-    batch = subject.batch()
-    exact = subject.logits(subject.shared_model, batch)
-    for dtype in (torch.bfloat16, torch.float16):
-        with quiet():
-            model = subject.head_class.from_pretrained(subject.checkpoint, dtype=dtype).eval()
-        given = changed(
-            batch,
-            lambda path, one, dtype=dtype: one if path[0] in CLOCKS or not one.is_floating_point() else one.to(dtype),
-        )
-        try:
-            logits = subject.logits(model, given).float()
-        except RuntimeError as error:
-            if is_ours(error):
-                raise
-            if dtype == torch.float16 and "not implemented" in str(error):
-                continue  # some of torch's functions have no half precision on CPUs; bfloat16 they all have
-            raise NotConforming(
-                f"In {dtype} the model fails: {error}. Cast what it makes itself to its input's dtype, and name what must stay "
-                "float32 in _keep_in_fp32_modules_strict."
-            ) from error
-        require(
-            bool(torch.isfinite(logits).all()),
-            f"In {dtype} the logits are not finite.",
-            "Compute softmaxes, logarithms and exponentials in float32, and mask with finite numbers.",
-        )
-        require(
-            distance(exact, logits) < 0.25,
-            f"In {dtype} the logits are {distance(exact, logits):.3g} away from those in float32 (relative); allowed: 0.25.",
-            "Keep what is too fine for eight bits of mantissa (times, scans, norms) in float32.",
-        )
-
-
-def dropouts_off(model: Any) -> None:
-    """Take chance out of training, so that two passes can be compared."""
-    for module in model.modules():
-        if "Dropout" in type(module).__name__ and hasattr(module, "p"):
-            module.p = 0.0
-
-
-# --- Checks learning --------------------------------------------------------------------------------------------------
 # What is asked of training: every parameter learns, a tiny set is learnt by heart, recomputed activations change nothing.
 
 _BATCHES = 6
@@ -296,7 +159,6 @@ def _enable(model: Any) -> bool:
     return any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
 
 
-# --- Checks routing ---------------------------------------------------------------------------------------------------
 # What is asked of mixtures of experts: router logits are logits, shares sum to one, and no expert is dead.
 
 _DRAWS = 4
@@ -387,11 +249,10 @@ def no_dead_expert(subject: Subject) -> None:
         )
 
 
-# --- Checks graph -----------------------------------------------------------------------------------------------------
 # What is asked of graphs: compiled and exported, the model answers as before, and no expert was left out.
 
 _TOLERANCE = 1e-4
-_MEND = (
+_FIX = (
     "While a graph is made (torch.compiler.is_compiling(), is_exporting()), look at no values: no .item(), no `if tensor`, no "
     "nonzero(); compute all experts and weigh them."
 )
@@ -421,7 +282,7 @@ def _compare(subject: Subject, graph: Any, what: str) -> None:
         require(
             distance(expected, answer) <= _TOLERANCE,
             f"{what}, the logits are {distance(expected, answer):.3g} away; allowed: {_TOLERANCE:g}.",
-            "What the first input chose must not be baked in: " + _MEND,
+            "What the first input chose must not be baked in: " + _FIX,
         )
 
 
@@ -437,7 +298,7 @@ def compiled(subject: Subject) -> None:
         raise
     except Exception as error:
         raise NotConforming(
-            f"torch.compile(fullgraph=True) fails: {type(error).__name__}: {str(error)[:400]} {_MEND}"
+            f"torch.compile(fullgraph=True) fails: {type(error).__name__}: {str(error)[:400]} {_FIX}"
         ) from error
     finally:
         torch._dynamo.reset()
@@ -451,13 +312,13 @@ def exported(subject: Subject) -> None:
         with quiet(), torch.no_grad():
             program = torch.export.export(_Logits(subject.shared_model), (first,), strict=False)
     except Exception as error:
-        raise NotConforming(f"torch.export fails: {type(error).__name__}: {str(error)[:400]} {_MEND}") from error
+        raise NotConforming(f"torch.export fails: {type(error).__name__}: {str(error)[:400]} {_FIX}") from error
     _compare(subject, program.module(), "Exported")
     left = sorted(_answering(subject) - _in_graph(program))
     require(
         not left,
         f"The exported graph does not use {', '.join(left[:8])}, on which answers depend.",
-        "An expert that the example did not choose was left out: " + _MEND,
+        "An expert that the example did not choose was left out: " + _FIX,
     )
 
 
@@ -476,3 +337,77 @@ def _answering(subject: Subject) -> set[str]:
         model(**subject.batch(8, seed)).logits.square().sum().backward()
         found |= {name for name, one in model.named_parameters() if one.grad is not None and bool(one.grad.any())}
     return found
+
+
+# What is asked at the end: from a folder and a recording, `pipeline("emotion-recognition")` gives named scores.
+
+
+def _flat(entry: dict[str, Any]) -> list[float]:
+    scores = entry.get("scores")
+    return [float(one) for one in (scores if scores is not None else [entry["score"]])]
+
+
+@rule()
+def pipeline_answers(subject: Subject) -> None:
+    """One answer per label, by name, finite, the same alone and in a batch, and what the model says."""
+    recognise = make_pipeline(str(subject.checkpoint))
+    recordings = subject.recordings(2)
+    answer = recognise(recordings[0])
+    names = [subject.shared_model.config.id2label[index] for index in range(subject.shared_model.config.num_labels)]
+    require(
+        isinstance(answer, list) and sorted(entry["label"] for entry in answer) == sorted(names),
+        f"For labels {names} the pipeline answers {str(answer)[:300]}.",
+        "The checkpoint's config must name its labels in id2label, and logits must have as many columns.",
+    )
+    scores = {entry["label"]: entry for entry in answer}
+    require(
+        all(math.isfinite(one) for entry in answer for one in _flat(entry)),
+        f"The pipeline's scores are {[entry['score'] for entry in answer]}.",
+        "Scores must be finite numbers.",
+    )
+    if not subject.is_regression:
+        total = sum(entry["score"] for entry in answer)
+        require(
+            abs(total - 1) < 1e-3,
+            f"The scores of all classes sum to {total:.4g}.",
+            'Leave problem_type at None or "single_label_classification", so that scores are a softmax.',
+        )
+    together = recognise(recordings, batch_size=2)
+    require(
+        len(together) == 2 and _near(scores, together[0]),
+        "In a batch of two the pipeline answers otherwise than alone.",
+        "Nothing may depend on the batch: see the checks batch_of_one and processor_batches.",
+    )
+    _agree(subject, scores, names, recordings[0])
+
+
+def _near(scores: dict[str, Any], answer: list[dict[str, Any]]) -> bool:
+    return all(
+        math.isclose(one, other, rel_tol=1e-3, abs_tol=1e-4)
+        for entry in answer
+        for one, other in zip(_flat(scores[entry["label"]]), _flat(entry), strict=True)
+    )
+
+
+def _agree(subject: Subject, scores: dict[str, Any], names: list[str], recording: Any) -> None:
+    """The pipeline's scores are those of the model's own logits, label by label."""
+    processor = subject.processor
+    if hasattr(processor, "cut") and len(processor.cut(recording)) > 1:
+        return  # answers over several clips are the pipeline's own business
+    logits = subject.logits(subject.shared_model, subject.process([subject.first_clip(recording, processor)]))[0]
+    values = logits.flatten(0, -2) if logits.ndim > 1 else logits[None]  # (steps, labels)
+    if subject.is_regression:
+        expected = torch.from_numpy(task_of_model(subject.shared_model).native(values.numpy()))
+    else:
+        expected = values.softmax(dim=-1)
+    for index, name in enumerate(names):
+        own = expected[:, index].tolist()
+        found = _flat(scores[name])
+        near = len(own) == len(found) and all(
+            math.isclose(a, b, rel_tol=1e-3, abs_tol=1e-4) for a, b in zip(own, found, strict=True)
+        )
+        require(
+            near,
+            f"The pipeline says {found[:3]} for {name!r}, the model {own[:3]}.",
+            "The processor must give the pipeline what it gives the loop: `read`, `cut` and `__call__` of the same settings.",
+        )
