@@ -1,7 +1,7 @@
 """The demo: two public-domain portraits, an answer for each, and the annotated pictures.
 
 The astronaut (Eileen Collins, NASA) comes inside scikit-image, Rear Admiral Grace Hopper (US Navy) inside matplotlib; nothing is
-downloaded. Run it by `make demo`.
+downloaded. Run it by `make demo`; `--picture docs/pictures/portraits.jpg` also makes the picture of the README.
 """
 
 import argparse
@@ -9,6 +9,8 @@ import shutil
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+
+from PIL import Image
 
 from meco_hub.cli import main
 
@@ -30,11 +32,26 @@ def collect(folder: Path) -> list[Path]:
     return copies
 
 
+def join(pictures: list[Path], target: Path, height: int = 360) -> None:
+    """Put pictures side by side, scaled to one height (pixels)."""
+    opened = [Image.open(path).convert("RGB") for path in pictures]
+    scaled = [one.resize((round(one.width * height / one.height), height), Image.Resampling.LANCZOS) for one in opened]
+    joined = Image.new("RGB", (sum(one.width for one in scaled), height))
+    for place, one in enumerate(scaled):
+        joined.paste(one, (sum(before.width for before in scaled[:place]), 0))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    joined.save(target, quality=85)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output_dir", type=Path, default=Path("out/demo"))
-    output = parser.parse_args().output_dir
+    parser.add_argument("--picture", type=Path, help="a JPEG of both annotated portraits side by side")
+    arguments = parser.parse_args()
+    output = arguments.output_dir
     files = collect(output / "portraits")
     code = main(["predict", *map(str, files), "--faces", "largest", "--annotate", str(output), "--top_k", "3"])
     print(f"Annotated pictures: {output}")
+    if arguments.picture:
+        join([output / f"{Path(name).stem}.png" for name in PORTRAITS], arguments.picture)
     raise SystemExit(code)

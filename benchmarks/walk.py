@@ -1,0 +1,170 @@
+"""Which files of ours a call walks through: every file in the order in which it is first entered, and how often the walk changes file.
+
+    python benchmarks/walk.py                      # the three walks that CONTRIBUTING.md draws
+    python benchmarks/walk.py wristband            # one of them: face, wristband or evaluate
+    PYTHONPATH=OLD/src:… python benchmarks/walk.py # the same walks through another copy of the sources
+
+A change of file is a call that enters a file of the core or of a plugin from another one of them; frames of torch, transformers and the
+standard library in between do not count. What happens while modules are imported does not count either: each walk runs once before it
+is traced. The input is made here: one drawn face, 400 s of a drawn Empatica E4 wristband, a drawn folder of pictures.
+"""
+
+import argparse
+import contextlib
+import io
+import os
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+
+SECONDS = 400
+
+
+@dataclass
+class Walk:
+    """What one call went through."""
+
+    rooms: dict[str, int] = field(default_factory=dict)
+    """file → how often it was entered from another file, in the order of the first time."""
+    steps: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """(from, to) → how often."""
+
+    @property
+    def changes(self) -> int:
+        return sum(self.steps.values())
+
+
+def room(filename: str, known: dict[str, str | None]) -> str | None:
+    """`pipeline.py` for the core, `meco_himoe/modeling_himoe.py` for a plugin, None for everybody else's code."""
+    if filename not in known:
+        parts = Path(filename).parts
+        ours = [place for place, part in enumerate(parts) if part.startswith("meco_") and parts[place - 1] == "src"]
+        known[filename] = "/".join(parts[ours[0] :]).removeprefix("meco_hub/") if ours else None
+    return known[filename]
+
+
+def trace(call: Callable[[], object]) -> Walk:
+    """Carry out the call and follow it."""
+    walk = Walk()
+    known: dict[str, str | None] = {}
+    inside: list[str] = ["(caller)"]
+    """The files of ours on the stack, innermost last."""
+    frames: list[FrameType] = []
+
+    def follow(frame: FrameType, event: str, _: object) -> None:
+        if event == "return":
+            if frames and frames[-1] is frame:
+                frames.pop()
+                inside.pop()
+            return
+        if event != "call":
+            return
+        here = room(frame.f_code.co_filename, known)
+        if here is None or frame.f_code.co_name == "<module>":
+            return
+        if here != inside[-1]:
+            walk.steps[inside[-1], here] += 1
+            walk.rooms[here] = walk.rooms.get(here, 0) + 1
+        frames.append(frame)
+        inside.append(here)
+
+    sys.setprofile(follow)
+    try:
+        call()
+    finally:
+        sys.setprofile(None)
+    return walk
+
+
+def face(folder: Path) -> Callable[[], object]:
+    """`recognise("face.jpg")` with the bundled face checkpoint."""
+    from PIL import Image
+    from transformers import pipeline
+
+    drawn = np.random.default_rng(0).integers(0, 255, (112, 112, 3), dtype=np.uint8)
+    Image.fromarray(drawn).save(folder / "face.jpg")
+    recognise = pipeline("emotion-recognition")
+    return lambda: recognise(str(folder / "face.jpg"))
+
+
+def wristband(folder: Path) -> Callable[[], object]:
+    """`recognise("S01/")` with the bundled checkpoint for stress."""
+    from transformers import pipeline
+
+    import meco_hub
+
+    watch = folder / "S01"
+    watch.mkdir()
+    draw = np.random.default_rng(0)
+    streams = {"BVP": (64, 0.0, 50.0), "EDA": (4, 1.5, 0.1), "TEMP": (4, 33.0, 0.1), "HR": (1, 72.0, 2.0)}
+    for name, (rate, level, spread) in streams.items():
+        values = draw.normal(level, spread, SECONDS * rate)
+        (watch / f"{name}.csv").write_text(f"1600000000.0\n{rate:.6f}\n" + "\n".join(f"{one:.4f}" for one in values))
+    motion = draw.integers(-60, 60, (SECONDS * 32, 3))
+    head = "1600000000.0, 1600000000.0, 1600000000.0\n32.000000, 32.000000, 32.000000\n"
+    (watch / "ACC.csv").write_text(head + "\n".join(",".join(map(str, row)) for row in motion))
+    beats = np.cumsum(draw.normal(0.83, 0.03, int(SECONDS / 0.9)))
+    (watch / "IBI.csv").write_text("1600000000.0, IBI\n" + "\n".join(f"{one:.6f},0.830000" for one in beats))
+    recognise = pipeline("emotion-recognition", model=str(meco_hub.checkpoint("meco-himoe-stress")))
+    return lambda: recognise(str(watch))
+
+
+def evaluate(folder: Path) -> Callable[[], object]:
+    """`meco evaluate meco-expressnet-lfw5 --dataset image_folder`."""
+    from PIL import Image
+
+    from meco_hub.cli import main
+
+    draw = np.random.default_rng(0)
+    for label in ("neutral", "happiness", "surprise", "sadness", "anger"):
+        (folder / "faces" / label).mkdir(parents=True)
+        for person in range(4):
+            drawn = draw.integers(0, 255, (112, 112, 3), dtype=np.uint8)
+            Image.fromarray(drawn).save(folder / "faces" / label / f"person{person}_{person}.jpg")
+    arguments = ["evaluate", "meco-expressnet-lfw5", "--dataset", "image_folder", "--data_dir", str(folder / "faces")]
+
+    def run() -> None:
+        with contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as out:
+            if main([*arguments, "--output_dir", f"{out}/report"]):
+                raise SystemExit("meco evaluate failed")
+
+    return run
+
+
+WALKS = {"face": face, "wristband": wristband, "evaluate": evaluate}
+
+
+def show(name: str, walk: Walk) -> None:
+    """The walk as text."""
+    returns = sum(count - 1 for count in walk.rooms.values())
+    print(f"\n{name}: {len(walk.rooms)} files, {walk.changes} changes of file, {returns} of them to a file seen before")
+    for place, (where, count) in enumerate(walk.rooms.items(), 1):
+        origins = Counter({start: number for (start, end), number in walk.steps.items() if end == where})
+        print(f"{place:4}  {where}  {count}×  from {', '.join(start for start, _ in origins.most_common(3))}")
+
+
+def run(name: str) -> Walk:
+    """Make the input, go once without looking, then trace."""
+    with tempfile.TemporaryDirectory() as folder:
+        call = WALKS[name](Path(folder))
+        call()
+        return trace(call)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("walks", nargs="*", metavar="WALK", help=f"{', '.join(WALKS)} (default: all)")
+    chosen = parser.parse_args().walks or list(WALKS)
+    if unknown := set(chosen) - set(WALKS):
+        parser.error(f"no walk is called {', '.join(sorted(unknown))}; there are {', '.join(WALKS)}")
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    import meco_hub  # noqa: F401  (registers the plugins before transformers is imported)
+
+    for chosen_name in chosen:
+        show(chosen_name, run(chosen_name))
