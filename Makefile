@@ -7,12 +7,12 @@ NEWEST ?= .venv-newest
 BIN := $(VENV)/bin
 PLUGINS := plugins/expressnet_moe plugins/himoe plugins/mcoenet
 PROJECTS := pyproject.toml $(PLUGINS:%=%/pyproject.toml)
-EVERYTHING := train,faces,events,signals,video,report,cards,demo
+EVERYTHING := train,faces,events,signals,video,report,cards,docs,demo
 # Tests must not compute with more threads than they are given cores, nor ask anything of the network.
 QUIET := HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1 OMP_NUM_THREADS=1
 FAST := -m "not slow and not external"
 
-.PHONY: demo check types test test-slow test-external test-oldest test-newest lint dist benchmark clean
+.PHONY: demo check types test test-slow test-external test-oldest test-newest lint dist docs benchmark clean
 .DELETE_ON_ERROR:
 
 $(BIN)/python:
@@ -24,6 +24,10 @@ $(VENV)/demo.installed: $(PROJECTS) | $(BIN)/python
 
 $(VENV)/test.installed: $(PROJECTS) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -e ".[$(EVERYTHING),test]" $(PLUGINS:%=-e %)
+	touch $@
+
+$(VENV)/docs.installed: $(PROJECTS) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e ".[docs,train]" $(PLUGINS:%=-e %)
 	touch $@
 
 $(VENV)/release.installed: $(PROJECTS) | $(BIN)/python
@@ -86,6 +90,11 @@ dist: $(VENV)/release.installed
 
 benchmark: $(VENV)/test.installed
 	$(BIN)/python benchmarks/faces.py
+
+# Strict: a warning, such as a link that leads nowhere, is an error. Building asks nothing of the network.
+docs: $(VENV)/docs.installed
+	$(QUIET) $(BIN)/python -m sphinx -W --keep-going -q -b html docs out/docs
+	@echo "The site: out/docs/index.html"
 
 clean:
 	rm -rf $(VENV) $(OLDEST) $(NEWEST) dist out

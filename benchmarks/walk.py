@@ -12,6 +12,7 @@ is traced. The input is made here: one drawn face, 400 s of a drawn Empatica E4 
 import argparse
 import contextlib
 import io
+import json
 import os
 import sys
 import tempfile
@@ -30,14 +31,14 @@ SECONDS = 400
 class Walk:
     """What one call went through."""
 
-    rooms: dict[str, int] = field(default_factory=dict)
-    """file → how often it was entered from another file, in the order of the first time."""
-    steps: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """(from, to) → how often."""
+    first: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """file → (how deep below the caller, and from which file) it was first entered, in that order."""
+    entered: Counter[str] = field(default_factory=Counter)
+    """file → how often it was entered from another file."""
 
     @property
     def changes(self) -> int:
-        return sum(self.steps.values())
+        return self.entered.total()
 
 
 def room(filename: str, known: dict[str, str | None]) -> str | None:
@@ -53,8 +54,8 @@ def trace(call: Callable[[], object]) -> Walk:
     """Carry out the call and follow it."""
     walk = Walk()
     known: dict[str, str | None] = {}
-    inside: list[str] = ["(caller)"]
-    """The files of ours on the stack, innermost last."""
+    inside: list[tuple[str, int]] = [("", 0)]
+    """(file, how deep in changes of file) of our frames on the stack, innermost last."""
     frames: list[FrameType] = []
 
     def follow(frame: FrameType, event: str, _: object) -> None:
@@ -68,11 +69,13 @@ def trace(call: Callable[[], object]) -> Walk:
         here = room(frame.f_code.co_filename, known)
         if here is None or frame.f_code.co_name == "<module>":
             return
-        if here != inside[-1]:
-            walk.steps[inside[-1], here] += 1
-            walk.rooms[here] = walk.rooms.get(here, 0) + 1
+        before, depth = inside[-1]
+        if here != before:
+            depth += 1
+            walk.entered[here] += 1
+            walk.first.setdefault(here, (depth, before))
         frames.append(frame)
-        inside.append(here)
+        inside.append((here, depth))
 
     sys.setprofile(follow)
     try:
@@ -140,13 +143,13 @@ def evaluate(folder: Path) -> Callable[[], object]:
 WALKS = {"face": face, "wristband": wristband, "evaluate": evaluate}
 
 
-def show(name: str, walk: Walk) -> None:
-    """The walk as text."""
-    returns = sum(count - 1 for count in walk.rooms.values())
-    print(f"\n{name}: {len(walk.rooms)} files, {walk.changes} changes of file, {returns} of them to a file seen before")
-    for place, (where, count) in enumerate(walk.rooms.items(), 1):
-        origins = Counter({start: number for (start, end), number in walk.steps.items() if end == where})
-        print(f"{place:4}  {where}  {count}×  from {', '.join(start for start, _ in origins.most_common(3))}")
+def show(name: str, walk: Walk) -> str:
+    """The walk as text: a file below the one from which it was first entered, and how often it was entered in all."""
+    lines = [f"{name}: {len(walk.first)} files, {walk.changes} changes of file"]
+    for file, (depth, _) in walk.first.items():
+        times = walk.entered[file]
+        lines.append(f"{'  ' * depth}{'→ ' if depth > 1 else ''}{file}" + (f"  ×{times}" if times > 1 else ""))
+    return "\n".join(lines)
 
 
 def run(name: str) -> Walk:
@@ -160,11 +163,16 @@ def run(name: str) -> Walk:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("walks", nargs="*", metavar="WALK", help=f"{', '.join(WALKS)} (default: all)")
-    chosen = parser.parse_args().walks or list(WALKS)
+    parser.add_argument("--json", action="store_true", help="print one line for programs instead")
+    arguments = parser.parse_args()
+    chosen = arguments.walks or list(WALKS)
     if unknown := set(chosen) - set(WALKS):
         parser.error(f"no walk is called {', '.join(sorted(unknown))}; there are {', '.join(WALKS)}")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     import meco_hub  # noqa: F401  (registers the plugins before transformers is imported)
 
-    for chosen_name in chosen:
-        show(chosen_name, run(chosen_name))
+    walks = {name: run(name) for name in chosen}
+    if arguments.json:
+        print(json.dumps({name: {"files": list(walk.first), "changes": walk.changes} for name, walk in walks.items()}))
+    else:
+        print("\n\n".join(show(name, walk) for name, walk in walks.items()))
