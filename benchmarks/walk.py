@@ -1,12 +1,13 @@
-"""Which files of ours a call walks through: every file in the order in which it is first entered, and how often the walk changes file.
+"""Which files of ours a call walks through: each in the order of being first entered, and how often the walk changes file.
 
     python benchmarks/walk.py                      # the three walks that CONTRIBUTING.md draws
     python benchmarks/walk.py wristband            # one of them: face, wristband or evaluate
+    python benchmarks/walk.py --write              # draws them anew in CONTRIBUTING.md
     PYTHONPATH=OLD/src:… python benchmarks/walk.py # the same walks through another copy of the sources
 
-A change of file is a call that enters a file of the core or of a plugin from another one of them; frames of torch, transformers and the
-standard library in between do not count. What happens while modules are imported does not count either: each walk runs once before it
-is traced. The input is made here: one drawn face, 400 s of a drawn Empatica E4 wristband, a drawn folder of pictures.
+A change of file is a call that enters a file of the core or of a plugin from another one of them; frames of torch, transformers and
+the standard library in between do not count. What happens while modules are imported does not count either: each walk runs once
+before it is traced. The input is made here: one picture, 400 s of an Empatica E4 wristband, a folder of pictures, all of noise.
 """
 
 import argparse
@@ -25,14 +26,16 @@ from types import FrameType
 import numpy as np
 
 SECONDS = 400
+DRAWING = "python benchmarks/walk.py --write\n```\n```text\n"
+"""What stands before the drawing in CONTRIBUTING.md."""
 
 
 @dataclass
 class Walk:
     """What one call went through."""
 
-    first: dict[str, tuple[int, str]] = field(default_factory=dict)
-    """file → (how deep below the caller, and from which file) it was first entered, in that order."""
+    depths: dict[str, int] = field(default_factory=dict)
+    """file → one more than that of the file from which it was first entered; in the order of being entered."""
     entered: Counter[str] = field(default_factory=Counter)
     """file → how often it was entered from another file."""
 
@@ -54,8 +57,8 @@ def trace(call: Callable[[], object]) -> Walk:
     """Carry out the call and follow it."""
     walk = Walk()
     known: dict[str, str | None] = {}
-    inside: list[tuple[str, int]] = [("", 0)]
-    """(file, how deep in changes of file) of our frames on the stack, innermost last."""
+    inside = [""]
+    """The files of our frames on the stack, innermost last."""
     frames: list[FrameType] = []
 
     def follow(frame: FrameType, event: str, _: object) -> None:
@@ -69,13 +72,12 @@ def trace(call: Callable[[], object]) -> Walk:
         here = room(frame.f_code.co_filename, known)
         if here is None or frame.f_code.co_name == "<module>":
             return
-        before, depth = inside[-1]
+        before = inside[-1]
         if here != before:
-            depth += 1
             walk.entered[here] += 1
-            walk.first.setdefault(here, (depth, before))
+            walk.depths.setdefault(here, walk.depths.get(before, 0) + 1)
         frames.append(frame)
-        inside.append((here, depth))
+        inside.append(here)
 
     sys.setprofile(follow)
     try:
@@ -145,8 +147,8 @@ WALKS = {"face": face, "wristband": wristband, "evaluate": evaluate}
 
 def show(name: str, walk: Walk) -> str:
     """The walk as text: a file below the one from which it was first entered, and how often it was entered in all."""
-    lines = [f"{name}: {len(walk.first)} files, {walk.changes} changes of file"]
-    for file, (depth, _) in walk.first.items():
+    lines = [f"{name}: {len(walk.depths)} files, {walk.changes} changes of file"]
+    for file, depth in walk.depths.items():
         times = walk.entered[file]
         lines.append(f"{'  ' * depth}{'→ ' if depth > 1 else ''}{file}" + (f"  ×{times}" if times > 1 else ""))
     return "\n".join(lines)
@@ -163,6 +165,7 @@ def run(name: str) -> Walk:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("walks", nargs="*", metavar="WALK", help=f"{', '.join(WALKS)} (default: all)")
+    parser.add_argument("--write", action="store_true", help="put the drawing into CONTRIBUTING.md")
     parser.add_argument("--json", action="store_true", help="print one line for programs instead")
     arguments = parser.parse_args()
     chosen = arguments.walks or list(WALKS)
@@ -173,6 +176,12 @@ if __name__ == "__main__":
 
     walks = {name: run(name) for name in chosen}
     if arguments.json:
-        print(json.dumps({name: {"files": list(walk.first), "changes": walk.changes} for name, walk in walks.items()}))
+        print(json.dumps({name: {"files": list(walk.depths), "changes": walk.changes} for name, walk in walks.items()}))
     else:
-        print("\n\n".join(show(name, walk) for name, walk in walks.items()))
+        drawing = "\n\n".join(show(name, walk) for name, walk in walks.items())
+        print(drawing)
+        if arguments.write:
+            page = Path(__file__).parents[1] / "CONTRIBUTING.md"
+            before, _, rest = page.read_text(encoding="utf-8").partition(DRAWING)
+            _, _, after = rest.partition("```\n")
+            page.write_text(f"{before}{DRAWING}{drawing}\n```\n{after}", encoding="utf-8")

@@ -1,8 +1,8 @@
 """The documentation site: `make docs` builds it, strictly, from this folder and without a network.
 
-The pages are the Markdown files that one reads in the repository as well, so their links are the repository's. Here a link to a page
-outside this folder (CONTRIBUTING.md, a model card) leads to a copy of that page below `generated/`, and a link to source code becomes its
-name. The API reference is made of `meco_hub.__all__`.
+The pages are the Markdown files that one reads in the repository as well, so their links are the repository's. Here a link to a
+page outside this folder (CONTRIBUTING.md, a model card) leads to a copy of that page below `generated/`, and a link to source code
+becomes its name. The API reference is made of `meco_hub.__all__`.
 """
 
 import inspect
@@ -90,9 +90,9 @@ def copy_outside_pages(app: Sphinx) -> None:
 
 def relink_page(app: Sphinx, name: str, source: list[str]) -> None:
     """Links of our own pages."""
-    page = DOCS / f"{name}.md"
-    if page.is_file() and not page.is_relative_to(GENERATED):
-        source[0] = relink(source[0], page, page)
+    for page in (DOCS / f"{name}.md", DOCS / f"{name}.ipynb"):
+        if page.is_file() and not page.is_relative_to(GENERATED):
+            source[0] = relink(source[0], page, page)
 
 
 class PublicNames(SphinxDirective):
@@ -109,7 +109,8 @@ class PublicNames(SphinxDirective):
                 own = [
                     key
                     for key, member in vars(value).items()
-                    if not key.startswith("_") and inspect.isfunction(inspect.unwrap(getattr(member, "__func__", member)))
+                    if not key.startswith("_")
+                    and inspect.isfunction(inspect.unwrap(getattr(member, "__func__", member)))
                 ]
                 lines[-1:] = [f"   :members: {', '.join(own)}", ""] if own else [""]
         section = nodes.section()

@@ -1,4 +1,7 @@
-"""Runs a tutorial from top to bottom, in a kernel of its own; `python tests/notebooks.py docs/tutorials/*.ipynb` stores what it printed."""
+"""Runs a tutorial from top to bottom, in a kernel of its own.
+
+    python tests/notebooks.py docs/tutorials/*.ipynb       # stores what the cells printed
+"""
 
 import json
 import os
@@ -29,7 +32,9 @@ def run_notebook(path: Path, folder: Path) -> Any:
     before = os.environ.get("JUPYTER_PATH")
     os.environ["JUPYTER_PATH"] = str(folder / "jupyter")
     try:
-        NotebookClient(notebook, timeout=600, kernel_name="here", resources={"metadata": {"path": str(folder)}}).execute()
+        NotebookClient(
+            notebook, timeout=600, kernel_name="here", resources={"metadata": {"path": str(folder)}}
+        ).execute()
     finally:
         if before is None:
             del os.environ["JUPYTER_PATH"]

@@ -1,5 +1,5 @@
-"""What a newcomer reads holds: the code blocks of the README and the guides print what stands below them, links lead somewhere, the site
-builds without a warning and without a network, the tutorials run, and the walks that CONTRIBUTING.md draws are the walks that calls take.
+"""What a newcomer reads holds: code blocks of the README and the guides print what stands below them, links lead somewhere, the
+site builds without a warning and without a network, the tutorials run, and CONTRIBUTING.md draws the walks that calls take.
 """
 
 import json
@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from code_blocks import differences, read_blocks, run_page, shell
 
 import meco_hub
+from code_blocks import differences, read_blocks, run_page, shell
 
 REPOSITORY = Path(__file__).parents[2]
 DOCS = REPOSITORY / "docs"
@@ -22,7 +22,13 @@ PAGES = [README, *sorted(DOCS.glob("*.md"))]
 RUNNABLE = [page for page in PAGES if read_blocks(page)]
 """CONTRIBUTING.md has blocks too; test_new_plugin.py runs them."""
 TUTORIALS = sorted((DOCS / "tutorials").glob("*.ipynb"))
-LINKING = [*PAGES, REPOSITORY / "CONTRIBUTING.md", REPOSITORY / "CHANGELOG.md", *sorted(REPOSITORY.glob("*/**/README.md")), *TUTORIALS]
+LINKING = [
+    *PAGES,
+    REPOSITORY / "CONTRIBUTING.md",
+    REPOSITORY / "CHANGELOG.md",
+    *sorted(REPOSITORY.glob("*/**/README.md")),
+    *TUTORIALS,
+]
 
 
 @pytest.mark.slow
@@ -47,7 +53,15 @@ def test_the_readme_is_short_and_shows_what_comes_out() -> None:
     assert len(text.splitlines()) <= 150
     blocks = read_blocks(README)
     assert sum(block.expected is not None for block in blocks) == 4
-    for words in ("not felt emotions", "Art. 3(39)", "Art. 5(1)(f)", "Art. 50(3)", "make demo", "make test", "synthetic"):
+    for words in (
+        "not felt emotions",
+        "Art. 3(39)",
+        "Art. 5(1)(f)",
+        "Art. 50(3)",
+        "make demo",
+        "make test",
+        "synthetic",
+    ):
         assert words in text
     for name in meco_hub.checkpoints():
         assert f"| `{name}`" in text
@@ -77,7 +91,11 @@ def links(page: Path) -> list[str]:
         cells = json.loads(text)["cells"]
         text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
     text = re.sub(r"^(```+).*?^\1|`[^`\n]*`", "", text, flags=re.MULTILINE | re.DOTALL)
-    return [target for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target and not target.startswith("mailto:")]
+    return [
+        target
+        for target in re.findall(r"\]\(([^)\s]+)\)", text)
+        if "://" not in target and not target.startswith("mailto:")
+    ]
 
 
 def headings(page: Path) -> set[str]:
@@ -97,7 +115,9 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_every_page_is_on_the_site() -> None:
     index = (DOCS / "index.md").read_text(encoding="utf-8")
-    listed = {line for tree in re.findall(r"^```\{toctree\}(.*?)^```", index, re.M | re.S) for line in tree.splitlines()}
+    listed = {
+        line for tree in re.findall(r"^```\{toctree\}(.*?)^```", index, re.M | re.S) for line in tree.splitlines()
+    }
     assert {page.stem for page in DOCS.glob("*.md")} - {"index"} <= listed
     assert {f"tutorials/{page.stem}" for page in TUTORIALS} <= listed
 
@@ -106,7 +126,7 @@ def test_every_page_is_on_the_site() -> None:
 @pytest.mark.timeout(600)
 def test_the_site_builds_strictly_and_asks_nothing_of_the_network(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "-d", str(tmp_path / "doctrees"), str(DOCS), str(tmp_path / "site")],
+        [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-d", str(tmp_path / "trees"), str(DOCS), str(tmp_path / "site")],
         capture_output=True, text=True, check=False, timeout=500, env=os.environ | {"https_proxy": "http://127.0.0.1:9"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]
@@ -114,10 +134,14 @@ def test_the_site_builds_strictly_and_asks_nothing_of_the_network(tmp_path: Path
     for name in meco_hub.__all__:
         assert name.startswith("__") or f'id="meco_hub.{name}"' in reference, f"the API reference lacks {name}"
     for page in (tmp_path / "site").rglob("*.html"):
-        loaded = re.findall(r"<(?:script|link|img|iframe)\b[^>]*?(?:src|href)=\"(https?://[^\"]+)\"", page.read_text(encoding="utf-8"))
+        loaded = re.findall(
+            r"<(?:script|link|img|iframe)\b[^>]*?(?:src|href)=\"(https?://[^\"]+)\"", page.read_text(encoding="utf-8")
+        )
         assert not loaded, f"{page.name} loads {loaded}"
     for style in (tmp_path / "site").rglob("*.css"):
-        assert not re.search(r"url\([\"']?https?://", style.read_text(encoding="utf-8")), f"{style.name} loads from a server"
+        assert not re.search(r"url\([\"']?https?://", style.read_text(encoding="utf-8")), (
+            f"{style.name} loads from a server"
+        )
 
 
 @pytest.mark.slow
@@ -125,6 +149,7 @@ def test_the_site_builds_strictly_and_asks_nothing_of_the_network(tmp_path: Path
 @pytest.mark.parametrize("tutorial", TUTORIALS, ids=lambda path: path.stem)
 def test_a_tutorial_runs(tutorial: Path, tmp_path: Path) -> None:
     import nbformat
+
     from notebooks import printed, run_notebook
 
     assert tutorial.stat().st_size < 100_000
@@ -132,7 +157,9 @@ def test_a_tutorial_runs(tutorial: Path, tmp_path: Path) -> None:
     ran = run_notebook(tutorial, tmp_path)
     for number, (old, new) in enumerate(zip(told.cells, ran.cells, strict=True)):
         if old.cell_type == "code":
-            found = differences(printed(old), printed(new), vary=tutorial.stem == "train")  # its figures come of a training
+            found = differences(
+                printed(old), printed(new), vary=tutorial.stem == "train"
+            )  # its figures come of a training
             assert not found, f"cell {number}: {found}"
 
 
@@ -140,7 +167,9 @@ def drawn_walks() -> dict[str, tuple[list[str], int]]:
     """What CONTRIBUTING.md draws: name → files in order, changes of file."""
     text = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
     found = {}
-    for head, changes, tree in re.findall(r"^(face|wristband|evaluate): \d+ files, (\d+) changes.*\n((?:[ ]+\S.*\n)+)", text, re.M):
+    for head, changes, tree in re.findall(
+        r"^(face|wristband|evaluate): \d+ files, (\d+) changes.*\n((?:[ ]+\S.*\n)+)", text, re.M
+    ):
         found[head] = (re.findall(r"^\s+(?:→ )?(\S+\.py)", tree, re.M), int(changes))
     return found
 
@@ -151,7 +180,9 @@ def test_walks_are_drawn_through_files_that_are_there() -> None:
     sources = [REPOSITORY / "src" / "meco_hub", *(REPOSITORY / "plugins").glob("*/src")]
     for name, (files, _) in walks.items():
         missing = [file for file in files if not any((source / file).is_file() for source in sources)]
-        assert not missing, f"the walk {name} in CONTRIBUTING.md leads through {missing}; `python benchmarks/walk.py` prints today's"
+        assert not missing, (
+            f"the walk {name} in CONTRIBUTING.md leads through {missing}; `python benchmarks/walk.py` prints today's"
+        )
 
 
 @pytest.mark.slow
@@ -163,5 +194,7 @@ def test_the_walks_are_those_that_calls_take() -> None:
     )  # fmt: skip
     taken = json.loads(done.stdout.splitlines()[-1])
     for name, (files, changes) in drawn_walks().items():
-        assert files == taken[name]["files"], f"CONTRIBUTING.md draws another walk {name} than `python benchmarks/walk.py` prints"
+        assert files == taken[name]["files"], (
+            f"CONTRIBUTING.md draws another walk {name} than `python benchmarks/walk.py` prints"
+        )
         assert changes == taken[name]["changes"]
