@@ -1,6 +1,6 @@
 """Runs the code blocks of a Markdown page, and compares what they print with the text block that follows.
 
-- ```bash and ```python blocks are run, top to bottom, in one folder; the Python blocks of a page share their names. Others are not run.
+- ```bash and ```python blocks are run, top to bottom, in one folder; Python blocks of a page share their names. Others are not run.
 - A ```text block right after one says what it printed to standard output. Words must be the same; "…" stands for anything; numbers
   may differ by rounding, and a page's `<!-- figures vary -->` before the block lets them differ more: they come of a training.
 """

@@ -1,6 +1,6 @@
 """Runs a tutorial from top to bottom, in a kernel of its own.
 
-    python tests/notebooks.py docs/tutorials/*.ipynb       # stores what the cells printed
+python tests/notebooks.py docs/tutorials/*.ipynb       # stores what the cells printed
 """
 
 import json

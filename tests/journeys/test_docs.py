@@ -125,8 +125,9 @@ def test_every_page_is_on_the_site() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_site_builds_strictly_and_asks_nothing_of_the_network(tmp_path: Path) -> None:
+    folders = ["-d", str(tmp_path / "trees"), str(DOCS), str(tmp_path / "site")]
     done = subprocess.run(
-        [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-d", str(tmp_path / "trees"), str(DOCS), str(tmp_path / "site")],
+        [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", *folders],
         capture_output=True, text=True, check=False, timeout=500, env=os.environ | {"https_proxy": "http://127.0.0.1:9"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]
@@ -157,9 +158,8 @@ def test_a_tutorial_runs(tutorial: Path, tmp_path: Path) -> None:
     ran = run_notebook(tutorial, tmp_path)
     for number, (old, new) in enumerate(zip(told.cells, ran.cells, strict=True)):
         if old.cell_type == "code":
-            found = differences(
-                printed(old), printed(new), vary=tutorial.stem == "train"
-            )  # its figures come of a training
+            trained = tutorial.stem == "train"  # figures that come of a training vary
+            found = differences(printed(old), printed(new), vary=trained)
             assert not found, f"cell {number}: {found}"
 
 
