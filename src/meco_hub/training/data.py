@@ -240,7 +240,7 @@ _STREAM = 7_214_331
 def draw_permutation(side: LabelledSubset, seed: int) -> NDArray[np.int64]:
     """(n,) for each row, the row whose ratings it gets: of another trial always, and all rows of a trial from the same.
 
-    A trial is a subject's rows of one `trial`, or a row that belongs to none; rows of one trial that are of several classes count as
+    A trial is a subject's rows of one `trial`, or a row that belongs to none; rows of one trial of several classes count as
     a trial per class.
 
     Raises:

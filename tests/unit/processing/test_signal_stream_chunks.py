@@ -1,4 +1,4 @@
-"""However samples come in, one by one or minutes at once, some sensors behind others: the windows are those of the whole recording."""
+"""However samples come in, singly or minutes at once, some sensors behind others: the windows are those of the whole recording."""
 
 from collections.abc import Iterator
 
