@@ -30,8 +30,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CorpusError, import_optional
-from ..recordings.signal_files.edf import check_size
+from ..errors import CorpusError
+from ..recordings.signal_files.edf import EdfFile
 from ..recordings.signal_recording import SignalRecording
 from . import Corpus, Target
 from .file_tree import open_tree, read_path, read_rows
@@ -51,7 +51,6 @@ from .recording_rows import (
 
 if TYPE_CHECKING:
     import datasets
-    import pyedflib
 
 logger = logging.getLogger(__name__)
 
@@ -246,7 +245,6 @@ def rows_of(path: Path, modalities: str | Mapping[str, Sequence[str]]) -> list[R
         CorpusError: a zip, which must be unpacked first; no ratings, other ratings than videos, ratings off their scale; a file
             laid out otherwise. The message names file and stream.
         RecordingError: a file that is cut off.
-        DependencyError: pyedflib is not installed.
     """
     from tqdm.auto import tqdm
 
@@ -309,49 +307,32 @@ def _ratings(path: Path) -> dict[int, dict[int, tuple[int, list[float]]]]:
     return found
 
 
-def _open(file: str) -> "pyedflib.EdfReader":
-    pyedflib = import_optional("pyedflib", f"Reading {file}", "signals")
-    check_size(Path(file))
-    try:
-        return pyedflib.EdfReader(file, annotations_mode=pyedflib.DO_NOT_READ_ANNOTATIONS)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise CorpusError(
-            f"{file} cannot be read as BDF ({error}). Expected a whole recording. Copy it again."
-        ) from error
-
-
 @lru_cache(maxsize=64)
 def _person(file: str, changed: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Samples at which videos begin, and the (2, 40) level of the seconds before them; `changed` makes a new file another."""
-    with _open(file) as opened:
-        labels = _labels(opened, file)
-        status = np.asarray(opened.readSignal(labels["status"], digital=True), np.int64) & 0xFF
+    opened = EdfFile(Path(file))
+    labels = _labels(opened, file)
+    status = opened.digital(labels["status"]).astype(np.int64) & 0xFF
     starts = np.flatnonzero((status == VIDEO_BEGINS) & (np.concatenate([[0], status[:-1]]) != VIDEO_BEGINS))
     if not len(starts) or starts[0] < BEFORE_S * BDF_RATE or starts[-1] + VIDEO_S * BDF_RATE > len(status):
         raise CorpusError(
             f"{file}, stream Status: {len(starts)} videos begin (code {VIDEO_BEGINS}), or one begins less than {BEFORE_S:g} s "
             f"after the recording or {VIDEO_S:g} s before its end. Expected {TRIALS} whole videos. Copy the file again."
         )
-    with _open(file) as opened:
-        before = [_take(opened, labels, int(one - BEFORE_S * BDF_RATE), int(BEFORE_S * BDF_RATE)) for one in starts]
+    before = [_take(opened, labels, int(one - BEFORE_S * BDF_RATE), int(BEFORE_S * BDF_RATE)) for one in starts]
     return starts, robust_reference(np.concatenate(before))
 
 
 def _samples(file: str, trial: int) -> NDArray[np.float32]:
     """(samples, 40) of one video and the seconds before it."""
     starts, _ = _person(file, Path(file).stat().st_mtime_ns)
-    with _open(file) as opened:
-        return _take(
-            opened,
-            _labels(opened, file),
-            int(starts[trial] - BEFORE_S * BDF_RATE),
-            int((BEFORE_S + VIDEO_S) * BDF_RATE),
-        )
+    opened, first = EdfFile(Path(file)), int(starts[trial] - BEFORE_S * BDF_RATE)
+    return _take(opened, _labels(opened, file), first, int((BEFORE_S + VIDEO_S) * BDF_RATE))
 
 
-def _labels(opened: "pyedflib.EdfReader", file: str) -> dict[str, int]:
+def _labels(opened: EdfFile, file: str) -> dict[str, int]:
     """Label in small letters → index, of a file that has all channels at 512 Hz."""
-    labels = {str(one).strip().lower(): index for index, one in reversed(list(enumerate(opened.getSignalLabels())))}
+    labels = {one.lower(): index for index, one in reversed(list(enumerate(opened.labels)))}
     wanted = [*EEG, *(part for parts in _PARTS.values() for part in parts), "Status"]
     missing = [one for one in wanted if one.lower() not in labels]
     if missing:
@@ -359,15 +340,15 @@ def _labels(opened: "pyedflib.EdfReader", file: str) -> dict[str, int]:
             f"{file} lacks the channels {', '.join(missing)}. Expected the owners' original file with 48 channels."
         )
     for one in wanted:
-        rate = float(opened.getSampleFrequency(labels[one.lower()]))
+        rate = opened.rates[labels[one.lower()]]
         if rate != BDF_RATE:
             raise CorpusError(f"{file}, stream {one}: the rate is {rate:g} Hz. Expected {BDF_RATE:g}.")
     return labels
 
 
-def _take(opened: "pyedflib.EdfReader", labels: Mapping[str, int], first: int, count: int) -> NDArray[np.float32]:
+def _take(opened: EdfFile, labels: Mapping[str, int], first: int, count: int) -> NDArray[np.float32]:
     def one(name: str) -> NDArray[np.float64]:
-        return np.asarray(opened.readSignal(labels[name.lower()], first, count), np.float64)
+        return opened.physical(labels[name.lower()], first, count)
 
     eeg = np.stack([one(name) for name in EEG], axis=1)
     eeg -= eeg.mean(axis=1, keepdims=True)
