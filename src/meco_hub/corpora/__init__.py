@@ -169,7 +169,7 @@ class Corpus:
             return load_dotted(path)
         except ImportError as error:
             raise PluginError(
-                f"The reader of the corpus {self.name!r}, {path!r}, cannot be imported: {error}. Mend or reinstall "
+                f"The reader of the corpus {self.name!r}, {path!r}, cannot be imported: {error}. Fix or reinstall "
                 "the distribution that provides it."
             ) from error
 
@@ -185,10 +185,10 @@ class Corpus:
             if missing:
                 raise PluginError(
                     f"The reader of {self.name!r} gave a split {name!r} without the columns {', '.join(missing)}. "
-                    f"Expected {', '.join(self.columns)}. Mend {self.loader}."
+                    f"Expected {', '.join(self.columns)}. Fix {self.loader}."
                 )
             identifiers = split.select_columns(["sample_id"])[:]["sample_id"]
             distinct = set(identifiers)
             if len(distinct) < len(identifiers) or not seen.isdisjoint(distinct):
-                raise PluginError(f"The reader of {self.name!r} gives one sample_id twice. Mend {self.loader}.")
+                raise PluginError(f"The reader of {self.name!r} gives one sample_id twice. Fix {self.loader}.")
             seen |= distinct

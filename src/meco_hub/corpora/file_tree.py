@@ -114,10 +114,7 @@ class FileTree:
             CorpusError: it cannot be read, or is not UTF-8.
         """
         try:
-            stream = (
-                self._archive.open(self.base + name) if self._archive else (self.root / self.base / name).open("rb")
-            )
-            with io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text:
+            with io.TextIOWrapper(self._open(name), encoding="utf-8-sig", newline="") as text:
                 yield text
         except UnicodeDecodeError as error:
             raise CorpusError(f"{self.where(name)} is not UTF-8 ({error}). Save it as UTF-8 text.") from error
@@ -131,11 +128,14 @@ class FileTree:
             CorpusError: it cannot be read.
         """
         try:
-            return (
-                self._archive.read(self.base + name) if self._archive else (self.root / self.base / name).read_bytes()
-            )
+            with self._open(name) as stream:
+                return stream.read()
         except READ_ERRORS as error:
             raise self._unreadable(name, error) from error
+
+    def _open(self, name: str) -> IO[bytes]:
+        place = self.base + name
+        return self._archive.open(place) if self._archive else (self.root / place).open("rb")
 
     def _unreadable(self, name: str, error: Exception) -> CorpusError:
         return CorpusError(f"{self.where(name)} cannot be read ({error}). Copy it again from its source.")
@@ -246,7 +246,9 @@ def read_rows(
                 if cells:  # a blank line at the end is no row
                     yield CsvRow(_cells(columns, cells, address, reader.line_num), reader.line_num, address)
         except csv.Error as error:
-            raise CorpusError(f"{address}, line {reader.line_num}: not a csv row ({error}). Mend the line.") from error
+            raise CorpusError(
+                f"{address}, line {reader.line_num}: not a csv row ({error}). Correct the line."
+            ) from error
 
 
 def _check_columns(columns: list[str], required: Sequence[str], address: str) -> None:
@@ -264,7 +266,7 @@ def _check_columns(columns: list[str], required: Sequence[str], address: str) ->
 def _cells(columns: list[str], cells: list[str], address: str, line: int) -> dict[str, str]:
     if len(cells) != len(columns):
         raise CorpusError(
-            f"{address}, line {line}: {len(cells)} cells where the header has {len(columns)}. Mend the line."
+            f"{address}, line {line}: {len(cells)} cells where the header has {len(columns)}. Correct the line."
         )
     return {column: cell.strip() for column, cell in zip(columns, cells, strict=True)}
 

@@ -1,4 +1,9 @@
-"""A plugin's hand-written `card.md`: what holds for every checkpoint of an architecture, whoever trained it.
+"""The model card: a plugin's `card.md`, the run's record, the report and `card.yaml` through one template.
+
+Every figure comes out of a file that a command wrote, or stands in `card.yaml` beside the command that prints it. What
+nobody stated is called "not stated"; what a card must not lack (limits) is an error.
+
+A plugin's hand-written `card.md`: what holds for every checkpoint of an architecture, whoever trained it.
 
 It is Markdown with one `##` heading a section. Who uses a model must be told what it is not for and where it fails, so a card
 without limits is an error, not a gap.
@@ -43,61 +48,6 @@ REQUIRED = ("What it is", "Intended use", "Not for", "Limits", "Training data", 
 KNOWN = (*REQUIRED, "What it guarantees", "Licences", "How to load")
 
 
-def split_sections(text: str) -> dict[str, str]:
-    """Heading → text, of the `##` headings outside code blocks; empty text where nothing stands below."""
-    sections: dict[str, list[str]] = {}
-    current: list[str] | None = None
-    fenced = False
-    for line in text.splitlines():
-        fenced ^= line.lstrip().startswith("```")
-        heading = None if fenced else re.fullmatch(r"##\s+(.+?)\s*#*", line)
-        if heading is not None:
-            current = sections.setdefault(heading[1], [])
-        elif current is not None:
-            current.append(line)
-    return {name: "\n".join(lines).strip() for name, lines in sections.items()}
-
-
-def says_something(text: str) -> bool:
-    """There are words in it, not only bullets, rules, comments or headings."""
-    bare = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
-    bare = "\n".join(line for line in bare.splitlines() if not line.lstrip().startswith("#"))
-    return re.search(r"\w{3,}", bare) is not None and re.fullmatch(r"\W*(todo|none|n/?a|tbd)\W*", bare, re.I) is None
-
-
-def read_sections(text: str, where: str) -> dict[str, str]:
-    """The sections of a plugin's card.
-
-    Args:
-        text: the whole `card.md`.
-        where: its path, for messages.
-
-    Returns:
-        Heading → Markdown.
-
-    Raises:
-        CardError: a required section is missing or says nothing, above all the limits; or a placeholder was left in.
-    """
-    sections = split_sections(text)
-    empty = [name for name in REQUIRED if not says_something(sections.get(name, ""))]
-    if empty:
-        raise CardError(
-            f"{where} says nothing below {', '.join(f'## {name}' for name in empty)}; expected a sentence at least. Nobody can "
-            "use a model well without being told what it is for and where it fails: write them."
-        )
-    if "More Information Needed" in text:
-        raise CardError(
-            f"{where} holds the placeholder [More Information Needed]. Write what is known, or leave it out."
-        )
-    return sections
-
-
-# --- Card -------------------------------------------------------------------------------------------------------------
-# The model card: a plugin's `card.md`, the run's record, the report and `card.yaml` through one template.
-#
-# Every figure comes out of a file that a command wrote, or stands in `card.yaml` beside the command that prints it. What
-# nobody stated is called "not stated"; what a card must not lack (limits) is an error.
-
 _CALLS = {
     "face": 'recognise("portrait.jpg")',
     "eye": 'recognise({"frames": "clip.mp4", "events": "clip.aedat4"})',
@@ -141,14 +91,14 @@ def _read_report(folder: Path) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     report = read_report(file)
-    told, weights = report["checkpoint"].get("weights_sha256"), folder / "model.safetensors"
-    if told and weights.is_file():
+    stated, weights = report["checkpoint"].get("weights_sha256"), folder / "model.safetensors"
+    if stated and weights.is_file():
         with weights.open("rb") as stream:
             own = hashlib.file_digest(stream, "sha256").hexdigest()
-        if own != told:
+        if own != stated:
             raise CardError(
-                f"{file} is about other weights: it names SHA-256 {told[:12]}…, {weights.name} has {own[:12]}…. Evaluate these, or "
-                "take the report away."
+                f"{file} is about other weights: it names SHA-256 {stated[:12]}…, {weights.name} has {own[:12]}…. Evaluate these, "
+                "or take the report away."
             )
     return report
 
@@ -325,10 +275,60 @@ def check_card(text: str, where: str) -> None:
             f"The card of {where} says nothing below ## Limits. Nobody can use a model well without being told where it fails: "
             "write it, or let `meco card` render the card."
         )
+    _refuse_placeholder(text, f"The card of {where}")
+
+
+def _refuse_placeholder(text: str, which: str) -> None:
     if "More Information Needed" in text:
         raise CardError(
-            f"The card of {where} holds the placeholder [More Information Needed]. Write what is known, or leave it out."
+            f"{which} holds the placeholder [More Information Needed]. Write what is known, or leave it out."
         )
+
+
+def split_sections(text: str) -> dict[str, str]:
+    """Heading → text, of the `##` headings outside code blocks; empty text where nothing stands below."""
+    sections: dict[str, list[str]] = {}
+    current: list[str] | None = None
+    fenced = False
+    for line in text.splitlines():
+        fenced ^= line.lstrip().startswith("```")
+        heading = None if fenced else re.fullmatch(r"##\s+(.+?)\s*#*", line)
+        if heading is not None:
+            current = sections.setdefault(heading[1], [])
+        elif current is not None:
+            current.append(line)
+    return {name: "\n".join(lines).strip() for name, lines in sections.items()}
+
+
+def says_something(text: str) -> bool:
+    """There are words in it, not only bullets, rules, comments or headings."""
+    bare = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
+    bare = "\n".join(line for line in bare.splitlines() if not line.lstrip().startswith("#"))
+    return re.search(r"\w{3,}", bare) is not None and re.fullmatch(r"\W*(todo|none|n/?a|tbd)\W*", bare, re.I) is None
+
+
+def read_sections(text: str, where: str) -> dict[str, str]:
+    """The sections of a plugin's card.
+
+    Args:
+        text: the whole `card.md`.
+        where: its path, for messages.
+
+    Returns:
+        Heading → Markdown.
+
+    Raises:
+        CardError: a required section is missing or says nothing, above all the limits; or a placeholder was left in.
+    """
+    sections = split_sections(text)
+    empty = [name for name in REQUIRED if not says_something(sections.get(name, ""))]
+    if empty:
+        raise CardError(
+            f"{where} says nothing below {', '.join(f'## {name}' for name in empty)}; expected a sentence at least. Nobody can "
+            "use a model well without being told what it is for and where it fails: write them."
+        )
+    _refuse_placeholder(text, where)
+    return sections
 
 
 def card_gaps(folder: Path) -> dict[str, str]:
@@ -343,9 +343,6 @@ def write_form(folder: Path) -> Path:
         stream.write(_template(FILE))
     return file
 
-
-# --- Card html --------------------------------------------------------------------------------------------------------
-# A card as a web page, to look at before it is published.
 
 _STYLE = """
 body { max-width: 52rem; margin: 2rem auto; padding: 0 1rem; font: 16px/1.5 system-ui, sans-serif; color: #222 }
@@ -368,12 +365,12 @@ def render_html(card: str) -> str:
     parsed = ModelCard(card)
     data = parsed.data.to_dict()
     title = re.search(r"^# (.+)$", parsed.text, re.MULTILINE)
-    told = [str(data[key]) for key in ("library_name", "pipeline_tag", "license") if data.get(key)] + list(
+    labels = [str(data[key]) for key in ("library_name", "pipeline_tag", "license") if data.get(key)] + list(
         data.get("tags") or []
     )
     body = markdown_it.MarkdownIt("commonmark", {"html": False}).enable("table").render(parsed.text)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f"<title>{html.escape(title[1] if title else 'Model card')}</title><style>{_STYLE}</style></head><body>\n"
-        f'<p class="tags">{html.escape(" · ".join(told))}</p>\n{body}</body></html>\n'
+        f'<p class="tags">{html.escape(" · ".join(labels))}</p>\n{body}</body></html>\n'
     )

@@ -121,7 +121,7 @@ class CardNotes:
 
 
 def _wrong(where: str, value: Any, expected: str) -> CardError:
-    return CardError(f"{where} is {str(value)[:60]!r}; expected {expected}. Mend it.")
+    return CardError(f"{where} is {str(value)[:60]!r}; expected {expected}. Correct it.")
 
 
 def _read(kind: Any, value: Any, where: str) -> Any:
@@ -217,18 +217,19 @@ def read_notes(folder: Path) -> CardNotes:
 
 def list_gaps(notes: CardNotes, *, has_report: bool) -> dict[str, str]:
     """What `card.yaml` leaves open and a reader needs to know: key → what to write."""
-    gaps = {
-        "summary": "one sentence: what goes in, what comes out" if not notes.summary else "",
-        "licence": "licence of these weights, as the Hub spells it (apache-2.0, cc-by-nc-4.0, other …)"
-        if not notes.licence
-        else "",
-        "training_data.synthetic": "true or false" if notes.training_data.synthetic is None else "",
-        "training_data.text": "what the data are, how many, how they were divided"
-        if not notes.training_data.text
-        else "",
-        "training_data.sources": "name, role and licence of each" if not notes.training_data.sources else "",
-        "who_is_missing": "people who are few or absent in these data" if not notes.who_is_missing else "",
-        "limits": "where this checkpoint fails, one item each" if not notes.limits else "",
-        "evaluation.command": "the command that wrote report.json" if has_report and notes.evaluation is None else "",
-    }
-    return {key: what for key, what in gaps.items() if what}
+    data = notes.training_data
+    needed = [
+        ("summary", notes.summary, "one sentence: what goes in, what comes out"),
+        (
+            "licence",
+            notes.licence,
+            "licence of these weights, as the Hub spells it (apache-2.0, cc-by-nc-4.0, other …)",
+        ),
+        ("training_data.synthetic", data.synthetic is not None, "true or false"),
+        ("training_data.text", data.text, "what the data are, how many, how they were divided"),
+        ("training_data.sources", data.sources, "name, role and licence of each"),
+        ("who_is_missing", notes.who_is_missing, "people who are few or absent in these data"),
+        ("limits", notes.limits, "where this checkpoint fails, one item each"),
+        ("evaluation.command", notes.evaluation or not has_report, "the command that wrote report.json"),
+    ]
+    return {key: what for key, stated, what in needed if not stated}

@@ -213,7 +213,7 @@ def validation_sentence(run: Mapping[str, Any] | None) -> str:
     if not run or not run.get("validation"):
         return ""
     part = run["data"].get("validation") or {}
-    told = ", ".join(
+    figures = ", ".join(
         f"{metric_name(key)} {number(run['validation'][key])}"
         for key in _HEADLINE
         if run["validation"].get(key) is not None
@@ -225,10 +225,9 @@ def validation_sentence(run: Mapping[str, Any] | None) -> str:
         else "on which the weights or what is done to their answers were chosen: these figures flatter"
     )
     samples = f"{number(part.get('samples'))} samples{people}"
-    return f"On the {samples} that the training left out as validation, {worth}: {told} (`run.json`)."
+    return f"On the {samples} that the training left out as validation, {worth}: {figures} (`run.json`)."
 
 
-# --- Card metadata ----------------------------------------------------------------------------------------------------
 # The head of a card that the Hub reads: licence, tags, data, and every figure of the report as `model-index`.
 #
 #     metrics, per_class     of the whole data

@@ -1,4 +1,10 @@
-"""Words that must never be seen: tokens and keys, found in what is published and blotted out of what is said."""
+"""What of a folder is published: weights, config, processor, card, report and pictures, each known by its name.
+
+What is not known by name stays at home and is said to have stayed, so that neither an optimiser's state nor somebody's
+notes leave by accident. A pickle anywhere but in a training's own checkpoints refuses the whole folder, whatever it is
+called: whoever has one beside safetensors has not decided which of them is the model. So does anything that reads like a
+password.
+"""
 
 import bz2
 import gzip
@@ -17,140 +23,6 @@ from typing import Any
 
 from ..errors import PublishingError
 from ..weight_files import INDEX, WEIGHTS
-
-_PATTERNS = {
-    "a Hugging Face token": rb"\b(?:hf|api_org)_[A-Za-z0-9]{16,}",
-    "a GitHub token": rb"\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,})",
-    "an AWS access key": rb"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
-    "an API key": rb"\bsk-[A-Za-z0-9_-]{32,}",
-    "a private key": rb"-----BEGIN [A-Z ]*PRIVATE KEY-----",
-}
-_COMPILED = {name: re.compile(pattern) for name, pattern in _PATTERNS.items()}
-_IN_URL = re.compile(r"(?<=://)[^/\s@'\"]+@|(?<=[\w/=-])\?[^\s'\"<>)]+")
-"""User and password of a URL, and its query: that of a signed upload address is a key to it."""
-
-_SHORTEST = 8
-"""Characters; a shorter word of the user's would be found everywhere."""
-
-HIDDEN = "***"
-
-
-class Secret(str):
-    """A token that does not show itself where local variables are printed."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return repr(HIDDEN)
-
-
-def find_secret(content: bytes, known: Iterable[str] = ()) -> str | None:
-    """What kind of secret a file holds, in words, or None."""
-    for name, pattern in _COMPILED.items():
-        if pattern.search(content):
-            return name
-    if any(len(word) >= _SHORTEST and word.encode() in content for word in known):
-        return "the token of this push"
-    return None
-
-
-def blot_out(text: str, known: Iterable[str] = ()) -> str:
-    """A text without secrets: a server may repeat what it was sent."""
-    for word in known:
-        if len(word) >= _SHORTEST:
-            text = text.replace(word, HIDDEN)
-    text = _IN_URL.sub("", text)
-    for pattern in _COMPILED.values():
-        text = re.sub(pattern.pattern.decode(), HIDDEN, text)
-    return text
-
-
-# --- Pickles ----------------------------------------------------------------------------------------------------------
-# Is a file a pickle, whatever it is called? It is looked at, never loaded.
-#
-# Pickles come bare (of any protocol), compressed as joblib writes them, inside the zip or tar of `torch.save`, and inside
-# numpy's arrays of objects.
-
-_NAMES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
-_ACTS = frozenset({"GLOBAL", "STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "REDUCE", "BUILD"})
-"""What a pickle needs in order to do anything; a text that happens to parse has none of them."""
-
-_LOOKED_AT = 1 << 20
-"""Bytes of a bare pickle of the old text protocols that are parsed."""
-
-_COMPRESSED: dict[bytes, Callable[[bytes], bytes]] = {
-    b"\x1f\x8b": lambda data: gzip.GzipFile(fileobj=BytesIO(data)).read(64),
-    b"BZh": lambda data: bz2.BZ2Decompressor().decompress(data, 64),
-    b"\xfd7zXZ": lambda data: lzma.LZMADecompressor().decompress(data, 64),
-    b"\x78": lambda data: zlib.decompressobj().decompress(data, 64),
-}
-
-
-def pickled_as(path: Path) -> str | None:
-    """How a file is a pickle, in words, or None when it is none.
-
-    Args:
-        path: any file.
-    """
-    if path.suffix.lower() in _NAMES:
-        return f"named as a pickle is ({path.suffix})"
-    if path.suffix == ".safetensors":
-        with path.open("rb") as file:
-            head = file.read(2)
-        return "a pickle inside" if _begins_binary(head) else None  # a header of that length would be no JSON
-    with path.open("rb") as file:
-        head = file.read(_LOOKED_AT)
-    if _begins_binary(head) or _is_text_pickle(head):
-        return "a pickle inside"
-    for magic, begin in _COMPRESSED.items():
-        if head.startswith(magic):
-            try:
-                return "a compressed pickle inside" if _begins_binary(begin(head)) else None
-            except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError):
-                return None  # not compressed after all
-    if head.startswith(b"\x93NUMPY") and b"'|O'" in head[:256]:
-        return "a numpy array of pickled objects"
-    return _in_archive(path, head)
-
-
-def _begins_binary(head: bytes) -> bool:
-    return len(head) >= 2 and head[0] == 0x80 and head[1] <= 5
-
-
-def _is_text_pickle(head: bytes) -> bool:
-    seen = False
-    try:
-        for operation, _, _ in pickletools.genops(head):
-            seen = seen or operation.name in _ACTS
-    except (ValueError, IndexError, UnicodeDecodeError, OverflowError):
-        return False
-    return seen
-
-
-def _in_archive(path: Path, head: bytes) -> str | None:
-    if head.startswith(b"PK") and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if any(name.endswith(".pkl") for name in archive.namelist()):
-                return "a zip with a pickle inside, as torch.save writes it"
-            arrays = [name for name in archive.namelist() if name.endswith(".npy")]
-            for name in arrays:
-                with archive.open(name) as member:
-                    if b"'|O'" in member.read(256):
-                        return "numpy arrays of pickled objects"
-    if head[257:262] == b"ustar":
-        with tarfile.open(path) as archive:
-            if any(name == "pickle" or name.endswith(".pkl") for name in archive.getnames()):
-                return "a tar with a pickle inside, as torch.save once wrote it"
-    return None
-
-
-# --- Contents ---------------------------------------------------------------------------------------------------------
-# What of a folder is published: weights, config, processor, card, report and pictures, each known by its name.
-#
-# What is not known by name stays at home and is said to have stayed, so that neither an optimiser's state nor somebody's
-# notes leave by accident. A pickle anywhere but in a training's own checkpoints refuses the whole folder, whatever it is
-# called: whoever has one beside safetensors has not decided which of them is the model. So does anything that reads like a
-# password.
 
 SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 CARD = "README.md"
@@ -251,7 +123,7 @@ def read_contents(folder: Path, *, secrets: tuple[str, ...] = ()) -> Contents:
 
 def _check_content(path: Path, secrets: tuple[str, ...]) -> None:
     """A file is what its name says, and holds no password."""
-    if path.suffix == ".safetensors":  # read whole by `readiness.py`; its text is in its head
+    if path.suffix == ".safetensors":  # read whole when readiness is checked; its text is in its head
         with path.open("rb") as file:
             text = file.read(8 + min(int.from_bytes(file.read(8), "little"), 1 << 24))
     else:
@@ -264,7 +136,7 @@ def _check_content(path: Path, secrets: tuple[str, ...]) -> None:
         )
     if path.suffix.lower() in _MAGIC and not text.lstrip().startswith(_MAGIC[path.suffix.lower()]):
         raise PublishingError(
-            f"{path} is no {path.suffix[1:]} picture, although it is named so: it begins with {text[:8]!r}. Nothing was sent. Mend "
+            f"{path} is no {path.suffix[1:]} picture, although it is named so: it begins with {text[:8]!r}. Nothing was sent. Fix "
             "or remove it, and push again."
         )
     if path.suffix == ".json":
@@ -282,13 +154,145 @@ def _decode(path: Path, text: bytes) -> str:
         ) from error
 
 
-def read_json(path: Path) -> Any:
-    """What a JSON file holds.
+def read_json(path: Path) -> dict[str, Any]:
+    """The mapping that a JSON file holds.
 
     Raises:
-        PublishingError: it is none.
+        PublishingError: it is no JSON, or holds something else.
     """
     try:
-        return json.loads(_decode(path, path.read_bytes()))
+        content = json.loads(_decode(path, path.read_bytes()))
     except ValueError as error:
-        raise PublishingError(f"{path} is no JSON: {error}. Nothing was sent. Mend it, and push again.") from error
+        raise PublishingError(f"{path} is no JSON: {error}. Nothing was sent. Fix it, and push again.") from error
+    if not isinstance(content, dict):
+        raise PublishingError(
+            f"{path} holds a {type(content).__name__}; expected a mapping. Nothing was sent. Fix it, and push again."
+        )
+    return content
+
+
+# Is a file a pickle, whatever it is called? It is looked at, never loaded.
+#
+# Pickles come bare (of any protocol), compressed as joblib writes them, inside the zip or tar of `torch.save`, and inside
+# numpy's arrays of objects.
+
+_NAMES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
+_ACTS = frozenset({"GLOBAL", "STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "REDUCE", "BUILD"})
+"""What a pickle needs in order to do anything; a text that happens to parse has none of them."""
+
+_LOOKED_AT = 1 << 20
+"""Bytes of a bare pickle of the old text protocols that are parsed."""
+
+_COMPRESSED: dict[bytes, Callable[[bytes], bytes]] = {
+    b"\x1f\x8b": lambda data: gzip.GzipFile(fileobj=BytesIO(data)).read(64),
+    b"BZh": lambda data: bz2.BZ2Decompressor().decompress(data, 64),
+    b"\xfd7zXZ": lambda data: lzma.LZMADecompressor().decompress(data, 64),
+    b"\x78": lambda data: zlib.decompressobj().decompress(data, 64),
+}
+
+
+def pickled_as(path: Path) -> str | None:
+    """How a file is a pickle, in words, or None when it is none.
+
+    Args:
+        path: any file.
+    """
+    if path.suffix.lower() in _NAMES:
+        return f"named as a pickle is ({path.suffix})"
+    if path.suffix == ".safetensors":
+        with path.open("rb") as file:
+            head = file.read(2)
+        return "a pickle inside" if _begins_binary(head) else None  # a header of that length would be no JSON
+    with path.open("rb") as file:
+        head = file.read(_LOOKED_AT)
+    if _begins_binary(head) or _is_text_pickle(head):
+        return "a pickle inside"
+    for magic, begin in _COMPRESSED.items():
+        if head.startswith(magic):
+            try:
+                return "a compressed pickle inside" if _begins_binary(begin(head)) else None
+            except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError):
+                return None  # not compressed after all
+    if head.startswith(b"\x93NUMPY") and b"'|O'" in head[:256]:
+        return "a numpy array of pickled objects"
+    return _in_archive(path, head)
+
+
+def _begins_binary(head: bytes) -> bool:
+    return len(head) >= 2 and head[0] == 0x80 and head[1] <= 5
+
+
+def _is_text_pickle(head: bytes) -> bool:
+    seen = False
+    try:
+        for operation, _, _ in pickletools.genops(head):
+            seen = seen or operation.name in _ACTS
+    except (ValueError, IndexError, UnicodeDecodeError, OverflowError):
+        return False
+    return seen
+
+
+def _in_archive(path: Path, head: bytes) -> str | None:
+    if head.startswith(b"PK") and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(name.endswith(".pkl") for name in archive.namelist()):
+                return "a zip with a pickle inside, as torch.save writes it"
+            arrays = [name for name in archive.namelist() if name.endswith(".npy")]
+            for name in arrays:
+                with archive.open(name) as member:
+                    if b"'|O'" in member.read(256):
+                        return "numpy arrays of pickled objects"
+    if head[257:262] == b"ustar":
+        with tarfile.open(path) as archive:
+            if any(name == "pickle" or name.endswith(".pkl") for name in archive.getnames()):
+                return "a tar with a pickle inside, as torch.save once wrote it"
+    return None
+
+
+# Words that must never be seen: tokens and keys, found in what is published and blotted out of what is said.
+
+_PATTERNS = {
+    "a Hugging Face token": rb"\b(?:hf|api_org)_[A-Za-z0-9]{16,}",
+    "a GitHub token": rb"\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,})",
+    "an AWS access key": rb"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
+    "an API key": rb"\bsk-[A-Za-z0-9_-]{32,}",
+    "a private key": rb"-----BEGIN [A-Z ]*PRIVATE KEY-----",
+}
+_COMPILED = {name: re.compile(pattern) for name, pattern in _PATTERNS.items()}
+_IN_URL = re.compile(r"(?<=://)[^/\s@'\"]+@|(?<=[\w/=-])\?[^\s'\"<>)]+")
+"""User and password of a URL, and its query: that of a signed upload address is a key to it."""
+
+_SHORTEST = 8
+"""Characters; a shorter word of the user's would be found everywhere."""
+
+HIDDEN = "***"
+
+
+class Secret(str):
+    """A token that does not show itself where local variables are printed."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(HIDDEN)
+
+
+def find_secret(content: bytes, known: Iterable[str] = ()) -> str | None:
+    """What kind of secret a file holds, in words, or None."""
+    for name, pattern in _COMPILED.items():
+        if pattern.search(content):
+            return name
+    if any(len(word) >= _SHORTEST and word.encode() in content for word in known):
+        return "the token of this push"
+    return None
+
+
+def blot_out(text: str, known: Iterable[str] = ()) -> str:
+    """A text without secrets: a server may repeat what it was sent."""
+    for word in known:
+        if len(word) >= _SHORTEST:
+            text = text.replace(word, HIDDEN)
+    text = _IN_URL.sub("", text)
+    for pattern in _COMPILED.values():
+        text = re.sub(pattern.pattern.decode(), HIDDEN, text)
+    return text

@@ -1,7 +1,14 @@
-"""How long a push waits for a sign of life: by default, huggingface_hub's clients wait for ever.
+"""Pushing: a folder, a model, a processor or a pipeline, as one commit that strangers can load.
 
-There is no public way to say so for all of its requests. The client of now is reached by `get_session`, those that replace it after
-a failed connection only by a private name, which a test pins down on both ends of the supported range.
+    push_folder("out", "me/my-model")                   what `meco push` does
+    model.push_to_hub("me/my-model")                    the model, its processor, a card
+    push_folder("out", "me/my-model", dry_run=True)     what would go, and nothing is asked of the Hub
+
+A folder is checked before anything is sent: it loads, its outputs have names, its card says what it cannot do, and
+neither pickle nor password is in it. What goes is prepared in a folder of its own, with a card where there is none and
+the stub by which `trust_remote_code` finds the package; the folder that was handed in is not touched. The repository then
+holds what the folder holds: weights, processors, records and reports of an earlier push that this one lacks are removed
+in the same commit, because they would describe another model.
 """
 
 import logging
@@ -32,188 +39,6 @@ logger = logging.getLogger(__name__)
 
 TIMEOUT = 60.0
 """Seconds in which nothing at all comes from the server, or goes to it."""
-
-
-@contextmanager
-def answering_within(seconds: float) -> Iterator[None]:
-    """Let no request of huggingface_hub wait longer than this for a sign of life; by default it waits for ever."""
-
-    def impose(request: Any) -> None:
-        # here and not on the client: some calls pass a timeout of their own, namely none
-        given = request.extensions.get("timeout") or {}
-        parts = ("connect", "read", "write", "pool")
-        within = {part: min(seconds, given[part]) if given.get(part) else seconds for part in parts}
-        request.extensions = {**request.extensions, "timeout": within}
-
-    def bound(client: Any) -> Any:
-        hooks = client.event_hooks
-        client.event_hooks = {**hooks, "request": [*hooks["request"], impose]}
-        return client
-
-    # The client of now, and those that replace it after a failed connection.
-    client, factory = bound(get_session()), _http._GLOBAL_CLIENT_FACTORY
-    _http._GLOBAL_CLIENT_FACTORY = lambda: bound(factory())
-    try:
-        yield
-    finally:
-        _http._GLOBAL_CLIENT_FACTORY = factory
-        for one in {id(each): each for each in (client, get_session())}.values():
-            hooks = one.event_hooks
-            one.event_hooks = {**hooks, "request": [hook for hook in hooks["request"] if hook is not impose]}
-
-
-# --- Readiness --------------------------------------------------------------------------------------------------------
-# Does a folder load? Asked before it is pushed, without reading the weights: config, processor, names, and the heads of the
-# files.
-#
-# The network is built on the meta device, where it takes no memory, and its parameters are compared with what the
-# safetensors say of themselves: a file that is cut short, lies about its length or belongs to another model is found before
-# a stranger finds it.
-
-_PLACEHOLDER = re.compile(r"LABEL_\d+")
-_SHOWN = 4
-"""Names listed of those that differ."""
-
-_DO = "Nothing was sent. Save the model with `save_pretrained`, all files of it, and push again."
-
-
-def check_ready(folder: Path, contents: Contents) -> None:
-    """Refuse a folder that a stranger could not load.
-
-    Args:
-        folder: the folder itself.
-        contents: what would be pushed of it.
-
-    Raises:
-        PublishingError: something is missing, damaged, of another model, or without a name; says which.
-        CheckpointError: no config, no safetensors, or files of them that are damaged.
-    """
-    if "config.json" in contents.files:
-        _check_files(contents)
-    entries = check_folder(folder) or {}
-    cls, config = _declared_class(folder)
-    _check_names(folder, cls, config)
-    _compare(folder, _skeleton(cls, config), {name: entry.shape for name, entry in entries.items()})
-    try:
-        load_processor(str(folder))
-    except MecoError as error:
-        raise PublishingError(f"{error} Nothing was sent.") from error
-
-
-def check_auto_map(contents: Contents) -> None:
-    """Refuse an `auto_map` that names a file which does not go along.
-
-    Raises:
-        PublishingError: it dangles.
-    """
-    for name in contents.files:
-        if not name.endswith("config.json"):
-            continue
-        for door, target in (read_json(contents.files[name]).get("auto_map") or {}).items():
-            for one in filter(None, target if isinstance(target, list) else [target]):
-                module = f"{str(one).split('.')[0]}.py"
-                if module not in contents.files:
-                    raise PublishingError(
-                        f"The auto_map of {contents.files[name]} sends {door} to {one}, but {module} does not go along. Whoever "
-                        "has not installed the plugin could not load it. Nothing was sent. Remove auto_map there, and push again."
-                    )
-
-
-def _declared_class(folder: Path) -> tuple[type[PreTrainedModel], PreTrainedConfig]:
-    read_json(folder / "config.json")
-    try:
-        config = AutoConfig.from_pretrained(folder)
-    except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
-        raise PublishingError(
-            f"The config of {folder} cannot be read: {str(error).split('. ')[0]}. Expected one of a registered architecture, see "
-            f"`meco list`. {_DO}"
-        ) from error
-    entry = plugins.architecture(config.model_type)
-    known = {path.rpartition(":")[2]: path for path in (entry.head, entry.base_model)}
-    (name,) = getattr(config, "architectures", None) or (entry.head.rpartition(":")[2],)
-    if name not in known:
-        raise PublishingError(
-            f"{folder / 'config.json'} says its class is {name}; expected {' or '.join(known)}, those of {config.model_type}. {_DO}"
-        )
-    return plugins.load_dotted(known[name]), config
-
-
-def _check_names(folder: Path, cls: type[PreTrainedModel], config: PreTrainedConfig) -> None:
-    """A label index never leaves without its name."""
-    if cls.__name__ == plugins.architecture(config.model_type).base_model.rpartition(":")[2]:
-        return  # a base model has no labels
-    names = [str(name) for _, name in sorted((config.id2label or {}).items())]
-    unnamed = [name for name in names if _PLACEHOLDER.fullmatch(name) or not name.strip()]
-    if unnamed or not names or len(set(names)) < len(names):
-        seen = ", ".join(names[:_SHOWN]) or "none"
-        raise PublishingError(
-            f"The labels of {folder / 'config.json'} are {seen}; expected a name of its own for each output. Nothing was sent. Set "
-            "id2label and label2id in the config, and push again."
-        )
-
-
-def _skeleton(cls: type[PreTrainedModel], config: PreTrainedConfig) -> PreTrainedModel:
-    with torch.device("meta"):
-        return cls(config)
-
-
-def _check_files(contents: Contents) -> None:
-    """One file of weights, or the shards that their index names, no more of either."""
-    files = contents.files
-    shards = {name for name in files if SHARD.fullmatch(name)}
-    if WEIGHTS in files and (shards or INDEX in files):
-        raise PublishingError(
-            f"The folder holds {WEIGHTS} and shards as well ({list_some(shards) or INDEX}); expected one or the other, since "
-            "nobody can tell which of them is the model. Nothing was sent. Remove what is old, and push again."
-        )
-    if WEIGHTS in files:
-        return
-    if INDEX not in files:
-        raise PublishingError(
-            f"The folder holds {list_some(shards) or 'no weights'}; expected {WEIGHTS}, or shards and {INDEX}. {_DO}"
-        )
-    unnamed = shards - set(read_index(files[INDEX]))
-    if unnamed:
-        raise PublishingError(
-            f"The folder holds {list_some(unnamed)}, which {INDEX} does not name; expected its shards alone. Nothing was sent. "
-            "Remove what is old, and push again."
-        )
-
-
-def _compare(folder: Path, model: PreTrainedModel, shapes: dict[str, tuple[int, ...]]) -> None:
-    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    # tied to another tensor, which the file holds in its stead
-    tied = set(getattr(model, "all_tied_weights_keys", None) or {})
-    missing = [name for name in expected if name not in shapes and name not in tied]
-    unexpected = [name for name in shapes if name not in expected]
-    differing = [
-        f"{name} {shapes[name]} instead of {shape}"
-        for name, shape in expected.items()
-        if shapes.get(name, shape) != shape
-    ]
-    if missing or unexpected or differing:
-        parts = [
-            f"{word} {list_some(names)}"
-            for word, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", differing))
-            if names
-        ]
-        raise PublishingError(
-            f"The weights of {folder} are not those of a {type(model).__name__} with this config: {'; '.join(parts)}. {_DO}"
-        )
-
-
-# --- Hub --------------------------------------------------------------------------------------------------------------
-# Pushing: a folder, a model, a processor or a pipeline, as one commit that strangers can load.
-#
-#     push_folder("out", "me/my-model")                   what `meco push` does
-#     model.push_to_hub("me/my-model")                    the model, its processor, a card
-#     push_folder("out", "me/my-model", dry_run=True)     what would go, and nothing is asked of the Hub
-#
-# A folder is checked before anything is sent: it loads, its outputs have names, its card says what it cannot do, and
-# neither pickle nor password is in it. What goes is prepared in a folder of its own, with a card where there is none and
-# the stub by which `trust_remote_code` finds the package; the folder that was handed in is not touched. The repository then
-# holds what the folder holds: weights, processors, records and reports of an earlier push that this one lacks are removed
-# in the same commit, because they would describe another model.
 
 
 @dataclass(frozen=True)
@@ -401,3 +226,171 @@ def blame_disk() -> Iterator[None]:
             f"What is pushed could not be prepared: {problem}. Nothing was sent. Free some room or name another folder with "
             f"TMPDIR, now {tempfile.gettempdir()}; then push again."
         )
+
+
+# Does a folder load? Asked before it is pushed, without reading the weights: config, processor, names, and the heads of the
+# files.
+#
+# The network is built on the meta device, where it takes no memory, and its parameters are compared with what the
+# safetensors say of themselves: a file that is cut short, lies about its length or belongs to another model is found before
+# a stranger finds it.
+
+_PLACEHOLDER = re.compile(r"LABEL_\d+")
+_SHOWN = 4
+"""Names listed of those that differ."""
+
+_DO = "Nothing was sent. Save the model with `save_pretrained`, all files of it, and push again."
+
+
+def check_ready(folder: Path, contents: Contents) -> None:
+    """Refuse a folder that a stranger could not load.
+
+    Args:
+        folder: the folder itself.
+        contents: what would be pushed of it.
+
+    Raises:
+        PublishingError: something is missing, damaged, of another model, or without a name; says which.
+        CheckpointError: no config, no safetensors, or files of them that are damaged.
+    """
+    if "config.json" in contents.files:
+        _check_files(contents)
+    entries = check_folder(folder) or {}
+    cls, config = _declared_class(folder)
+    _check_names(folder, cls, config)
+    with torch.device("meta"):
+        model = cls(config)
+    _compare(folder, model, {name: entry.shape for name, entry in entries.items()})
+    try:
+        load_processor(str(folder))
+    except MecoError as error:
+        raise PublishingError(f"{error} Nothing was sent.") from error
+
+
+def check_auto_map(contents: Contents) -> None:
+    """Refuse an `auto_map` that names a file which does not go along.
+
+    Raises:
+        PublishingError: it dangles.
+    """
+    for name in contents.files:
+        if not name.endswith("config.json"):
+            continue
+        for door, target in (read_json(contents.files[name]).get("auto_map") or {}).items():
+            for one in filter(None, target if isinstance(target, list) else [target]):
+                module = f"{str(one).split('.')[0]}.py"
+                if module not in contents.files:
+                    raise PublishingError(
+                        f"The auto_map of {contents.files[name]} sends {door} to {one}, but {module} does not go along. Whoever "
+                        "has not installed the plugin could not load it. Nothing was sent. Remove auto_map there, and push again."
+                    )
+
+
+def _declared_class(folder: Path) -> tuple[type[PreTrainedModel], PreTrainedConfig]:
+    read_json(folder / "config.json")
+    try:
+        config = AutoConfig.from_pretrained(folder)
+    except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
+        raise PublishingError(
+            f"The config of {folder} cannot be read: {str(error).split('. ')[0]}. Expected one of a registered architecture, see "
+            f"`meco list`. {_DO}"
+        ) from error
+    entry = plugins.architecture(config.model_type)
+    known = {path.rpartition(":")[2]: path for path in (entry.head, entry.base_model)}
+    (name,) = getattr(config, "architectures", None) or (entry.head.rpartition(":")[2],)
+    if name not in known:
+        raise PublishingError(
+            f"{folder / 'config.json'} says its class is {name}; expected {' or '.join(known)}, those of {config.model_type}. {_DO}"
+        )
+    return plugins.load_dotted(known[name]), config
+
+
+def _check_names(folder: Path, cls: type[PreTrainedModel], config: PreTrainedConfig) -> None:
+    """A label index never leaves without its name."""
+    if cls.__name__ == plugins.architecture(config.model_type).base_model.rpartition(":")[2]:
+        return  # a base model has no labels
+    names = [str(name) for _, name in sorted((config.id2label or {}).items())]
+    unnamed = [name for name in names if _PLACEHOLDER.fullmatch(name) or not name.strip()]
+    if unnamed or not names or len(set(names)) < len(names):
+        seen = ", ".join(names[:_SHOWN]) or "none"
+        raise PublishingError(
+            f"The labels of {folder / 'config.json'} are {seen}; expected a name of its own for each output. Nothing was sent. Set "
+            "id2label and label2id in the config, and push again."
+        )
+
+
+def _check_files(contents: Contents) -> None:
+    """One file of weights, or the shards that their index names, no more of either."""
+    files = contents.files
+    shards = {name for name in files if SHARD.fullmatch(name)}
+    if WEIGHTS in files and (shards or INDEX in files):
+        raise PublishingError(
+            f"The folder holds {WEIGHTS} and shards as well ({list_some(shards) or INDEX}); expected one or the other, since "
+            "nobody can tell which of them is the model. Nothing was sent. Remove what is old, and push again."
+        )
+    if WEIGHTS in files:
+        return
+    if INDEX not in files:
+        raise PublishingError(
+            f"The folder holds {list_some(shards) or 'no weights'}; expected {WEIGHTS}, or shards and {INDEX}. {_DO}"
+        )
+    unnamed = shards - set(read_index(files[INDEX]))
+    if unnamed:
+        raise PublishingError(
+            f"The folder holds {list_some(unnamed)}, which {INDEX} does not name; expected its shards alone. Nothing was sent. "
+            "Remove what is old, and push again."
+        )
+
+
+def _compare(folder: Path, model: PreTrainedModel, shapes: dict[str, tuple[int, ...]]) -> None:
+    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    # tied to another tensor, which the file holds in its stead
+    tied = set(getattr(model, "all_tied_weights_keys", None) or {})
+    missing = [name for name in expected if name not in shapes and name not in tied]
+    unexpected = [name for name in shapes if name not in expected]
+    differing = [
+        f"{name} {shapes[name]} instead of {shape}"
+        for name, shape in expected.items()
+        if shapes.get(name, shape) != shape
+    ]
+    if missing or unexpected or differing:
+        parts = [
+            f"{word} {list_some(names)}"
+            for word, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", differing))
+            if names
+        ]
+        raise PublishingError(
+            f"The weights of {folder} are not those of a {type(model).__name__} with this config: {'; '.join(parts)}. {_DO}"
+        )
+
+
+@contextmanager
+def answering_within(seconds: float) -> Iterator[None]:
+    """Let no request of huggingface_hub wait longer than this for a sign of life; by default it waits for ever.
+
+    There is no public way to say so for all of its requests. The client of now is reached by `get_session`, those that replace it
+    after a failed connection only by a private name, which a test pins down on both ends of the supported range.
+    """
+
+    def impose(request: Any) -> None:
+        # here and not on the client: some calls pass a timeout of their own, namely none
+        given = request.extensions.get("timeout") or {}
+        parts = ("connect", "read", "write", "pool")
+        within = {part: min(seconds, given[part]) if given.get(part) else seconds for part in parts}
+        request.extensions = {**request.extensions, "timeout": within}
+
+    def bound(client: Any) -> Any:
+        hooks = client.event_hooks
+        client.event_hooks = {**hooks, "request": [*hooks["request"], impose]}
+        return client
+
+    # The client of now, and those that replace it after a failed connection.
+    client, factory = bound(get_session()), _http._GLOBAL_CLIENT_FACTORY
+    _http._GLOBAL_CLIENT_FACTORY = lambda: bound(factory())
+    try:
+        yield
+    finally:
+        _http._GLOBAL_CLIENT_FACTORY = factory
+        for one in {id(each): each for each in (client, get_session())}.values():
+            hooks = one.event_hooks
+            one.event_hooks = {**hooks, "request": [hook for hook in hooks["request"] if hook is not impose]}

@@ -1,4 +1,10 @@
-"""What went wrong on the way to the Hub, read off an exception and put into words without repeating what it carries.
+"""One repository on the Hub, and the one commit that a push makes there.
+
+    look at the branch (make repository and branch where they are missing) → upload the weights → commit on the parent seen
+
+Until the commit nothing of a push can be seen by others. The commit names its parent, so the Hub takes it only if nobody
+came in between, and trying it again cannot commit twice. Where its answer is lost, the branch holds all of the push or
+nothing, the error says so, and pushing again is safe.
 
 Exceptions of the HTTP libraries hold their request, and that holds the token; so a `Failure` keeps numbers and words of them, and
 the error we raise is free of them.
@@ -30,6 +36,17 @@ from ..weight_files import TRANSPORT_ERROR
 from .contents import Secret, blot_out
 
 logger = logging.getLogger(__name__)
+
+ATTEMPTS = 4
+"""Of a request that huggingface_hub does not itself repeat."""
+
+PATIENCE = 300.0
+"""Seconds; a server that asks for more than this is not waited for."""
+
+MAIN = "main"
+
+_Answer = TypeVar("_Answer")
+
 
 _TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -78,7 +95,7 @@ class Failure:
         return self.status is not None and (self.status < 500 or self.status == 507) and self.status != 408
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -95,7 +112,7 @@ def read_failure(error: Exception, repo_id: str, secrets: Iterable[str] = ()) ->
         secrets: words to blot out, beside those that look like tokens.
     """
     secrets = tuple(secrets)
-    for one in _chain(error):
+    for one in _causes(error):
         failure = _read_one(one, repo_id, secrets)
         if failure is not None:
             return failure
@@ -164,26 +181,6 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
 
 def _first_line(words: object) -> str:
     return next((line.strip() for line in str(words).splitlines() if line.strip()), "")
-
-
-# --- Remote -----------------------------------------------------------------------------------------------------------
-# One repository on the Hub, and the one commit that a push makes there.
-#
-#     look at the branch (make repository and branch where they are missing) → upload the weights → commit on the parent seen
-#
-# Until the commit nothing of a push can be seen by others. The commit names its parent, so the Hub takes it only if nobody
-# came in between, and trying it again cannot commit twice. Where its answer is lost, the branch holds all of the push or
-# nothing, the error says so, and pushing again is safe.
-
-ATTEMPTS = 4
-"""Of a request that huggingface_hub does not itself repeat."""
-
-PATIENCE = 300.0
-"""Seconds; a server that asks for more than this is not waited for."""
-
-MAIN = "main"
-
-_Answer = TypeVar("_Answer")
 
 
 class Head(NamedTuple):

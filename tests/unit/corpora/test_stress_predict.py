@@ -114,7 +114,7 @@ def _cross_validate(rows, make: Callable) -> tuple[float, float]:
     [
         ("Raw_data/S02/ACC.csv", lambda text: text[:-4], RecordingError, r"Raw_data/S02/, stream 'acc'"),
         ("Raw_data/S02/BVP.csv", lambda text: text.replace("64.000000", "32.0"), RecordingError, r"stream 'bvp'.*rate is 32"),
-        ("Raw_data/S02/IBI.csv", lambda text: text + text.splitlines()[-1] + "\n", RecordingError, r"stream 'ibi'.*stands still"),
+        ("Raw_data/S02/IBI.csv", lambda text: text + text.splitlines()[-1] + "\n", RecordingError, r"stream 'ibi'.*is there twice"),
         (LABELS, lambda text: text.replace(",0\n", ",2\n", 1), CorpusError, r"line 2: the label is 2. Expected 0"),
         (LABELS, lambda text: text + text.splitlines()[-1] + "\n", CorpusError, r"clock of participant 6 stands still"),
         (LABELS, lambda text: text.replace("80", "80,1", 1), CorpusError, r"line 2: 6 cells"),

@@ -331,7 +331,6 @@ def _spread(fired: NDArray[np.int64], interval: int, moment: np.random.RandomSta
     )
 
 
-# --- Synthetic see ----------------------------------------------------------------------------------------------------
 # A seeded look-alike of SEE: its layout, names and annotations, with drawn eyes in place of people.
 #
 #     write_see("see_synthetic.zip", seed=0)                    # 20 people, 7 expressions, 2 takes: 280 sequences

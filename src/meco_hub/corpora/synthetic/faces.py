@@ -158,7 +158,6 @@ class _Sketch:
         self._pen.line(placed, fill=fill, width=max(1, round(thickness * self._width)), joint="curve")
 
 
-# --- Synthetic --------------------------------------------------------------------------------------------------------
 # Seeded look-alikes: each corpus in its on-disk layout, with drawn faces in place of people.
 #
 # The corpora may not be copied, so their readers and everything behind them are tested on these. A look-alike has the layout,

@@ -17,9 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import case as case_csv
-from .. import deap, dreamer
-from ..case import CHANNELS as CASE_CHANNELS
+from .. import case, deap, dreamer
 from .faces import store
 
 Series = NDArray[np.float64]
@@ -138,7 +136,6 @@ def generator(key: str) -> np.random.Generator:
     return np.random.default_rng(list(hashlib.sha256(key.encode()).digest()))
 
 
-# --- Synthetic signals ------------------------------------------------------------------------------------------------
 # Seeded look-alikes of the corpora of signals: each in its on-disk layout, with computed signals in place of people.
 #
 # Names, shapes, rates, units and file formats are those of the originals, none of their content; the numbers of people,
@@ -158,9 +155,9 @@ def write_case_npz(
     times = np.arange(1000) / 20.0
     for person in range(1, people + 1):
         for film in range(1, films + 1):
-            feeling = Feeling.over(times, case_csv.STIMULI[film - 1], f"{seed}/{person}/{film}")
+            feeling = Feeling.over(times, case.STIMULI[film - 1], f"{seed}/{person}/{film}")
             series = body(feeling, f"{seed}/{person}", f"{seed}/{person}/{film}")
-            signals.append(np.stack([series[channel] for channel in CASE_CHANNELS], axis=1))
+            signals.append(np.stack([series[channel] for channel in case.CHANNELS], axis=1))
             ratings.append(feeling.ratings(5.0, 4.5))
             drawn.append(DrawnRecording(f"sub_{person}_vid_{film}", f"sub_{person}"))
     numbers = [tuple(int(part) for part in one.sample_id.split("_")[1::2]) for one in drawn]
@@ -168,12 +165,12 @@ def write_case_npz(
     np.savez(
         stream,
         signals=np.stack(signals).astype(np.float32),
-        channels=np.array(CASE_CHANNELS),
+        channels=np.array(case.CHANNELS),
         affect=np.stack(ratings).astype(np.float32),
         fold=np.array([(person - 1) % folds for person, _ in numbers]),
         subject=np.array([person for person, _ in numbers]),
         video=np.array([film for _, film in numbers]),
-        stimulus=np.array([case_csv.STIMULI[film - 1] for _, film in numbers]),
+        stimulus=np.array([case.STIMULI[film - 1] for _, film in numbers]),
         time_ms=np.arange(1000) * 50,
     )
     root, name = (path.parent, path.name) if path.suffix == ".npz" else (path, "case_20hz.npz")
@@ -211,7 +208,7 @@ def write_case_csv(
             physiology += [series[name] * wave(clock, 90.0) for name in ("ZEMGEnv", "CEMGEnv", "TEMGEnv")]
             yield (
                 f"data/interpolated/physiological/sub_{person}.csv",
-                _csv(["daqtime", *case_csv.CSV_CHANNELS, "video"], [clock * 1000, *physiology, shown], header),
+                _csv(["daqtime", *case.CSV_CHANNELS, "video"], [clock * 1000, *physiology, shown], header),
             )
             rated = feeling.ratings(5.0, 4.5)[::50]
             columns = [clock[::50] * 1000, rated[:, 0], rated[:, 1], shown[::50]]
@@ -222,7 +219,7 @@ def write_case_csv(
             drawn.extend(
                 DrawnRecording(f"sub_{person}_vid_{film}_{piece}", f"sub_{person}")
                 for film in order
-                for piece in range(int(film_s / case_csv.PIECE_S))
+                for piece in range(int(film_s / case.PIECE_S))
             )
 
     store(Path(target), files())
@@ -351,13 +348,6 @@ def _csv(names: list[str], columns: list[NDArray[np.floating] | NDArray[np.integ
     options = csv.WriteOptions(include_header=header, quoting_style="none")
     csv.write_csv(pa.table(dict(zip(names, rounded, strict=True))), stream, options)
     return stream.getvalue()
-
-
-# --- Synthetic wristband ----------------------------------------------------------------------------------------------
-# The seeded look-alike of Stress-Predict: an Empatica E4's own files, with computed signals in place of people.
-#
-# As in `synthetic_signals.py`: the layout, rates and formats of the original and none of its content; heart rate, skin
-# conductance, motion and temperature follow the task, and the watch misses beats and whole minutes of them.
 
 
 def write_stress_predict(

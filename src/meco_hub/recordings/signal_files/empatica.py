@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import RecordingError
-from ..signal_recording import SignalRecording, Stream
+from ..signal_recording import SignalRecording, Stream, check_clock
 
 logger = logging.getLogger(__name__)
 
@@ -138,7 +138,7 @@ def _parse(stream: str, content: bytes, name: str) -> tuple[float, Stream]:
     first = _header(lines[0] if lines else b"", where, "the start in seconds since 1970")
     if stream == "ibi":
         beats = _numbers(content.partition(b"\n")[2], 2, where)
-        _check_clock(beats[:, 0], where)
+        check_clock(beats[:, 0], where)
         return first, Stream(beats[:, 1:].astype(np.float32), beats[:, 0], None, channels)
     rate = _header(lines[1] if len(lines) > 1 else b"", where, "the rate in Hz")
     if rate != E4_RATES[stream]:
@@ -184,16 +184,6 @@ def _numbers(content: bytes, columns: int, where: str) -> NDArray[np.float64]:
             "off: copy it again."
         ) from error
     return np.stack([table[column].to_numpy() for column in names], axis=1)
-
-
-def _check_clock(times: NDArray[np.float64], where: str) -> None:
-    steps = np.diff(times)
-    if not np.isfinite(times).all() or (steps <= 0).any():
-        at = int(np.argmax(~(steps > 0))) if len(steps) else 0
-        what = "stands still" if len(steps) and steps[at] == 0 else "runs backwards or is not a number"
-        raise RecordingError(
-            f"{where}: the clock {what} after {times[at]:g} s (line {at + 2}). Expected times that increase. Correct the file."
-        )
 
 
 def _check_ends(streams: Mapping[str, Stream], unfinished: set[str], name: str) -> None:
