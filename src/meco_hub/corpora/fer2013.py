@@ -12,7 +12,7 @@ test (which papers report). The distribution has three forms, all read here, eac
 
 A figure on the 7,178 merged pictures compares with none on the 3,589; `public_test` chooses. The labels are known to be
 noisy (people agree with them on about 65 %), and some pictures occur more than once, across splits too: the leak check
-of `splits.py` finds those that are the same byte for byte.
+of `leaks.py` finds those that are the same byte for byte.
 """
 
 import logging

@@ -183,6 +183,8 @@ def _windows(
                 f"{address}: labels at {begin} seconds since 1970, where the watch recorded nothing. Expected both clocks to "
                 "agree. Check that the person's folder is the one labelled."
             )
+        # how many times the label had changed by the middle: the number of the task that was on
+        task = np.count_nonzero(np.diff(values[seconds <= begin + length // 2]))
         samples = [clip.streams[name].values for name in E4_STREAMS if name in clip.streams]
         rows.append(
             RecordingRow(
@@ -191,18 +193,13 @@ def _windows(
                 source=address,
                 content_sha256=hash_arrays(samples),
                 label=int(stress > 0.5),
-                trial=f"{who}_{'stress' if stress > 0.5 else 'baseline'}_{_run(seconds, values, begin + length // 2)}",
+                trial=f"{who}_{LABELS.names[stress > 0.5]}_{task}",
                 start_s=start,
                 end_s=start + length,
                 extras={"margin_s": margin},
             )
         )
     return rows
-
-
-def _run(seconds: NDArray[np.int64], values: NDArray[np.int64], moment: int) -> int:
-    """How many times the label had changed by a moment: the number of the task that was on."""
-    return int(np.count_nonzero(np.diff(values[seconds <= moment])))
 
 
 def _warn_of_absent(tree: FileTree, people: list[str], labels: Mapping[int, object]) -> None:

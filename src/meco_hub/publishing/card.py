@@ -117,10 +117,6 @@ def _sections(entry: plugins.Architecture, notes: CardNotes, where: str) -> dict
     return read_sections(file.read_text(encoding="utf-8"), str(file))
 
 
-def _is_synthetic(notes: CardNotes, config: Mapping[str, Any]) -> bool:
-    return bool(notes.training_data.synthetic) or "synthetic" in str(config.get("training_data") or "").lower()
-
-
 def _answers(entry: plugins.Architecture, config: Mapping[str, Any]) -> tuple[list[str], str]:
     """Names of what the head answers with, and for values their ranges in words."""
     if entry.base_model.rpartition(":")[2] in (config.get("architectures") or []):
@@ -173,7 +169,7 @@ def render_card(folder: Path, *, repo_id: str | None = None) -> str:
     entry = plugins.architecture(str(config.get("model_type")))
     notes, run, report = read_notes(folder), _read_json(folder / "run.json"), _read_report(folder)
     sections = _sections(entry, notes, str(folder))
-    synthetic = _is_synthetic(notes, config)
+    synthetic = notes.training_data.synthetic or "synthetic" in str(config.get("training_data") or "").lower()
     control = control_of(config, run)
     name = notes.name or (repo_id.rpartition("/")[2] if repo_id else folder.name)
     labels, ranges = _answers(entry, config)
@@ -182,7 +178,7 @@ def render_card(folder: Path, *, repo_id: str | None = None) -> str:
         notes,
         name,
         regression=config.get("problem_type") == "regression",
-        synthetic=synthetic,
+        synthetic=bool(synthetic),
         control=control,
         report=report,
         run=run,

@@ -47,7 +47,6 @@ MAIN = "main"
 
 _Answer = TypeVar("_Answer")
 
-
 _TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -220,8 +219,6 @@ class Remote:
         """For messages."""
         return f"{self.repo_id} ({self.branch})"
 
-    # --- before the commit
-
     def open(self, private: bool | None) -> Head:
         """The branch as it is; repository and branch are made where they are missing.
 
@@ -259,8 +256,6 @@ class Remote:
 
     def _info(self, revision: str | None) -> Any:
         return self._api.model_info(self.repo_id, revision=revision)
-
-    # --- the commit
 
     def publish(
         self, files: Mapping[str, Path], deletions: Sequence[str], *, head: Head, message: str, create_pr: bool
@@ -335,8 +330,6 @@ class Remote:
             if not self._wait(done, attempt, ATTEMPTS):
                 break
         raise self._error("committing to", done, changed=changed, hint=hint)
-
-    # --- asking
 
     def _try(self, act: Callable[[], _Answer]) -> _Answer | Failure:
         """The answer, or what is left of the exception: never the exception, whose request carries the token."""

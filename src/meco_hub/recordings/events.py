@@ -229,16 +229,12 @@ def _opener(request: ReadRequest) -> Callable[[ReadRequest], EventFile]:
     text = path.suffix.lower() in (".csv", ".txt", ".tsv")
     if head.startswith(b"% ") and not text:
         return open_prophesee
-    if text or not _looks_binary(head):
+    if text or not any(byte < 9 or 13 < byte < 32 for byte in head):
         return open_text
     raise RecordingError(
         f"{path} begins with {head[:12]!r}, which is no file of events that is read; expected one of {', '.join(SUFFIXES)}. A raw "
         "file without its header cannot be told from others."
     )
-
-
-def _looks_binary(head: bytes) -> bool:
-    return any(byte < 9 or 13 < byte < 32 for byte in head)
 
 
 def _join(parts: list[EventRecording]) -> EventRecording:

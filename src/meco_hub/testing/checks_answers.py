@@ -413,10 +413,6 @@ def absent_streams(subject: Subject) -> None:
         )
 
 
-def _without(recording: Any, names: list[str]) -> Any:
-    return recording.without(names) if names else recording
-
-
 def _some_subsets(names: list[str]) -> list[tuple[str, ...]]:
     """All of them up to four streams; of more, those of one stream, those that lack one, and the whole."""
     sizes = range(1, len(names) + 1) if len(names) <= 4 else {1, len(names) - 1, len(names)}
@@ -434,7 +430,7 @@ def subsets_of_streams(subject: Subject) -> None:
     )
     for chosen in _some_subsets(names):
         gone = [name for name in names if name not in chosen]
-        left = [_without(one, gone) for one in recordings]
+        left = [one.without(gone) if gone else one for one in recordings]
         processor = subject.processor
         try:
             batch = subject.process([subject.first_clip(one, processor) for one in left])

@@ -61,8 +61,6 @@ class Subject:
     def __repr__(self) -> str:
         return f"Subject({self.entry.model_type!r}, {self.fields})"
 
-    # --- what the plugin declares ---
-
     def load(self, what: str) -> Any:
         """The class behind a field of the architecture ("config", "head", …).
 
@@ -105,8 +103,6 @@ class Subject:
                 "feature_extractor or processor in the plugin's __init__."
             )
         return self.load(self.processor_kind)
-
-    # --- parts ---
 
     def config(self, **changes: Any) -> Any:
         """A config of the tiny model, with these changes."""
@@ -193,8 +189,6 @@ class Subject:
             )
         return made
 
-    # --- answers ---
-
     @staticmethod
     def seed(number: int = 0) -> None:
         """Set the random numbers back."""
@@ -223,8 +217,6 @@ class Subject:
             return torch.rand(like.shape, generator=random) * 1.6 - 0.8
         count = like.shape[-1]
         return (torch.arange(like[..., 0].numel()) % count).reshape(like.shape[:-1])
-
-    # --- a checkpoint ---
 
     @cached_property
     def _place(self) -> tempfile.TemporaryDirectory[str]:

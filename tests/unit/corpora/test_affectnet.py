@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from look_alikes import write_affectnet
 from meco_hub.corpora.affectnet import _published_cut, corpus
-from meco_hub.corpora.synthetic.faces import affect_of, draw_face, write_affectnet
+from meco_hub.corpora.synthetic.faces import affect_of, draw_face
 from meco_hub.errors import ConfigurationError, CorpusError
 
 EIGHT = ["neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt"]

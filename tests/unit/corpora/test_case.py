@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from look_alikes import write_case_csv
 from meco_hub.corpora.case import CHANNELS, _annotations, _physiology, corpus
 from meco_hub.corpora.leaks import fingerprint, leak_check
 from meco_hub.corpora.protocols import folds
 from meco_hub.corpora.splits import by_fold
-from meco_hub.corpora.synthetic.signals import write_case_csv, write_case_npz
+from meco_hub.corpora.synthetic.signals import write_case_npz
 from meco_hub.errors import ConfigurationError, CorpusError, UnknownNameError
 
 CASE = Path(__file__).parents[3].parent / "shared" / "data" / "case" / "case_20hz.npz"

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from look_alikes import write_fer2013_csv
 from meco_hub.corpora import Corpus
 from meco_hub.corpora.affectnet import corpus as affectnet
 from meco_hub.corpora.fer2013 import corpus as fer2013
 from meco_hub.corpora.image_folder import corpus as image_folder
 from meco_hub.corpora.raf_db import corpus as raf_db
-from meco_hub.corpora.synthetic.faces import write_fer2013_csv, write_image_folder
+from meco_hub.corpora.synthetic.faces import write_image_folder
 from meco_hub.errors import ConfigurationError, CorpusError, PluginError
 
 CORPORA = (affectnet, fer2013, image_folder, raf_db)
@@ -130,7 +131,7 @@ from meco_hub.corpora.synthetic import faces as synthetic
 from meco_hub.corpora.file_tree import with_content_hashes
 data = Path({str(tmp_path)!r}) / "data"
 for name, write, corpus in (
-    ("fer", synthetic.write_fer2013_csv, fer2013.corpus),
+    ("fer", synthetic.write_fer2013_folders, fer2013.corpus),
     ("raf", synthetic.write_raf_db, raf_db.corpus),
     ("affect", synthetic.write_affectnet, affectnet.corpus),
     ("faces", synthetic.write_image_folder, image_folder.corpus),

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from look_alikes import write_fer2013_csv
 from meco_hub.corpora.fer2013 import corpus, gray_png
 from meco_hub.corpora.leaks import fingerprint
-from meco_hub.corpora.synthetic.faces import DrawnFace, draw_face, write_fer2013_csv, write_fer2013_folders
+from meco_hub.corpora.synthetic.faces import DrawnFace, draw_face, write_fer2013_folders
 from meco_hub.errors import ConfigurationError, CorpusError
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from look_alikes import write_raf_db
 from meco_hub.corpora.raf_db import corpus
-from meco_hub.corpora.synthetic.faces import draw_face, write_raf_db
+from meco_hub.corpora.synthetic.faces import draw_face
 from meco_hub.errors import ConfigurationError, CorpusError
 
 LIST = "basic/EmoLabel/list_patition_label.txt"
@@ -31,7 +32,7 @@ def test_reads_back_what_was_drawn(layout: str, target: str, tmp_path: Path, pix
 
 
 def test_label_1_is_surprise_and_7_neutral(tmp_path: Path) -> None:
-    write_raf_db(tmp_path / "raf", seed=2)
+    write_raf_db(tmp_path / "raf", seed=2, layout="official")
     written = dict(line.split() for line in (tmp_path / "raf" / LIST).read_text().splitlines())
     for row in corpus.load(tmp_path / "raf")["train"]:
         stem = Path(row["sample_id"]).name.replace("_aligned", "")
@@ -39,7 +40,7 @@ def test_label_1_is_surprise_and_7_neutral(tmp_path: Path) -> None:
 
 
 def test_original_pictures(tmp_path: Path, pixels) -> None:
-    write_raf_db(tmp_path / "raf", seed=2)
+    write_raf_db(tmp_path / "raf", seed=2, layout="official")
     rows = corpus.load(tmp_path / "raf", pictures="original")["train"]
     assert rows[0]["sample_id"] == "Image/original/train_00001.jpg"
     assert pixels(rows[0]["image"]).shape == (160, 160, 3)
@@ -51,7 +52,7 @@ def test_original_pictures(tmp_path: Path, pixels) -> None:
 
 
 def test_the_basic_folder_itself_and_the_corrected_spelling(tmp_path: Path) -> None:
-    write_raf_db(tmp_path / "raf", seed=2)
+    write_raf_db(tmp_path / "raf", seed=2, layout="official")
     emo = tmp_path / "raf" / "basic" / "EmoLabel"
     (emo / "list_patition_label.txt").rename(emo / "list_partition_label.txt")
     assert len(corpus.load(tmp_path / "raf" / "basic")["train"]) == 28
@@ -74,7 +75,7 @@ def test_the_copy_without_its_lists(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_line(line: str, complaint: str, tmp_path: Path) -> None:
-    write_raf_db(tmp_path / "raf", seed=2)
+    write_raf_db(tmp_path / "raf", seed=2, layout="official")
     with (tmp_path / "raf" / LIST).open("a") as file:
         file.write(line + "\n")
     with pytest.raises(CorpusError, match=complaint):
@@ -82,7 +83,7 @@ def test_a_wrong_line(line: str, complaint: str, tmp_path: Path) -> None:
 
 
 def test_a_picture_nobody_lists(tmp_path: Path) -> None:
-    write_raf_db(tmp_path / "raf", seed=2)
+    write_raf_db(tmp_path / "raf", seed=2, layout="official")
     aligned = tmp_path / "raf" / "basic" / "Image" / "aligned"
     (aligned / "train_77777_aligned.jpg").write_bytes((aligned / "train_00001_aligned.jpg").read_bytes())
     with pytest.raises(CorpusError, match=r"does not list: Image/aligned/train_77777_aligned\.jpg"):

@@ -1,6 +1,5 @@
 """SEE, read from its look-alike: labels in the file's order, both splits, segments, and what is missing."""
 
-import io
 import json
 import shutil
 from collections import Counter
@@ -110,17 +109,17 @@ def test_every_picture_counts_when_all_are_compared(copy: Path) -> None:
 
 
 def test_oddities_of_the_original_are_left_out_aloud(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    drawn = write_see(
-        tmp_path / "see.zip",
-        seed=1,
-        people=2,
-        takes=1,
-        size=24,
-        frames=(18, 18),
-        oddities=True,
-        neutral_folder="neutraL",
-    )
-    splits = corpus.load(tmp_path / "see.zip")
+    drawn = write_see(tmp_path, seed=1, people=2, takes=1, size=24, frames=(18, 18))
+    for stream in ("frame", "event"):
+        (tmp_path / "SEE" / stream / "neutral").rename(tmp_path / "SEE" / stream / "neutraL")
+    file = tmp_path / "SEE" / "emotion.json"
+    content = json.loads(file.read_text())
+    for number, segment in ((998, [0, 0]), (999, [0, 20])):  # one that ends at 0, one without folders
+        annotations = {"label": "fear", "segment": segment}
+        name = f"{number}_001_man_24_Master_normal_fear_20_take099"
+        content["database"][name] = {"subset": "training", "annotations": annotations}
+    file.write_text(json.dumps(content))
+    splits = corpus.load(tmp_path)
     assert sum(map(len, splits.values())) == len(drawn)
     neutral = [row for rows in splits.values() for row in rows if row["token"] == "neutral"]
     assert len(neutral) == 2
@@ -207,7 +206,7 @@ def test_names_of_sequences() -> None:
 
 
 def test_the_look_alike_is_the_same_for_the_same_seed(tmp_path: Path, folder: tuple[Path, list[DrawnClip]]) -> None:
-    arguments = {"people": 2, "takes": 1, "size": 24, "frames": (18, 19), "raw_events": 1}
+    arguments = {"people": 2, "takes": 1, "size": 24, "frames": (18, 19)}
     drawn = write_see(tmp_path / "a.zip", seed=3, **arguments)
     write_see(tmp_path / "b.zip", seed=3, **arguments)
     write_see(tmp_path / "c.zip", seed=4, **arguments)
@@ -218,13 +217,3 @@ def test_the_look_alike_is_the_same_for_the_same_seed(tmp_path: Path, folder: tu
         write_see(folder[0], seed=0)
     with pytest.raises(ConfigurationError, match="people=0"):
         write_see(tmp_path / "d", seed=0, people=0)
-
-
-def test_raw_events_lie_beside_their_pictures(tmp_path: Path) -> None:
-    [first, *_] = write_see(tmp_path / "see", seed=0, people=1, takes=1, size=24, frames=(18, 18), raw_events=1)
-    [file] = (tmp_path / "see" / "SEE" / "raw").glob("*.npz")
-    assert file.stem == first.sample_id
-    with np.load(io.BytesIO(file.read_bytes())) as raw:
-        assert (np.diff(raw["t"]) >= 0).all()
-        assert raw["frame_times"].tolist() == [33_000 * (place + 1) for place in range(18)]
-        assert int(raw["t"][-1]) < 18 * 33_000

@@ -11,7 +11,6 @@ stand wherever its name does.
 """
 
 import hashlib
-import io
 import json
 import random
 from collections.abc import Iterator
@@ -377,9 +376,6 @@ def write_see(
     takes: int = 2,
     size: int = 64,
     frames: tuple[int, int] = (18, 60),
-    neutral_folder: str = "neutral",
-    oddities: bool = False,
-    raw_events: int = 0,
 ) -> list[DrawnClip]:
     """Write SEE/{event,frame}/<emotion>/<sequence>/00000.jpg … and SEE/emotion.json.
 
@@ -390,9 +386,6 @@ def write_see(
         takes: sequences of each volunteer and expression; the lightings take turns.
         size: width and height of the pictures.
         frames: shortest and longest sequence.
-        neutral_folder: how the folder of neutral sequences is spelt; the original's instructions say "neutraL".
-        oddities: two more entries in emotion.json, as the original has them: one that ends at 0, one without folders.
-        raw_events: of so many sequences, the single events too: SEE/raw/<sequence>.npz with x, y, t, p, frame_times, width, height.
 
     Returns:
         What was drawn, in the order of emotion.json.
@@ -407,7 +400,7 @@ def write_see(
             "16 pixels or more."
         )
     drawn = _plan(seed, people, takes, frames)
-    store(Path(target), _files(drawn, seed, size, neutral_folder, oddities, raw_events))
+    store(Path(target), _files(drawn, seed, size))
     return drawn
 
 
@@ -427,13 +420,11 @@ def _plan(seed: int, people: int, takes: int, frames: tuple[int, int]) -> list[D
     return drawn
 
 
-def _files(
-    drawn: list[DrawnClip], seed: int, size: int, neutral_folder: str, oddities: bool, raw_events: int
-) -> Iterator[tuple[str, bytes]]:
+def _files(drawn: list[DrawnClip], seed: int, size: int) -> Iterator[tuple[str, bytes]]:
     from tqdm.auto import tqdm
 
-    yield "SEE/emotion.json", _annotations(drawn, oddities)
-    for number, one in enumerate(tqdm(drawn, desc="drawing eyes", unit="seq", disable=None)):
+    yield "SEE/emotion.json", _annotations(drawn)
+    for one in tqdm(drawn, desc="drawing eyes", unit="seq", disable=None):
         sequence = draw_sequence(
             one.label,
             person=one.identity,
@@ -443,15 +434,13 @@ def _files(
             seed=seed,
             size=size,
         )
-        folder = neutral_folder if one.label == "neutral" else TOKENS.get(one.label, one.label)
+        folder = TOKENS.get(one.label, one.label)
         for stream, pictures in (("frame", sequence.frames), ("event", sequence.event_pictures)):
             for place, picture in enumerate(pictures):
                 yield f"SEE/{stream}/{folder}/{one.sample_id}/{place:05d}.jpg", encode(Image.fromarray(picture), "JPEG")
-        if number < raw_events:
-            yield f"SEE/raw/{one.sample_id}.npz", _raw(sequence, size)
 
 
-def _annotations(drawn: list[DrawnClip], oddities: bool) -> bytes:
+def _annotations(drawn: list[DrawnClip]) -> bytes:
     subsets = {"train": "training", "test": "testing"}
     database = {
         one.sample_id: {
@@ -460,16 +449,5 @@ def _annotations(drawn: list[DrawnClip], oddities: bool) -> bytes:
         }
         for one in drawn
     }
-    if oddities:
-        for number, segment in ((len(drawn) + 1, [0, 0]), (len(drawn) + 2, [0, 20])):
-            name = f"{number}_001_man_24_Master_normal_fear_20_take099"
-            database[name] = {"subset": "training", "annotations": {"label": "fear", "segment": segment}}
     labels = [TOKENS.get(label, label) for label in SEE]
     return json.dumps({"labels": labels, "database": database}, indent=1).encode()
-
-
-def _raw(sequence: DrawnSequence, size: int) -> bytes:
-    stream = io.BytesIO()
-    columns = {name: getattr(sequence, name) for name in ("x", "y", "t", "p", "frame_times")}
-    np.savez(stream, **columns, width=np.int64(size), height=np.int64(size))
-    return stream.getvalue()

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ...errors import ConfigurationError, CorpusError, unknown_name
+from ...errors import CorpusError, unknown_name
 
 _OVERSAMPLING = 4  # PIL's lines are not smoothed; drawing large and averaging is
 
@@ -172,7 +172,6 @@ FER2013 = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neut
 RAF_DB = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
 AFFECTNET = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt")
 _IN_FER2013 = {"anger": "angry", "happiness": "happy", "sadness": "sad"}
-_IN_DERIVATIVE = {"happiness": "happy", "sadness": "sad"}
 _VALENCE = {"happiness": 0.8, "surprise": 0.2, "neutral": 0.0}
 
 
@@ -221,32 +220,8 @@ def write_image_folder(
                 files.append((name, encode(draw_face(label, person=person, take=take, seed=seed, size=size), "JPEG")))
     if index:
         lines = ["file,label,identity,fold", *(f"{d.sample_id},{d.label},{d.identity},{d.fold}" for d in drawn)]
-        files.append(("index.csv", _text(lines)))
+        files.append(("index.csv", text(lines)))
     store(Path(target), files)
-    return drawn
-
-
-def write_fer2013_csv(
-    target: str | Path,
-    *,
-    seed: int,
-    train_per_class: int = 4,
-    public_per_class: int = 2,
-    private_per_class: int = 2,
-    spaced_header: bool = False,
-) -> list[DrawnFace]:
-    """fer2013.csv; with `spaced_header` icml_face_data.csv, whose columns are "emotion", " Usage", " pixels"."""
-    drawn, lines = [], ["emotion, Usage, pixels" if spaced_header else "emotion,pixels,Usage"]
-    for number, (usage, label, person) in enumerate(
-        _fer_pictures(seed, train_per_class, public_per_class, private_per_class)
-    ):
-        folder, split = _FER_USAGES[usage]
-        drawn.append(DrawnFace(f"{folder}/{number:06d}", label, split, person))
-        face = draw_face(label, person=person, seed=seed, size=48, gray=True)
-        pixels = " ".join(map(str, face.tobytes()))
-        emotion = FER2013.index(label)
-        lines.append(f"{emotion},{usage},{pixels}" if spaced_header else f"{emotion},{pixels},{usage}")
-    store(Path(target), [("icml_face_data.csv" if spaced_header else "fer2013.csv", _text(lines))])
     return drawn
 
 
@@ -256,7 +231,7 @@ def write_fer2013_folders(
     """train/<emotion>/Training_<n>.jpg, and test/<emotion>/ with PublicTest_<n>.jpg and PrivateTest_<n>.jpg."""
     drawn, files = [], []
     for number, (usage, label, person) in enumerate(
-        _fer_pictures(seed, train_per_class, public_per_class, private_per_class)
+        fer_pictures(seed, train_per_class, public_per_class, private_per_class)
     ):
         split = "train" if usage == "Training" else "test"
         name = f"{split}/{_IN_FER2013.get(label, label)}/{usage}_{number:08d}.jpg"
@@ -266,131 +241,55 @@ def write_fer2013_folders(
     return drawn
 
 
-_FER_USAGES = {
-    "Training": ("train", "train"),
-    "PublicTest": ("public_test", "validation"),
-    "PrivateTest": ("private_test", "test"),
-}
-
-
-def _fer_pictures(seed: int, train: int, public: int, private: int) -> Iterator[tuple[str, str, str]]:
+def fer_pictures(seed: int, train: int, public: int, private: int) -> Iterator[tuple[str, str, str]]:
     """(usage, label, person) in a mixed order within each usage, as in the original."""
     for usage, per_class in (("Training", train), ("PublicTest", public), ("PrivateTest", private)):
-        for label, person in _mixed(FER2013, per_class, seed, usage):
+        for label, person in mixed(FER2013, per_class, seed, usage):
             yield usage, label, person
 
 
 def write_raf_db(
-    target: str | Path, *, seed: int, layout: str = "official", train_per_class: int = 4, test_per_class: int = 2
+    target: str | Path, *, seed: int, train_per_class: int = 4, test_per_class: int = 2
 ) -> list[DrawnFace]:
-    """RAF-DB's basic set, `layout` "official" (basic/EmoLabel, basic/Image) or "kaggle" (DATASET/, *_labels.csv)."""
-    _check_layout("raf_db", layout, ("official", "kaggle"))
+    """RAF-DB's basic set: basic/EmoLabel and basic/Image."""
     drawn, files, partition = [], [], []
     for split, per_class, digits in (("train", train_per_class, 5), ("test", test_per_class, 4)):
-        listing = ["image,label"]
-        for number, (label, person) in enumerate(_mixed(RAF_DB, per_class, seed, split), start=1):
-            code, stem = RAF_DB.index(label) + 1, f"{split}_{number:0{digits}d}"
-            face = draw_face(label, person=person, seed=seed, size=100)
-            if layout == "official":
-                name = f"Image/aligned/{stem}_aligned.jpg"
-                partition.append(f"{stem}.jpg {code}")
-                whole = draw_face(label, person=person, seed=seed, size=160)
-                files.append((f"basic/{name}", encode(face, "JPEG")))
-                files.append((f"basic/Image/original/{stem}.jpg", encode(whole, "JPEG")))
-            else:
-                name = f"{split}/{code}/{stem}_aligned.jpg"
-                listing.append(f"{stem}_aligned.jpg,{code}")
-                files.append((f"DATASET/{name}", encode(face, "JPEG")))
+        for number, (label, person) in enumerate(mixed(RAF_DB, per_class, seed, split), start=1):
+            stem = f"{split}_{number:0{digits}d}"
+            name = f"Image/aligned/{stem}_aligned.jpg"
+            partition.append(f"{stem}.jpg {RAF_DB.index(label) + 1}")
+            for size, path in ((100, f"basic/{name}"), (160, f"basic/Image/original/{stem}.jpg")):
+                files.append((path, encode(draw_face(label, person=person, seed=seed, size=size), "JPEG")))
             drawn.append(DrawnFace(name, label, split, person))
-        if layout == "kaggle":
-            files.append((f"{split}_labels.csv", _text(listing)))
-    if layout == "official":
-        files.append(("basic/EmoLabel/list_patition_label.txt", _text(partition)))
+    files.append(("basic/EmoLabel/list_patition_label.txt", text(partition)))
     store(Path(target), files)
     return drawn
 
 
 def write_affectnet(
-    target: str | Path,
-    *,
-    seed: int,
-    layout: str = "npy",
-    train_per_class: int = 4,
-    validation_per_class: int = 2,
-    relabelled: int = 0,
+    target: str | Path, *, seed: int, train_per_class: int = 4, validation_per_class: int = 2
 ) -> list[DrawnFace]:
-    """AffectNet, `layout` "npy" (the release since 2021), "csv" (the first release) or "derivative" (labels.csv, 96×96).
-
-    The first release gets three rows more, of expressions 8, 9 and 10. `relabelled` pictures of the derivative lie in another
-    label's folder than the csv says; its `validation_per_class` has no meaning.
-    """
-    _check_layout("affectnet", layout, ("npy", "csv", "derivative"))
-    if layout == "derivative":
-        drawn, files = _derivative(seed, train_per_class, relabelled)
-    else:
-        drawn, files = [], []
-        for split, per_class in (("train", train_per_class), ("validation", validation_per_class)):
-            pictures = _mixed(AFFECTNET, per_class, seed, split)
-            rows, contents = (_arrays if layout == "npy" else _first_release)(pictures, split, seed)
-            drawn += rows
-            files += contents
+    """AffectNet as it is given out since 2021: {train,val}_set/images and annotations."""
+    drawn, files = [], []
+    for split, folder, per_class in (
+        ("train", "train_set", train_per_class),
+        ("validation", "val_set", validation_per_class),
+    ):
+        for number, (label, person) in enumerate(mixed(AFFECTNET, per_class, seed, split)):
+            name = f"{folder}/images/{number}.jpg"
+            drawn.append(DrawnFace(name, label, split, person))
+            files.append((name, encode(draw_face(label, person=person, seed=seed, size=224), "JPEG")))
+            valence, arousal = affect_of(label)
+            # the release stores text ('<U1'); a few copies hold numbers, so both occur here
+            code = AFFECTNET.index(label)
+            values = {"exp": np.array(str(code) if number % 2 == 0 else code), "val": np.array(str(valence))}
+            values |= {"aro": np.array(arousal), "lnd": np.zeros(136)}
+            for kind, value in values.items():
+                stream = io.BytesIO()
+                np.save(stream, value, allow_pickle=False)
+                files.append((f"{folder}/annotations/{number}_{kind}.npy", stream.getvalue()))
     store(Path(target), files)
     return drawn
-
-
-_Files = list[tuple[str, bytes]]
-
-
-def _arrays(pictures: list[tuple[str, str]], split: str, seed: int) -> tuple[list[DrawnFace], _Files]:
-    drawn: list[DrawnFace] = []
-    files: _Files = []
-    folder = "train_set" if split == "train" else "val_set"
-    for number, (label, person) in enumerate(pictures):
-        name = f"{folder}/images/{number}.jpg"
-        drawn.append(DrawnFace(name, label, split, person))
-        files.append((name, encode(draw_face(label, person=person, seed=seed, size=224), "JPEG")))
-        valence, arousal = affect_of(label)
-        # the release stores text ('<U1'); a few copies hold numbers, so both occur here
-        code = AFFECTNET.index(label)
-        values = {"exp": np.array(str(code) if number % 2 == 0 else code), "val": np.array(str(valence))}
-        values |= {"aro": np.array(arousal), "lnd": np.zeros(136)}
-        for kind, value in values.items():
-            stream = io.BytesIO()
-            np.save(stream, value, allow_pickle=False)
-            files.append((f"{folder}/annotations/{number}_{kind}.npy", stream.getvalue()))
-    return drawn, files
-
-
-def _first_release(pictures: list[tuple[str, str]], split: str, seed: int) -> tuple[list[DrawnFace], _Files]:
-    drawn: list[DrawnFace] = []
-    files: _Files = []
-    lines = [
-        "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,expression,valence,arousal",
-        *(f"{code}/none.jpg,0,0,10,10,1;1,{code},-2,-2" for code in (8, 9, 10)),
-    ]
-    for number, (label, person) in enumerate(pictures):
-        listed = f"{number % 7 + 1}/{split}{number:06d}.jpg"
-        scene = Image.new("RGB", (160, 128), (90, 110, 130))
-        scene.paste(draw_face(label, person=person, seed=seed, size=96), (40, 20))
-        valence, arousal = affect_of(label)
-        drawn.append(DrawnFace(listed, label, split, person))
-        files.append((f"Manually_Annotated_Images/{listed}", encode(scene, "JPEG")))
-        lines.append(f"{listed},40,20,96,96,60;70;80;70,{AFFECTNET.index(label)},{valence},{arousal}")
-    name = "training.csv" if split == "train" else "validation.csv"
-    files.append((f"Manually_Annotated_file_lists/{name}", _text(lines)))
-    return drawn, files
-
-
-def _derivative(seed: int, per_class: int, relabelled: int) -> tuple[list[DrawnFace], _Files]:
-    drawn, files, lines = [], [], [",pth,label,relFCs"]
-    for number, (label, person) in enumerate(_mixed(AFFECTNET, per_class, seed, "derivative")):
-        shown = AFFECTNET[(AFFECTNET.index(label) + 1) % len(AFFECTNET)] if number < relabelled else label
-        name = f"{_IN_DERIVATIVE.get(shown, shown)}/image{number:07d}.jpg"
-        drawn.append(DrawnFace(name, label, "all", person))
-        files.append((name, encode(draw_face(label, person=person, seed=seed, size=96), "JPEG")))
-        lines.append(f"{number},{name},{_IN_DERIVATIVE.get(label, label)},0.85")
-    files.append(("labels.csv", _text(lines)))
-    return drawn, files
 
 
 def affect_of(label: str) -> tuple[float, float]:
@@ -398,7 +297,7 @@ def affect_of(label: str) -> tuple[float, float]:
     return _VALENCE.get(label, -0.5), 0.0 if label == "neutral" else 0.5
 
 
-def _mixed(labels: Sequence[str], per_class: int, seed: int, part: str) -> list[tuple[str, str]]:
+def mixed(labels: Sequence[str], per_class: int, seed: int, part: str) -> list[tuple[str, str]]:
     """(label, person) in a mixed order, another person in every picture."""
     pictures = [(label, f"{part}/{label}/{number}") for label in labels for number in range(per_class)]
     random.Random(f"{seed}/{part}").shuffle(pictures)
@@ -412,13 +311,9 @@ def encode(picture: Image.Image, format: str) -> bytes:
     return stream.getvalue()
 
 
-def _text(lines: Iterable[str]) -> bytes:
+def text(lines: Iterable[str]) -> bytes:
+    """Lines as the bytes of a file."""
     return ("\n".join(lines) + "\n").encode()
-
-
-def _check_layout(corpus: str, layout: str, known: tuple[str, ...]) -> None:
-    if layout not in known:
-        raise ConfigurationError(f"The look-alike of {corpus} has no layout {layout!r}. Expected {' or '.join(known)}.")
 
 
 def store(target: Path, files: Iterable[tuple[str, bytes]]) -> None:

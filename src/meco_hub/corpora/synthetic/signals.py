@@ -182,50 +182,6 @@ def write_case_npz(
     return drawn
 
 
-def write_case_csv(
-    target: str | Path, *, seed: int, people: int = 2, films: int = 2, film_s: int = 110, header: bool = True
-) -> list[DrawnRecording]:
-    """The published csv: for every person a session of films between blue screens (video 11), at 1000 and 20 Hz."""
-    drawn: list[DrawnRecording] = []
-
-    def files() -> Iterator[tuple[str, bytes]]:
-        for person in range(1, people + 1):
-            order = [(person + film) % films + 1 for film in range(films)]
-            videos = [11, *(video for film in order for video in (film, 11))]
-            seconds = [film_s if video <= 8 else 12 for video in videos]
-            clock = np.arange(int(sum(seconds) * 1000)) / 1000.0
-            shown = np.repeat(videos, np.asarray(seconds) * 1000)
-            feeling = Feeling.over(clock, "relaxing-1", f"{seed}/{person}/session")
-            series = body(feeling, f"{seed}/{person}", f"{seed}/{person}/session")
-            beats = pulse(clock, series["IHR"])
-            physiology = [
-                beats,
-                40 + 8 * beats,
-                series["EDATon"] + series["EDAPh"],
-                30 + series["RESP"],
-                series["TEMP"],
-            ]
-            physiology += [series[name] * wave(clock, 90.0) for name in ("ZEMGEnv", "CEMGEnv", "TEMGEnv")]
-            yield (
-                f"data/interpolated/physiological/sub_{person}.csv",
-                _csv(["daqtime", *case.CSV_CHANNELS, "video"], [clock * 1000, *physiology, shown], header),
-            )
-            rated = feeling.ratings(5.0, 4.5)[::50]
-            columns = [clock[::50] * 1000, rated[:, 0], rated[:, 1], shown[::50]]
-            yield (
-                f"data/interpolated/annotations/sub_{person}.csv",
-                _csv(["jstime", "valence", "arousal", "video"], columns, header),
-            )
-            drawn.extend(
-                DrawnRecording(f"sub_{person}_vid_{film}_{piece}", f"sub_{person}")
-                for film in order
-                for piece in range(int(film_s / case.PIECE_S))
-            )
-
-    store(Path(target), files())
-    return drawn
-
-
 def write_deap(target: str | Path, *, seed: int, people: int = 2, trials: int = 4) -> list[DrawnRecording]:
     """data_preprocessed_python/s01.dat …, pickled as Python 2 did; 2.6 MB a trial. The original has 32 people and 40 trials."""
     drawn: list[DrawnRecording] = []
@@ -337,17 +293,6 @@ def python2_pickle(arrays: dict[str, NDArray[np.float64]]) -> bytes:
         out += [b"cnumpy\ndtype\nU\x02f8K\x00K\x01\x87R(K\x03U\x01<NNN", b"J\xff\xff\xff\xff" * 2, b"K\x00tb\x89"]
         out += [b"T" + struct.pack("<i", len(raw)), raw, b"tb"]
     return b"".join([*out, b"u."])
-
-
-def _csv(names: list[str], columns: list[NDArray[np.floating] | NDArray[np.integer]], header: bool) -> bytes:
-    import pyarrow as pa
-    from pyarrow import csv
-
-    rounded = [np.round(column, 4) if column.dtype.kind == "f" else column for column in columns]
-    stream = io.BytesIO()
-    options = csv.WriteOptions(include_header=header, quoting_style="none")
-    csv.write_csv(pa.table(dict(zip(names, rounded, strict=True))), stream, options)
-    return stream.getvalue()
 
 
 def write_stress_predict(
