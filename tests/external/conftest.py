@@ -1,6 +1,7 @@
 """Every test below this folder is external: written by others, and run on what is ours.
 
-`pytest tests/external --results FOLDER` also writes what became of each test; `summary.py` makes the README's tables of such files.
+`pytest tests/external --results FOLDER` also writes what became of each test; `summary.py` makes the tables of
+docs/transformers_suite.md of such files.
 
 This file knows how results are counted; it knows neither suite nor model.
 """

@@ -1,4 +1,4 @@
-"""The README's tables of what transformers' tests say, from the files that `pytest tests/external --results FOLDER` writes.
+"""The tables of docs/transformers_suite.md, from the files that `pytest tests/external --results FOLDER` writes.
 
     python tests/external/summary.py out/external
 
