@@ -1,10 +1,11 @@
-"""`--no-processes`, by which `make check` is quick: tests that start other processes are left to `make test`.
+"""`--no-processes`, by which `make check` is quick: tests that start other interpreters are left to `make test`.
 
-A test starts processes when it asks for a fixture that does, or says so by the mark `processes`. One that starts one without having
-said so fails here, so that the mark cannot be forgotten.
+A test starts them when it asks for a fixture that does, or says so by the mark `processes`. One that starts one without having said
+so fails here, so that the mark cannot be forgotten.
 """
 
 import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -30,12 +31,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(autouse=True)
 def _no_processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have whoever starts a process be told."""
+    """Have whoever starts an interpreter be told; libraries may run what they like (`ldconfig`, `uname`)."""
     if not request.config.getoption("--no-processes"):
         return
+    start = subprocess.Popen.__init__
 
-    def refuse(self: Any, command: Any, *_: Any, **__: Any) -> None:
-        self.returncode, self._child_created = 0, False  # what its __del__ looks at
-        pytest.fail(f"{request.node.nodeid} starts a process ({command!r:.80}): mark it with pytest.mark.processes")
+    def watch(self: Any, command: Any, *more: Any, **options: Any) -> None:
+        if isinstance(command, list | tuple) and str(command[0]) == sys.executable:
+            self.returncode, self._child_created = 0, False  # what its __del__ looks at
+            pytest.fail(f"{request.node.nodeid} starts a process: mark it with pytest.mark.processes")
+        start(self, command, *more, **options)
 
-    monkeypatch.setattr(subprocess.Popen, "__init__", refuse)
+    monkeypatch.setattr(subprocess.Popen, "__init__", watch)

@@ -134,6 +134,7 @@ def test_a_device_that_does_not_compute_is_a_finding() -> None:
     assert "Traceback" in finding.traceback
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("code", "state", "problem"),
     [
@@ -162,6 +163,7 @@ def test_without_opencv_there_is_a_warning_only(monkeypatch: pytest.MonkeyPatch)
     assert (finding.level, finding.fix) == ("warning", 'pip install "meco-hub[faces]"')
 
 
+@pytest.mark.processes
 def test_a_trial_says_how_it_ended() -> None:
     assert run_program("import time; time.sleep(60)", (), 0.3).hangs
     assert run_program("import os; os._exit(3)", (), 60).problem == "ends the process (exit code 3)"

@@ -109,6 +109,7 @@ def test_the_timm_prefix_is_optional():
     assert ExpressNetMoEConfig().timm_name is None
 
 
+@pytest.mark.processes
 def test_a_config_needs_no_timm():
     code = (
         "import sys; from meco_expressnet_moe.configuration_expressnet_moe import ExpressNetMoEConfig as C;"

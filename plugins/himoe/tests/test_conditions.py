@@ -83,6 +83,7 @@ def test_a_late_sensor_is_late_in_the_array(drawn: Path, windower: Any) -> None:
         np.testing.assert_array_equal(again["inputs"][name], clean["inputs"][name])
 
 
+@pytest.mark.processes
 def test_it_is_as_late_in_every_process(drawn: Path, windower: Any) -> None:
     late, _ = show(drawn, windower, "delay-unknown/all/2")
     ours = hashlib.sha256(b"".join(late["inputs"][name].tobytes() for name in windower.modality_names)).hexdigest()

@@ -143,6 +143,7 @@ def test_misspelt_fields_and_contradictions() -> None:
         HiMoEConfig(meb="none")
 
 
+@pytest.mark.processes
 def test_a_config_names_its_plugin_without_torch() -> None:
     code = "import sys, meco_himoe; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -79,7 +79,7 @@ def train(steps: int, seed: int = 0, schedule_steps: int = 1500, **changes: Any)
     )
     generator = Generator(seed)
     for step in range(steps):
-        output = model(**generator.batch(64, dropout=True))
+        output = model(**generator.batch(32, dropout=True))
         optimizer.zero_grad()
         output.loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -119,6 +119,7 @@ def test_contradicting_label_counts():
         MCOENetConfig(num_labels=5, id2label={0: "a", 1: "b"})
 
 
+@pytest.mark.processes
 def test_neither_the_plugin_nor_its_model_needs_timm_or_mamba():
     code = (
         "import sys; import meco_mcoenet; assert 'torch' not in sys.modules;"

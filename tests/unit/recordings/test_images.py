@@ -127,6 +127,7 @@ def test_an_address_is_fetched(pixels):
         read_image(f"{address}/face.png")
 
 
+@pytest.mark.processes
 def test_reading_needs_no_torch():
     code = "import sys, numpy as np; from meco_hub.recordings.images import read_image; "
     code += "read_image(np.zeros((9, 9), np.uint8)); assert 'torch' not in sys.modules; assert 'transformers' not in sys.modules"

@@ -58,6 +58,7 @@ FUZZ = textwrap.dedent(
 )
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("form", FORMATS)
 def test_damaged_files_give_our_error_or_a_recording(form: str, makers, tmp_path: Path) -> None:
     path = makers.write(form, tmp_path, makers.events(1500))
@@ -87,6 +88,7 @@ def test_every_truncation_of_a_small_file_is_survived(form: str, makers, tmp_pat
         assert str(path) in message
 
 
+@pytest.mark.processes
 def test_a_reading_process_that_crashes_or_hangs_is_survived(
     makers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
