@@ -15,6 +15,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from .masked import widen
+
 
 class TopKExperts(nn.Module):
     """`y = Σ_{i ∈ top-k} g_i · relu(W_i x + b_i)` with `g = softmax(W_g x + b_g)`.
@@ -66,8 +68,7 @@ class TopKExperts(nn.Module):
 
     def gates(self, router_logits: torch.Tensor) -> torch.Tensor:
         """Weight of every expert, zero where it is not selected: (batch, num_experts) → the same, in float32 or wider."""
-        wide = router_logits.float() if router_logits.dtype in (torch.float16, torch.bfloat16) else router_logits
-        probabilities = wide.softmax(dim=-1)
+        probabilities = widen(router_logits).softmax(dim=-1)
         selected = probabilities * select_top_k(probabilities, self.top_k)
         if self.norm_topk_prob:
             selected = selected / selected.sum(dim=-1, keepdim=True)

@@ -13,8 +13,15 @@ from torch import nn
 from torch.nn import functional as F
 
 from meco_hub.nn.experts import select_top_k
+from meco_hub.nn.masked import widen
 
 from .configuration_mcoenet import MCOENetConfig
+
+
+def is_graph(tensor: torch.Tensor) -> bool:
+    """Whether a graph is being made, or there are no values to look at."""
+    traced = torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
+    return torch.compiler.is_compiling() or torch.compiler.is_exporting() or traced or tensor.is_meta
 
 
 class PackedAttention(nn.Module):
@@ -168,8 +175,7 @@ class HeterogeneousExperts(nn.Module):
 
     def choose(self, router_logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Router logits (batch, num_experts) → weights, in float32 or wider and zero where not chosen; and who was chosen, bool."""
-        wide = router_logits.float() if router_logits.dtype in (torch.float16, torch.bfloat16) else router_logits
-        probabilities = wide.softmax(dim=-1)
+        probabilities = widen(router_logits).softmax(dim=-1)
         chosen = select_top_k(probabilities, self.top_k)
         weights = probabilities * chosen
         return (weights / (weights.sum(dim=-1, keepdim=True) + 1e-8) if self.norm_topk_prob else weights), chosen
@@ -177,9 +183,7 @@ class HeterogeneousExperts(nn.Module):
     def forward(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         router_logits = self.router(hidden)  # (B, E)
         weights, chosen = self.choose(router_logits)
-        traced = torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
-        graph = torch.compiler.is_compiling() or torch.compiler.is_exporting() or traced or hidden.is_meta
-        if self.dispatch == "dense" or graph or len(hidden) == 0:
+        if self.dispatch == "dense" or is_graph(hidden) or len(hidden) == 0:
             answers = torch.stack([expert(hidden) for expert in self.experts], dim=1)  # (B, E, K)
             return (weights.unsqueeze(-1) * answers).sum(dim=1).to(answers.dtype), router_logits
         return self._sparse(hidden, weights, chosen), router_logits

@@ -44,7 +44,7 @@ from meco_hub.outputs import EmotionFeaturesOutput, EmotionRecognitionOutput
 from .backbone_weights import load_backbone_weights
 from .backbones import ResNet
 from .configuration_mcoenet import MCOENetConfig
-from .experts import DeepExpert, HeterogeneousExperts, PackedAttention
+from .experts import DeepExpert, HeterogeneousExperts, PackedAttention, is_graph
 from .selective_scan import selective_scan
 
 STREAMS = ("pixel_values", "event_values")
@@ -340,7 +340,7 @@ class MCOENetModel(MCOENetPreTrainedModel):
                 f"modality_presence has shape {tuple(presence.shape)}; expected ({batch}, 2): frames and events of every clip."
             )
         presence = presence.to(device=streams[0].device, dtype=torch.bool)
-        if not _is_graph(presence):
+        if not is_graph(presence):
             rows = [(name, (~presence[:, place]).nonzero().flatten().tolist()) for place, name in enumerate(STREAMS)]
             self._refuse_missing([f"{name} is marked as missing in clip(s) {where}" for name, where in rows if where])
         return [
@@ -350,7 +350,7 @@ class MCOENetModel(MCOENetPreTrainedModel):
 
     @staticmethod
     def _check_values(streams: list[torch.Tensor]) -> None:
-        if _is_graph(streams[0]):
+        if is_graph(streams[0]):
             return  # looking at values would break the graph
         for name, values in zip(STREAMS, streams, strict=True):
             finite = torch.isfinite(values).flatten(1).all(dim=1)
@@ -434,9 +434,3 @@ class MCOENetForEmotionRecognition(MCOENetPreTrainedModel):
 
 def _uniform(parameter: torch.Tensor, bound: float) -> None:
     init.uniform_(parameter, -bound, bound)
-
-
-def _is_graph(tensor: torch.Tensor) -> bool:
-    """Whether a graph is being made, or there are no values to look at."""
-    traced = torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
-    return torch.compiler.is_compiling() or torch.compiler.is_exporting() or traced or tensor.is_meta
