@@ -504,7 +504,9 @@ class EmotionRecognitionPipeline(ChunkPipeline):
     @naming_extras()
     def push_to_hub(self, repo_id: str, **options: Unpack[ModelPushOptions]) -> CommitInfo:
         """Push model, processor and card to the Hub as one commit; arguments and errors are those of the model's `push_to_hub`."""
-        return self.model.push_to_hub(repo_id, processor=self._processor, **options)
+        from .publishing.objects import push_model  # above this module; needed by few
+
+        return push_model(self.model, repo_id, processor=self._processor, **options)
 
 
 def register() -> None:

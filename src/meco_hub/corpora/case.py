@@ -307,7 +307,7 @@ def read_published(
             for person, name in tqdm(sessions, desc="CASE", unit=" people", disable=None)
             for row in _pieces(tree, person, name, layout)
         ]
-        extras = dict.fromkeys((LAYOUT_COLUMN, "annotations_sha256", "annotations_file"), "string")
+        extras: dict[str, str] = dict.fromkeys((LAYOUT_COLUMN, "annotations_sha256", "annotations_file"), "string")
         return with_folds(build_recordings(rows, extras=extras, address=tree.where("")), "P3", str(path))
 
 

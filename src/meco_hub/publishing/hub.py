@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any
 
 import torch
 from huggingface_hub import CommitInfo, constants, get_session
@@ -30,7 +30,6 @@ from .. import plugins
 from ..errors import MecoError, PublishingError
 from ..loading import load_processor
 from ..weight_files import INDEX, WEIGHTS, check_folder, list_some, read_index
-from . import PushOptions
 from .contents import SHARD, Contents, is_ours, read_contents, read_json
 from .remote import MAIN, Remote
 from .staging import stage
@@ -125,16 +124,25 @@ def push_folder(
             return _send(remote, staged, private, create_pr, commit_message, timeout)
 
 
-def push_files(folder: Path, repo_id: str, **options: Unpack[PushOptions]) -> Push:
+def push_files(
+    folder: Path,
+    repo_id: str,
+    *,
+    private: bool | None = None,
+    revision: str | None = None,
+    create_pr: bool = False,
+    commit_message: str | None = None,
+    token: str | bool | None = None,
+) -> Push:
     """Push a folder that is no whole checkpoint, such as a processor's; nothing in the repository is removed.
 
     Arguments and errors are those of `push_folder`.
     """
-    remote = _remote(repo_id, options.pop("revision", None), options.pop("token", None))
+    remote = _remote(repo_id, revision, token)
     contents = read_contents(folder, secrets=remote.secrets)
     if not contents.files:
         raise PublishingError(f"{folder} holds nothing that is published. Nothing was sent.")
-    return _send(remote, contents, tidy=False, **options)
+    return _send(remote, contents, private, create_pr, commit_message, tidy=False)
 
 
 def check_destination(repo_id: str) -> None:

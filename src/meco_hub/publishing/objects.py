@@ -11,6 +11,7 @@ is known, and says what is not stated.
 import logging
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -21,7 +22,7 @@ from transformers import PreTrainedModel
 from ..errors import MecoError, PublishingError
 from ..loading import load_processor
 from ..weight_files import WEIGHTS, list_some
-from . import ModelPushOptions, PushOptions
+from . import PushOptions
 from .contents import Secret, is_record, read_contents
 from .hub import blame_disk, push_files, push_folder
 
@@ -29,7 +30,13 @@ logger = logging.getLogger(__name__)
 
 
 def push_model(
-    model: PreTrainedModel, repo_id: str, *, processor: Any = None, **options: Unpack[ModelPushOptions]
+    model: PreTrainedModel,
+    repo_id: str,
+    *,
+    processor: Any = None,
+    max_shard_size: int | str = "5GB",
+    tags: Sequence[str] = (),
+    **options: Unpack[PushOptions],
 ) -> CommitInfo:
     """Push a model with its processor and a card, as one commit.
 
@@ -37,7 +44,9 @@ def push_model(
         model: one of ours.
         repo_id: "owner/name".
         processor: by default the one beside the weights that the model was loaded from.
-        **options: see `ModelPushOptions`.
+        max_shard_size: weights beyond it are cut into shards.
+        tags: more tags for the card.
+        **options: see `PushOptions`.
 
     Returns:
         The commit; its `pr_url` when it is a pull request.
@@ -47,16 +56,15 @@ def push_model(
         MecoError: see `push_folder`.
     """
     _hide_token(options)
-    shard_size = options.pop("max_shard_size", "5GB")
     source = _source(model)
     processor = processor if processor is not None else _processor_of(model, source)
     with blame_disk(), tempfile.TemporaryDirectory(prefix="meco-save-") as temporary:
         folder = Path(temporary) / repo_id.rpartition("/")[2]
-        model.save_pretrained(folder, max_shard_size=shard_size)
+        model.save_pretrained(folder, max_shard_size=max_shard_size)
         processor.save_pretrained(folder)
         if source is not None:
             _bring_records(source, folder, model)
-        commit = push_folder(folder, repo_id, **options).commit
+        commit = push_folder(folder, repo_id, tags=tags, **options).commit
     assert commit is not None
     return commit
 

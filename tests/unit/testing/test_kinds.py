@@ -37,7 +37,7 @@ def ask(model_type: str, config: dict[str, Any], name: str) -> str:
 def test_pictures_that_nobody_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     from meco_expressnet_moe.modeling_expressnet_moe import ExpressNetMoEModel
 
-    monkeypatch.setattr(ExpressNetMoEModel, "_check_pixels", lambda self, pixels: None)
+    monkeypatch.setattr(ExpressNetMoEModel, "_validate_inputs", lambda self, pixels: None)
     assert "pixel_values of shape (1, 2, 3, 32, 32) ends in" in ask("meco_expressnet_moe", FACE, "wrong_shapes")
     assert "nan in pixel_values is answered" in ask("meco_expressnet_moe", FACE, "non_finite_values")
 
@@ -61,7 +61,7 @@ def test_an_eye_stream_that_is_absent_and_looked_at(monkeypatch: pytest.MonkeyPa
     from meco_mcoenet.modeling_mcoenet import MCOENetModel
 
     assert ask("meco_mcoenet", EYE, "absent_streams") == ""
-    monkeypatch.setattr(MCOENetModel, "_blank", lambda self, streams, presence: streams)
+    monkeypatch.setattr(MCOENetModel, "_blank_missing", lambda self, streams, presence: streams)
     assert "pixel_values is marked as absent" in ask("meco_mcoenet", EYE, "absent_streams")
 
 
