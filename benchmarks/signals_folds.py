@@ -29,12 +29,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from meco_hub import plugins
+from meco_hub.answers import Task
 from meco_hub.evaluation.evaluate import EvaluationSettings, evaluate_checkpoint
 from meco_hub.evaluation.metrics import compute_metrics
 from meco_hub.evaluation.pictures import draw_degradation
 from meco_hub.evaluation.references import scaled_within, window_statistics
 from meco_hub.evaluation.series import mean_ratings
-from meco_hub.evaluation.task import Task
 from meco_hub.training.arguments import RunOptions
 from meco_hub.training.construction import build
 from meco_hub.training.loop import train

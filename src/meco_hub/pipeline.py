@@ -1,203 +1,36 @@
-"""From a model's outputs to named scores: the form in which every answer is given.
+"""`pipeline("emotion-recognition")`: from a recording to named scores.
 
-    classes   [{"label": "happiness", "score": 0.93}, …]                     most probable first
-    values    [{"label": "valence", "score": 6.1}, …]                         native units, in the model's own order
-    over time [{"label": "valence", "score": 6.1, "times": […], "scores": […]}, …]
+    recognise = pipeline("emotion-recognition", model=folder_or_hub_id)
+    recognise("face.jpg")                       → [{"label": "happiness", "score": 0.93}, …]
+    recognise("party.jpg", faces="all")         → [{"box": {…}, "face_score": 0.9, "expressions": [{"label": …}, …]}, …]
+    recognise(paths, batch_size=8, errors="return", top_k=1)
+    recognise("session.edf")                    → [{"label": "valence", "score": 6.1, "times": […], "scores": […], …}, …]
+    recognise({"frames": "clip.mp4", "events": "clip.aedat4"})
 
-Where a checkpoint holds a calibration it is applied, and each entry says so under "calibration". Where its config says what its
-weights were trained on (`training_data: synthetic`), each entry says that too, so that no such answer passes for more than it is.
+Every input goes one way: the processor reads a recording, cuts it into clips and makes a batch of each; the model's outputs for
+the clips of one recording become one answer (`answers.py`). A picture is a recording whose clips are its faces. The scores are
+those of inferred expressions, not of felt emotions.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
 import torch
 from huggingface_hub import CommitInfo
-from numpy.typing import NDArray
-from PIL import Image
 from transformers import FeatureExtractionMixin, PreTrainedModel, ProcessorMixin
 from transformers.pipelines import PIPELINE_REGISTRY, pipeline
 from transformers.pipelines.base import ChunkPipeline
 
 from . import plugins
+from .answers import Answers, Entry, accepted_inputs
 from .auto import AutoModelForEmotionRecognition
-from .errors import CheckpointError, ConfigurationError, FaceNotFoundError, InputError, RecordingError, naming_extras
-from .evaluation.calibration import Calibration, calibration_of
-from .evaluation.predict import accepted_inputs
-from .evaluation.series import stitch
-from .evaluation.task import task_of_model
+from .errors import CheckpointError, ConfigurationError, InputError, RecordingError, naming_extras
 from .loading import load_processor, read_config
-from .processing.face_finder import Face
-from .processing.face_preprocessor import FacePreprocessor
+from .processing.picture_processor import MODES, PictureProcessor, recording_processor
 from .publishing import ModelPushOptions
-from .recordings.images import describe_source, read_image
-
-Entry = dict[str, Any]
-"""{"label", "score", …} of one class or target."""
-
-
-class Answers:
-    """Gives answers in the form that a checkpoint's config calls for.
-
-    Args:
-        model: the head whose outputs are named.
-
-    Raises:
-        CheckpointError: its config holds a calibration that makes no sense.
-    """
-
-    def __init__(self, model: PreTrainedModel) -> None:
-        self._task = task_of_model(model)
-        self._problem: str | None = model.config.problem_type
-        self._calibration: Calibration | None = calibration_of(model.config)
-        self._training_data: str | None = getattr(model.config, "training_data", None)
-
-    @property
-    def regression(self) -> bool:
-        """Values rather than classes."""
-        return self._task.regression
-
-    def scores(self, logits: torch.Tensor, function: str | None = None) -> NDArray[np.float64]:
-        """(…, outputs) probabilities or native values of outputs of the same shape.
-
-        Args:
-            logits: the model's.
-            function: "softmax", "sigmoid" or "none"; by default what `problem_type` calls for. "none" gives the logits themselves,
-                uncalibrated.
-
-        Raises:
-            ConfigurationError: a function of probabilities for values.
-        """
-        raw = logits.double()
-        if function == "none":
-            return raw.cpu().numpy()
-        if self._task.regression:
-            if function is not None:
-                raise ConfigurationError(
-                    f"function_to_apply={function!r} was passed; the checkpoint answers values ({', '.join(self._task.names)}), "
-                    'which are no probabilities. Leave it out, or pass "none" for the outputs before they get their scale.'
-                )
-            native = self._task.native(raw.cpu().numpy())
-            return native if self._calibration is None else self._calibration.apply(native)
-        if self._calibration is not None:
-            raw = self._calibration.apply(raw)
-        chosen = function or ("sigmoid" if self._problem == "multi_label_classification" else "softmax")
-        return (raw.sigmoid() if chosen == "sigmoid" else raw.softmax(-1)).cpu().numpy()
-
-    def entries(
-        self, scores: NDArray[np.float64], top_k: int | None = None, function: str | None = None
-    ) -> list[Entry]:
-        """(outputs,) scores with their names."""
-        entries = [{"label": name, "score": float(score)} for name, score in zip(self._task.names, scores, strict=True)]
-        self._mark(entries, function)
-        if not self._task.regression:  # valence stays before arousal, whatever their values
-            entries.sort(key=lambda entry: entry["score"], reverse=True)
-        return entries[:top_k]
-
-    def over_time(
-        self,
-        scores: NDArray[np.float64],
-        times: NDArray[np.float64],
-        top_k: int | None = None,
-        function: str | None = None,
-    ) -> list[Entry]:
-        """Scores that run over time.
-
-        Args:
-            scores: (clips, steps, outputs); overlapping clips are averaged.
-            times: (clips, steps) seconds at which they hold.
-            top_k, function: as above; classes are ranked by their mean score.
-        """
-        line, values = stitch(times, scores)
-        entries = [
-            {
-                "label": name,
-                "score": float(values[:, place].mean()),
-                "times": [round(float(time), 3) for time in line],
-                "scores": [float(value) for value in values[:, place]],
-            }
-            for place, name in enumerate(self._task.names)
-        ]
-        self._mark(entries, function)
-        if not self._task.regression:
-            entries.sort(key=lambda entry: entry["score"], reverse=True)
-        return entries[:top_k]
-
-    def _mark(self, entries: Sequence[Entry], function: str | None) -> None:
-        for entry in entries:
-            if self._calibration is not None and function != "none":
-                entry["calibration"] = str(self._calibration)
-            if self._training_data is not None:
-                entry["training_data"] = self._training_data
-
-
-# --- Face crops -------------------------------------------------------------------------------------------------------
-# Which faces of a picture are looked at: the picture itself, the most prominent one, or all.
-
-MODES = ("cropped", "largest", "all")
-"""The picture is one face already; the most prominent face; every face."""
-
-
-class FaceCrops:
-    """Cuts faces out of pictures.
-
-    Args:
-        preprocessor: its finder and margins are used; None: our defaults, for processors that know nothing of faces.
-    """
-
-    def __init__(self, preprocessor: FacePreprocessor | None) -> None:
-        self._preprocessor = preprocessor or FacePreprocessor()
-
-    @property
-    def default_mode(self) -> str:
-        """What the preprocessor asks for."""
-        return "largest" if self._preprocessor.do_find_face else "cropped"
-
-    def take(self, image: Image.Image, mode: str, name: str) -> list[tuple[Image.Image, Face | None]]:
-        """The faces of a picture, most prominent first, each with where it was; None where the picture is the face.
-
-        Args:
-            image: the picture.
-            mode: one of `MODES`.
-            name: what errors call the picture.
-
-        Raises:
-            FaceNotFoundError: there is no face in it.
-        """
-        if mode == "cropped":
-            return [(image, None)]
-        finder = self._preprocessor.face_finder
-        found = finder.find(image)
-        if not found:
-            raise FaceNotFoundError(
-                f"No face was found in {name} ({image.width}×{image.height} pixels); expected at least one of score "
-                f'{finder.threshold}. If the picture is a cropped face already, pass faces="cropped".'
-            )
-        chosen = found[:1] if mode == "largest" else found
-        return [(self._preprocessor.crop_to_face(image, face), face) for face in chosen]
-
-
-def describe_box(face: Face | None) -> dict[str, float] | None:
-    """Where a face is, as answers give it; None without a face."""
-    if face is None:
-        return None
-    return dict(zip(("xmin", "ymin", "xmax", "ymax"), (round(float(edge), 1) for edge in face.box), strict=True))
-
-
-# --- Pipeline ---------------------------------------------------------------------------------------------------------
-# `pipeline("emotion-recognition")`: from a recording to named scores.
-#
-#     recognise = pipeline("emotion-recognition", model=folder_or_hub_id)
-#     recognise("face.jpg")                       → [{"label": "happiness", "score": 0.93}, …]
-#     recognise("party.jpg", faces="all")         → [{"box": {…}, "face_score": 0.9, "expressions": [{"label": …}, …]}, …]
-#     recognise(paths, batch_size=8, errors="return", top_k=1)
-#     recognise("session.edf")                    → [{"label": "valence", "score": 6.1, "times": […], "scores": […], …}, …]
-#     recognise({"frames": "clip.mp4", "events": "clip.aedat4"})
-#
-# The scores are those of inferred expressions, not of felt emotions.
 
 TASK = "emotion-recognition"
 _ERRORS = ("raise", "return")
@@ -289,9 +122,12 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         self._put_in_place(given)
         self._takes = accepted_inputs(self.model)
         self._answers = Answers(self.model)
-        # A processor of transformers' own knows nothing of faces; ours with its defaults then finds them for it.
-        self._finds_faces = isinstance(given, FacePreprocessor)
-        self._faces = FaceCrops(given if isinstance(given, FacePreprocessor) else None)
+        self._recordings = recording_processor(given)
+
+    @property
+    def reads_recordings(self) -> bool:
+        """The checkpoint's processor reads its own kind of recording, rather than pictures."""
+        return not isinstance(self._recordings, PictureProcessor)
 
     def _put_in_place(self, processor: Any) -> None:
         """Where transformers looks for what it must save and for whether a pipeline can batch."""
@@ -303,11 +139,6 @@ class EmotionRecognitionPipeline(ChunkPipeline):
             self.feature_extractor = processor
         else:
             self.image_processor = processor
-
-    @property
-    def _reads_recordings(self) -> bool:
-        """The processor reads its own kind of recording, rather than pictures."""
-        return hasattr(self._processor, "read")
 
     def _sanitize_parameters(
         self,
@@ -344,45 +175,28 @@ class EmotionRecognitionPipeline(ChunkPipeline):
             )
         return super().__call__(inputs, **kwargs)
 
-    def _tensors(self, image: Image.Image) -> dict[str, torch.Tensor]:
-        # Faces are cut out before this point, in one place for every processor; ours must not look for them again.
-        once = {"do_find_face": False} if self._finds_faces else {}
-        return dict(self._processor(image, return_tensors="pt", **once))
-
     def preprocess(self, input_: Any, faces: str | None = None, errors: str = "raise") -> Iterator[dict[str, Any]]:
-        prepare = self._prepare_recording(input_) if self._reads_recordings else self._prepare_picture(input_, faces)
         try:
-            yield from prepare
+            yield from self._prepare(input_, faces)
         except InputError as error:
             if errors == "raise":
                 raise
             # A batch needs the same keys and shapes from every item, so an unusable one travels as a blank whose answer is
             # thrown away; predictions do not depend on the neighbours in a batch.
-            yield {**_BESIDE, "is_last": True, "error": str(error), "tensors": self._blank()}
+            yield {**_BESIDE, "is_last": True, "error": str(error), "tensors": self._tensors(self._recordings.blank())}
 
-    def _blank(self) -> dict[str, Any]:
-        if not self._reads_recordings:
-            return self._tensors(Image.new("RGB", (64, 64)))
-        return dict(self._processor([self._processor.blank()], return_tensors="pt"))
+    def _tensors(self, clip: Any) -> dict[str, Any]:
+        processor: Any = self._recordings
+        return dict(processor([clip], return_tensors="pt"))
 
-    def _prepare_picture(self, input_: Any, faces: str | None) -> Iterator[dict[str, Any]]:
-        crops = self._faces.take(read_image(input_), faces or self._faces.default_mode, describe_source(input_))
-        for index, (crop, face) in enumerate(crops):
-            yield {
-                **_BESIDE,
-                "is_last": index == len(crops) - 1,
-                "box": describe_box(face),
-                "face_score": float(face.score) if face else None,
-                "tensors": self._tensors(crop),
-            }
-
-    def _prepare_recording(self, input_: Any) -> Iterator[dict[str, Any]]:
-        processor = self._processor
+    def _prepare(self, input_: Any, faces: str | None) -> Iterator[dict[str, Any]]:
+        processor = self._recordings
         recording = processor.read(input_)
-        clips = processor.cut(recording) if hasattr(processor, "cut") else [recording]
+        pictures = isinstance(processor, PictureProcessor)
+        clips = processor.cut(recording, faces=faces) if pictures else processor.cut(recording)
         # all of them before the first leaves: an error in the last must not follow half an answer
         ready = [self._item(clip) for clip in clips]
-        streams = processor.report(recording) if hasattr(processor, "report") else None
+        streams = processor.report(recording)
         # the answer for a window without any sample is a constant, and must not pass for more
         silent = [[item["start"], item["end"]] for item in ready if _is_silent(item["tensors"])]
         if silent and len(silent) == len(ready):
@@ -396,13 +210,12 @@ class EmotionRecognitionPipeline(ChunkPipeline):
             yield {**item, "is_last": index == len(ready) - 1, "streams": streams}
 
     def _item(self, clip: Any) -> dict[str, Any]:
-        times = self._processor.step_times(clip).tolist() if hasattr(self._processor, "step_times") else None
+        times = self._recordings.step_times(clip)
         return {
             **_BESIDE,
-            "tensors": dict(self._processor([clip], return_tensors="pt")),
-            "start": getattr(clip, "start", None),
-            "end": getattr(clip, "end", None),
-            "times": times,
+            **self._recordings.locate(clip),
+            "tensors": self._tensors(clip),
+            "times": None if times is None else times.tolist(),
         }
 
     def _forward(self, model_inputs: dict[str, Any]) -> dict[str, Any]:
@@ -431,7 +244,7 @@ class EmotionRecognitionPipeline(ChunkPipeline):
     ) -> Any:
         if model_outputs[0]["error"] is not None:
             return {"error": model_outputs[0]["error"]}
-        if self._reads_recordings:
+        if not isinstance(self._recordings, PictureProcessor):
             return self._answer_recording(model_outputs, top_k, function_to_apply)
         answers = [
             {
@@ -443,7 +256,7 @@ class EmotionRecognitionPipeline(ChunkPipeline):
             }
             for output in model_outputs
         ]
-        faces = faces or self._faces.default_mode
+        faces = faces or self._recordings.default_mode
         if faces == "all":
             return answers
         (answer,) = answers
@@ -452,15 +265,15 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         return [{**entry, "box": answer["box"]} for entry in answer["expressions"]]
 
     def _answer_recording(self, outputs: list[dict[str, Any]], top_k: int | None, function: str | None) -> list[Entry]:
-        scores = np.concatenate([self._answers.scores(output["logits"], function) for output in outputs])
-        if scores.ndim == 3:  # the model answers over time
+        logits = np.concatenate([output["logits"].cpu().numpy() for output in outputs])
+        if logits.ndim == 3:  # the model answers over time
             times = np.asarray([output["times"] for output in outputs])
-            entries = self._answers.over_time(scores, times, top_k, function)
+            entries = self._answers.over_time(logits, times, top_k, function)
         elif len(outputs) > 1:  # one answer a clip: each holds in the middle of its clip
             middles = np.asarray([[(output["start"] + output["end"]) / 2] for output in outputs])
-            entries = self._answers.over_time(scores[:, None], middles, top_k, function)
+            entries = self._answers.over_time(logits[:, None], middles, top_k, function)
         else:
-            entries = self._answers.entries(scores[0], top_k, function)
+            entries = self._answers.entries(self._answers.scores(logits[0], function), top_k, function)
         streams = outputs[0]["streams"]
         return [{**entry, "streams": streams} for entry in entries] if streams is not None else entries
 
@@ -475,12 +288,7 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         Raises:
             ConfigurationError: the checkpoint's processor cannot follow a recording that goes on.
         """
-        if not hasattr(self._processor, "stream"):
-            raise ConfigurationError(
-                f"{type(self._processor).__name__} takes whole recordings only; expected a processor that has `stream`. Pass a "
-                "file, or use a checkpoint for signals."
-            )
-        windows = self._processor.stream(reference=reference)
+        windows = self._recordings.stream(reference=reference)
         for chunk in chunks:
             for window in windows.push(chunk):
                 yield self(window, **parameters)

@@ -152,6 +152,7 @@ def _counts(file: Path, name: str) -> dict[str, int] | None:
 
     if not file.is_file():
         return None
+
     try:
         metadata = parquet.read_schema(file).metadata or {}
     except (pyarrow.ArrowException, OSError) as error:  # ArrowInvalid is both, and a ValueError
@@ -373,12 +374,6 @@ def list_files(inputs: Sequence[Path], *, pictures: bool = True) -> list[Path]:
     return files
 
 
-def _reads_recordings(recognise: Any) -> bool:
-    """Whether the checkpoint's processor reads its own kind of recording, rather than pictures."""
-    processors = (recognise.processor, recognise.feature_extractor, recognise.image_processor)
-    return any(hasattr(one, "read") for one in processors)
-
-
 def _annotate(rows: list[dict[str, Any]], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     taken: set[str] = set()
@@ -424,7 +419,7 @@ def predict_files(
     from .pipeline import recogniser  # with torch and transformers, which listing files needs not
 
     recognise = recogniser(model)
-    files = list_files(inputs, pictures=not _reads_recordings(recognise))
+    files = list_files(inputs, pictures=not recognise.reads_recordings)
     answers = recognise((str(path) for path in files), batch_size=batch_size, faces=faces, top_k=top_k, errors="return")
     rows: list[dict[str, Any]] = []
     for path, answer in tqdm(zip(files, answers, strict=True), total=len(files), disable=len(files) < 32, unit="file"):
@@ -528,7 +523,7 @@ def predict_folder(
 
     Args:
         inputs, model, faces, batch_size: as of `predict_files`; folders as of `walk_files`.
-        output: folder; see `evaluation/shards.py` for what lies in it.
+        output: folder; what lies in it is drawn above `SCHEMA`.
         part_size: files in a part.
         progress: show a progress bar.
 
@@ -541,14 +536,14 @@ def predict_folder(
         ConfigurationError: another list, model or setting began in this folder.
         UnknownNameError, CheckpointError: the model cannot be found or loaded.
     """
-    from .evaluation.task import task_of_model
+    from .answers import task_of_model
     from .pipeline import recogniser
 
     # listing millions of files takes one process longer than the others would usually wait
     state = join_processes(timedelta(days=1))
     source = plugins.locate_checkpoint(model)
     recognise = recogniser(source, device=state.device)
-    over_time = _reads_recordings(recognise)
+    over_time = recognise.reads_recordings
     task = task_of_model(recognise.model)
 
     def begin() -> ResumableRun:

@@ -13,7 +13,7 @@ from huggingface_hub import ModelCard
 from meco_hub.cli import main
 from meco_hub.corpora.synthetic.signals import write_case_npz, write_deap, write_stress_predict
 from meco_hub.evaluation.evaluate import EvaluationSettings, evaluate_checkpoint
-from meco_hub.evaluation.report import read_report
+from meco_hub.evaluation.report_file import read_report
 from meco_hub.publishing.card import render_card
 from meco_hub.training.arguments import RunOptions
 from meco_hub.training.loop import train

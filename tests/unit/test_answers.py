@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from meco_hub.answers import Answers, Calibration, combine_clips
 from meco_hub.errors import CheckpointError, ConfigurationError
-from meco_hub.evaluation.calibration import Calibration
-from meco_hub.pipeline import Answers
 
 
 def answers(**config: Any) -> Answers:
@@ -86,11 +85,27 @@ def test_what_a_model_was_trained_on_is_said_where_its_config_says_it() -> None:
 def test_overlapping_clips_are_averaged_over_time() -> None:
     some = answers(**VALUES)
     times = np.array([[0.0, 1.0, 2.0], [1.0, 2.0, 3.0]])
-    scores = np.stack([np.full((3, 2), [4.0, 6.0]), np.full((3, 2), [6.0, 6.0])])
-    valence, arousal = some.over_time(scores, times)
+    outputs = np.stack([np.full((3, 2), [-0.25, 0.5]), np.full((3, 2), [0.25, 0.5])])
+    valence, arousal = some.over_time(outputs, times)
     assert valence["times"] == [0, 1, 2, 3]
     assert valence["scores"] == [4, 5, 5, 6]
     assert (valence["label"], valence["score"]) == ("valence", 5)
     assert arousal["scores"] == [6] * 4
-    classes = answers().over_time(np.array([[[0.1, 0.2, 0.7]], [[0.3, 0.2, 0.5]]]), np.array([[0.5], [1.5]]), top_k=2)
-    assert [(entry["label"], round(entry["score"], 6)) for entry in classes] == [("fear", 0.6), ("neutral", 0.2)]
+    classes = answers().over_time(np.log([[[0.12, 0.18, 0.7]], [[0.32, 0.18, 0.5]]]), np.array([[0.5], [1.5]]), top_k=2)
+    assert [(entry["label"], round(entry["score"], 6)) for entry in classes] == [("fear", 0.6), ("neutral", 0.22)]
+
+
+def test_clips_are_combined_as_probabilities_and_calibrated_once() -> None:
+    clips = np.array([[3.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.5, 0.0, 2.0]])
+    mean = np.exp(clips) / np.exp(clips).sum(axis=1, keepdims=True)
+    mean = mean.mean(axis=0)
+    assert np.allclose(np.exp(combine_clips(clips, "softmax")), mean)
+    several = combine_clips(clips, "sigmoid")
+    assert np.allclose(1 / (1 + np.exp(-several)), (1 / (1 + np.exp(-clips))).mean(axis=0))
+    assert np.array_equal(combine_clips(clips, None), clips.mean(axis=0))
+    assert np.array_equal(combine_clips(clips[:1], "softmax"), clips[0])
+    assert np.isfinite(combine_clips(clips * 1e4, "softmax")).all()
+    warm = answers(calibration=Calibration("temperature", "validation", 9, temperature=2.0).to_dict())
+    found = {one["label"]: one["score"] for one in warm.over_time(clips[:, None], np.arange(3.0)[:, None])}
+    expected = np.sqrt(mean) / np.sqrt(mean).sum()
+    assert [found[name] for name in ("neutral", "anger", "fear")] == pytest.approx(expected.tolist())

@@ -8,7 +8,7 @@ added to all their biases is added to the answer.
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from torch import nn
 from transformers import PreTrainedModel
 
-from ..errors import CheckpointError, ConfigurationError, InputError
+from ..answers import Calibration
+from ..errors import ConfigurationError, InputError
 from .metrics import calibration_error, count_confusion, cross_entropy, scores_of_confusion, softmax
 
 logger = logging.getLogger(__name__)
@@ -189,113 +190,8 @@ def write_operating_point(model: PreTrainedModel, point: OperatingPoint) -> None
 # Neither is worse on the fitting data than doing nothing, by the criterion that it minimises. Both records hold the figures
 # before and after; those are of validation and flatter.
 
-METHODS = ("temperature", "affine")
 SMALLEST_TEMPERATURE, LARGEST_TEMPERATURE = 0.1, 10.0
 _SMALLEST_SD = 1e-8
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """A correction, and how it was found.
-
-    Attributes:
-        method: "temperature" or "affine".
-        fitted_on: which samples, in words.
-        n: how many.
-        temperature: logits are divided by it.
-        names, slope, intercept: of every target: calibrated = intercept + slope · native value.
-        at_bound: the best temperature, or a slope, lies outside what is allowed.
-        before, after: figures on the fitting data: "cross_entropy" and "ece", or "rmse_<target>".
-    """
-
-    method: str
-    fitted_on: str
-    n: int
-    temperature: float = 1.0
-    names: tuple[str, ...] = ()
-    slope: tuple[float, ...] = ()
-    intercept: tuple[float, ...] = ()
-    at_bound: bool = False
-    before: Mapping[str, float] = field(default_factory=dict)
-    after: Mapping[str, float] = field(default_factory=dict)
-
-    def apply(self, outputs: Any) -> Any:
-        """Correct (…, classes) logits or (…, targets) native values; arrays of numpy or torch, and the same comes back.
-
-        Raises:
-            InputError: other targets than it was fitted for, by their number.
-        """
-        if self.method == "temperature":
-            return outputs / self.temperature
-        if outputs.shape[-1] != len(self.slope):
-            raise InputError(
-                f"Values of shape {tuple(outputs.shape)} were passed; the calibration is for {', '.join(self.names)}. Pass one "
-                "column for each."
-            )
-        if isinstance(outputs, np.ndarray):
-            return np.asarray(self.intercept) + np.asarray(self.slope) * outputs
-        return outputs.new_tensor(self.intercept) + outputs.new_tensor(self.slope) * outputs
-
-    def to_dict(self) -> dict[str, Any]:
-        """As `config.json` and reports hold it; only what the method has."""
-        own = (
-            {"temperature": self.temperature}
-            if self.method == "temperature"
-            else {"names": list(self.names), "slope": list(self.slope), "intercept": list(self.intercept)}
-        )
-        return {
-            "method": self.method,
-            **own,
-            "fitted_on": self.fitted_on,
-            "n": self.n,
-            "at_bound": self.at_bound,
-            "before": dict(self.before),
-            "after": dict(self.after),
-        }
-
-    @staticmethod
-    def from_dict(value: Mapping[str, Any]) -> "Calibration":
-        """Read what `to_dict` wrote.
-
-        Raises:
-            CheckpointError: it is no calibration, or one that makes no sense.
-        """
-        found = dict(value) if isinstance(value, Mapping) else {}
-        problem = _problem(found)
-        if problem:
-            raise CheckpointError(
-                f"config.calibration {problem}: {str(value)[:200]}. Expected what meco_hub's calibration writes. Remove the key, "
-                "or calibrate again."
-            )
-        known = {one.name for one in fields(Calibration)}
-        own = {key: tuple(item) if isinstance(item, list) else item for key, item in found.items() if key in known}
-        return Calibration(**{"fitted_on": "", "n": 0, **own})
-
-    def __str__(self) -> str:
-        """One sentence for an answer or a card."""
-        if self.method == "temperature":
-            how = f"probabilities calibrated by temperature {self.temperature:.3g}"
-        else:
-            lines = zip(self.names, self.slope, self.intercept, strict=True)
-            how = "values calibrated by " + ", ".join(f"{name}: {b:+.3g} {a:+.3g}·value" for name, a, b in lines)
-        return f"{how}, fitted on {self.fitted_on}"
-
-
-def _problem(found: Mapping[str, Any]) -> str:
-    """What is wrong with a stored calibration, in words; "" when it can be used."""
-
-    def number(value: Any) -> bool:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-    if found.get("method") not in METHODS:
-        return f"has the method {found.get('method')!r}"
-    if found["method"] == "temperature":
-        temperature = found.get("temperature")
-        return "" if number(temperature) and temperature > 0 else "has no positive temperature"  # pyright: ignore[reportOptionalOperand]
-    columns = [found.get(key) for key in ("names", "slope", "intercept")]
-    if not all(isinstance(one, list | tuple) and one and len(one) == len(columns[0] or ()) for one in columns):
-        return "needs names, slope and intercept of one length"
-    return "" if all(number(value) for one in columns[1:] for value in one or ()) else "has slopes that are no numbers"
 
 
 def fit_temperature(
@@ -417,16 +313,6 @@ def fit_affine(
         before=before,
         after=after,
     )
-
-
-def calibration_of(config: Any) -> Calibration | None:
-    """The calibration that a checkpoint's config holds; None when there is none.
-
-    Raises:
-        CheckpointError: there is one, and it makes no sense.
-    """
-    stored = getattr(config, "calibration", None)
-    return Calibration.from_dict(stored) if stored else None
 
 
 def write_calibration(model: Any, calibration: Calibration) -> None:

@@ -24,6 +24,7 @@ from transformers import PreTrainedModel
 
 from ..errors import ConfigurationError
 from ..processing.eye_preprocessor import ClipSampling
+from ..processing.picture_processor import recording_processor
 from .metrics import softmax
 from .predict import Condition, Predictions, RecordingRows, predict_rows
 
@@ -57,7 +58,7 @@ def check_runs(processor: Any, runs: int) -> ClipSampling:
     Raises:
         ConfigurationError: there is none, or `runs` is no positive number.
     """
-    rule = getattr(processor, "clip_sampling", None)
+    rule = recording_processor(processor).clip_sampling
     if rule is None:
         raise ConfigurationError(
             f"{type(processor).__name__} has no clip_sampling, so every run would be the same. Evaluate once."

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
+from ..answers import accepted_inputs
 from ..errors import ConfigurationError, InputError
 from .conditions import AppliedCondition, Condition
-from .predict import Predictions, accepted_inputs
+from .predict import Predictions
 
 logger = logging.getLogger(__name__)
 

@@ -21,13 +21,15 @@ from accelerate import PartialState
 from transformers import PreTrainedModel
 
 from .. import plugins
+from ..answers import Calibration, Task, calibration_of, task_of_model
 from ..corpora import Corpus
 from ..corpora.leaks import fingerprint
 from ..corpora.protocols import PROTOCOLS, find_fold
 from ..errors import ConfigurationError
 from ..loading import load_model, load_processor
 from ..prediction import join_processes
-from .calibration import Calibration, calibration_of, describe_calibration
+from ..processing.picture_processor import recording_processor
+from .calibration import describe_calibration
 from .clip_runs import check_runs, describe_runs, predict_runs, write_runs
 from .conditions import AppliedCondition, conditions_for
 from .degradation import (
@@ -47,21 +49,11 @@ from .metrics import compute_metrics, softmax
 from .pictures import require_matplotlib
 from .predict import Predictions, RecordingRows, predict_rows
 from .references import plain_answers, reference_values
-from .report import (
-    Report,
-    control_of,
-    list_warnings,
-    read_report,
-    write_json,
-    write_pictures,
-    write_predictions,
-    write_table,
-    write_values,
-)
+from .report import Report, list_warnings, write_json, write_pictures, write_predictions, write_table, write_values
+from .report_file import control_of, read_report
 from .series import AlignedPredictions, align_predictions, score_answers, summarise
 from .task import (
     LabelledSubset,
-    Task,
     corpus_options,
     map_labels,
     map_targets,
@@ -70,7 +62,6 @@ from .task import (
     summarise_run,
     take_folds,
     take_split,
-    task_of_model,
 )
 
 logger = logging.getLogger(__name__)
@@ -323,7 +314,9 @@ class Evaluation:
         self.task: Task = task_of_model(model)
         self.calibration: Calibration | None = calibration_of(model.config)
         self.rows = RecordingRows(corpus, subset.dataset)
-        self._streams: list[str] = list(getattr(processor, "modality_names", ())) if corpus.kind == "signals" else []
+        self._streams: list[str] = (
+            list(recording_processor(processor).modality_names) if corpus.kind == "signals" else []
+        )
         self._conditions = (
             conditions_for(corpus.kind, settings.conditions, streams=self._streams) if settings.conditions else []
         )

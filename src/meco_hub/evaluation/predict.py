@@ -4,7 +4,6 @@ Training and evaluation fetch recordings here and nowhere else, so that a pictur
 thing to them: something that a processor takes.
 """
 
-import inspect
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,9 +21,12 @@ from PIL import Image
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
+from ..answers import accepted_inputs, combine_clips
 from ..corpora import Corpus
 from ..errors import InputError
-from .metrics import softmax
+from ..processing.picture_processor import recording_processor
+from ..processing.preprocessor import RecordingProcessor
+from ..recordings.eye_clips import EyeClip
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +86,9 @@ class RecordingRows:
         for row, identifier in enumerate(tqdm(self.sample_ids, desc=f"read {name}", unit="rec", disable=not progress)):
             try:
                 recording = self._read(row)
-                if hasattr(recording, "loaded"):  # what is decoded on demand is decoded here, and its faults are found
+                if isinstance(
+                    recording, EyeClip
+                ):  # what is decoded on demand is decoded here, and its faults are found
                     recording = recording.loaded()
             except InputError as error:
                 reason = str(error)
@@ -155,30 +159,20 @@ class Predictions:
 
     def class_scores(self) -> NDArray[np.float32]:
         """(n, classes) scores before softmax; the clips of a recording are averaged as probabilities."""
-        return np.stack(
-            [
-                answer.outputs[0] if len(answer.outputs) == 1 else np.log(softmax(answer.outputs).mean(axis=0) + 1e-12)
-                for answer in self.answers
-            ]
-        ).astype(np.float32)
+        return np.stack([combine_clips(one.outputs, "softmax") for one in self.answers]).astype(np.float32)
 
     def values(self) -> NDArray[np.float32]:
         """(n, targets) scaled values; clips and steps of a recording are averaged."""
-        return np.stack([one.outputs.reshape(-1, one.outputs.shape[-1]).mean(axis=0) for one in self.answers])
+        return np.stack([combine_clips(one.outputs, None) for one in self.answers]).astype(np.float32)
 
 
 @dataclass
 class _Batch:
     owners: list[int]
     middles: list[float]
-    times: list[NDArray[np.float64]] | None
+    times: list[NDArray[np.float64] | None]
     inputs: dict[str, Any] | None
     failures: list[tuple[int, str]]
-
-
-def accepted_inputs(model: PreTrainedModel) -> frozenset[str]:
-    """Names of the tensors that a model's forward takes; a processor may give more than the model wants."""
-    return frozenset(inspect.signature(type(model).forward).parameters)
 
 
 def to_device(value: Any, device: torch.device) -> Any:
@@ -203,7 +197,7 @@ class _Preparation:
 
     def __init__(
         self,
-        processor: Any,
+        processor: RecordingProcessor,
         rows: RecordingRows,
         chosen: Sequence[int],
         batch_size: int,
@@ -215,8 +209,6 @@ class _Preparation:
         self._processor, self._rows, self._chosen = processor, rows, chosen
         self._batch_size, self._stride, self._workers = batch_size, stride_s, workers
         self._condition, self._clip_condition = condition, clip_condition
-        self._cut = getattr(processor, "cut", None)
-        self._step_times = getattr(processor, "step_times", None)
 
     def __iter__(self) -> Iterator[_Batch]:
         pending: list[tuple[int, Any]] = []
@@ -239,7 +231,8 @@ class _Preparation:
             recording, name = self._rows[row], self._rows.sample_ids[row]
             if self._condition is not None:
                 recording = self._condition(recording, name)
-            clips = [recording] if self._cut is None else list(self._cut(recording, stride_s=self._stride))
+            own = self._processor
+            clips = list(own.cut(recording, stride_s=self._stride)) if own.cuts else [recording]
             if self._clip_condition is not None:
                 clips = [self._clip_condition(clip, name, number) for number, clip in enumerate(clips)]
             return row, clips, ""
@@ -249,7 +242,7 @@ class _Preparation:
     def _batch(self, pending: list[tuple[int, Any]], failures: list[tuple[int, str]]) -> _Batch:
         failures = list(failures)
         if not pending:
-            return _Batch([], [], None, None, failures)
+            return _Batch([], [], [], None, failures)
         try:
             inputs = _process(self._processor, [clip for _, clip in pending])
         except InputError:
@@ -262,11 +255,11 @@ class _Preparation:
                 except InputError as error:
                     failures.append((row, str(error)))
             if not good:
-                return _Batch([], [], None, None, failures)
+                return _Batch([], [], [], None, failures)
             pending = good
             inputs = _process(self._processor, [clip for _, clip in pending])
         middles = [_middle(clip) for _, clip in pending]
-        times = [self._step_times(clip) for _, clip in pending] if self._step_times is not None else None
+        times = [self._processor.step_times(clip) for _, clip in pending]
         return _Batch([row for row, _ in pending], middles, times, inputs, failures)
 
 
@@ -334,7 +327,9 @@ def predict_rows(
     takes = accepted_inputs(model)
     found: dict[int, list[tuple[NDArray[np.float32], float, NDArray[np.float64] | None]]] = {}
     failed: dict[int, str] = {}
-    preparation = _Preparation(processor, rows, own, batch_size, stride_s, condition, clip_condition, workers)
+    preparation = _Preparation(
+        recording_processor(processor), rows, own, batch_size, stride_s, condition, clip_condition, workers
+    )
     show = progress and state.is_local_main_process
     with torch.inference_mode(), tqdm(total=len(own), unit="rec", disable=not show, desc="predict") as bar:
         for batch in _ahead(iter(preparation)):
@@ -348,8 +343,7 @@ def predict_rows(
                 for place, (row, logits) in enumerate(
                     zip(batch.owners, output.logits.float().cpu().numpy(), strict=True)
                 ):
-                    times = batch.times[place] if batch.times is not None else None
-                    found.setdefault(row, []).append((logits, batch.middles[place], times))
+                    found.setdefault(row, []).append((logits, batch.middles[place], batch.times[place]))
             bar.update(len(found.keys() | failed.keys()) - bar.n)
     answers = {row: _join(parts) for row, parts in found.items() if row not in failed}
     if state.num_processes > 1 and not together:

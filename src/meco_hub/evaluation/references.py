@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from tqdm import tqdm
 
+from ..answers import Task
 from ..corpora import Corpus
 from ..errors import InputError
 from ..recordings.signal_recording import SignalRecording, Stream
 from .predict import RecordingRows
 from .series import AlignedPredictions, mean_known
-from .task import Task
 
 PENALTIES = np.logspace(0, 5, 26)
 """Penalties of ridge regression that are tried, by the error of each row left out in turn (closed form)."""

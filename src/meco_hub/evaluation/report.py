@@ -3,7 +3,6 @@
 Warnings are what must be said beside the metrics, or they mislead: controls, people seen in training, values too good to be true.
 """
 
-import copy
 import csv
 import json
 import math
@@ -26,35 +25,12 @@ from numpy.typing import NDArray
 from pyarrow import parquet
 
 from ..corpora import Corpus
-from ..errors import InputError
 from ..version import __version__
 from .intervals import Intervals
 from .metrics import ClassificationMetrics, softmax
 from .pictures import draw_bars, draw_confusion, draw_degradation, draw_reliability, draw_routing
+from .report_file import SCHEMA, SCHEMA_VERSION, describe_control
 from .series import AlignedPredictions, ValueScores
-
-PERMUTED = "permuted_labels"
-"""`training_control` in the config, and `control` in run.json and report, of a checkpoint whose training labels were permuted."""
-
-_CONTROLS = {
-    PERMUTED: "This checkpoint is a control, trained on permuted labels: it could learn nothing of what it is asked for. Its "
-    "figures say what this evaluation finds where there is nothing to find, and nothing of its architecture."
-}
-
-
-def control_of(config: Any, run: Mapping[str, Any] | None) -> str | None:
-    """Which control a checkpoint is, by its config (a mapping or a config) or else its run.json; None for a model."""
-    stored = (
-        config.get("training_control") if isinstance(config, Mapping) else getattr(config, "training_control", None)
-    )
-    return stored or (run or {}).get("control")
-
-
-def describe_control(control: str | None) -> str:
-    """In a sentence what a control is; empty for a model."""
-    if control is None:
-        return ""
-    return _CONTROLS.get(control, f"This checkpoint is a control ({control}), and no model.")
 
 
 def list_warnings(report: Mapping[str, Any], corpus: Corpus) -> list[str]:
@@ -88,22 +64,6 @@ def list_warnings(report: Mapping[str, Any], corpus: Corpus) -> list[str]:
 # --- Report -----------------------------------------------------------------------------------------------------------
 # The schema is described in `docs/report.md`; `SCHEMA_VERSION` goes up whenever a key changes its meaning or vanishes, or
 # `kind` gains a value.
-
-SCHEMA = "meco_hub/report"
-SCHEMA_VERSION = 2
-"""2: `kind` may be "regression", and the keys in `_LATER` are there. Nothing that version 1 says changed its meaning."""
-
-_LATER: dict[str, Any] = {
-    "reliability": None,
-    "groups": {},
-    "references": {},
-    "calibration": None,
-    "conditions": [],
-    "condition_families": {},
-    "routing": None,
-    "run": None,
-    "warnings": [],
-}
 
 
 def library_versions() -> dict[str, str]:
@@ -201,37 +161,6 @@ def _values(scores: ValueScores) -> dict[str, Any]:
         "metrics": dict(scores.metrics),
         "levels": dict(scores.levels),
     }
-
-
-def read_report(file: Path) -> dict[str, Any]:
-    """Read a report.json of any version, with the keys of the newest: what an older one does not tell is null or empty.
-
-    Raises:
-        InputError: it is no report, or of a version that this library does not know yet.
-    """
-    try:
-        report = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
-        raise InputError(
-            f"{file} cannot be read as a report: {error}. Expected what `meco evaluate` writes."
-        ) from error
-    if not isinstance(report, dict) or report.get("schema") != SCHEMA:
-        raise InputError(f"{file} is no report: it lacks schema {SCHEMA!r}. Expected what `meco evaluate` writes.")
-    version = report.get("schema_version")
-    if not isinstance(version, int) or not 1 <= version <= SCHEMA_VERSION:
-        raise InputError(
-            f"{file} has schema_version {version!r}; this library reads 1 to {SCHEMA_VERSION}. Update meco_hub to read it."
-        )
-    if version == 1:
-        metrics = report["metrics"]
-        metrics.setdefault("balanced_accuracy", metrics.get("uar"))
-        metrics.setdefault("auroc", metrics.get("macro_auroc"))
-        for key in ("brier", "mce"):
-            metrics.setdefault(key, None)
-        report["data"] = {"protocol": None, "leak_check": None, **report["data"]}
-    for key, empty in _LATER.items():
-        report.setdefault(key, copy.copy(empty))
-    return report
 
 
 def plain(value: Any) -> Any:

@@ -15,68 +15,14 @@ from typing import Any
 import datasets
 import numpy as np
 from numpy.typing import NDArray
-from transformers import PreTrainedModel
 
+from ..answers import Task
 from ..corpora import Corpus
 from ..corpora.splits import by_fold
 from ..errors import ConfigurationError, CorpusError, unknown_name
 from ..labels import index_map
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Task:
-    """The outputs of a head.
-
-    Attributes:
-        names: of classes or targets, in the order of the logits.
-        regression: values rather than classes.
-        center, halfrange: of each target: native = center + halfrange · output; empty for classes.
-    """
-
-    names: tuple[str, ...]
-    regression: bool = False
-    center: tuple[float, ...] = ()
-    halfrange: tuple[float, ...] = ()
-
-    def scale(self, native: NDArray[np.floating]) -> NDArray[np.float32]:
-        """(…, targets) native values → the scale on which models answer."""
-        return ((np.asarray(native, np.float32) - self._row(self.center)) / self._row(self.halfrange)).astype(
-            np.float32
-        )
-
-    def native(self, outputs: NDArray[np.floating]) -> NDArray[np.float64]:
-        """(…, targets) outputs of a model → native values."""
-        return self._row(self.center).astype(np.float64) + self._row(self.halfrange) * np.asarray(outputs, np.float64)
-
-    @staticmethod
-    def _row(values: tuple[float, ...]) -> NDArray[np.float32]:
-        return np.asarray(values, np.float32)
-
-
-def task_of_model(model: PreTrainedModel) -> Task:
-    """What a head answers, as its config says.
-
-    Raises:
-        ConfigurationError: a head of values that does not name them.
-    """
-    config: Any = model.config
-    if config.problem_type != "regression":
-        return Task(tuple(config.id2label[index] for index in range(len(config.id2label))))
-    names = getattr(config, "target_names", None)
-    if not names:
-        raise ConfigurationError(
-            f"The config of {type(model).__name__} says problem_type 'regression' and no target_names; expected the names "
-            "of its values in order. Add them to config.json."
-        )
-    count = len(names)
-    return Task(
-        tuple(names),
-        regression=True,
-        center=tuple(getattr(config, "target_center", None) or [0.0] * count),
-        halfrange=tuple(getattr(config, "target_halfrange", None) or [1.0] * count),
-    )
 
 
 def task_of_corpus(corpus: Corpus, wanted: list[str] | None = None) -> Task:

@@ -34,7 +34,7 @@ from ..errors import ConfigurationError, InputError, RecordingError, suggest
 from ..recordings.event_recording import EventRecording
 from ..recordings.events import read_events
 from .event_grids import BACKGROUND, EventGrid, EventPicture, LastEventPicture, PolarityCounts, TimeSurface, VoxelGrid
-from .preprocessor import PublishedProcessor
+from .preprocessor import RecordingProcessor
 
 REPRESENTATIONS = ("voxel_grid", "polarity_counts", "time_surface", "event_frame")
 NORMALIZATIONS = ("none", "nonzero_std", "mean_std")
@@ -52,7 +52,7 @@ _CORNER = ("top", "left")
 Span = tuple[int, int]
 
 
-class EventVoxelizer(PublishedProcessor, NoRemoteCode, FeatureExtractionMixin):
+class EventVoxelizer(RecordingProcessor, NoRemoteCode, FeatureExtractionMixin):
     """Events to `event_values`, float32.
 
     Args:

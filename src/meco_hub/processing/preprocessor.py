@@ -1,7 +1,17 @@
-"""`PublishedProcessor`: pushing a processor alone, as one commit and with our errors."""
+"""What the hub asks of a processor: the contract, with a default for everything that an architecture may leave out.
 
-from typing import TYPE_CHECKING, Unpack
+`PublishedProcessor` is every processor of the zoo: made for a config, and pushed alone. `RecordingProcessor` is one that reads its
+own kind of recording (signals, eye clips, events). Image processors, ours and transformers' own, need not derive from it:
+`recording_processor` makes one of them, to which a whole picture is a recording whose `cut` gives its faces.
+"""
 
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Self, Unpack
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ConfigurationError
 from ..publishing import PushOptions
 
 if TYPE_CHECKING:
@@ -10,6 +20,11 @@ if TYPE_CHECKING:
 
 class PublishedProcessor:
     """Mixin of processors, before transformers' own base."""
+
+    @classmethod
+    def for_config(cls, config: Any, **settings: Any) -> Self:
+        """A processor that agrees with a model's config; `settings` are any of its fields. The default ignores the config."""
+        return cls(**settings)
 
     def push_to_hub(self, repo_id: str, **options: Unpack[PushOptions]) -> "CommitInfo":
         """Push this processor's config into a repository, whose other files stay as they are; one commit.
@@ -26,3 +41,78 @@ class PublishedProcessor:
         from ..publishing.objects import push_processor  # above this module; needed by few
 
         return push_processor(self, repo_id, **options)
+
+
+class RecordingProcessor(PublishedProcessor):
+    """A processor that reads recordings; also called as `processor(clips, return_tensors="pt")`, which gives the batch.
+
+    Attributes:
+        modality_names: streams in the order of the model's inputs; empty where there is none to name.
+        clip_sampling: draws a clip of a recording at random, `clip_sampling(clip, generator)`; None where nothing is drawn.
+    """
+
+    modality_names: Sequence[str] = ()
+    clip_sampling: Any = None
+
+    @property
+    def cuts(self) -> bool:
+        """One recording can be several examples of training and evaluation."""
+        return type(self).cut is not RecordingProcessor.cut
+
+    def read(self, source: Any) -> Any:
+        """A path, arrays or a mapping as a recording; by default the source is one."""
+        return source
+
+    def cut(self, recording: Any, *, stride_s: float | None = None) -> Sequence[Any]:
+        """The clips of a recording, `stride_s` seconds apart; by default it is one."""
+        return [recording]
+
+    def locate(self, clip: Any) -> dict[str, Any]:
+        """Where in its recording a clip lies: `start` and `end` in seconds, None where it has no clock."""
+        return {"start": getattr(clip, "start", None), "end": getattr(clip, "end", None)}
+
+    def step_times(self, clip: Any) -> NDArray[np.float64] | None:
+        """(S,) seconds at which the steps of a prediction over time hold; None for a model that answers once a clip."""
+        return None
+
+    def targets(
+        self, clips: Sequence[Any], names: Sequence[str] | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Ratings over time at the steps of the model: (B, S, D) values and (B, S, D) bool, known.
+
+        Raises:
+            ConfigurationError: this processor has no steps to lay them on.
+        """
+        raise ConfigurationError(
+            f"The corpus is rated over time, and {type(self).__name__} has no `targets` to lay ratings on the model's time "
+            "grid. Train an architecture for signals, or a corpus with one value per recording."
+        )
+
+    def fit(self, recordings: Iterable[Any]) -> None:
+        """Find what normalisation must know on recordings of the training part; by default nothing."""
+
+    def blank(self) -> Any:
+        """A recording in which nothing was measured, for places in a batch whose recording cannot be used.
+
+        Raises:
+            ConfigurationError: this processor has none.
+        """
+        raise ConfigurationError(
+            f"{type(self).__name__} has no `blank`, so one bad recording cannot be passed over in a batch. Define it, or pass "
+            'errors="raise".'
+        )
+
+    def report(self, recording: Any) -> dict[str, Any] | None:
+        """What became of each stream, for the answer; None where there is nothing to say."""
+        return None
+
+    def stream(self, **options: Any) -> Any:
+        """Windows of a recording that goes on.
+
+        Raises:
+            ConfigurationError: this processor cannot follow one.
+        """
+        raise ConfigurationError(
+            f"{type(self).__name__} takes whole recordings only; expected a processor that has `stream`. Pass a file, or use a "
+            "checkpoint for signals."
+        )

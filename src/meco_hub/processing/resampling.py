@@ -11,7 +11,6 @@ from fractions import Fraction
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
-from scipy import signal, special
 
 from ..recordings.signal_recording import Stream, estimate_rate
 
@@ -70,6 +69,8 @@ def filter_bands(stream: Stream, rate: float, bands: Bands) -> Stream:
 
 def lowpass(values: NDArray[np.floating], rate: float, cutoff: float, half_seconds: float) -> NDArray[np.floating]:
     """(samples, channels) low-passed around its gaps; NaN where it was, and where too little of the filter lies on real samples."""
+    from scipy import signal  # slow to import, and every process that predicts imports this module
+
     real = are_real(values)
     half = int(np.ceil(half_seconds * rate))
     weights = windowed_sinc(np.arange(-half, half + 1.0), cutoff / rate, half_seconds * rate)
@@ -85,6 +86,8 @@ def lowpass(values: NDArray[np.floating], rate: float, cutoff: float, half_secon
 
 def windowed_sinc(offsets: NDArray[np.floating], cutoff: float, half: float) -> NDArray[np.float64]:
     """Windowed sinc at `offsets` from its centre; cut-off in cycles per step, `half` its half-width in steps."""
+    from scipy import special  # as above
+
     inside = np.clip(1 - (offsets / half) ** 2, 0.0, None)
     window = special.i0(_KAISER_BETA * np.sqrt(inside)) * (np.abs(offsets) <= half)
     return 2 * cutoff * np.sinc(2 * cutoff * offsets) * window

@@ -29,7 +29,7 @@ from ..configuration import NoRemoteCode
 from ..errors import ConfigurationError, RecordingError
 from ..recordings.signal_recording import SignalRecording
 from ..recordings.signals import to_recording
-from .preprocessor import PublishedProcessor
+from .preprocessor import RecordingProcessor
 from .signal_modalities import (
     LevelSample,
     Modality,
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 _BOOKKEEPING = {"feature_extractor_type", "processor_class", "auto_map"}
 
 
-class SignalWindower(PublishedProcessor, NoRemoteCode, FeatureExtractionMixin):
+class SignalWindower(RecordingProcessor, NoRemoteCode, FeatureExtractionMixin):
     """Clips of recordings to batches of windows.
 
     Args:

@@ -23,7 +23,7 @@ from jinja2 import Environment, StrictUndefined
 
 from .. import plugins
 from ..errors import CardError, import_optional
-from ..evaluation.report import control_of, describe_control
+from ..evaluation.report_file import control_of, describe_control
 from ..plugins import CORE, licence_of
 from .card_notes import FILE, CardNotes, list_gaps, read_notes
 from .card_tables import (
@@ -85,7 +85,7 @@ def _read_report(folder: Path) -> dict[str, Any] | None:
     """The report beside the weights, if it is about these weights."""
     import hashlib
 
-    from ..evaluation.report import read_report
+    from ..evaluation.report_file import read_report
 
     file = folder / "report.json"
     if not file.is_file():

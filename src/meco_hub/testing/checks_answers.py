@@ -611,6 +611,6 @@ def processor_refuses(subject: Subject) -> None:
 
 
 def _process_raw(subject: Subject, recording: Any) -> None:
-    if hasattr(subject.processor, "read") and not isinstance(recording, SignalRecording):
+    if subject.entry.kind != "face" and not isinstance(recording, SignalRecording):
         recording = subject.processor.read(recording)
     subject.processor([subject.first_clip(recording, subject.processor)], return_tensors="pt")

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..evaluation.task import task_of_model
+from ..answers import task_of_model
+from ..processing.picture_processor import recording_processor
 from .check import NotConforming, require, rule
 from .checks_answers import distance, dropouts_off
 from .subject import Batch, Subject, make_pipeline, quiet
@@ -392,7 +393,8 @@ def _near(scores: dict[str, Any], answer: list[dict[str, Any]]) -> bool:
 def _agree(subject: Subject, scores: dict[str, Any], names: list[str], recording: Any) -> None:
     """The pipeline's scores are those of the model's own logits, label by label."""
     processor = subject.processor
-    if hasattr(processor, "cut") and len(processor.cut(recording)) > 1:
+    contract = recording_processor(processor)
+    if contract.cuts and len(contract.cut(recording)) > 1:
         return  # answers over several clips are the pipeline's own business
     logits = subject.logits(subject.shared_model, subject.process([subject.first_clip(recording, processor)]))[0]
     values = logits.flatten(0, -2) if logits.ndim > 1 else logits[None]  # (steps, labels)

@@ -21,6 +21,8 @@ from ..corpora.synthetic.eyes import EXPRESSIONS, draw_sequence
 from ..corpora.synthetic.faces import draw_face
 from ..errors import MecoError
 from ..plugins import Architecture, load_dotted
+from ..processing.picture_processor import recording_processor
+from ..processing.preprocessor import PublishedProcessor
 from ..recordings.event_recording import EventRecording
 from ..recordings.eye_clips import EyeClip
 from ..recordings.signal_recording import SignalRecording, Stream
@@ -123,9 +125,8 @@ class Subject:
         """A processor for the tiny model."""
         given = {**self.options, **options}
         kind = self.processor_class
-        made = kind.for_config(self.config(), **given) if hasattr(kind, "for_config") else kind(**given)
-        if hasattr(made, "fit"):
-            made.fit(self._recordings(made, 6, 1))
+        made = kind.for_config(self.config(), **given) if issubclass(kind, PublishedProcessor) else kind(**given)
+        recording_processor(made).fit(self._recordings(made, 6, 1))
         return made
 
     @cached_property
@@ -154,19 +155,20 @@ class Subject:
 
     @staticmethod
     def first_clip(recording: Any, processor: Any) -> Any:
-        return processor.cut(recording)[0] if hasattr(processor, "cut") else recording
+        contract = recording_processor(processor)
+        return contract.cut(recording)[0] if contract.cuts else recording
 
     def varied_clips(self, number: int, seed: int) -> list[Any]:
         """Clips of which some lack a stream, or everything, where that may happen: what stands in their place is used too."""
         clips = self.clips(number, seed)
-        names = getattr(self.processor, "modality_names", None)
+        names = recording_processor(self.processor).modality_names
         if self.entry.kind != "signals" or not names:
             return clips
         fewer = [
             self.first_clip(one.without([names[index % len(names)]]), self.processor)
             for index, one in enumerate(self.recordings(len(names), seed))
         ]
-        return [*clips, *fewer, *([self.processor.blank()] if hasattr(self.processor, "blank") else [])]
+        return [*clips, *fewer, self.processor.blank()]
 
     def process(self, clips: Sequence[Any], processor: Any = None) -> dict[str, Any]:
         """Clips as the tensors that the model's forward takes."""

@@ -15,11 +15,12 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from .. import plugins
+from ..answers import Task, task_of_model
 from ..errors import ConfigurationError, suggest
 from ..evaluation.calibration import OutputLayer, output_layers
-from ..evaluation.task import Task, task_of_model
 from ..labels import index_map
 from ..loading import load_model, load_processor
+from ..processing.preprocessor import PublishedProcessor
 from .recipes import Recipe
 
 
@@ -142,7 +143,7 @@ def _build_processor(entry: plugins.Architecture, config: Any, options: dict[str
     kind = plugins.load_dotted(path)
     _refuse_unknown(options, _processor_options(kind), "processor", kind.__name__)
     # where windows, rates and grids are the model's, they are not said twice
-    return kind.for_config(config, **options) if hasattr(kind, "for_config") else kind(**options)
+    return kind.for_config(config, **options) if issubclass(kind, PublishedProcessor) else kind(**options)
 
 
 def build(recipe: Recipe, task: Task) -> tuple[PreTrainedModel, Any]:

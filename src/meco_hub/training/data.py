@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from .. import plugins
+from ..answers import Task
 from ..corpora import Corpus
 from ..corpora.file_tree import with_content_hashes
 from ..corpora.leaks import LeakReport, fingerprint, leak_check
@@ -25,11 +26,10 @@ from ..corpora.protocols import PROTOCOLS, find_fold
 from ..corpora.splits import by_identity, by_stimulus, by_trial, stratified
 from ..errors import ConfigurationError, InputError, LeakError
 from ..evaluation.predict import RecordingRows
-from ..evaluation.report import PERMUTED
+from ..evaluation.report_file import PERMUTED
 from ..evaluation.series import mean_ratings
 from ..evaluation.task import (
     LabelledSubset,
-    Task,
     hash_people,
     label_names,
     map_labels,

@@ -19,10 +19,12 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import PreTrainedModel
 
 from .. import plugins
+from ..answers import Task, accepted_inputs
 from ..corpora.splits import apportion
 from ..errors import ConfigurationError
-from ..evaluation.predict import RecordingRows, accepted_inputs
-from ..evaluation.task import LabelledSubset, Task
+from ..evaluation.predict import RecordingRows
+from ..evaluation.task import LabelledSubset
+from ..processing.picture_processor import recording_processor
 from .data import ExchangedRatings, TrainingData
 from .engine import ignore_in_worker
 from .losses import ClassificationLoss, RegressionLoss
@@ -302,11 +304,8 @@ def check_labels(processor: Any, task: Task, time_continuous: bool) -> None:
     Raises:
         ConfigurationError: it has no `targets`.
     """
-    if task.regression and time_continuous and not hasattr(processor, "targets"):
-        raise ConfigurationError(
-            f"The corpus is rated over time, and {type(processor).__name__} has no `targets` to lay ratings on the model's time "
-            "grid. Train an architecture for signals, or a corpus with one value per recording."
-        )
+    if task.regression and time_continuous:
+        recording_processor(processor).targets([], list(task.names))
 
 
 # --- Loaders ----------------------------------------------------------------------------------------------------------
@@ -374,13 +373,14 @@ def build_loaders(
     validation_rows = RecordingRows(data.corpus, data.validation.dataset)
     readable = train_rows.survey(cache, progress, "training samples")
     validation_readable = validation_rows.survey(cache, progress, "validation samples")
-    if hasattr(processor, "fit") and recipe.model_name_or_path is None:
+    contract = recording_processor(processor)
+    if recipe.model_name_or_path is None:
         # what normalises a signal is learnt from the training part alone, and saved with the processor
-        processor.fit([train_rows[row] for row in readable])
+        contract.fit(train_rows[row] for row in readable)
     examples = Examples(
         train_rows,
         data.train,
-        cut=getattr(processor, "cut", None),
+        cut=contract.cut if contract.cuts else None,
         augmentation=build_augmentation(recipe.augmentation),
         seed=recipe.seed,
         readable=readable,

@@ -31,9 +31,9 @@ from accelerate.utils import (
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
+from ..answers import accepted_inputs
 from ..errors import ConfigurationError, MecoError, TrainingInterrupted
 from ..evaluation.calibration import class_prior
-from ..evaluation.predict import accepted_inputs
 from .arguments import RunOptions, check_output, prepare_output, save_best
 from .checkpoints import BEST, Progress, RunIdentity, check_samples, choose_checkpoint, restore_best, save_checkpoint
 from .construction import build

@@ -20,7 +20,8 @@ from transformers import PreTrainedModel
 from ..durable import begin, move_files, remove
 from ..evaluation.predict import RecordingRows
 from ..evaluation.references import STATISTICS, fit_logistic, fit_ridge, window_statistics
-from ..evaluation.report import control_of, library_versions, write_json
+from ..evaluation.report import library_versions, write_json
+from ..evaluation.report_file import control_of
 from ..evaluation.series import mean_ratings
 from .arguments import RunOptions, save_model
 from .checkpoints import BEST, RESULT, Progress, limit_checkpoints, list_checkpoints

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from meco_hub.answers import Calibration, calibration_of
 from meco_hub.errors import CheckpointError, InputError
 from meco_hub.evaluation.calibration import (
     LARGEST_TEMPERATURE,
     SMALLEST_TEMPERATURE,
-    Calibration,
-    calibration_of,
     describe_calibration,
     fit_affine,
     fit_temperature,

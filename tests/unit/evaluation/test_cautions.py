@@ -5,7 +5,8 @@ from typing import Any
 
 from meco_hub.corpora.case import corpus as case
 from meco_hub.corpora.deap import corpus as deap
-from meco_hub.evaluation.report import PERMUTED, control_of, describe_control, list_warnings
+from meco_hub.evaluation.report import list_warnings
+from meco_hub.evaluation.report_file import PERMUTED, control_of, describe_control
 
 
 def report(ccc: float | None = 0.1, seen: dict[str, int] | None = None, control: str | None = None) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from meco_hub.evaluation.degradation import degrade, relative_drop, summarise_fa
 from meco_hub.evaluation.evaluate import EvaluationSettings, evaluate_checkpoint
 from meco_hub.evaluation.image_conditions import image_conditions
 from meco_hub.evaluation.predict import Predictions
-from meco_hub.evaluation.report import read_report
+from meco_hub.evaluation.report_file import read_report
 from tiny_networks import FACE
 
 NAMES = ["surprise", "neutral", "anger", "happiness"]

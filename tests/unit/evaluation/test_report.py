@@ -11,15 +11,8 @@ from pyarrow import parquet
 from meco_hub.errors import InputError
 from meco_hub.evaluation.intervals import bootstrap
 from meco_hub.evaluation.metrics import compute_metrics, softmax
-from meco_hub.evaluation.report import (
-    SCHEMA_VERSION,
-    Report,
-    read_report,
-    write_json,
-    write_predictions,
-    write_table,
-    write_values,
-)
+from meco_hub.evaluation.report import Report, write_json, write_predictions, write_table, write_values
+from meco_hub.evaluation.report_file import SCHEMA_VERSION, read_report
 from meco_hub.evaluation.series import AlignedPredictions, TimeSeries, score_trials
 
 

@@ -4,12 +4,12 @@ import datasets
 import numpy as np
 import pytest
 
+from meco_hub.answers import Calibration, Task
 from meco_hub.corpora import Corpus, Target
 from meco_hub.errors import CorpusError
-from meco_hub.evaluation.calibration import Calibration
 from meco_hub.evaluation.predict import Predictions, RecordingRows, RowAnswer
 from meco_hub.evaluation.series import align_predictions, mean_ratings, score_answers, summarise
-from meco_hub.evaluation.task import LabelledSubset, Task, task_of_corpus
+from meco_hub.evaluation.task import LabelledSubset, task_of_corpus
 from meco_hub.recordings.signal_recording import SignalRecording, Stream
 
 RATE = 2.0

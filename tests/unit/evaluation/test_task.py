@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from meco_hub.answers import Task, task_of_model
 from meco_hub.corpora import Corpus, Target
 from meco_hub.errors import ConfigurationError
-from meco_hub.evaluation.task import Task, task_of_corpus, task_of_model
+from meco_hub.evaluation.task import task_of_corpus
 
 RATED = Corpus(
     name="rated",

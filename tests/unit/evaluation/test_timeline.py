@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from meco_hub.answers import read_off, stitch
 from meco_hub.errors import InputError
-from meco_hub.evaluation.series import read_off, stitch
 
 
 def windows(starts: list[float], steps: int, step: float) -> np.ndarray:

@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from meco_hub.errors import FaceNotFoundError
-from meco_hub.pipeline import FaceCrops, describe_box
 from meco_hub.processing.face_finder import Face
+from meco_hub.processing.picture_processor import Picture, PictureProcessor, describe_box
 
 PICTURE = Image.new("RGB", (64, 48))
 
@@ -32,34 +32,39 @@ class Preprocessor:
 LARGE, SMALL = Face((10.04, 5.0, 40.0, 41.0), 0.9), Face((1.0, 2.0, 9.0, 12.0), 0.7)
 
 
-def crops(*faces: Face, **options: Any) -> FaceCrops:
-    return FaceCrops(Preprocessor(*faces, **options))  # type: ignore[arg-type]
+WHOLE = Picture(PICTURE, "a.jpg")
+
+
+def crops(*faces: Face, **options: Any) -> PictureProcessor:
+    made = PictureProcessor(None)
+    made._ours = Preprocessor(*faces, **options)  # type: ignore[assignment]
+    return made
 
 
 def test_a_cropped_picture_is_taken_as_it_is() -> None:
-    assert crops(LARGE).take(PICTURE, "cropped", "a.jpg") == [(PICTURE, None)]
-    assert crops().take(PICTURE, "cropped", "a.jpg") == [(PICTURE, None)]  # nobody looks for a face
+    assert crops(LARGE).cut(WHOLE, faces="cropped") == [WHOLE]
+    assert crops().cut(WHOLE, faces="cropped") == [WHOLE]  # nobody looks for a face
 
 
 def test_the_most_prominent_face_or_all_of_them() -> None:
-    ((crop, found),) = crops(LARGE, SMALL).take(PICTURE, "largest", "a.jpg")
-    assert found is LARGE
-    assert crop.size == (30, 36)
-    both = crops(LARGE, SMALL).take(PICTURE, "all", "a.jpg")
-    assert [one for _, one in both] == [LARGE, SMALL]
-    assert both[1][0].size == (8, 10)
+    (crop,) = crops(LARGE, SMALL).cut(WHOLE, faces="largest")
+    assert crop.face is LARGE
+    assert crop.image.size == (30, 36)
+    both = crops(LARGE, SMALL).cut(WHOLE, faces="all")
+    assert [one.face for one in both] == [LARGE, SMALL]
+    assert both[1].image.size == (8, 10)
 
 
 @pytest.mark.parametrize("mode", ["largest", "all"])
 def test_no_face_is_an_error_that_says_what_to_do(mode: str) -> None:
     with pytest.raises(FaceNotFoundError, match=r"in a\.jpg \(64×48 pixels\).*score 0\.6.*faces=\"cropped\""):
-        crops().take(PICTURE, mode, "a.jpg")
+        crops().cut(WHOLE, faces=mode)
 
 
 def test_the_preprocessor_says_what_is_meant_by_default() -> None:
     assert crops().default_mode == "cropped"
     assert crops(do_find_face=True).default_mode == "largest"
-    assert FaceCrops(None).default_mode in ("cropped", "largest")
+    assert PictureProcessor(None).default_mode in ("cropped", "largest")
 
 
 def test_boxes_are_told_by_name() -> None:

@@ -8,10 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
+from meco_hub.answers import Task
 from meco_hub.corpora.synthetic.faces import write_image_folder
 from meco_hub.errors import InputError
 from meco_hub.evaluation.predict import RecordingRows
-from meco_hub.evaluation.task import Task, map_labels, take_folds, take_split
+from meco_hub.evaluation.task import map_labels, take_folds, take_split
 from meco_hub.plugins import corpus as find_corpus
 from meco_hub.training.loaders import Collate, Draw, Examples, build_augmentation
 

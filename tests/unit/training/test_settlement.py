@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from meco_hub.evaluation.calibration import calibration_of, choose_operating_point, class_prior
+from meco_hub.answers import calibration_of
+from meco_hub.evaluation.calibration import choose_operating_point, class_prior
 from meco_hub.evaluation.metrics import compute_metrics, regression_metrics
 from meco_hub.evaluation.series import AlignedPredictions, TimeSeries, ValueMetrics
 from meco_hub.training.validation import ValidationResult, choose_after_training

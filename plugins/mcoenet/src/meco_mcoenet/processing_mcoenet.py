@@ -26,7 +26,7 @@ from meco_hub.configuration import NoRemoteCode
 from meco_hub.errors import ConfigurationError, InputError, RecordingError
 from meco_hub.processing.event_voxelizer import EventVoxelizer
 from meco_hub.processing.eye_preprocessor import ClipSampling, EyePreprocessor
-from meco_hub.processing.preprocessor import PublishedProcessor
+from meco_hub.processing.preprocessor import RecordingProcessor
 from meco_hub.recordings.event_recording import EventRecording
 from meco_hub.recordings.eye_clips import ALIGNMENTS, STREAMS, EyeClip, read_eye_clip
 from meco_hub.recordings.pictures import PictureArray, Pictures
@@ -51,7 +51,7 @@ class MCOENetImageProcessor(EyePreprocessor):
     image_std = (FRAME_STD,) * 3
 
 
-class MCOENetProcessor(PublishedProcessor, NoRemoteCode, ProcessorMixin):
+class MCOENetProcessor(RecordingProcessor, NoRemoteCode, ProcessorMixin):
     """Eye clips to `pixel_values` and `event_values`, both (batch, T, 3, S, S) float32.
 
     Args:
