@@ -1,7 +1,4 @@
-"""Loading a checkpoint's model and processor, with our errors where transformers would answer with a riddle.
-
-This file knows which files a checkpoint needs and who reads them.
-"""
+"""Loading a checkpoint's model and processor, with our errors where transformers would answer with a riddle."""
 
 import json
 from pathlib import Path
@@ -115,6 +112,6 @@ def load_processor(checkpoint: str) -> Any:
             raise absence from error
         # transformers answers with the list of all its models; the first sentence is what concerns the reader
         raise CheckpointError(
-            f"The processor of {checkpoint} cannot be loaded: {str(error).split('. ')[0]}. Mend or replace its "
+            f"The processor of {checkpoint} cannot be loaded: {str(error).split('. ')[0]}. Fix or replace its "
             f"{PROCESSOR_FILE}, whose {kind}_type must be a class that an installed package registers."
         ) from error

@@ -490,14 +490,6 @@ def is_on_grid(stream: Stream, rate: float) -> bool:
     return abs((times[-1] - times[0]) * rate - len(times) + 1) <= _JITTER and _ticks(stream, rate)
 
 
-def are_on_grid(stream: Stream, rate: float, first: NDArray[np.int64], last: NDArray[np.int64]) -> bool:
-    """Is every part of a stream on that grid, from sample `first` up to and without `last`, where there are any?"""
-    some = last > first
-    first, last = first[some], last[some]
-    drift = (stream.times[last - 1] - stream.times[first]) * rate - (last - first) + 1
-    return bool((np.abs(drift) <= _JITTER).all()) and _ticks(stream, rate)
-
-
 def _ticks(stream: Stream, rate: float) -> bool:
     """Is the stream's rate that one, and is every step of its clock about as long as it should be?"""
     if stream.rate is None or abs(stream.rate / rate - 1) > _SAME_RATE:

@@ -9,8 +9,6 @@
 A window is complete when no sample that could still come would change it: each stream's clock has passed its end, by as much as
 a filter looks ahead. Then it equals the window that `cut` makes of the whole recording, as far as each stream's clock is of one
 kind, even or not, all the way. What is older than the next window needs is forgotten.
-
-This file knows what has been seen of a recording so far; it does not know where samples come from.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

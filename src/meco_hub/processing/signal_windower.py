@@ -11,8 +11,6 @@ Notable:
 - The order of modalities is a field of its own, `modality_names`: transformers sorts the keys of what it saves.
 - Values behind a False mask are 0, timestamps too, and every key is there whatever is missing.
 - Times inside a window count from its start; nothing tells a model where in the recording it is.
-
-This file knows windows, masks and normalisation; it does not know which network reads them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -47,9 +45,7 @@ from .signal_preparation import (
     check_length,
     check_stride,
     collect,
-    collect_at_once,
     describe_streams,
-    find_samples,
     find_starts,
     prepare,
     read_annotations,
@@ -160,12 +156,6 @@ class SignalWindower(RecordingProcessor, NoRemoteCode, FeatureExtractionMixin):
             "margin": self.context_margin_s,
             "clip_at": None if self.normalization == "none" else self.clip_at,
         }
-        if isinstance(recordings, SignalClips):
-            shown = find_samples(recordings, modalities, self.window_s)
-            if shown is not None:
-                whole = replace(recordings.recording, streams={name: one.stream for name, one in shown.items()})
-                (level,) = levels_of([whole], self.normalization, self.statistics)
-                return collect_at_once(recordings, shown, level, modalities, **settings).as_type(return_tensors)
         clips = [recordings] if isinstance(recordings, SignalRecording) else list(recordings)
         for clip in clips:
             check_length(clip, self.window_s)
@@ -180,8 +170,7 @@ class SignalWindower(RecordingProcessor, NoRemoteCode, FeatureExtractionMixin):
         and `spare_s` of real samples on both sides. The last one ends with the recording: see `last_window`.
 
         Returns:
-            A sequence that makes a clip when it is asked for one. To call the windower with it, or with a slice of it, is much
-            faster than with a list of the same clips, and gives the same.
+            A sequence that makes a clip when it is asked for one.
         """
         whole = self._prepare(recording, self.modality_list())
         starts = np.array(self.window_starts(recording.start, recording.end, stride_s), np.float64)
