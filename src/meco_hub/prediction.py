@@ -152,7 +152,6 @@ def _counts(file: Path, name: str) -> dict[str, int] | None:
 
     if not file.is_file():
         return None
-
     try:
         metadata = parquet.read_schema(file).metadata or {}
     except (pyarrow.ArrowException, OSError) as error:  # ArrowInvalid is both, and a ValueError

@@ -11,7 +11,7 @@ import meco_hub
 from meco_hub.answers import Calibration, calibration_of, task_of_model
 from meco_hub.evaluation.metrics import softmax
 from meco_hub.evaluation.predict import Predictions, predict_rows
-from meco_hub.evaluation.series import rate_answers
+from meco_hub.evaluation.series import align_predictions
 from meco_hub.evaluation.task import LabelledSubset
 
 
@@ -64,5 +64,5 @@ def test_values_are_the_same() -> None:
     answer, predictions, rows, model = both("meco-himoe-case", line, 3.3)
     corpus: Any = SimpleNamespace(time_continuous=False)
     side = LabelledSubset(rows, np.zeros((1, 2)), {})
-    rated = rate_answers(predictions, rows, side, corpus, task_of_model(model), line)
+    rated = align_predictions(predictions, rows, side, corpus, task_of_model(model), line)
     assert [entry["score"] for entry in answer] == pytest.approx(rated.windows[0].mean(axis=0).tolist(), abs=1e-5)

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, roc_auc_score
 
 from ..errors import InputError
 
@@ -191,8 +192,6 @@ def count_confusion(
     labels: NDArray[np.integer], predictions: NDArray[np.integer], num_classes: int
 ) -> NDArray[np.int64]:
     """(classes, classes) counts, rows true, columns predicted."""
-    from sklearn.metrics import confusion_matrix  # of the extra `train`, which predicting does without
-
     return confusion_matrix(labels, predictions, labels=np.arange(num_classes))
 
 
@@ -223,8 +222,6 @@ def scores_of_confusion(confusion: NDArray[np.integer | np.floating]) -> dict[st
 
 def macro_auroc(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> float | None:
     """Mean one-vs-rest AUROC over the classes that have positives and negatives."""
-    from sklearn.metrics import roc_auc_score
-
     areas = []
     for index in range(probabilities.shape[1]):
         positive = labels == index
@@ -299,8 +296,6 @@ def compute_metrics(
     probabilities = softmax(logits)
     predictions = logits.argmax(axis=1)  # not of the probabilities, which large scores round to equals
     indices = np.arange(len(names))
-    from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
-
     confusion = count_confusion(labels, predictions, len(names))
     per_class = precision_recall_fscore_support(
         labels,

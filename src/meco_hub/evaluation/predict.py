@@ -9,10 +9,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import datasets
 import numpy as np
 import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
 from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
@@ -24,9 +27,6 @@ from ..errors import InputError
 from ..processing.picture_processor import recording_processor
 from ..processing.preprocessor import RecordingProcessor
 from ..recordings.eye_clips import EyeClip
-
-if TYPE_CHECKING:
-    import datasets
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class RecordingRows:
         unreadable: sample_id → reason, of rows that `survey` could not read.
     """
 
-    def __init__(self, corpus: Corpus, dataset: "datasets.Dataset") -> None:
+    def __init__(self, corpus: Corpus, dataset: datasets.Dataset) -> None:
         self._corpus = corpus
         self._dataset = dataset if corpus.reader else dataset.select_columns(["image"])
         self._kept: dict[int, Any] = {}
@@ -321,9 +321,6 @@ def predict_rows(
     if not wanted:
         raise InputError("There is no sample to predict. Check the split and the folds.")
     began = time.perf_counter()
-    from accelerate import PartialState  # of the extra `train`, which predicting does without
-    from accelerate.utils import gather_object
-
     state = PartialState()
     own = wanted if together else wanted[state.process_index :: state.num_processes]
     model.eval()

@@ -10,8 +10,9 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import datasets
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,9 +21,6 @@ from ..corpora import Corpus
 from ..corpora.splits import by_fold
 from ..errors import ConfigurationError, CorpusError, unknown_name
 from ..labels import index_map
-
-if TYPE_CHECKING:
-    import datasets
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +57,7 @@ EVERY_SPLIT = "all"
 """Name that joins every split, unless the corpus has a split of that name already."""
 
 
-def take_split(splits: "datasets.DatasetDict", split: str | None) -> "datasets.Dataset":
+def take_split(splits: datasets.DatasetDict, split: str | None) -> datasets.Dataset:
     """One split, or all of them joined when `split` is None or "all".
 
     Raises:
@@ -69,18 +67,16 @@ def take_split(splits: "datasets.DatasetDict", split: str | None) -> "datasets.D
         return splits[split]
     if split is None or split == EVERY_SPLIT:
         parts = list(splits.values())
-        import datasets
-
         return parts[0] if len(parts) == 1 else datasets.concatenate_datasets(parts)
     raise unknown_name("split", split, [*map(str, splits), EVERY_SPLIT])
 
 
-def take_folds(dataset: "datasets.Dataset", folds: Sequence[int] | None) -> "datasets.Dataset":
+def take_folds(dataset: datasets.Dataset, folds: Sequence[int] | None) -> datasets.Dataset:
     """The samples of these folds; all of them when `folds` is None. Errors as of `by_fold`."""
     return dataset if folds is None else by_fold(dataset, folds)[1]
 
 
-def label_names(dataset: "datasets.Dataset") -> list[str]:
+def label_names(dataset: datasets.Dataset) -> list[str]:
     """Class names of the `label` column, in the order of its indices."""
     return list(dataset.features["label"].names)
 
@@ -96,13 +92,13 @@ class LabelledSubset:
         excluded: class name → number of samples left out because the target space lacks the class.
     """
 
-    dataset: "datasets.Dataset"
+    dataset: datasets.Dataset
     labels: NDArray[Any]
     excluded: dict[str, int]
 
 
 def map_labels(
-    dataset: "datasets.Dataset", names: Sequence[str], *, may_drop: Sequence[str] | None = (), purpose: str
+    dataset: datasets.Dataset, names: Sequence[str], *, may_drop: Sequence[str] | None = (), purpose: str
 ) -> LabelledSubset:
     """Translate labels by name into the label space `names`.
 
@@ -141,7 +137,7 @@ def map_labels(
     return LabelledSubset(kept, mapped[keep], lacking)
 
 
-def map_targets(dataset: "datasets.Dataset", corpus: Corpus, task: Task) -> LabelledSubset:
+def map_targets(dataset: datasets.Dataset, corpus: Corpus, task: Task) -> LabelledSubset:
     """The values of every sample, in the order of the task.
 
     Raises:

@@ -16,9 +16,9 @@ from accelerate.utils import broadcast
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
+from ..answers import Calibration
 from ..errors import ConfigurationError
 from ..evaluation.calibration import (
-    Calibration,
     OperatingPoint,
     choose_operating_point,
     correct,
