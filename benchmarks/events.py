@@ -10,8 +10,6 @@ machine takes caches away, which hurts the quickest most; beside the medians sta
 What is compared. evio and we share one definition: time runs from the first event, at bin 0, to the last, at the last bin. tonic
 lets time run on to one bin more, which it then cuts off; its grid of four bins is the first four of our five, and so it is
 compared. Of tonic only the file of this one function is loaded, since its package imports libraries for sound.
-
-This file knows how to time three ways of counting events; ours lives in `meco_hub.processing`.
 """
 
 import os

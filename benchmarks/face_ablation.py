@@ -6,8 +6,6 @@
 Every row is one training by `meco_hub.train` with one seed and the same number of pictures seen; its figures are those of the
 recipe's validation part, at the operating point that its rule chooses there. Small differences are noise: a few sad faces move
 UAR by several points. Rows that are finished already are not trained again.
-
-This file knows which ingredients there are and how to leave one out.
 """
 
 import argparse

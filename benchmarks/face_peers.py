@@ -5,8 +5,6 @@
 
 The peer is used as it is: of its seven answers those five count that the corpus knows, the highest one wins. The checkpoint
 answers at its own operating point. The limit beside both is always saying the most frequent class.
-
-This file knows how to ask two networks the same question.
 """
 
 import argparse

@@ -5,8 +5,6 @@
 
 What is compared takes turns within one run, and medians are printed, so that other load on the machine falls on both sides.
 Ratios are medians of the ratios of neighbours. `benchmarks/README.md` says what was predicted and what came of it.
-
-This file knows how to time the face architecture; what it times lives elsewhere.
 """
 
 import argparse

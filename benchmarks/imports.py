@@ -3,8 +3,6 @@
     python benchmarks/imports.py
 
 Every round starts one fresh interpreter per statement, interleaved, so that other work on the machine weighs on all alike.
-
-This file knows how to time interpreters.
 """
 
 import argparse

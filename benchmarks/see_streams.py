@@ -7,8 +7,6 @@ Three trainings by one recipe, which differ in the streams that the processor sh
 test part. Then the network that was trained on both, tried without one of them: a camera that fails unnoticed (black frames, event
 pictures without events), and a stream that is known to be missing (the mean picture in its place). Trainings that are finished are
 not repeated.
-
-This file knows which networks and which losses of a stream are compared.
 """
 
 import argparse

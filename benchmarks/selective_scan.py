@@ -9,8 +9,6 @@ loop to be. On CUDA, mamba_ssm's kernel stands beside ours where that package is
 
 What is compared takes turns within one run, and medians are printed, so that other load on the machine falls on both sides.
 Ratios are medians of the ratios of neighbours. `benchmarks/README.md` says what was predicted and what came of it.
-
-This file knows how to time the scan; what it times lives elsewhere.
 """
 
 import argparse

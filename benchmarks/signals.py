@@ -14,8 +14,6 @@ the CPU time of one thread. `benchmarks/README.md` says what was predicted and w
 
 Then the small preset of Hi-MoE behind the windower, streamed: how long a hop takes, how many times real time that is, and what the
 model costs against the length of its window.
-
-This file knows how to time a windower and a model; what it times lives elsewhere.
 """
 
 import argparse

@@ -10,8 +10,6 @@ same way, alone and as many averaged as the recipe's model has members. Runs tha
 interrupted benchmark goes on where it was.
 
 `docs/case.md` and `docs/stress_predict.md` say what came of it.
-
-This file knows folds, seeds and tables; training, conditions and figures live elsewhere.
 """
 
 import argparse

@@ -4,8 +4,6 @@ It reads what Hi-MoE reads, from the same processor, in the same batches, with t
 is trained as long with the same loss: all streams joined step by step with a mark of what is there, two directions, attention
 over time beside the state of the step. Streams must share one rate. As many of them are averaged as the recipe's model has members,
 each trained by itself; with `members=1`, one alone.
-
-This file knows this one network and its training; `signals_folds.py` knows what it is compared with.
 """
 
 import math

@@ -1,7 +1,4 @@
-"""What the windower is compared with: a loop over windows, as one would write it with SciPy.
-
-This file knows the loop; `signals.py` knows how to time it.
-"""
+"""What the windower is compared with: a loop over windows, as one would write it with SciPy."""
 
 from dataclasses import dataclass
 from fractions import Fraction

@@ -5,8 +5,6 @@
 Both loops train the same model on the same batches of the same loader, epoch by epoch in turn, on drawn data; the bare one does
 what a tutorial does: forward, loss, backward, step. Ratios are medians over the epochs of one run. Memory is what the process
 holds after each epoch of the loop.
-
-This file knows how to time an epoch; it knows no training of its own.
 """
 
 import argparse

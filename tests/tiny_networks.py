@@ -1,7 +1,4 @@
-"""Config fields that make the architectures of this repository tiny: thousands of parameters, and every part of the network.
-
-This file knows no test; what a test changes of it stands in the test.
-"""
+"""Config fields that make the architectures of this repository tiny: thousands of parameters, and every part of the network."""
 
 from typing import Any
 

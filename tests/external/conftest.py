@@ -2,8 +2,6 @@
 
 `pytest tests/external --results FOLDER` also writes what became of each test; `summary.py` makes the tables of
 docs/transformers_suite.md of such files.
-
-This file knows how results are counted; it knows neither suite nor model.
 """
 
 import json

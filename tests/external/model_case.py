@@ -1,7 +1,4 @@
-"""transformers' ModelTesterMixin and ConfigTester, as far as the same holds for all our models.
-
-This file knows what our models do otherwise than transformers' expect; it knows no architecture.
-"""
+"""transformers' ModelTesterMixin and ConfigTester, as far as the same holds for all our models."""
 
 import copy
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """transformers' ImageProcessingTestMixin, FeatureExtractionSavingTestMixin and ProcessorTesterMixin, as far as the same holds for
 all our processors.
-
-This file knows what our processors do otherwise than transformers' expect; it knows no architecture.
 """
 
 from importlib import import_module

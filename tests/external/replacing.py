@@ -2,8 +2,6 @@
 
 Nothing is switched off: such a test is replaced by one that says why and checks what holds instead, or runs the suite's own under
 a changed condition. `summary.py` lists them with their reasons.
-
-This file knows how a replacement is marked; which there are, the tests beside it say.
 """
 
 from collections.abc import Callable

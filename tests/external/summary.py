@@ -3,8 +3,6 @@
     python tests/external/summary.py out/external
 
 One column per release that was run; nothing in the tables is typed by hand.
-
-This file knows how results are put into words; how they are counted, `conftest.py` knows.
 """
 
 import json

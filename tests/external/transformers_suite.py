@@ -4,8 +4,6 @@ The source distribution on PyPI has them, the wheel does not. It is fetched once
 repository; nothing of it is committed. What its tests import beside themselves and the distribution lacks stands in `stand_ins/`.
 
     MECO_EXTERNAL_SUITES=skip     where there is no network: the tests are skipped, and say so. Without it they fail.
-
-This file knows where the suite comes from and how it is laid out; it knows no test.
 """
 
 import importlib

@@ -6,8 +6,6 @@ A job is {"recipe": …, "options": …, "ranks": 1, "kill": …, "die_at": …}
 "group"} and when: "after" seconds, at or after "batches" batches, "during" what. With `die_at` n, the first rank is killed by
 SIGKILL just before its n-th change to a file or folder.
 With several ranks, each is told what torchrun would tell it. The server itself never trains: what it forks begins afresh.
-
-This file knows how to fork, watch and kill; what is trained it reads from the job.
 """
 
 import json

@@ -1,7 +1,4 @@
-"""What the Hub answers to each request, once it is known to be allowed.
-
-This file knows addresses and the shapes of answers.
-"""
+"""What the Hub answers to each request, once it is known to be allowed."""
 
 import base64
 import fnmatch

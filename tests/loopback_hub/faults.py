@@ -1,7 +1,4 @@
-"""Faults on demand: what goes wrong at which request.
-
-This file knows kinds of trouble; `server.py` makes it.
-"""
+"""Faults on demand: what goes wrong at which request."""
 
 import re
 from dataclasses import dataclass, field

@@ -1,7 +1,4 @@
-"""A repository as the Hub keeps it: commits with parents, branches, pull requests, files by their hashes.
-
-This file knows what a commit is; requests are in `server.py`.
-"""
+"""A repository as the Hub keeps it: commits with parents, branches, pull requests, files by their hashes."""
 
 import hashlib
 import json

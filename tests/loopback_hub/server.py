@@ -6,8 +6,6 @@
         hub.repositories["me/x"].history()
 
 Tokens are `hub.tokens`: word → "read" or "write". Without one, public repositories can be read.
-
-This file knows the requests that huggingface_hub sends.
 """
 
 import json

@@ -1,7 +1,4 @@
-"""In transformers' repository this finds pictures, videos and sounds on the Hub. Tests here ask nothing of the network.
-
-This file knows one picture, which it draws itself.
-"""
+"""In transformers' repository this finds pictures, videos and sounds on the Hub. Tests here ask nothing of the network."""
 
 import tempfile
 from pathlib import Path

@@ -1,7 +1,4 @@
-"""Conditions for signals: the same faults in every process, and what is masked is what was said.
-
-This file knows the grids, and that faults of sensors and clocks come before the cut; its signals are computed.
-"""
+"""Conditions for signals: the same faults in every process, and what is masked is what was said."""
 
 import hashlib
 import pickle

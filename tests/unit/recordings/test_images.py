@@ -1,7 +1,4 @@
-"""Reading images: every source gives the same pixels, every bad one an `ImageError` that names it.
-
-This file knows what can be wrong with a picture; the pictures are drawn here.
-"""
+"""Reading images: every source gives the same pixels, every bad one an `ImageError` that names it."""
 
 import http.server
 import io

@@ -1,7 +1,4 @@
-"""MATLAB variables: what SciPy writes comes back, and no damage brings the process down.
-
-This file knows the kinds of MATLAB arrays.
-"""
+"""MATLAB variables: what SciPy writes comes back, and no damage brings the process down."""
 
 import numpy as np
 import pytest

@@ -1,7 +1,4 @@
-"""Signal files of every format, whole and damaged: what was written comes back, and damage is an error that names the file.
-
-This file knows how each format is written; nothing here was recorded.
-"""
+"""Signal files of every format, whole and damaged: what was written comes back, and damage is an error that names the file."""
 
 import gzip
 import struct

@@ -1,7 +1,4 @@
-"""Tests of distillation: the extra layer's loss, what it trains, and what it leaves alone.
-
-This file knows a stub of a student and of a teacher; it knows no architecture.
-"""
+"""Tests of distillation: the extra layer's loss, what it trains, and what it leaves alone."""
 
 import copy
 from types import SimpleNamespace

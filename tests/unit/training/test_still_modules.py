@@ -1,7 +1,4 @@
-"""Tests of `frozen_modules`: named modules stand still, BatchNorm statistics included.
-
-This file knows a stub of a model.
-"""
+"""Tests of `frozen_modules`: named modules stand still, BatchNorm statistics included."""
 
 import pytest
 import torch

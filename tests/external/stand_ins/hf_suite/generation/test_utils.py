@@ -1,7 +1,4 @@
-"""In transformers' repository this tests the generation of text.
-
-This file knows only the name that the common tests ask for; no model of ours generates.
-"""
+"""In transformers' repository this tests the generation of text."""
 
 
 class GenerationTesterMixin:

@@ -1,7 +1,4 @@
-"""In transformers' repository this tests configs; the common tests take a mapping from it.
-
-This file knows fields that every config takes, with values that are nobody's default.
-"""
+"""In transformers' repository this tests configs; the common tests take a mapping from it."""
 
 config_common_kwargs = {
     "return_dict": False,

@@ -1,7 +1,4 @@
-"""The smallest architecture that does everything the kit asks for; tests break it in one place at a time.
-
-This file knows where the parts of the plugin are; it imports none of them.
-"""
+"""The smallest architecture that does everything the kit asks for; tests break it in one place at a time."""
 
 from meco_hub.plugins import Architecture
 

@@ -1,7 +1,4 @@
-"""Configuration of the planted architecture.
-
-This file knows the numbers that define it.
-"""
+"""Configuration of the planted architecture."""
 
 from collections.abc import Sequence
 from dataclasses import field

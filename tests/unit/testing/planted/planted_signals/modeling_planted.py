@@ -1,7 +1,4 @@
-"""The planted architecture: means and rhythms of three streams, a layer, four experts, three classes.
-
-This file knows the network, in the order in which data runs through it.
-"""
+"""The planted architecture: means and rhythms of three streams, a layer, four experts, three classes."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,4 @@
-"""The windower of the planted architecture.
-
-This file knows what a model and its windower must agree on.
-"""
+"""The windower of the planted architecture."""
 
 from typing import Any, Self
 
