@@ -1,9 +1,9 @@
 """Folders that are complete or absent, whatever kills the process that writes them.
 
-What is written gets a hidden name first (`.best.partial`), reaches the disk, and takes its place by renaming, which a file system
-does wholly or not at all. What it replaces steps aside (`.best.replaced`) and what is to go is renamed (`.step_2.removed`)
-before anything in it is deleted. So a name without a dot in front is never half of something, and `settle` can tell from the
-hidden names alone what was under way when a process was killed.
+What is written gets a hidden name first (`.best.partial`), reaches the disk, and takes its place by renaming, which a file
+system does wholly or not at all. What it replaces steps aside (`.best.replaced`) and what is to go is renamed
+(`.step_2.removed`) before anything in it is deleted. So a name without a dot in front is never half of something, and
+`restore_after_kill` can tell from the hidden names alone what was under way when a process was killed.
 """
 
 import os
@@ -116,7 +116,7 @@ def _name(path: Path) -> str:
     return path.name[1:].rpartition(".")[0]
 
 
-def settle(folder: Path, names: re.Pattern[str], is_complete: Callable[[Path], bool]) -> list[str]:
+def restore_after_kill(folder: Path, names: re.Pattern[str], is_complete: Callable[[Path], bool]) -> list[str]:
     """Bring a folder in order after a kill: finish what only lacked its renaming, undo and remove the rest.
 
     Args:

@@ -35,7 +35,7 @@ _STALE = re.compile(
     r"model[\w.-]*\.safetensors(\.index\.json)?|pytorch_model[\w.-]*\.bin(\.index\.json)?|meco_stub\.py"
 )
 _TRAINING = re.compile(r"((step|epoch)_\d+|best)(\..*)?")
-"""Folders of a run that goes on, with what is half written of them: `training/output.py`."""
+"""Folders of a run that goes on, with what is half written of them: `training/arguments.py`."""
 
 _MAGIC = {
     ".png": (b"\x89PNG\r\n\x1a\n",),

@@ -16,7 +16,7 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from ..durable import PARTIAL, begin, hidden, link_tree, remove, settle, swap_in, sync_tree
+from ..durable import PARTIAL, begin, hidden, link_tree, remove, restore_after_kill, swap_in, sync_tree
 from ..errors import CheckpointError
 
 logger = logging.getLogger(__name__)
@@ -155,7 +155,7 @@ def list_checkpoints(output_dir: Path) -> list[Path]:
 
 def recover_checkpoints(output_dir: Path) -> None:
     """Finish or remove what was being written when a run was killed; called by the main process before anyone resumes."""
-    for line in settle(output_dir, _WRITTEN, _is_complete):
+    for line in restore_after_kill(output_dir, _WRITTEN, _is_complete):
         logger.warning("In %s: %s.", output_dir, line)
 
 
