@@ -10,22 +10,29 @@ test (which papers report). The distribution has three forms, all read here, eac
     train/ and test/        <emotion>/*.jpg, where test/ holds both tests: 28,709 and 7,178 pictures. File names begin
                             with PublicTest_ or PrivateTest_, by which they can be told apart again
 
-A figure on the 7,178 merged pictures compares with none on the 3,589; `public_test` chooses. The labels are known to be
-noisy (people agree with them on about 65 %), and some pictures occur more than once, across splits too: the leak check
-of `leaks.py` finds those that are the same byte for byte.
+A figure on the 7,178 merged pictures compares with none on the 3,589; `public_test` chooses. Folders need not hold both:
+test/ alone is a split as well. The labels are known to be noisy (people agree with them on about 65 %), and more than 1,500
+pictures occur twice or more, across the official splits too and under other labels. `content_sha256` is the hash of the
+pixels, so that the leak check finds them; `data.validation.by_content` and `data.train.without_content_of` of a recipe keep
+each on one side.
+
+With `votes`, the ten votes of FER+ (fer2013new.csv, see `ferplus.py`) come as the column `soft_label`.
 """
 
+import hashlib
+import io
 import logging
 import struct
 import zlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import ConfigurationError, CorpusError, UnknownNameError
 from ..labels import LabelSpace, canonical
 from . import Corpus
-from .file_tree import CsvRow, FileTree, first_few, open_tree, read_rows
+from .ferplus_votes import VOTES_NAME, Votes, shares
+from .file_tree import HASH_COLUMN, CsvRow, FileTree, first_few, open_tree, read_rows
 from .tables import FaceRow, build_splits
 
 if TYPE_CHECKING:
@@ -47,47 +54,95 @@ corpus = Corpus(
     kind="face",
     labels=LABELS,
     description="FER-2013: 35,887 grey 48×48 faces from web search, seven expressions, noisy labels, official splits.",
-    layout="fer2013.csv (or icml_face_data.csv), or the folders train/<emotion>/ and test/<emotion>/",
+    layout="fer2013.csv (or icml_face_data.csv), or the folders train/<emotion>/ and test/<emotion>/, or one of them",
     loader="meco_hub.corpora.fer2013:read",
     options={
         "public_test": '"validation": the public test is the split "validation" and the private test is "test"; "merged": '
         '"test" holds both. Default: "validation" for the csv, and for folders what they hold (test/ is merged)',
+        "votes": "true: the votes of FER+ for the seven expressions, as shares, are the column soft_label",
     },
     citation='Goodfellow et al. 2013, "Challenges in Representation Learning", ICONIP, arXiv:1307.0414',
     licence="No licence by its authors; pictures from web search, given out by the Kaggle challenge for research.",
 )
 
 
-def read(path: Path, *, public_test: str | None = None) -> "datasets.DatasetDict":
+def read(path: Path, *, public_test: str | None = None, votes: bool = False) -> "datasets.DatasetDict":
     """Read FER-2013 from a csv, a folder or a zip; see the module for the forms and `Corpus.load` for the columns.
+
+    A copy without the file of votes is read without them, with a warning: they are for training, and a checkpoint that was
+    trained on them is evaluated on copies that have none.
 
     Raises:
         CorpusError: another layout; a row with a wrong number of pixels, a value outside 0…255, an unknown emotion or
             usage (the message gives the line); file names that do not tell the tests apart when that was asked for.
         ConfigurationError: an unknown `public_test`.
     """
+    import datasets
+
+    splits, address = read_faces(path, public_test=public_test, votes="wanted" if votes else "no")
+    extras: dict[str, Any] = {HASH_COLUMN: datasets.Value("string")}
+    if any("votes" in row.extras for rows in splits.values() for row in rows):
+        extras["soft_label"] = datasets.List(datasets.Value("float32"))
+        for rows in splits.values():
+            soft = shares([row.extras.pop("votes") for row in rows], LABELS.names)
+            for row, one in zip(rows, soft.tolist(), strict=True):
+                row.extras["soft_label"] = one
+    return build_splits(splits, LABELS.names, extras=extras, address=address)
+
+
+def read_faces(
+    path: Path, *, public_test: str | None, votes: Literal["no", "wanted", "needed"]
+) -> tuple[dict[str, list[FaceRow]], str]:
+    """The rows of every split, and the corpus's address for messages.
+
+    Each row's extras hold `content_sha256`, and `votes`, the ten counts of FER+, when they are asked for and there. Errors as of
+    `read`, and a CorpusError when they are needed and not there.
+    """
     if public_test not in (None, "validation", "merged"):
         raise ConfigurationError(f'fer2013: public_test is {public_test!r}. Expected "validation" or "merged".')
     if path.is_file() and path.suffix.lower() == ".csv":
-        tree = FileTree(path.parent, [path.name])
-        return _read_csv(tree, path.name, merged=public_test == "merged")
+        name, path = path.name, path.parent
+        beside = [name, VOTES_NAME] if (path / VOTES_NAME).is_file() else [name]
+        return _read_csv(FileTree(path, beside), name, merged=public_test == "merged", votes=votes)
     with open_tree(path) as tree:
         tables = [folder + name for name in CSV_NAMES for folder in tree.folders_with(name)]
         if tables:
-            return _read_csv(tree, tables[0], merged=public_test == "merged")
-        roots = [folder for folder in tree.folders_above("train") if tree.images(folder + "test/")]
+            return _read_csv(tree, tables[0], merged=public_test == "merged", votes=votes)
+        roots = [
+            folder for side in ("train", "test") for folder in tree.folders_above(side) if _emotions(tree, folder, side)
+        ]
         if not roots:
             raise CorpusError(
-                f"{path} holds neither {' nor '.join(CSV_NAMES)} nor the folders train/ and test/. Expected "
-                f"{corpus.layout}. (The competition's train.csv and test.csv are another file: test.csv has no labels.)"
+                f"{path} holds neither {' nor '.join(CSV_NAMES)} nor the folders train/ or test/ with a folder for each "
+                f"emotion. Expected {corpus.layout}. (The competition's train.csv and test.csv are another file: test.csv has "
+                "no labels.)"
             )
-        return _read_folders(tree.below(roots[0]), public_test)
+        splits = _read_folders(tree.below(roots[0]), public_test)
+        if told := _find_votes(tree, votes):
+            for rows in splits.values():
+                for row, counts in zip(rows, told.of_files([row.sample_id for row in rows]).tolist(), strict=True):
+                    row.extras["votes"] = counts
+        return splits, tree.below(roots[0]).where("")
 
 
-def _read_csv(tree: FileTree, name: str, *, merged: bool) -> "datasets.DatasetDict":
+def _emotions(tree: FileTree, folder: str, side: str) -> bool:
+    """Does the folder hold pictures in <side>/<something>/?"""
+    return any(name.count("/") == folder.count("/") + 2 for name in tree.images(f"{folder}{side}/"))
+
+
+def _find_votes(tree: FileTree, votes: str) -> Votes | None:
+    if votes == "no" or (votes == "wanted" and not tree.folders_with(VOTES_NAME)):
+        if votes == "wanted":
+            logger.warning("%s holds no %s: pictures are read without votes.", tree.where(""), VOTES_NAME)
+        return None
+    return Votes(tree)
+
+
+def _read_csv(tree: FileTree, name: str, *, merged: bool, votes: str) -> tuple[dict[str, list[FaceRow]], str]:
     from tqdm.auto import tqdm
 
     parts: dict[str, list[FaceRow]] = {usage: [] for usage in USAGES.values()}
+    every: list[FaceRow] = []
     rows = read_rows(tree, name, ("emotion", "pixels", "usage"))
     for number, row in enumerate(tqdm(rows, desc=name, unit=" rows", disable=None)):
         usage = USAGES.get(row["usage"].lower())
@@ -96,8 +151,34 @@ def _read_csv(tree: FileTree, name: str, *, merged: bool) -> "datasets.DatasetDi
                 f"{row.where}: the usage is {row['usage']!r}. Expected Training, PublicTest or PrivateTest. Correct the line."
             )
         content = gray_png(_pixels(row), SIDE)
-        parts[usage].append(FaceRow(f"{usage}/{number:06d}", _label(row), content=content))
-    return build_splits(_name_splits(parts, merged=merged), LABELS.names, address=tree.where(name))
+        every.append(_face(f"{usage}/{number:06d}", _label(row), content=content))
+        parts[usage].append(every[-1])
+    if told := _find_votes(tree, votes):
+        for row, counts in zip(every, told.of_rows(len(every)).tolist(), strict=True):
+            row.extras["votes"] = counts
+    return _name_splits(parts, merged=merged), tree.where(name)
+
+
+def picture_hash(content: bytes) -> str:
+    """SHA-256 (hex) of a picture's pixels, by way of `gray_png`: the same in the csv and in any file without loss.
+
+    Of a JPEG, of another size or mode, and of what nobody can decode, the hash of the bytes.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(content), formats=("PNG", "BMP", "TIFF", "PPM")) as image:
+            plain = image.mode == "L" and image.size == (SIDE, SIDE)
+            content = gray_png(image.tobytes(), SIDE) if plain else content
+    except (OSError, SyntaxError, ValueError) as error:  # whoever reads the picture says what is wrong with it
+        logger.debug("A picture is compared by its bytes: %s", error)
+    return hashlib.sha256(content).hexdigest()
+
+
+def _face(sample_id: str, label: int, *, content: bytes, path: str | None = None) -> FaceRow:
+    """A row whose content is told by its pixels; it holds the bytes only where no path leads to them."""
+    told: dict[str, Any] = {HASH_COLUMN: picture_hash(content)}
+    return FaceRow(sample_id, label, path=path, content=None if path else content, extras=told)
 
 
 def _name_splits(parts: dict[str, list[FaceRow]], *, merged: bool) -> dict[str, list[FaceRow]]:
@@ -146,7 +227,7 @@ def gray_png(pixels: bytes, side: int) -> bytes:
     )
 
 
-def _read_folders(tree: FileTree, public_test: str | None) -> "datasets.DatasetDict":
+def _read_folders(tree: FileTree, public_test: str | None) -> dict[str, list[FaceRow]]:
     train = _rows(tree, tree.images("train/"))
     held_out = tree.images("test/")
     extra = [folder for folder in ("validation/", "val/") if tree.images(folder)]
@@ -156,8 +237,8 @@ def _read_folders(tree: FileTree, public_test: str | None) -> "datasets.DatasetD
             "choose. Leave the option out."
         )
     if extra:
-        splits = {"train": train, "validation": _rows(tree, tree.images(extra[0])), "test": _rows(tree, held_out)}
-    elif public_test == "validation":
+        return {"train": train, "validation": _rows(tree, tree.images(extra[0])), "test": _rows(tree, held_out)}
+    if public_test == "validation":
         public = [name for name in held_out if _usage(name) == "public_test"]
         private = [name for name in held_out if _usage(name) == "private_test"]
         untold = [name for name in held_out if _usage(name) not in ("public_test", "private_test")]
@@ -166,10 +247,8 @@ def _read_folders(tree: FileTree, public_test: str | None) -> "datasets.DatasetD
                 f"{tree.where('test/')} has file names that do not tell public from private test: {first_few(untold)}. "
                 "Expected PublicTest_<n> and PrivateTest_<n>. Use the csv, or report the merged test as what it is."
             )
-        splits = {"train": train, "validation": _rows(tree, public), "test": _rows(tree, private)}
-    else:
-        splits = {"train": train, "test": _rows(tree, held_out)}
-    return build_splits(splits, LABELS.names, address=tree.where(""))
+        return {"train": train, "validation": _rows(tree, public), "test": _rows(tree, private)}
+    return {"train": train, "test": _rows(tree, held_out)}
 
 
 def _usage(name: str) -> str | None:
@@ -183,7 +262,7 @@ def _rows(tree: FileTree, names: Sequence[str]) -> list[FaceRow]:
         if label is None:
             strange.append(name)
         else:
-            rows.append(FaceRow(name, label, path=tree.image_path(name)))
+            rows.append(_face(name, label, content=tree.read(name), path=tree.image_path(name)))
     if strange:
         raise CorpusError(
             f"{tree.where('')} has pictures outside <split>/<emotion>/: {first_few(strange)}. Expected the emotions "

@@ -5,6 +5,7 @@
     train, test = by_fold(data, [3])                        folds that are there
     train, validation = by_trial(data, 0.2, seed=0)         whole trials, the same share of everybody's
     train, validation = by_stimulus(data, 0.2, seed=0)      whole stimuli
+    train, validation = by_content(data, 0.1, seed=0)       pictures, the same one never on both sides; people unknown
     train, validation = stratified(data, 0.1, seed=0)       single pictures, for corpora that do not say who is shown
 
 Every function gives (the rest, the part) in the order of the rows. What falls where is decided by SHA-256 of seed and
@@ -21,7 +22,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError, CorpusError
-from .file_tree import first_few
+from .file_tree import content_hashes, first_few
 from .tables import column, with_column
 
 if TYPE_CHECKING:
@@ -116,11 +117,7 @@ def stratified(
         ConfigurationError: `fraction` makes no sense.
     """
     _check_fraction(fraction)
-    if any(column(dataset, "identity")):
-        raise CorpusError(
-            "The data set says who is shown, and single pictures of one person would fall on both sides. "
-            "Use by_identity. If that is what you want, blank the identity column first."
-        )
+    _refuse_known_people(dataset)
     labels, names = column(dataset, "label"), column(dataset, "sample_id")
     members: dict[Any, list[int]] = defaultdict(list)
     for row, label in enumerate(labels):
@@ -134,6 +131,39 @@ def stratified(
         if quota in (0, len(rows)):
             logger.warning("Label %s has %d rows: one side of the split gets none of them.", label, len(rows))
     return _cut(dataset, lambda row: row in chosen, f"a share of {fraction:g}")
+
+
+def by_content(
+    dataset: "datasets.Dataset", fraction: float, *, seed: int
+) -> "tuple[datasets.Dataset, datasets.Dataset]":
+    """Hold out pictures such that no two that are the same (`contents.py`) are on two sides, whatever their labels say.
+
+    For corpora that do not say who is shown and hold pictures more than once. People may end up on both sides: say so.
+
+    Returns:
+        (the rest, the held-out part); the share of each label is kept as far as the groups of equal pictures allow.
+
+    Raises:
+        CorpusError: people are known, whom only `by_identity` keeps together, or there are too few rows to cut.
+        ConfigurationError: `fraction` makes no sense.
+    """
+    import datasets
+
+    _check_fraction(fraction)
+    _refuse_known_people(dataset)
+    grouped = with_column(dataset, "identity", content_hashes(dataset), datasets.Value("string"))
+    assignment = _assign(grouped, [1 - fraction, fraction], seed, stratify=True, unknown="error")
+    return _cut(dataset, lambda row: assignment[row] == 1, f"a share of {fraction:g}")
+
+
+def without_content_of(dataset: "datasets.Dataset", *others: "datasets.Dataset") -> "datasets.Dataset":
+    """The rows whose content stands in none of the others; what is left out is said in the log."""
+    known = {one for other in others for one in content_hashes(other)}
+    keep = [row for row, one in enumerate(content_hashes(dataset)) if one not in known]
+    if len(keep) == len(dataset):
+        return dataset
+    logger.info("%d of %d rows are left out, whose content stands elsewhere.", len(dataset) - len(keep), len(dataset))
+    return dataset.select(keep)
 
 
 def by_trial(dataset: "datasets.Dataset", fraction: float, *, seed: int) -> "tuple[datasets.Dataset, datasets.Dataset]":
@@ -274,6 +304,14 @@ def _cut(
             "another share."
         )
     return dataset.select(sides[0]), dataset.select(sides[1])
+
+
+def _refuse_known_people(dataset: "datasets.Dataset") -> None:
+    if any(column(dataset, "identity")):
+        raise CorpusError(
+            "The data set says who is shown, and single pictures of one person would fall on both sides. "
+            "Use by_identity. If that is what you want, blank the identity column first."
+        )
 
 
 def _check_fraction(fraction: float) -> None:

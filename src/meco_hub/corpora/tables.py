@@ -37,7 +37,7 @@ class FaceRow:
     content: bytes | None = None
     identity: str = ""
     fold: int = -1
-    extras: Mapping[str, Any] = field(default_factory=dict)
+    extras: dict[str, Any] = field(default_factory=dict)
 
 
 def build_splits(

@@ -90,11 +90,13 @@ class LabelledSubset:
         labels: (n,) class indices in the target space; or (n, targets) native values, NaN where a value is unknown or runs over
             time and stands in the recording itself.
         excluded: class name → number of samples left out because the target space lacks the class.
+        soft: (n, classes) target probabilities to train on in place of the labels; None where the labels are all there is.
     """
 
     dataset: datasets.Dataset
     labels: NDArray[Any]
     excluded: dict[str, int]
+    soft: NDArray[np.float32] | None = None
 
 
 def map_labels(

@@ -38,7 +38,7 @@ _WRITTEN = re.compile(rf"{_NAME.pattern}|{BEST}|{RESULT}")
 _STATE_KEYS = ("model_type", "model.", "labels", "optimizer", "frozen_modules")
 """Recipe keys, or beginnings of keys, whose change makes a saved state the state of something else."""
 
-_STATE_SWITCHES = ("distillation", "ema_decay", "backbone_learning_rate")
+_STATE_SWITCHES = ("distillation", "soft_label_head", "ema_decay", "backbone_learning_rate")
 """Recipe keys that may change, but not between something and nothing."""
 
 

@@ -23,7 +23,7 @@ from ..corpora import Corpus
 from ..corpora.file_tree import with_content_hashes
 from ..corpora.leaks import LeakReport, fingerprint, leak_check
 from ..corpora.protocols import PROTOCOLS, find_fold
-from ..corpora.splits import by_identity, by_stimulus, by_trial, stratified
+from ..corpora.splits import by_content, by_identity, by_stimulus, by_trial, stratified, without_content_of
 from ..errors import ConfigurationError, InputError, LeakError
 from ..evaluation.predict import RecordingRows
 from ..evaluation.report_file import PERMUTED
@@ -39,6 +39,7 @@ from ..evaluation.task import (
     task_of_corpus,
 )
 from .recipes import DataRecipe, Recipe
+from .soft_labels import with_soft_labels
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +118,13 @@ class TrainingData:
             return np.full(len(self.task.names), np.nan)
 
 
-_HOLD_OUT = {"by_identity": by_identity, "by_trial": by_trial, "by_stimulus": by_stimulus, "stratified": stratified}
+_HOLD_OUT = {
+    "by_identity": by_identity,
+    "by_trial": by_trial,
+    "by_stimulus": by_stimulus,
+    "by_content": by_content,
+    "stratified": stratified,
+}
 """Key of `data.validation` → how it holds its share out."""
 
 
@@ -149,6 +156,8 @@ def _divide(splits: datasets.DatasetDict, recipe: DataRecipe) -> _Division:
         across = frozenset(PROTOCOLS[wanted.name].shares)
     else:
         train = take_folds(pool, recipe.train.folds)
+    if recipe.train.without_content_of:
+        train = without_content_of(train, *(take_split(splits, name) for name in recipe.train.without_content_of))
     chosen = recipe.validation
     for key, hold_out in _HOLD_OUT.items():
         share = getattr(chosen, key)
@@ -218,6 +227,8 @@ def _label(
     dropped = recipe.data.drop_labels
     names = list(recipe.labels) if recipe.labels else [name for name in label_names(train) if name not in dropped]
     sides = [map_labels(side, names, may_drop=dropped, purpose="the recipe") for side in (train, validation)]
+    if recipe.soft_label_weight or recipe.soft_label_head:
+        sides[0] = with_soft_labels(sides[0], names)
     if len(names) < 2:
         raise ConfigurationError(
             f"There is one class only, {', '.join(names)}; expected two or more. Name more in `labels`."
@@ -277,7 +288,7 @@ def permute(side: LabelledSubset, permutation: NDArray[np.int64]) -> LabelledSub
     logger.warning(
         "The labels of %d training rows are permuted: this trains a control, and no model.", len(permutation)
     )
-    return replace(side, labels=side.labels[permutation])
+    return replace(side, labels=side.labels[permutation], soft=None if side.soft is None else side.soft[permutation])
 
 
 class ExchangedRatings(RecordingRows):

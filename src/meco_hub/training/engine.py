@@ -53,7 +53,9 @@ def check_engine(accelerator: Accelerator, recipe: Recipe) -> None:
             "configuration (`accelerate to-fsdp2` converts one)."
         )
     if in_parts(accelerator):
-        wanted = [key for key in ("ema_decay", "distillation", "torch_compile") if getattr(recipe, key)]
+        wanted = [
+            key for key in ("ema_decay", "distillation", "soft_label_head", "torch_compile") if getattr(recipe, key)
+        ]
         if wanted:
             raise ConfigurationError(
                 f"The recipe sets {', '.join(wanted)}, which {engine.value} cannot be combined with here. Leave it out, or use DDP."

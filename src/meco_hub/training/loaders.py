@@ -8,7 +8,7 @@ The order depends on (seed, epoch) alone, so that every process of a run, and a 
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -153,6 +153,7 @@ class Example(NamedTuple):
     label: Any
     row: int
     stimulus: int = UNKNOWN
+    soft: NDArray[np.float32] | None = None
 
 
 def build_augmentation(options: dict[str, Any] | None) -> Augmentation | None:
@@ -245,12 +246,13 @@ class Examples(Dataset):
         if self._augmentation is not None and isinstance(draw, Draw):
             recording = self._augmentation(recording, np.random.default_rng((self._seed, draw.epoch, draw.place)))
         shown = self._number.get(self._shown[row], UNKNOWN) if self._shown else UNKNOWN
-        return Example(recording, self._subset.labels[row], row, shown)
+        soft = None if self._subset.soft is None else self._subset.soft[row]
+        return Example(recording, self._subset.labels[row], row, shown, soft)
 
 
 @dataclass(frozen=True)
 class Collate:
-    """Makes a batch: `processor(recordings)` plus `labels`, on the scale on which the model answers.
+    """Makes a batch: `processor(recordings)` plus `labels`, on the scale on which the model answers, and `soft_labels`.
 
     Attributes:
         processor: the checkpoint's processor.
@@ -259,6 +261,7 @@ class Collate:
         channels_last: lay 4-dimensional inputs out channels_last.
         time_continuous: the values run over time and are taken from the recordings, by the processor's `targets`.
         has_stimuli: the corpus names what was shown; a model that takes `stimulus_ids` gets its number.
+        overrides: options of the processor that are others for now (`progressive.py`).
     """
 
     processor: Any
@@ -267,10 +270,11 @@ class Collate:
     channels_last: bool = False
     time_continuous: bool = False
     has_stimuli: bool = False
+    overrides: dict[str, Any] = field(default_factory=dict)
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:
         recordings = [example.recording for example in examples]
-        made = dict(self.processor(recordings, return_tensors="pt"))
+        made = dict(self.processor(recordings, return_tensors="pt", **self.overrides))
         batch = {key: value for key, value in made.items() if key in self.accepted}
         if self.channels_last:
             batch = {
@@ -287,7 +291,9 @@ class Collate:
 
     def _labels(self, recordings: list[Any], examples: Sequence[Example]) -> dict[str, torch.Tensor]:
         if not self.task.regression:
-            return {"labels": torch.tensor([int(example.label) for example in examples], dtype=torch.int64)}
+            labels = {"labels": torch.tensor([int(example.label) for example in examples], dtype=torch.int64)}
+            soft = [example.soft for example in examples if example.soft is not None]
+            return {**labels, "soft_labels": torch.from_numpy(np.stack(soft))} if soft else labels
         if self.time_continuous:
             native, known = self.processor.targets(recordings, list(self.task.names))
         else:
@@ -318,6 +324,7 @@ class Loaders:
 
     Attributes:
         train: prepared by Accelerate.
+        collate: what makes its batches.
         sampler: the order of the training examples; tell it the epoch.
         examples: what is trained on.
         train_rows, validation_rows: the recordings of either side.
@@ -325,6 +332,7 @@ class Loaders:
     """
 
     train: Any
+    collate: Collate
     sampler: EpochSampler | RecordingSampler
     examples: Examples
     train_rows: RecordingRows
@@ -395,18 +403,19 @@ def build_loaders(
     else:
         sampler = EpochSampler(examples.labels, len(data.names), recipe.class_balance, recipe.seed)
     batch = recipe.per_device_train_batch_size
+    collate = Collate(
+        processor,
+        data.task,
+        accepted_inputs(model),
+        recipe.channels_last,
+        data.corpus.time_continuous,
+        has_stimuli=bool(examples.stimuli),
+    )
     train = DataLoader(
         cast(Any, examples),
         batch_size=batch,
         sampler=sampler,
-        collate_fn=Collate(
-            processor,
-            data.task,
-            accepted_inputs(model),
-            recipe.channels_last,
-            data.corpus.time_continuous,
-            has_stimuli=bool(examples.stimuli),
-        ),
+        collate_fn=collate,
         num_workers=recipe.dataloader_num_workers,
         worker_init_fn=ignore_in_worker,
         # a last batch of one sample would make BatchNorm fail, a small one would make it noisy
@@ -415,5 +424,12 @@ def build_loaders(
         generator=torch.Generator().manual_seed(recipe.seed),
     )
     return Loaders(
-        accelerator.prepare(train), sampler, examples, train_rows, validation_rows, readable, validation_readable
+        accelerator.prepare(train),
+        collate,
+        sampler,
+        examples,
+        train_rows,
+        validation_rows,
+        readable,
+        validation_readable,
     )

@@ -40,7 +40,7 @@ from .construction import build
 from .data import load_training_data, mark
 from .engine import EnergyMeter, Interruption, check_engine, check_trackers, compile_in_place, gather_weights, in_parts
 from .loaders import build_criterion, build_loaders
-from .losses import Distillation, build_teacher, mix_batch
+from .losses import Distillation, SoftLabelHead, build_teacher, mix_batch
 from .optimization import (
     BackboneFreeze,
     EpochPlan,
@@ -51,8 +51,10 @@ from .optimization import (
     build_schedule,
     take_first,
 )
+from .progressive import ImageSizes
 from .recipes import Recipe, recipe_to_dict, write_recipe
 from .result import fit_reference, flatten, write_result
+from .soft_labels import blend
 from .validation import Validator, choose_after_training
 
 logger = logging.getLogger(__name__)
@@ -158,8 +160,13 @@ class TrainingRun:
         if recipe.channels_last:
             model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.frozen = FrozenModules(model, recipe.frozen_modules)
+        self.sizes = ImageSizes(model, loaders.collate, recipe.image_sizes)
         optimizer = build_optimizer(model, recipe)
         self.distillation: Any = self._build_distillation(model, optimizer)
+        self.soft_head: Any = None
+        if recipe.soft_label_head:
+            self.soft_head = SoftLabelHead(model, recipe.soft_label_head)
+            optimizer.add_param_group({"params": list(self.soft_head.parameters()), "lr": recipe.learning_rate})
         schedule = build_schedule(
             optimizer, recipe, steps_per_epoch=steps, total_steps=self.total_steps, ticks=accelerator.num_processes
         )
@@ -177,6 +184,9 @@ class TrainingRun:
         if self.distillation is not None:
             self.distillation.watch()  # only now: the averaged copy must not report to it
             self.distillation = accelerator.prepare(self.distillation)
+        if self.soft_head is not None:
+            self.soft_head.watch()
+            self.soft_head = accelerator.prepare(self.soft_head)
         self._takes = accepted_inputs(model)
         prior = None if self.data.task.regression else class_prior(loaders.examples.labels, len(self.data.names))
         self.criterion = build_criterion(recipe, self.data.task, loaders)
@@ -235,6 +245,7 @@ class TrainingRun:
         self.model.train()
         self.freeze.start_epoch(progress.epoch)
         self.frozen.start_epoch()
+        self.sizes.start_epoch(progress.epoch)
         if progress.batch == 0:
             progress.learning_rate = self.schedule.get_last_lr()[0]
         for batch in self._batches():
@@ -269,13 +280,17 @@ class TrainingRun:
         if 0 < own < len(batch["labels"]):
             batch = take_first(batch, own)
         labels, mask = batch["labels"], batch.get("label_mask")
-        inputs = {key: value for key, value in batch.items() if key not in ("labels", "label_mask")}
+        beside = ("labels", "label_mask", "soft_labels")
+        inputs = {key: value for key, value in batch.items() if key not in beside}
         known = {"label_mask": mask} if mask is not None and "label_mask" in self._takes else {}
-        targets = labels
+        soft = batch.get("soft_labels")
+        targets = blend(labels, soft, recipe.soft_label_weight)
         if recipe.mixup_alpha:
             place = (recipe.seed, self.progress.epoch, self.progress.batch, accelerator.process_index)
             generator = np.random.default_rng(place)
-            inputs, targets = mix_batch(inputs, labels, len(self.data.names), recipe.mixup_alpha, generator)
+            whole = inputs if soft is None else {**inputs, "soft_labels": soft}
+            inputs, targets = mix_batch(whole, targets, len(self.data.names), recipe.mixup_alpha, generator)
+            soft = inputs.pop("soft_labels", None)
         with accelerator.accumulate(self.model):
             # labels make the model compute its auxiliary losses; its own label loss is not used
             outputs = self.model(**inputs, **known, labels=labels)
@@ -284,6 +299,8 @@ class TrainingRun:
                 loss = loss + outputs.aux_loss
             if self.distillation is not None:
                 loss = loss + self.distillation(inputs, outputs.logits)
+            if self.soft_head is not None:
+                loss = loss + self.soft_head(soft)
             accelerator.backward(loss * self.plan.weight(number, process))
             if accelerator.sync_gradients and recipe.max_grad_norm is not None:
                 accelerator.clip_grad_norm_(self.model.parameters(), recipe.max_grad_norm)
@@ -294,6 +311,7 @@ class TrainingRun:
 
     def close_epoch(self) -> None:
         """Validate, keep the weights if they are the best so far, and write down how it went."""
+        self.sizes.end()
         progress, accelerator = self.progress, self.accelerator
         # several processes validate in different numbers of batches, and cannot agree to stop between two of them
         alone = accelerator.num_processes == 1

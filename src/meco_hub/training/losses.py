@@ -88,7 +88,7 @@ def mix_batch(
 
     Args:
         inputs: the model's inputs; every floating-point tensor is mixed along its first dimension.
-        labels: (batch,) class indices.
+        labels: (batch,) class indices, or (batch, classes) probabilities.
         num_classes: classes of the label space.
         alpha: the share is drawn from Beta(alpha, alpha).
         generator: draws share and partners.
@@ -102,7 +102,7 @@ def mix_batch(
         key: torch.lerp(value[partners], value, share) if value.is_floating_point() else value
         for key, value in inputs.items()
     }
-    targets = F.one_hot(labels, num_classes).float()
+    targets = labels if labels.ndim == 2 else F.one_hot(labels, num_classes).float()
     return mixed, torch.lerp(targets[partners], targets, share)
 
 
@@ -135,7 +135,57 @@ def build_teacher(recipe: DistillationRecipe) -> nn.Module:
     return teacher.eval().requires_grad_(False)
 
 
-class Distillation(nn.Module):
+class FeatureLayer(nn.Module):
+    """A second layer over what a head's `classifier` reads, in training only: what it learns shapes the features.
+
+    Args:
+        student: a head whose last layer is the `nn.Linear` named `classifier`.
+        outputs: how many the layer has; None: as many as the classifier.
+        key: recipe key that asked for it, for the message.
+
+    Raises:
+        ConfigurationError: the student has no such `classifier`.
+    """
+
+    def __init__(self, student: PreTrainedModel, outputs: int | None, key: str) -> None:
+        super().__init__()
+        classifier = getattr(student, "classifier", None)
+        if not isinstance(classifier, nn.Linear):
+            raise ConfigurationError(
+                f"Recipe key {key!r} is set, but {type(student).__name__} has no `classifier` that is a Linear layer, "
+                "whose input could be shaped. Leave the key out."
+            )
+        self.layer = nn.Linear(classifier.in_features, classifier.out_features if outputs is None else outputs)
+        self._features: list[torch.Tensor] = []
+        self._student = [classifier]  # in a list, so that its weights are no part of this module's state
+
+    def watch(self) -> Any:
+        """From now on, remember what `classifier` reads. Call once the student has been copied for all other purposes."""
+        return self._student[0].register_forward_pre_hook(self._remember)
+
+    def _remember(self, module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        if module.training:
+            self._features[:] = [inputs[0]]
+
+
+class SoftLabelHead(FeatureLayer):
+    """Foresees the shares of a sample's votes, while the classifier learns its label: two tasks, one set of features.
+
+    Args:
+        student: as of `FeatureLayer`.
+        weight: of its cross-entropy beside the label's.
+    """
+
+    def __init__(self, student: PreTrainedModel, weight: float) -> None:
+        super().__init__(student, None, "soft_label_head")
+        self.weight = weight
+
+    def forward(self, shares: torch.Tensor) -> torch.Tensor:
+        """Scalar loss for the batch that the student has just seen; `shares` are (batch, classes)."""
+        return self.weight * F.cross_entropy(self.layer(self._features.pop()).float(), shares)
+
+
+class Distillation(FeatureLayer):
     """The extra layer and both losses.
 
     Args:
@@ -148,16 +198,10 @@ class Distillation(nn.Module):
     """
 
     def __init__(self, student: PreTrainedModel, teacher: nn.Module, recipe: DistillationRecipe) -> None:
-        super().__init__()
-        classifier = getattr(student, "classifier", None)
-        if not isinstance(classifier, nn.Linear):
-            raise ConfigurationError(
-                f"Recipe key 'distillation' is set, but {type(student).__name__} has no `classifier` that is a Linear layer, "
-                "whose input the teacher could shape. Leave the key out."
-            )
         theirs: list[str] = list(teacher.outputs)  # pyright: ignore[reportArgumentType]
+        super().__init__(student, len(theirs), "distillation")
         names: dict[int, str] = student.config.id2label  # pyright: ignore[reportAssignmentType]
-        own = [names[index] for index in range(classifier.out_features)]
+        own = [names[index] for index in range(self._student[0].out_features)]
         shared = [name for name in own if name in theirs]
         if recipe.direct_weight and len(shared) < 2:
             raise ConfigurationError(
@@ -166,21 +210,9 @@ class Distillation(nn.Module):
             )
         self.recipe = recipe
         self.main_input = student.main_input_name
-        self.layer = nn.Linear(classifier.in_features, len(theirs))
         self._own_index = [own.index(name) for name in shared]
         self._their_index = [theirs.index(name) for name in shared]
-        # in a list, so that the teacher's weights and the student's are no part of this module's state
-        self._teacher = [teacher]
-        self._features: list[torch.Tensor] = []
-        self._student = [classifier]
-
-    def watch(self) -> Any:
-        """From now on, remember what `classifier` reads. Call once the student has been copied for all other purposes."""
-        return self._student[0].register_forward_pre_hook(self._remember)
-
-    def _remember(self, module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        if module.training:
-            self._features[:] = [inputs[0]]
+        self._teacher = [teacher]  # in a list, as the student
 
     def forward(self, inputs: Mapping[str, torch.Tensor], logits: torch.Tensor) -> torch.Tensor:
         """Scalar loss for the batch that the student has just seen and answered with `logits` (batch, classes)."""

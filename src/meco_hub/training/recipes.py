@@ -46,6 +46,9 @@ class SubsetRecipe:
 
     split: Annotated[str, "split of the corpus; 'all' joins every split"] = "train"
     folds: Annotated[list[int] | None, "keep only samples whose `fold` is one of these"] = None
+    without_content_of: Annotated[
+        list[str], "splits whose pictures are not trained on, or validated on, where they stand here as well: [test]"
+    ] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,10 @@ class ValidationRecipe:
         "share of everybody's trials in the training set, held out whole; people are then on both sides on purpose",
     ] = None
     by_stimulus: Annotated[float | None, "share of the training set's stimuli, held out whole"] = None
+    by_content: Annotated[
+        float | None,
+        "share of the training set, held out class by class, equal pictures together; for want of identities, where pictures recur",
+    ] = None
     stratified: Annotated[
         float | None, "share of the training set, held out class by class; for want of identities"
     ] = None
@@ -205,6 +212,14 @@ class Recipe:
 
     # --- loss, sampling, regularisation
     label_smoothing: Annotated[float, "share of the target that is spread over all classes"] = 0.0
+    soft_label_weight: Annotated[
+        float,
+        "share of a training target that is the corpus's `soft_label` (the votes of several people), the rest being its label",
+    ] = 0.0
+    soft_label_head: Annotated[
+        float,
+        "weight of a second layer over the classifier's features that foresees `soft_label`, in training only; 0: none",
+    ] = 0.0
     class_balance: Annotated[float, "0: classes as frequent as they are; 1: all alike; 0.5: by the square root"] = 0.0
     mse_weight: Annotated[float, "weight of the mean squared error of values, on the scale [−1, 1]"] = 0.5
     ccc_weight: Annotated[float, "weight of 1 − CCC of values, over the batch"] = 0.5
@@ -220,6 +235,10 @@ class Recipe:
         "what happens to a recording before the processor: {name: face | clip | signals, …its options} or "
         "{name: 'package.module:Class', …}; else nothing",
     ] = None
+    image_sizes: Annotated[
+        dict[int, int],
+        "progressive resizing: epoch from 0 → side of the training pictures from then on, {0: 64, 12: 96}; validation keeps one",
+    ] = field(default_factory=dict)
     distillation: Annotated[
         DistillationRecipe | None, "a teacher beside the labels: {teacher: …, options: …, weight: …, temperature: …}"
     ] = None
@@ -274,12 +293,13 @@ _NOT_NEGATIVE = [
     "num_warmup_steps",
     "freeze_backbone_epochs",
     "mixup_alpha",
+    "soft_label_head",
     "mse_weight",
     "ccc_weight",
     "dataloader_num_workers",
     "cache_gb",
 ]
-_HELD_OUT = ("by_identity", "by_trial", "by_stimulus", "stratified")
+_HELD_OUT = ("by_identity", "by_trial", "by_stimulus", "by_content", "stratified")
 """Ways of holding validation out of the training set."""
 
 _SHARES = ["adam_beta1", "adam_beta2", "label_smoothing", "warmup_ratio", "ema_decay"]
@@ -297,7 +317,7 @@ def _check_numbers(recipe: Recipe) -> None:
         (_POSITIVE, lambda value: value > 0, "a positive number"),
         (_NOT_NEGATIVE, lambda value: value >= 0, "zero or a positive number"),
         (_SHARES, lambda value: 0 <= value < 1, "a share from 0 to below 1"),
-        (["class_balance"], lambda value: 0 <= value <= 1, "a share from 0 to 1"),
+        (["class_balance", "soft_label_weight"], lambda value: 0 <= value <= 1, "a share from 0 to 1"),
     ):
         for key in keys:
             value = getattr(recipe, key)
@@ -398,7 +418,8 @@ def _convert(value: Any, kind: Any, where: str) -> Any:
     if origin is list and isinstance(value, list | tuple):
         return [_convert(item, inner[0], f"{where}[{index}]") for index, item in enumerate(value)]
     if origin is dict and isinstance(value, Mapping):
-        return dict(value)
+        numbered = inner[0] is int  # JSON knows keys in quotation marks only
+        return {int(key) if numbered and str(key).isdecimal() else key: one for key, one in value.items()}
     if kind is float and isinstance(value, str) and _is_number(value):
         return float(value)  # YAML 1.1 reads 1e-4 (no dot) as a string; what its author meant is beyond doubt
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):

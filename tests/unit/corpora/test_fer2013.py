@@ -158,3 +158,32 @@ def test_the_fingerprint_hangs_on_nothing_but_the_file(tmp_path: Path) -> None:
 
 
 PINNED = "c43c00c3f08f2e960cca9abd7f9dcd39ec3572d02cca91b4681fd197e45cbfa3"
+
+
+@pytest.mark.parametrize("side", ["train", "test"])
+@pytest.mark.parametrize("target", ["fer", "fer.zip"])
+def test_one_of_the_folders_is_enough(side: str, target: str, tmp_path: Path) -> None:
+    sizes = {"train_per_class": 3, "public_per_class": 0, "private_per_class": 0}
+    if side == "test":
+        sizes = {"train_per_class": 0, "public_per_class": 0, "private_per_class": 3}
+    write_fer2013_folders(tmp_path / target, seed=6, **sizes)
+    assert {name: len(split) for name, split in corpus.load(tmp_path / target).items()} == {side: 21}
+
+
+def test_equal_pictures_are_told_however_they_are_stored(tmp_path: Path) -> None:
+    """In the csv, and as PNG files of any compression; a JPEG of the same has other pixels, and is another."""
+    values = np.random.RandomState(0).randint(0, 256, (48, 48)).astype(np.uint8)
+    row = " ".join(map(str, values.ravel()))
+    (tmp_path / "csv").mkdir()
+    (tmp_path / "csv" / "fer2013.csv").write_text(f"emotion,pixels,Usage\n3,{row},Training\n")
+    happy = tmp_path / "folders" / "train" / "happy"
+    happy.mkdir(parents=True)
+    Image.fromarray(values).save(happy / "a.png", compress_level=0)
+    Image.fromarray(values).save(happy / "b.png", compress_level=9)
+    Image.fromarray(values).save(happy / "c.jpg")
+    Image.fromarray(values).resize((24, 24)).save(happy / "d.png")
+    (happy / "e.png").write_bytes(b"no picture")
+    first, *others = corpus.load(tmp_path / "folders")["train"]["content_sha256"]
+    assert corpus.load(tmp_path / "csv")["train"]["content_sha256"][:] == [first]
+    assert others[0] == first
+    assert len({first, *others}) == 4

@@ -9,9 +9,17 @@ import datasets
 import pytest
 
 from meco_hub.corpora.leaks import leak_check
-from meco_hub.corpora.splits import apportion, assign_folds, by_fold, by_identity, stratified
+from meco_hub.corpora.splits import (
+    apportion,
+    assign_folds,
+    by_content,
+    by_fold,
+    by_identity,
+    stratified,
+    without_content_of,
+)
 from meco_hub.corpora.tables import FaceRow, build_splits
-from meco_hub.errors import ConfigurationError, CorpusError
+from meco_hub.errors import ConfigurationError, CorpusError, LeakError
 
 
 def table(rows: list[tuple[str, int]], folds: list[int] | None = None) -> datasets.Dataset:
@@ -218,3 +226,42 @@ def test_whole_people_without_labels() -> None:
     assert (len(rest), len(part)) == (70, 30)
     assert set(rest["identity"]).isdisjoint(part["identity"])
     assert Counter(assign_folds(data, 5, seed=0)["fold"]) == dict.fromkeys(range(5), 20)
+
+
+def recurring() -> datasets.Dataset:
+    """300 pictures, each third one twice more, under other labels as well."""
+    faces = [
+        FaceRow(f"{n:05d}-{copy}", (n + copy) % 3, content=str(n).encode())
+        for n in range(300)
+        for copy in range(3 if n % 3 == 0 else 1)
+    ]
+    return build_splits({"all": faces}, ["a", "b", "c"], address="a test")["all"]
+
+
+def test_equal_pictures_stay_on_one_side() -> None:
+    data = recurring()
+    with pytest.raises(LeakError, match="the same byte for byte"):
+        leak_check(*stratified(data, 0.2, seed=0))  # what goes wrong without it
+    rest, part = by_content(data, 0.2, seed=0)
+    assert leak_check(rest, part).clean
+    assert sorted([*rest["sample_id"], *part["sample_id"]]) == sorted(data["sample_id"])
+    totals, held = Counter(data["label"]), Counter(part["label"])
+    for label, total in totals.items():
+        assert held[label] / total == pytest.approx(0.2, abs=0.02)
+    assert by_content(data.shuffle(seed=3), 0.2, seed=0)[1].sort("sample_id")["sample_id"][:] == sorted(
+        part["sample_id"]
+    )
+    assert by_content(data, 0.2, seed=1)[1]["sample_id"][:] != part["sample_id"][:]
+    assert part["identity"][:] == [""] * len(part)  # grouping leaves the columns as they were
+
+
+def test_by_content_leaves_known_people_to_by_identity() -> None:
+    with pytest.raises(CorpusError, match="Use by_identity"):
+        by_content(table(MANY), 0.2, seed=0)
+
+
+def test_rows_whose_content_stands_elsewhere_are_left_out() -> None:
+    rest, part = by_content(recurring(), 0.2, seed=0)
+    both = datasets.concatenate_datasets([rest, part.select(range(7))])
+    assert without_content_of(both, part)["sample_id"][:] == rest["sample_id"][:]
+    assert without_content_of(rest, part)["sample_id"][:] == rest["sample_id"][:]

@@ -1,5 +1,6 @@
 """Recipes and flags: every key checked, nearest names offered, flags over recipe, written and read again."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,11 @@ def test_a_recipe_survives_writing_and_reading(tmp_path: Path) -> None:
     write_recipe(recipe, tmp_path / "r.yaml")
     assert load_recipe(str(tmp_path / "r.yaml")) == recipe
     assert recipe_from_dict(recipe_to_dict(recipe)) == recipe
+
+
+def test_keys_that_are_numbers_survive_json() -> None:
+    recipe = build(image_sizes={0: 64, 12: 96})
+    assert recipe_from_dict(json.loads(json.dumps(recipe_to_dict(recipe)))).image_sizes == {0: 64, 12: 96}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,167 @@
+"""Soft labels: blended by name into the target, handed to the loss, mixed by mixup; and progressive sizes around them."""
+
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+import torch
+
+import tiny_networks
+from meco_hub.corpora.synthetic.faces import write_fer2013_folders
+from meco_hub.corpora.tables import FaceRow, build_splits
+from meco_hub.errors import ConfigurationError
+from meco_hub.evaluation.task import map_labels
+from meco_hub.training.arguments import RunOptions
+from meco_hub.training.loop import TrainingRun, train
+from meco_hub.training.losses import mix_batch
+from meco_hub.training.recipes import Recipe, override, recipe_from_dict
+from meco_hub.training.soft_labels import blend, with_soft_labels
+
+NAMES = ["anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral"]
+
+
+def rows(soft: list[list[float]] | None) -> datasets.Dataset:
+    """Three pictures of a, b, c with their shares."""
+    faces = [
+        FaceRow(str(n), n, content=str(n).encode(), extras={"soft_label": soft[n]} if soft else {}) for n in range(3)
+    ]
+    extras = {"soft_label": datasets.List(datasets.Value("float32"))} if soft else {}
+    return build_splits({"all": faces}, ["anger", "fear", "contempt"], extras=extras, address="a test")["all"]
+
+
+def test_targets_are_blended_by_name() -> None:
+    data = rows([[0.5, 0.5, 0.0], [0.0, 0.2, 0.8], [0.0, 0.0, 1.0]])
+    side = map_labels(data, ["fear", "anger"], may_drop=None, purpose="the test")
+    soft = with_soft_labels(side, ["fear", "anger"]).soft
+    # anger, half fear; fear, of which contempt is not trained
+    np.testing.assert_allclose(soft, [[0.5, 0.5], [1.0, 0.0]], atol=1e-6)
+    shares, labels = torch.from_numpy(soft), torch.from_numpy(side.labels)
+    torch.testing.assert_close(blend(labels, shares, 0.4), torch.tensor([[0.2, 0.8], [1.0, 0.0]]))
+    assert blend(labels, shares, 0.0) is labels
+    assert blend(labels, None, 0.4) is labels
+
+
+def test_who_has_no_share_keeps_the_label() -> None:
+    side = map_labels(rows([[0, 0, 0], [1, 0, 0], [0, 1, 0]]), ["anger", "fear", "contempt"], purpose="the test")
+    np.testing.assert_allclose(
+        with_soft_labels(side, ["anger", "fear", "contempt"]).soft, [[1, 0, 0]] * 2 + [[0, 1, 0]]
+    )
+
+
+def test_a_corpus_without_shares_is_refused() -> None:
+    names = ["anger", "fear", "contempt"]
+    with pytest.raises(ConfigurationError, match="has no column soft_label"):
+        with_soft_labels(map_labels(rows(None), names, purpose="the test"), names)
+    with pytest.raises(ConfigurationError, match=r"rows of \[2\] shares; expected 3"):
+        with_soft_labels(map_labels(rows([[0.5, 0.5]] * 3), names, purpose="the test"), names)
+
+
+def test_mixup_mixes_shares_as_it_mixes_pictures() -> None:
+    soft = torch.tensor([[0.7, 0.3], [0.1, 0.9], [0.5, 0.5]])
+    pixels = soft[:, 1].reshape(3, 1, 1, 1).clone()
+    mixed, targets = mix_batch({"pixel_values": pixels}, soft, 2, 0.4, np.random.default_rng(1))
+    torch.testing.assert_close(mixed["pixel_values"].flatten(), targets[:, 1])
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("corpus") / "fer"
+    drawn = write_fer2013_folders(folder, seed=1, train_per_class=6, public_per_class=1, private_per_class=0)
+    header = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
+    lines = [f"Training,{Path(one.sample_id).name},0,10,0,0,0,0,0,0,0,0" for one in drawn]
+    (folder / "fer2013new.csv").write_text("\n".join([header, *lines]))
+    return folder
+
+
+def recipe(**changes: Any) -> Recipe:
+    base = {
+        "model_type": "meco_expressnet_moe",
+        "labels": NAMES,
+        "model": {**tiny_networks.FACE, "batch_norm_momentum": 0.2, "fe1_pooling": "average"},
+        "processor": {"size": {"height": 32, "width": 32}},
+        "data": {
+            "corpus": "fer2013",
+            "options": {"votes": True},
+            "train": {"without_content_of": ["test"]},
+            "validation": {"by_content": 0.2},
+        },
+        "learning_rate": 3e-3,
+        "per_device_train_batch_size": 8,
+        "num_train_epochs": 3,
+        "selection": "last",
+    }
+    return recipe_from_dict(override(base, changes))
+
+
+def test_who_is_told_that_all_are_happy_believes_it(corpus: Path, tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    told = TrainingRun(recipe(soft_label_weight=1.0), RunOptions(corpus, tmp_path / "batch", progress=False))
+    batch = next(iter(told.loaders.train))
+    assert batch["soft_labels"].argmax(dim=1).tolist() == [NAMES.index("happiness")] * 8
+    assert len(set(batch["labels"].tolist())) > 1
+    record = train(
+        recipe(soft_label_weight=1.0, num_train_epochs=8), RunOptions(corpus, tmp_path / "soft", progress=False)
+    )
+    assert record is not None
+    plain = train(recipe(num_train_epochs=8), RunOptions(corpus, tmp_path / "plain", progress=False))
+    assert plain is not None
+    soft_loss, hard_loss = (one["history"][-1]["train_loss"] for one in (record, plain))
+    assert soft_loss < 0.7 < hard_loss
+    assert record["validation"]["uar"] == pytest.approx(1 / 7, abs=0.01)  # everybody is called happy
+
+
+@pytest.mark.parametrize("mixup", [0.0, 0.4])
+def test_a_second_layer_foresees_the_votes_and_leaves_the_answer_to_the_label(
+    corpus: Path, tmp_path: Path, mixup: float
+) -> None:
+    torch.set_num_threads(1)
+    run = TrainingRun(
+        recipe(soft_label_head=1.0, num_train_epochs=8, mixup_alpha=mixup),
+        RunOptions(corpus, tmp_path / "a", progress=False),
+    )
+    head, told = run.soft_head.layer, []
+    assert head.out_features == len(NAMES)
+    with torch.no_grad():
+        head.weight.zero_(), head.bias.zero_()
+    run.soft_head.register_forward_pre_hook(lambda _, shares: told.append(shares[0].detach().clone()))
+    while not run.finished:
+        run.train_epoch()
+        run.close_epoch()
+    run.finish()
+    # everybody's votes say happy, and that is what the layer learns; the labels are seven, and are not drowned out
+    torch.testing.assert_close(torch.cat(told)[:, NAMES.index("happiness")], torch.ones(sum(map(len, told))))
+    assert int(head.bias.argmax()) == NAMES.index("happiness")
+    assert head.bias.max() - head.bias.min() > 0.01
+    assert run.progress.history[-1]["train_loss"] < run.progress.history[0]["train_loss"]
+    saved = type(run.bare_model).from_pretrained(tmp_path / "a")
+    assert saved.state_dict().keys() == run.bare_model.state_dict().keys()  # nothing of the layer is kept
+    run.accelerator.end_training()
+
+
+def test_training_pictures_grow_and_the_checkpoint_has_its_own_size(corpus: Path, tmp_path: Path) -> None:
+    run = TrainingRun(
+        recipe(image_sizes={0: 16, 1: 24}, num_train_epochs=3), RunOptions(corpus, tmp_path / "a", progress=False)
+    )
+    seen: list[list[int]] = []
+
+    def watch(module: Any, args: Any, kwargs: dict[str, Any]) -> None:
+        if module.training:
+            seen[-1].append(kwargs["pixel_values"].shape[-1])
+
+    run.bare_model.register_forward_pre_hook(watch, with_kwargs=True)
+    while not run.finished:
+        seen.append([])
+        run.train_epoch()
+        run.close_epoch()
+    assert [set(one) for one in seen] == [{16}, {24}, {24}]
+    run.finish()
+    model = type(run.bare_model).from_pretrained(tmp_path / "a")
+    assert model.config.image_size == 32
+    run.accelerator.end_training()
+
+
+def test_sizes_that_make_no_sense_are_refused(corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"'image_sizes' is .*expected sides in pixels by epoch, 0 among"):
+        TrainingRun(recipe(image_sizes={1: 24}), RunOptions(corpus, tmp_path / "b", progress=False))
