@@ -8,12 +8,13 @@ The image processor, which is saved beside the weights:
 - The picture is taken for a face already unless `do_find_face` is set; then the most prominent face is cut out of it.
 
 The augmentation, which leaves an expression what it is: one affine map (mirror, turn, zoom, stretch, shift), one table of grey
-values (gamma, contrast, brightness), a mild blur, and a covered patch, each with a documented range and each off at 0. The picture
-keeps its size and mode, so that the checkpoint's processor follows as it does everywhere else. About a millisecond for 112×112
-pixels. All numbers are drawn from the generator that is handed in, and always in the same order and number, so that switching one
-change off leaves the others as they were.
+values (gamma, contrast, brightness), a mild blur, a covered patch, and what a poor camera adds (few pixels, noise, JPEG), each with
+a documented range and each off at 0. The picture keeps its size and mode, so that the checkpoint's processor follows as it does
+everywhere else. About a millisecond for 112×112 pixels. All numbers are drawn from the generator that is handed in, and always in
+the same order and number (noise, which needs many, last), so that switching one change off leaves the others as they were.
 """
 
+import io
 import logging
 import math
 from collections.abc import Iterable
@@ -216,6 +217,12 @@ class FaceAugmentation:
         blur_radius: largest radius of that blur, in pixels of a picture 112 wide; scaled with the width.
         erase: chance that one rectangle is covered with one random grey, 0 to 1.
         erase_side: largest side of that rectangle, as a share of the picture's, 0 to 1; the smallest is a third of it.
+        coarse: chance that the picture is made smaller and enlarged again, 0 to 1.
+        coarse_side: smallest size that it is made, as a share of its own, above 0 to 1.
+        noise: chance of Gaussian noise, the same on all channels, 0 to 1.
+        noise_sigma: largest standard deviation of that noise, in grey levels, 0 to 100.
+        jpeg: chance that the picture is compressed as a JPEG, 0 to 1.
+        jpeg_quality: lowest quality of that JPEG, 1 to 95; the highest is 95.
 
     Raises:
         ConfigurationError: a value is outside its range.
@@ -237,15 +244,27 @@ class FaceAugmentation:
     blur_radius: float = 1.2
     erase: float = 0.0
     erase_side: float = 0.35
+    coarse: float = 0.0
+    coarse_side: float = 0.4
+    noise: float = 0.0
+    noise_sigma: float = 20.0
+    jpeg: float = 0.0
+    jpeg_quality: float = 10.0
 
     def __post_init__(self) -> None:
         largest = {"rotation": 180.0, "zoom": 2.0, "stretch": 1.0, "shift": 0.5, "gamma": 3.0, "blur_radius": 20.0}
+        largest |= {"noise_sigma": 100.0, "jpeg_quality": 95.0}
         for one in fields(self):
             value, limit = getattr(self, one.name), largest.get(one.name, 1.0)
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= limit:
                 raise ConfigurationError(
                     f"FaceAugmentation's {one.name} is {value!r}; expected a number from 0 to {limit:g}. 0 switches it off."
                 )
+        if (self.coarse and not self.coarse_side) or (self.jpeg and self.jpeg_quality < 1):
+            raise ConfigurationError(
+                f"FaceAugmentation's coarse_side is {self.coarse_side!r} and jpeg_quality {self.jpeg_quality!r}; expected more "
+                "than 0, and 1 or more. Set coarse or jpeg to 0 to switch them off."
+            )
 
     def __call__(self, image: Image.Image, generator: np.random.Generator) -> Image.Image:
         """Change `image` (mode L or RGB, any size); the picture given is left as it is.
@@ -261,6 +280,7 @@ class FaceAugmentation:
         chance = generator.random(3)
         around = generator.uniform(-1.0, 1.0, 8)
         inside = generator.random(6)
+        poor = generator.random(6)
 
         image = self._move(image, mirrored=bool(chance[0] < self.mirror), around=around[:5])
         image = self._retouch(image, around[5:])
@@ -268,7 +288,7 @@ class FaceAugmentation:
             image = image.filter(ImageFilter.BoxBlur(float(inside[0]) * self.blur_radius * image.width / 112))
         if chance[2] < self.erase:
             self._cover(image, inside[1:])
-        return image
+        return self._degrade(image, poor, generator)
 
     def _move(self, image: Image.Image, *, mirrored: bool, around: np.ndarray) -> Image.Image:
         """The affine map about the centre; a new picture in any case."""
@@ -297,6 +317,24 @@ class FaceAugmentation:
         values += 255 * self.brightness * around[2]
         table = np.clip(np.rint(values), 0, 255).astype(int).tolist()
         return image.point(table * len(image.getbands()))
+
+    def _degrade(self, image: Image.Image, poor: np.ndarray, generator: np.random.Generator) -> Image.Image:
+        """Few pixels, noise, compression: in the order in which a camera does it. Noise is drawn last of all."""
+        if poor[0] < self.coarse:
+            share = self.coarse_side + (1 - self.coarse_side) * poor[1]
+            small = image.resize([max(1, round(share * side)) for side in image.size], Image.Resampling.BOX)
+            image = small.resize(image.size, Image.Resampling.BILINEAR)
+        if poor[2] < self.noise:
+            pixels = np.asarray(image, np.float32)
+            drawn = generator.standard_normal(pixels.shape[:2], np.float32) * np.float32(self.noise_sigma * poor[3])
+            pixels = pixels + (drawn if pixels.ndim == 2 else drawn[..., None])
+            image = Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8))
+        if poor[4] < self.jpeg:
+            stream = io.BytesIO()
+            image.save(stream, "JPEG", quality=round(self.jpeg_quality + (95 - self.jpeg_quality) * poor[5]))
+            image = Image.open(stream)
+            image.load()
+        return image
 
     def _cover(self, image: Image.Image, inside: np.ndarray) -> None:
         """Cover a rectangle of the (already new) picture."""

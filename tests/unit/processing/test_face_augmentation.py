@@ -146,3 +146,33 @@ def test_values_outside_their_range_are_refused(options: dict) -> None:
 def test_other_modes_are_refused() -> None:
     with pytest.raises(InputError, match="RGBA"):
         FaceAugmentation()(Image.new("RGBA", (8, 8)), np.random.default_rng(0))
+
+
+def test_noise_has_its_spread_and_is_the_same_on_all_channels() -> None:
+    flat = Image.new("RGB", (112, 112), (128, 128, 128))
+    spreads = []
+    for seed in range(40):
+        changed = (
+            values(FaceAugmentation(**{**OFF, "noise": 1, "noise_sigma": 20})(flat, np.random.default_rng(seed))) - 128
+        )
+        assert np.ptp(changed, axis=2).max() == 0
+        spreads.append(changed.std())
+    assert 0 <= min(spreads) < 4
+    assert 16 < max(spreads) < 21
+
+
+def test_a_coarse_picture_keeps_its_mean_and_loses_its_detail() -> None:
+    stripes = Image.fromarray(np.tile(np.array([60, 180], np.uint8), (96, 48)))
+    coarse = FaceAugmentation(**{**OFF, "coarse": 1, "coarse_side": 0.25})
+    results = [values(coarse(stripes, np.random.default_rng(seed))) for seed in range(8)]
+    assert all(abs(one.mean() - 120) < 3 for one in results)
+    assert min(one.std() for one in results) < 20
+
+
+def test_jpeg_is_worse_with_chance_and_off_at_0() -> None:
+    image = smooth_picture()
+    jpeg = FaceAugmentation(**{**OFF, "jpeg": 1, "jpeg_quality": 1})
+    away = [np.abs(values(jpeg(image, np.random.default_rng(seed))) - values(image)).mean() for seed in range(30)]
+    assert min(away) < 1.5 < max(away)
+    with pytest.raises(ConfigurationError, match="jpeg_quality 0"):
+        FaceAugmentation(**{**OFF, "jpeg": 1})
