@@ -34,6 +34,32 @@ def accepted_inputs(model: PreTrainedModel) -> frozenset[str]:
     return frozenset(inspect.signature(type(model).forward).parameters)
 
 
+def mirrored_too(model: Any, inputs: dict[str, Any], logits: torch.Tensor) -> torch.Tensor:
+    """The mean of a model's answer and of its answer to the same pictures mirrored, as logits; values are averaged as they are.
+
+    It costs a second forward pass, and makes the answer the same for a picture and its mirror image.
+
+    Args:
+        model: a head that takes `pixel_values`.
+        inputs: what it was given.
+        logits: (batch, outputs) what it answered.
+
+    Raises:
+        ConfigurationError: the model takes no single pictures, (batch, channels, height, width).
+    """
+    pixels = inputs.get("pixel_values")
+    if pixels is None or pixels.ndim != 4:
+        raise ConfigurationError(
+            f"{type(model).__name__} was to answer for mirrored pictures too, and takes {', '.join(inputs)}. Expected a model of "
+            "single pictures. Leave mirror out."
+        )
+    other = model(**{**inputs, "pixel_values": pixels.flip(-1)}).logits.float()
+    if getattr(model.config, "problem_type", None) == "regression":
+        return (logits.float() + other) / 2
+    both = torch.stack([logits.float().log_softmax(dim=-1), other.log_softmax(dim=-1)])
+    return both.logsumexp(dim=0) - math.log(2)
+
+
 @dataclass(frozen=True)
 class Task:
     """The outputs of a head.

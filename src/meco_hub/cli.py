@@ -10,6 +10,7 @@ import argparse
 import inspect
 import json
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -222,7 +223,7 @@ def _add_evaluate(commands: Commands) -> None:
     parser.add_argument("model", help="bundled checkpoint, folder or Hub id")
     parser.add_argument("--dataset", required=True, help="name of a corpus; see `meco list`")
     parser.add_argument("--data_dir", required=True, type=Path, help="the corpus's folder or zip file")
-    parser.add_argument("--output_dir", required=True, type=Path)
+    parser.add_argument("--output_dir", type=Path, help="where report and predictions go (default: they are not kept)")
     parser.add_argument("--split", help="split to use (default: all of it)")
     parser.add_argument("--folds", type=int, nargs="+", help="folds to use (default: all of them)")
     parser.add_argument("--protocol", choices=("P0", "P1", "P2", "P3", "P4"), help="test one fold of this protocol")
@@ -237,19 +238,29 @@ def _add_evaluate(commands: Commands) -> None:
 
     parser.add_argument(
         "--conditions", nargs="+", default=(), metavar="NAME",
-        help='try the model under these too: "all", families such as low_light or missing, or single ones such as blur/2; a '
-        "name that is none gets the list of those that are",
+        help='try the model under these too: "all", of faces "steadiness", families such as low_light or missing, or single '
+        "ones such as blur/2; a name that is none gets the list of those that are",
     )  # fmt: skip
     parser.add_argument(
         "--options", nargs="+", default=(), metavar="KEY=VALUE",
         help="options of the corpus, values in YAML (default: those that the checkpoint was trained with)",
     )  # fmt: skip
     parser.add_argument("--runs", type=int, default=1, help="so many times, each with other clips of the recordings")
+    parser.add_argument("--mirror", action="store_true", help="average with the answers to mirrored pictures")
     parser.add_argument("--routing", action="store_true", help="tell which expert serves whom")
     parser.add_argument("--pictures", action="store_true", help="draw what the report has, beside it")
 
 
 def _run_evaluate(arguments: argparse.Namespace) -> int:
+    if arguments.output_dir is not None:
+        return _evaluate(arguments, arguments.output_dir)
+    if arguments.pictures:
+        raise ConfigurationError("--pictures was given without --output_dir, where they would lie. Name a folder.")
+    with tempfile.TemporaryDirectory() as folder:
+        return _evaluate(arguments, Path(folder))
+
+
+def _evaluate(arguments: argparse.Namespace, output_dir: Path) -> int:
     from .evaluation.evaluate import EvaluationSettings, evaluate_checkpoint
     from .training.arguments import parse_assignments
 
@@ -257,7 +268,7 @@ def _run_evaluate(arguments: argparse.Namespace) -> int:
         plugins.locate_checkpoint(arguments.model),
         arguments.dataset,
         arguments.data_dir,
-        arguments.output_dir,
+        output_dir,
         EvaluationSettings(
             split=arguments.split,
             folds=arguments.folds,
@@ -269,6 +280,7 @@ def _run_evaluate(arguments: argparse.Namespace) -> int:
             exclude_unknown_labels=arguments.exclude_unknown_labels,
             conditions=tuple(arguments.conditions),
             routing=arguments.routing,
+            mirror=arguments.mirror,
             pictures=arguments.pictures,
             workers=arguments.workers,
             options=parse_assignments(arguments.options),
@@ -298,7 +310,8 @@ def _run_evaluate(arguments: argparse.Namespace) -> int:
             print(
                 f"{name:16} {row['metric']} {row['area']:.4f} on average over the strengths, {row['worst']:.4f} at worst"
             )
-    print(f"Wrote {arguments.output_dir / 'report.json'}")
+    if arguments.output_dir is not None:
+        print(f"Wrote {arguments.output_dir / 'report.json'}")
     return 0
 
 

@@ -1,6 +1,8 @@
 """The command `meco`, in this process, on real files."""
 
+import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -110,3 +112,46 @@ def test_evaluate_matches_labels_by_name_and_writes_the_report(
     assert report["per_class"]["happiness"]["support"] == 3
     assert main(["evaluate", str(tiny_checkpoint), "--dataset", "image_foldr", *common[4:], "--output_dir", "x"]) == 1
     assert "Did you mean 'image_folder'" in capsys.readouterr().err
+
+
+def test_a_private_test_alone_is_evaluated_with_and_without_a_folder_for_the_report(
+    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """FER-2013 as one receives its private test: a zip of test/<emotion>/PrivateTest_<n>.png, and nothing else."""
+    from zipfile import ZipFile
+
+    with ZipFile(tmp_path / "private.zip", "w") as archive:
+        for number, emotion in enumerate(["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"] * 2):
+            stream = io.BytesIO()
+            face = np.random.default_rng(number).integers(0, 256, (48, 48)).astype(np.uint8)
+            Image.fromarray(face).save(stream, "PNG")
+            archive.writestr(f"test/{emotion}/PrivateTest_{number:07d}.png", stream.getvalue())
+    # as a training on the votes of FER+ leaves it behind; the zip has none
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(tiny_checkpoint, folder)
+    record = {"recipe": {"data": {"corpus": "fer2013", "options": {"votes": True}}}, "data": {}}
+    (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    common = [
+        "evaluate",
+        str(folder),
+        "--dataset",
+        "fer2013",
+        "--data_dir",
+        str(tmp_path / "private.zip"),
+        "--split",
+        "test",
+    ]
+    flags = ["--exclude_unknown_labels"]
+    before = set(tmp_path.iterdir())
+    assert main([*common, *flags]) == 0
+    printed = capsys.readouterr().out
+    assert "war " in printed
+    assert "Wrote" not in printed
+    assert set(tmp_path.iterdir()) == before
+    assert main([*common, *flags, "--output_dir", str(tmp_path / "out")]) == 0
+    assert "Wrote" in capsys.readouterr().out
+    metrics = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))["metrics"]
+    assert metrics["n"] > 0
+    assert all(0 <= metrics[key] <= 1 for key in ("war", "uar", "ece"))
+    assert main([*common, *flags, "--pictures"]) == 1
+    assert "without --output_dir" in capsys.readouterr().err

@@ -44,6 +44,20 @@ def test_batches_change_nothing(recognise, pictures, batch_size: int) -> None:
         assert [e["score"] for e in one] == pytest.approx([e["score"] for e in many], abs=1e-6)
 
 
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_a_picture_and_its_mirror_image_are_answered_alike(recognise, pictures, batch_size: int) -> None:
+    mirrored = [picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for picture in pictures]
+
+    def scores(inputs: list[Image.Image], **options: bool) -> np.ndarray:
+        answers = recognise(inputs, batch_size=batch_size, **options)
+        return np.asarray([[entry["score"] for entry in sorted(one, key=lambda e: e["label"])] for one in answers])
+
+    both = scores(pictures, mirror=True)
+    np.testing.assert_allclose(both, scores(mirrored, mirror=True), atol=1e-6)
+    np.testing.assert_allclose(both, (scores(pictures) + scores(mirrored)) / 2, atol=1e-6)
+    assert np.abs(scores(pictures) - scores(mirrored)).max() > 1e-5  # there is something to average
+
+
 def test_generators_stay_lazy_and_empty_lists_are_refused(recognise, pictures) -> None:
     answers = recognise(picture for picture in pictures[:2])
     assert len(next(iter(answers))) == 7

@@ -5,7 +5,8 @@
     applied = AppliedCondition(chosen[0], dataset="raf_db", protocol="", seed=0, subjects={}, streams=())
     predict_rows(model, processor, rows, **applied.hooks)
 
-A name is a family ("blur"), the first part of some ("occlusion": eyes, mouth and random), or one condition ("blur/2").
+A name is a family ("blur"), the first part of some ("occlusion": eyes, mouth and random), one condition ("blur/2"), or, of faces,
+"steadiness": what hardly changes a face to a person's eye, and where it does, by how much.
 What conditions do is in `image_conditions.py` and `stream_conditions.py`.
 """
 
@@ -18,6 +19,11 @@ from .stream_conditions import clip_conditions, signal_conditions
 
 ALL = "all"
 KINDS = ("face", "eye", "signals")
+STEADINESS = (
+    *("slight_noise", "slight_jpeg", "blur", "shift", "rotation", "mirror", "border", "brightness", "size"),
+    *("occlusion/eyes", "occlusion/mouth"),
+)
+"""Families that are tried for every checkpoint of faces, under one name."""
 
 
 def _grid(kind: str, streams: Sequence[str]) -> dict[str, Condition]:
@@ -54,6 +60,8 @@ def conditions_for(kind: str, names: Sequence[str], *, streams: Sequence[str] = 
         )
     grid = _grid(kind, streams)
     wanted: set[str] = set()
+    if kind == "face" and "steadiness" in names:
+        names = [*(name for name in names if name != "steadiness"), *STEADINESS]
     for name in names:
         if name == ALL:
             wanted |= grid.keys()

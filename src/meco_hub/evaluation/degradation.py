@@ -89,6 +89,15 @@ def _missing(applied: AppliedCondition) -> float | None:
     return 1.0 - present / possible if possible else None
 
 
+def same_label(clean: Predictions, found: Predictions) -> float | None:
+    """Share of the rows answered both times whose top class stayed; None where there is no such row."""
+    first, second = (
+        dict(zip(one.sample_ids, one.class_scores().argmax(axis=1), strict=True)) for one in (clean, found)
+    )
+    both = first.keys() & second.keys()
+    return sum(int(first[name] == second[name]) for name in both) / len(both) if both else None
+
+
 def relative_drop(clean: float | None, value: float | None) -> float | None:
     """(clean − value) / clean; None where there is nothing to fall from."""
     if clean is None or value is None or clean <= 0:

@@ -41,6 +41,7 @@ from .degradation import (
     degrade,
     describe_routers,
     estimates_lags,
+    same_label,
     summarise_families,
     tables_by,
 )
@@ -86,6 +87,7 @@ class EvaluationSettings:
         condition_seed: another one draws other faults.
         routing: report which expert serves whom.
         pictures: draw the pictures of the report beside it.
+        mirror: of pictures, average with the answer to the mirrored picture: twice the time.
         runs: answer every row so often, each time with another clip of it, and report mean and spread; 1: the middle clip, once.
         workers: threads that read.
         progress: show progress bars.
@@ -105,6 +107,7 @@ class EvaluationSettings:
     condition_seed: int = 0
     routing: bool = False
     pictures: bool = False
+    mirror: bool = False
     runs: int = 1
     workers: int = 1
     progress: bool = True
@@ -283,6 +286,7 @@ def describe_data(
         "identities": len({name for name in people if name}),
         "excluded_labels": subset.excluded,
         "unreadable": predictions.unreadable,
+        "mirrored": settings.mirror,
     }
 
 
@@ -351,6 +355,7 @@ class Evaluation:
             batch_size=settings.batch_size,
             stride_s=settings.stride_s,
             workers=settings.workers,
+            mirror=settings.mirror,
             observe=observe if records else None,
             options={**(ROUTER_OPTIONS if routing else {}), **(LAG_OPTIONS if lags else {})},
             **{"progress": settings.progress, **options},
@@ -371,6 +376,8 @@ class Evaluation:
             predictions = self.predict(applied.name, lags=lags, progress=False, **applied.hooks)
             if lags is not None and (found := lags.finish()):
                 applied.notes["lags"] = found
+            if not self.task.regression:
+                applied.notes["same_label"] = same_label(clean_predictions, predictions)
             return self.headline(predictions), predictions
 
         known = {
@@ -389,6 +396,9 @@ class Evaluation:
             streams=self._streams,
             progress=self.settings.progress,
         )
+        if not self.task.regression:
+            untouched = {one.name for one in self._conditions if one.unchanged}
+            entries = [{**one, "same_label": 1.0} if one["condition"] in untouched else one for one in entries]
         return {"conditions": entries, "condition_families": summarise_families(entries, clean, metric)}
 
     def describe_routing(self, predictions: Predictions) -> dict[str, Any] | None:

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from ..errors import InputError
+from .picture_handling import handling_faults
 
 Change = Callable[[Any, np.random.Generator], Any]
 """(recording, random numbers) → the changed recording; the one given is left as it is."""
@@ -83,6 +84,8 @@ BLUR_PERCENT = (0.0, 1.0, 2.0, 4.0, 6.0)
 MOTION_PERCENT = (0.0, 3.0, 6.0, 12.0, 20.0)
 NOISE_LEVELS = (0.0, 8.0, 16.0, 32.0, 64.0)
 JPEG_LOSS = (0.0, 50.0, 75.0, 90.0, 97.0)
+SLIGHT_NOISE_LEVELS = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0)
+SLIGHT_JPEG_LOSS = (0.0, 50.0, 70.0, 85.0, 90.0, 95.0)
 HALVINGS = (0.0, 1.0, 2.0, 3.0, 4.0)
 COVERED_SHARES = (0.0, 0.1, 0.2, 0.3, 0.4)
 
@@ -103,7 +106,8 @@ def image_conditions() -> dict[str, Condition]:
 
     Families, with the unit of their value: `low_light`, `overexposure`, `hdr` (stops), `blur`, `motion_blur` (% of the width),
     `noise` (grey levels of 255), `jpeg` (100 − quality), `low_resolution` (halvings of the sides), `occlusion/random`,
-    `occlusion/eyes` and `occlusion/mouth` (share of the picture that is covered, which is cropped to a face).
+    `occlusion/eyes` and `occlusion/mouth` (share of the picture that is covered, which is cropped to a face), `slight_noise`,
+    `slight_jpeg`, and the families of `picture_handling.py`: `shift`, `rotation`, `mirror`, `border`, `brightness`, `size`.
     """
     found = [
         Condition(family, value, unit, partial(_apply, fault=partial(fault, value)), unchanged=value == 0)
@@ -128,6 +132,15 @@ def picture_faults(*, faces: bool) -> dict[str, tuple[str, tuple[float, ...], Ca
         "jpeg": ("100 − quality", JPEG_LOSS, _compress),
         "low_resolution": ("halvings", HALVINGS, _coarsen),
         **{f"occlusion/{where}": ("share", COVERED_SHARES, fault) for where, fault in covered.items()},
+        **({**_slight_faults(), **handling_faults()} if faces else {}),
+    }
+
+
+def _slight_faults() -> dict[str, tuple[str, tuple[float, ...], Callable[..., Image.Image]]]:
+    """Noise and compression of which a person sees little or nothing, where a network may stumble already."""
+    return {
+        "slight_noise": ("grey levels", SLIGHT_NOISE_LEVELS, _add_noise),
+        "slight_jpeg": ("100 − quality", SLIGHT_JPEG_LOSS, _compress),
     }
 
 

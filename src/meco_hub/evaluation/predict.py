@@ -21,7 +21,7 @@ from PIL import Image
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from ..answers import accepted_inputs, combine_clips
+from ..answers import accepted_inputs, combine_clips, mirrored_too
 from ..corpora import Corpus
 from ..errors import InputError
 from ..processing.picture_processor import recording_processor
@@ -295,6 +295,7 @@ def predict_rows(
     options: dict[str, Any] | None = None,
     workers: int = 1,
     together: bool = False,
+    mirror: bool = False,
     progress: bool = True,
 ) -> Predictions:
     """Answer for every row that can be read.
@@ -312,6 +313,7 @@ def predict_rows(
         options: further arguments of the model's forward, such as `output_router_logits=True`.
         workers: threads that read.
         together: every process answers for every row, as it must where each has a part of the model only.
+        mirror: average with the answer to the mirrored picture (`mirrored_too`); `observe` sees the picture's alone.
         progress: show a progress bar.
 
     Raises:
@@ -340,9 +342,8 @@ def predict_rows(
                 output = model(**inputs, **(options or {}))
                 if observe is not None:
                     observe(output, batch.owners)
-                for place, (row, logits) in enumerate(
-                    zip(batch.owners, output.logits.float().cpu().numpy(), strict=True)
-                ):
+                answer = mirrored_too(model, inputs, output.logits) if mirror else output.logits.float()
+                for place, (row, logits) in enumerate(zip(batch.owners, answer.cpu().numpy(), strict=True)):
                     found.setdefault(row, []).append((logits, batch.middles[place], batch.times[place]))
             bar.update(len(found.keys() | failed.keys()) - bar.n)
     answers = {row: _join(parts) for row, parts in found.items() if row not in failed}

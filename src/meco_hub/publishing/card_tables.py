@@ -132,6 +132,9 @@ def report_tables(report: Mapping[str, Any]) -> list[tuple[str, str]]:
         )
     if report.get("conditions"):
         head, rows = _metric_rows({one["condition"]: one["metrics"] for one in report["conditions"]})
+        if any(one.get("same_label") is not None for one in report["conditions"]):
+            head = [*head, "same label"]
+            rows = [[*row, number(one.get("same_label"))] for row, one in zip(rows, report["conditions"], strict=True)]
         tables.append(("Under conditions that it was not evaluated for above:", table(("condition", *head), rows)))
     return tables
 

@@ -11,6 +11,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from meco_hub import plugins
+from meco_hub.answers import mirrored_too
 from meco_hub.corpora.synthetic.faces import write_image_folder
 from meco_hub.errors import ConfigurationError, DependencyError, InputError, UnknownNameError
 from meco_hub.evaluation import pictures
@@ -19,6 +20,7 @@ from meco_hub.evaluation.evaluate import EvaluationSettings, evaluate_checkpoint
 from meco_hub.evaluation.image_conditions import image_conditions
 from meco_hub.evaluation.predict import Predictions
 from meco_hub.evaluation.report_file import read_report
+from meco_hub.loading import load_model, load_processor
 from tiny_networks import FACE
 
 NAMES = ["surprise", "neutral", "anger", "happiness"]
@@ -184,3 +186,65 @@ def test_areas_over_realised_strengths_words_and_nothing_to_fall_from() -> None:
     assert summarise_families(words, {"ccc": 0.6}, "ccc")["present"]["area"] == pytest.approx(0.4)
     assert relative_drop(-0.1, -0.2) is None
     assert relative_drop(None, 0.5) is None
+
+
+def test_steadiness_is_the_share_of_answers_that_stay(checkpoint: Path, corpus: Path, tmp_path: Path) -> None:
+    report = evaluate(checkpoint, corpus, tmp_path / "clean", conditions=("steadiness", "low_light/8"))
+    entries = {entry["condition"]: entry for entry in report["conditions"]}
+    assert len(entries) == len(report["conditions"])
+    assert {"slight_noise", "slight_jpeg", "shift", "rotation", "mirror", "border", "brightness", "size", "blur"} <= {
+        entry["family"] for entry in entries.values()
+    }
+    untouched = {name for name, entry in entries.items() if name.endswith("/0") and entry["family"] != "size"}
+    assert all(entries[name]["same_label"] == 1 for name in untouched)
+    assert all(0 <= entry["same_label"] <= 1 for entry in entries.values())
+    # against answers made by hand: the pictures mirrored, read from disk
+    mirrored = tmp_path / "mirrored"
+    for file in corpus.rglob("*.*"):
+        target = mirrored / file.relative_to(corpus)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if file.suffix == ".csv":
+            target.write_bytes(file.read_bytes())
+            continue
+        with Image.open(file) as image:
+            image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(target.with_suffix(".png"))
+    for index in mirrored.rglob("*.csv"):
+        index.write_text(index.read_text().replace(".jpg", ".png"))
+    evaluate(checkpoint, mirrored, tmp_path / "other")
+    first, second = (
+        {row["sample_id"].rpartition(".")[0]: row["prediction"] for row in table.to_pylist()}
+        for table in (parquet.read_table(tmp_path / out / "predictions.parquet") for out in ("clean", "other"))
+    )
+    assert first.keys() == second.keys()
+    same = sum(first[name] == second[name] for name in first) / len(first)
+    assert entries["mirror/1"]["same_label"] == pytest.approx(same)
+
+
+def test_a_picture_and_its_mirror_image_are_answered_alike_when_both_are_looked_at(
+    checkpoint: Path, corpus: Path, tmp_path: Path
+) -> None:
+    plain = evaluate(checkpoint, corpus, tmp_path / "plain", conditions=("mirror",))
+    both = evaluate(checkpoint, corpus, tmp_path / "both", conditions=("mirror",), mirror=True)
+    assert [entry["same_label"] for entry in both["conditions"]] == [1, 1]
+    assert (plain["data"]["mirrored"], both["data"]["mirrored"]) == (False, True)
+    assert both["conditions"][1]["metrics"]["cross_entropy"] == pytest.approx(
+        both["metrics"]["cross_entropy"], abs=1e-6
+    )
+    # the mean over both, by hand
+    model, processor = load_model(str(checkpoint)).eval(), load_processor(str(checkpoint))
+    file = next(corpus.rglob("*.jpg"))
+    with Image.open(file) as image:
+        picture = image.convert("RGB")
+    with torch.inference_mode():
+        mean = sum(
+            model(**processor([one], return_tensors="pt")).logits.softmax(-1) / 2
+            for one in (picture, picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
+        )[0]
+    rows = {row["sample_id"]: row for row in parquet.read_table(tmp_path / "both" / "predictions.parquet").to_pylist()}
+    row = rows[file.relative_to(corpus).as_posix()]
+    assert [row[f"score_{name}"] for name in NAMES] == pytest.approx(mean.tolist(), abs=1e-5)
+
+
+def test_what_is_no_picture_has_no_mirror_image() -> None:
+    with pytest.raises(ConfigurationError, match="answer for mirrored pictures too, and takes streams"):
+        mirrored_too(torch.nn.Identity(), {"streams": torch.zeros(1, 3)}, torch.zeros(1, 2))

@@ -87,6 +87,7 @@ def test_every_figure_of_a_report_is_in_model_index(folder: Path) -> None:
                 "value": 2,
                 "metrics": {"n": 10, "uar": 0.125},
                 "relative_drop": 0.5,
+                "same_label": 0.875,
             }
         ],
         references={"constant": {"n": 10, "uar": 0.2}},
@@ -110,6 +111,8 @@ def test_every_figure_of_a_report_is_in_model_index(folder: Path) -> None:
         "0.708 [0.651, 0.757]",
         "| constant |",
         "| blur/2 |",
+        "same label |",
+        "| 0.875 |",
         "By light.",
         "calibrated (temperature",
         "0 of these people",
