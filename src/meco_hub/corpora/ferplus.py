@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from ..labels import LabelSpace
 from . import Corpus
-from .ferplus_votes import EXPRESSIONS, VOTES_NAME, majority, shares
+from .fer2013 import EXPRESSIONS, VOTES_NAME, majority, shares
 from .file_tree import HASH_COLUMN
 from .tables import FaceRow, build_splits
 

@@ -37,9 +37,9 @@ from ..evaluation.calibration import class_prior
 from .arguments import RunOptions, check_output, prepare_output, save_best
 from .checkpoints import BEST, Progress, RunIdentity, check_samples, choose_checkpoint, restore_best, save_checkpoint
 from .construction import build
-from .data import load_training_data, mark
+from .data import blend, load_training_data, mark
 from .engine import EnergyMeter, Interruption, check_engine, check_trackers, compile_in_place, gather_weights, in_parts
-from .loaders import build_criterion, build_loaders
+from .loaders import ImageSizes, build_criterion, build_loaders
 from .losses import Distillation, SoftLabelHead, build_teacher, mix_batch
 from .optimization import (
     BackboneFreeze,
@@ -51,10 +51,8 @@ from .optimization import (
     build_schedule,
     take_first,
 )
-from .progressive import ImageSizes
 from .recipes import Recipe, recipe_to_dict, write_recipe
 from .result import fit_reference, flatten, write_result
-from .soft_labels import blend
 from .validation import Validator, choose_after_training
 
 logger = logging.getLogger(__name__)

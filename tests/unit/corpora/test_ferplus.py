@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from look_alikes import write_fer2013_csv
+from meco_hub.corpora.fer2013 import EXPRESSIONS, majority, shares
 from meco_hub.corpora.fer2013 import corpus as fer2013
 from meco_hub.corpora.ferplus import corpus
-from meco_hub.corpora.ferplus_votes import EXPRESSIONS, majority, shares
 from meco_hub.corpora.synthetic.faces import write_fer2013_folders
 from meco_hub.errors import CorpusError
 

@@ -12,13 +12,7 @@ from meco_hub.errors import DependencyError, InputError
 
 pytest.importorskip("matplotlib")
 
-from meco_hub.evaluation.pictures import (
-    COLOURS,
-    draw_confusion,
-    draw_degradation,
-    draw_reliability,
-    draw_routing,
-)
+from meco_hub.evaluation.pictures import COLOURS, draw_confusion, draw_degradation, draw_reliability, draw_routing
 from meco_hub.evaluation.report import write_pictures
 
 BINS = [

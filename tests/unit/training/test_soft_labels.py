@@ -14,10 +14,10 @@ from meco_hub.corpora.tables import FaceRow, build_splits
 from meco_hub.errors import ConfigurationError
 from meco_hub.evaluation.task import map_labels
 from meco_hub.training.arguments import RunOptions
+from meco_hub.training.data import blend, with_soft_labels
 from meco_hub.training.loop import TrainingRun, train
 from meco_hub.training.losses import mix_batch
 from meco_hub.training.recipes import Recipe, override, recipe_from_dict
-from meco_hub.training.soft_labels import blend, with_soft_labels
 
 NAMES = ["anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral"]
 

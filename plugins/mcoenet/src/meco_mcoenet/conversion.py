@@ -21,13 +21,7 @@ from pathlib import Path
 import torch
 from huggingface_hub.errors import StrictDataclassError
 
-from meco_hub.conversion import (
-    ConversionReport,
-    name_classes,
-    read_state_dict,
-    require_new_folder,
-    save_converted,
-)
+from meco_hub.conversion import ConversionReport, name_classes, read_state_dict, require_new_folder, save_converted
 from meco_hub.errors import CheckpointError, ConversionError
 
 from .configuration_mcoenet import DEFAULT_LABELS, MCOENetConfig
