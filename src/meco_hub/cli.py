@@ -12,6 +12,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +211,53 @@ def _run_convert(arguments: argparse.Namespace) -> int:
         print_json(report.to_dict())
     else:
         print(report)
+    return 0
+
+
+# --- Export -----------------------------------------------------------------------------------------------------------
+# `meco export`: a checkpoint as a graph, for onnxruntime or torch.export.load.
+
+
+def _add_export(commands: Commands) -> None:
+    """Declare the command and its flags."""
+    parser = commands.add("export", _run_export, "Write a checkpoint as a graph that runs without its Python code.")
+    parser.add_argument("model", help="bundled checkpoint, folder or Hub id")
+    parser.add_argument("output", type=Path, help="a folder that is new or empty")
+    parser.add_argument("--format", choices=("onnx", "torch_export"), default="onnx")
+    parser.add_argument("--dtype", choices=("fp32", "fp16", "int8"), default="fp32")
+    parser.add_argument("--opset", type=int, help="of ONNX (default: torch's choice)")
+    parser.add_argument("--dataset", help="for int8: a corpus on which ranges and the loss of UAR are measured")
+    parser.add_argument("--data_dir", type=Path, help="for int8: the corpus's folder or zip file")
+    parser.add_argument("--folds", type=int, nargs="+", help="for int8: folds to use (default: all of them)")
+    parser.add_argument("--force", action="store_true", help="write int8 although it loses more than a point of UAR")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier export")
+
+
+def _run_export(arguments: argparse.Namespace) -> int:
+    from .exporting import export_checkpoint
+
+    made = export_checkpoint(
+        arguments.model,
+        arguments.output,
+        format=arguments.format,
+        dtype=arguments.dtype,
+        opset=arguments.opset,
+        dataset=arguments.dataset,
+        data_dir=arguments.data_dir,
+        folds=arguments.folds,
+        force=arguments.force,
+        overwrite=arguments.overwrite,
+    )
+    if arguments.json:
+        print_json(asdict(made))
+        return 0
+    print(f"Wrote {made.source} as {made.format} ({made.dtype}), {_size(made.bytes)}, to {arguments.output}.")
+    print(f"On random inputs its logits are at most {made.difference:.1e} away from the checkpoint's.")
+    for name, shape in made.inputs.items():
+        print(f"  {name}  {' × '.join(map(str, shape))}")
+    if made.quantization:
+        cost = made.quantization
+        print(f"{cost['metric']} {cost['after']:.4f}, in fp32 {cost['before']:.4f}, on {cost['test_rows']} recordings.")
     return 0
 
 
@@ -647,6 +695,7 @@ _COMMANDS = (
     _add_list,
     _add_predict,
     _add_convert,
+    _add_export,
     _add_evaluate,
     _add_score,
     _add_train,

@@ -16,6 +16,7 @@ from transformers import (
 
 from . import plugins
 from .errors import CheckpointError
+from .exported import is_exported, load_exported
 from .weight_files import CONFIG, check_folder, explain_absence
 
 PROCESSOR_FILE = "preprocessor_config.json"
@@ -53,6 +54,8 @@ def load_model(checkpoint: str, **options: Any) -> PreTrainedModel:
         UnknownNameError: no plugin provides its architecture.
     """
     folder = Path(checkpoint)
+    if is_exported(folder):
+        return load_exported(folder, read_config(checkpoint))
     if folder.is_dir():
         check_folder(folder)
     config = read_config(checkpoint)

@@ -7,6 +7,7 @@ On purpose, and therefore allowed: a base model's weights under a new head, when
 base model out of a checkpoint with a head; other sizes with `ignore_mismatched_sizes=True`.
 """
 
+import inspect
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from transformers import PreTrainedModel
 from . import plugins
 from .configuration import NoCopiedSources
 from .errors import CheckpointError, ConfigurationError, MecoError, naming_extras
+from .exported import is_exported, load_exported
 from .publishing import ModelPushOptions
 from .weight_files import (
     CONFIG,
@@ -74,6 +76,9 @@ class EmotionPreTrainedModel(NoCopiedSources, PreTrainedModel):
             )
         name = pretrained_model_name_or_path
         local = name is not None and Path(name).is_dir()
+        if name is not None and is_exported(name):
+            config = kwargs.get("config") or cls.config_class.from_pretrained(name)  # pyright: ignore[reportOptionalMemberAccess]
+            return load_exported(name, config)  # pyright: ignore[reportReturnType] it takes and answers what this class does
         entries = None
         if local:
             entries = check_folder(Path(str(name)) / (kwargs.get("subfolder") or ""), kwargs.get("variant"))
@@ -161,6 +166,24 @@ class EmotionPreTrainedModel(NoCopiedSources, PreTrainedModel):
                     f"{str(value.dtype).removeprefix('torch.')} there. Expected the file that was saved with this model; copy "
                     "or download it again."
                 )
+
+    def export_inputs(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """What an exported graph of this model takes, of what its processor makes of recordings.
+
+        Everything that the forward takes, by default. An architecture that needs more, or less, in a graph overrides this; what it
+        leaves out is fixed as it is when the input is absent.
+
+        Args:
+            batch: the processor's tensors for two recordings, perhaps in mappings of streams.
+        """
+        takes = inspect.signature(type(self).forward).parameters
+        return {name: value for name, value in batch.items() if name in takes}
+
+    def prepare_export(self) -> None:
+        """Switch what a graph cannot hold to another way of computing the same. Called once, on a copy that is then traced.
+
+        Nothing, by default: layers may also ask `torch.compiler.is_exporting()`, which is true while the graph is made.
+        """
 
     def save_pretrained(
         self, save_directory: str | os.PathLike[str], *args: Any, push_to_hub: bool = False, **kwargs: Any

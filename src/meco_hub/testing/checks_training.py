@@ -8,6 +8,9 @@ import torch
 from torch import nn
 
 from ..answers import task_of_model
+from ..errors import ConfigurationError
+from ..exporting import write_export
+from ..loading import load_model
 from ..processing.picture_processor import recording_processor
 from .check import NotConforming, require, rule
 from .checks_answers import distance, dropouts_off
@@ -321,6 +324,26 @@ def exported(subject: Subject) -> None:
         f"The exported graph does not use {', '.join(left[:8])}, on which answers depend.",
         "An expert that the example did not choose was left out: " + _FIX,
     )
+
+
+@rule(slow=True)
+def exported_to_onnx(subject: Subject) -> None:
+    """`meco export` writes it as ONNX with a batch that may vary, and onnxruntime answers the same; or `skip` says why not."""
+    folder = subject.new_folder() / "exported"
+    with quiet():
+        try:
+            write_export(subject.model(), subject.processor, folder, card=False)
+        except ConfigurationError as error:
+            raise NotConforming(f"{error} {_FIX}") from error
+        exported = load_model(str(folder))
+    for size in (1, 3, 16):
+        batch = subject.process(subject.varied_clips(size, size))
+        expected, found = subject.logits(subject.shared_model, batch), exported(**batch).logits
+        require(
+            distance(expected, found) <= _TOLERANCE,
+            f"In onnxruntime the logits of {len(found)} recordings are {distance(expected, found):.3g} away.",
+            "What the empty example chose must not be baked in: " + _FIX,
+        )
 
 
 def _in_graph(program: Any) -> set[str]:

@@ -452,6 +452,15 @@ def _one_expert_exported(parts: Parts) -> None:
     parts.wrap(parts.model, "combine", combine)
 
 
+@breaks("exported_to_onnx", "answers .* away from the network")
+def _prepares_another_network(parts: Parts) -> None:
+    def prepare(self: Any) -> None:
+        for parameter in self.parameters():
+            parameter.data.mul_(1.1)
+
+    parts.patch.setattr(parts.shared, "prepare_export", prepare)
+
+
 # --- the pipeline -------------------------------------------------------------------------------------------------------
 
 
@@ -492,7 +501,7 @@ def test_the_planted_architecture_passes_every_check(slow: bool, planted: Any) -
     assert _failures(checks, [name for name, check in checks.items() if check.slow == slow]) == {}
 
 
-SLOW = ("compiled", "exported", "init_without_torch", "import_without_optional_packages")
+SLOW = ("compiled", "exported", "exported_to_onnx", "init_without_torch", "import_without_optional_packages")
 
 
 @pytest.mark.parametrize(

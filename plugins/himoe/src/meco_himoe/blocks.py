@@ -122,9 +122,10 @@ class SoftExperts(nn.Module):
             inputs (…, width), gates (…, K) or (…, heads, K), offsets (K, width) → (…, width).
         """
         rows = inputs.flatten(0, -2)
-        weights = gates.reshape(len(rows), -1, gates.shape[-1]).to(inputs.dtype)  # (rows, heads, K)
+        weights = gates.reshape(rows.shape[0], -1, gates.shape[-1]).to(inputs.dtype)  # (rows, heads, K)
         piece = self._piece(rows)
-        parts = zip(rows.split(piece), weights.split(piece), strict=True)
+        # a graph whose batch may change must not be cut by a number: that would fix the batch
+        parts = [(rows, weights)] if piece is None else zip(rows.split(piece), weights.split(piece), strict=True)
         answers = [self._mixture(part, weight, offsets) for part, weight in parts]
         return (answers[0] if len(answers) == 1 else torch.cat(answers)).unflatten(0, inputs.shape[:-1])
 
@@ -136,10 +137,10 @@ class SoftExperts(nn.Module):
         answers = answers.unflatten(-1, (weights.shape[1], -1))  # (K, rows, heads, width / heads)
         return (answers * weights.permute(2, 0, 1).unsqueeze(-1)).sum(dim=0).flatten(1)
 
-    def _piece(self, rows: torch.Tensor) -> int:
-        """How many rows are worked on at once."""
+    def _piece(self, rows: torch.Tensor) -> int | None:
+        """How many rows are worked on at once; None: all of them."""
         if rows.device.type != "cpu" or torch.compiler.is_compiling() or torch.compiler.is_exporting():
-            return rows.shape[0]
+            return None
         # The C library hands memory blocks above 32 MB back at once, and getting them anew, page by page, takes longer than
         # the arithmetic on them.
         return max(1, _PIECE_BYTES // (self.up_bias.numel() * rows.element_size()))

@@ -1,0 +1,378 @@
+"""`meco export`: a checkpoint as a graph that runs without its Python, with every expert in it.
+
+    model.onnx | model.pt2         the graph; batch and, where the network allows it, sides and lengths may vary
+    config.json, processor config  as they were, so that `pipeline(model=OUT)` answers from the folder
+    README.md                      the checkpoint's card, and what became of it here
+
+Notable:
+- Routing stays in the graph: all experts are computed and weighed, those that were not chosen by zero ("dense").
+- Masks and streams that may be missing are inputs of the graph, as the processor gives them.
+- What is written is compared first with what it was made from, on random inputs; a graph that answers otherwise is refused.
+"""
+
+import copy
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from PIL import Image
+from torch import nn
+
+from . import plugins
+from .errors import ConfigurationError, naming_extras
+from .exported import METADATA, ONNX_FILE, PROGRAM_FILE, Tensors, graph_inputs, is_exported, load_exported, unflatten
+from .loading import load_model, load_processor
+from .version import __version__
+
+FORMATS = ("onnx", "torch_export")
+DTYPES = ("fp32", "fp16", "int8")
+TOLERANCE = {"fp32": 1e-4, "fp16": 5e-2}
+"""Largest difference of logits, relative to the larger of 1 and the largest logit, at which a graph is still written."""
+_CLOCKS = ("timestamps", "offsets")
+"""Inputs that are seconds, which half precision would round away."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        format, dtype, opset: as asked for; opset is None for torch_export.
+        inputs: name → shape of every input of the graph, a name standing for what may vary.
+        routing: "dense": every expert is computed, and weighed by zero where it was not chosen; "none": there are no routers.
+        difference: the largest between logits of the graph and of the checkpoint, relative to the larger of 1 and the largest.
+        bytes: size of the graph.
+        source, versions: of what, and with what, it was made.
+        quantization: of int8: rows, metric, before, after; else empty.
+    """
+
+    format: str
+    dtype: str
+    opset: int | None
+    inputs: dict[str, list[Any]]
+    routing: str
+    difference: float
+    bytes: int
+    source: str
+    versions: dict[str, str]
+    quantization: dict[str, Any] = field(default_factory=dict)
+
+
+class _Flat(nn.Module):
+    """A head as a function from single tensors to logits, both in float32 whatever it computes in."""
+
+    def __init__(self, model: Any, names: Sequence[str]) -> None:
+        super().__init__()
+        self.model, self.names = model, list(names)
+
+    def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
+        given = {
+            name: one.to(self.model.dtype) if one.is_floating_point() and name.split(".")[0] not in _CLOCKS else one
+            for name, one in zip(self.names, tensors, strict=True)
+        }
+        return self.model(**unflatten(given)).logits.float()
+
+
+def example_batch(model: Any, processor: Any) -> Tensors:
+    """Two empty recordings as the graph's inputs: the processor's blank ones, or black pictures, name by name."""
+    if hasattr(processor, "read"):
+        batch = processor([processor.blank(), processor.blank()], return_tensors="pt")
+    else:
+        once = {"do_find_face": False} if hasattr(processor, "do_find_face") else {}
+        batch = processor([Image.new("RGB", (64, 64))] * 2, return_tensors="pt", **once)
+    return graph_inputs(model, batch)
+
+
+def random_batch(example: Tensors, size: int, seed: int) -> Tensors:
+    """Inputs of the shapes of an example: noise, masks that let four fifths pass, clocks that tick every tenth of a second."""
+    draws = torch.Generator().manual_seed(seed)
+    found: Tensors = {}
+    for name, one in example.items():
+        shape = (size, *one.shape[1:])
+        if one.dtype == torch.bool:
+            found[name] = torch.rand(shape, generator=draws) < 0.8
+        elif name.startswith("timestamps"):
+            found[name] = (torch.arange(shape[-1], dtype=one.dtype) / 10).expand(shape).contiguous()
+        elif one.is_floating_point() and not name.startswith(_CLOCKS):
+            found[name] = torch.randn(shape, generator=draws)
+        else:
+            found[name] = one[:1].expand(shape).contiguous()
+    return found
+
+
+def trace(model: Any, example: Tensors) -> Any:
+    """The program of a head by torch.export: the batch varies, and so does every other side that the network does not fix.
+
+    Raises:
+        ConfigurationError: the network cannot be traced, or fixes the batch.
+    """
+    sizes = torch.export.Dim
+    shapes = (
+        tuple({dim: sizes.AUTO if dim else sizes.DYNAMIC for dim in range(one.ndim)} for one in example.values()),
+    )
+    try:
+        with torch.no_grad():
+            return torch.export.export(
+                _Flat(model, list(example)).eval(), tuple(example.values()), dynamic_shapes=shapes, strict=False
+            )
+    except Exception as error:
+        raise ConfigurationError(
+            f"{type(model).__name__} cannot be exported: {type(error).__name__}: {str(error)[:500]} Expected a forward that "
+            "looks at no values and fixes no batch while torch.compiler.is_exporting(); prepare_export may switch what does."
+        ) from error
+
+
+def _write_onnx(program: Any, names: Sequence[str], opset: int | None, file: Path) -> int:
+    with naming_extras():
+        import onnx
+        import onnxscript  # noqa: F401  # pyright: ignore[reportUnusedImport] torch needs it, and names it badly
+    try:
+        made: Any = torch.onnx.export(
+            program, input_names=list(names), output_names=["logits"], opset_version=opset, dynamo=True, verbose=False
+        )
+    except Exception as error:
+        raise ConfigurationError(
+            f"The graph cannot be written as ONNX{f' of opset {opset}' if opset else ''}: {type(error).__name__}: "
+            f"{str(error)[:500]} Expected operators that ONNX has. Pass a higher --opset, or --format torch_export."
+        ) from error
+    made.save(str(file))
+    proto = onnx.load(str(file))
+    foreign = sorted(
+        {f"{node.domain}:{node.op_type}" for node in proto.graph.node if node.domain not in ("", "ai.onnx")}
+    )
+    if foreign or proto.functions:
+        raise ConfigurationError(
+            f"The graph has operators that ONNX has not: {', '.join(foreign) or [one.name for one in proto.functions]}. Expected "
+            "none; pass another --opset."
+        )
+    del proto.graph.value_info[:]  # shapes in torch's symbols, which the renaming below would contradict
+    for value in (*proto.graph.input, *proto.graph.output):
+        for place, dim in enumerate(value.type.tensor_type.shape.dim):
+            if dim.dim_param.isdigit():
+                dim.dim_value = int(dim.dim_param)
+            elif dim.dim_param and place == 0:
+                dim.dim_param = "batch"
+    onnx.save(proto, str(file))
+    return next(one.version for one in proto.opset_import if one.domain in ("", "ai.onnx"))
+
+
+def relative_difference(one: torch.Tensor, other: torch.Tensor) -> float:
+    """Largest difference, relative to the larger of 1 and the largest value."""
+    return float((one.double() - other.double()).abs().max() / max(1.0, float(one.abs().max())))
+
+
+def _difference(model: Any, answer: Any, example: Tensors) -> float:
+    found = 0.0
+    for size in (1, 2, 5):
+        batch = random_batch(example, size, seed=size)
+        with torch.no_grad():
+            expected = _Flat(model, list(batch))(*batch.values())
+            found = max(found, relative_difference(expected, answer(batch)))
+    return found
+
+
+def export_checkpoint(
+    checkpoint: str | Path,
+    output: str | Path,
+    *,
+    format: str = "onnx",
+    dtype: str = "fp32",
+    opset: int | None = None,
+    dataset: str | None = None,
+    data_dir: str | Path | None = None,
+    folds: Sequence[int] | None = None,
+    force: bool = False,
+    overwrite: bool = False,
+) -> Exported:
+    """Write a checkpoint as a graph.
+
+    Args:
+        checkpoint: bundled checkpoint's name, folder or Hub id.
+        output: folder to write; new or empty, or an earlier export with `overwrite`.
+        format: "onnx", or "torch_export" for a program that torch.export.load reads.
+        dtype: "fp32"; "fp16": weights and arithmetic in half precision, inputs and logits in float32; "int8", of ONNX only.
+        opset: of ONNX; None: torch's choice.
+        dataset, data_dir, folds: of int8: the corpus on which ranges and UAR are measured.
+        force: of int8: write it although it loses more than a point of UAR.
+        overwrite: replace an earlier export.
+
+    Raises:
+        ConfigurationError: arguments that do not fit together, a network that cannot be exported, a graph that answers otherwise,
+            or an int8 that costs more than a point.
+        DependencyError: the extra `onnx` is not installed.
+        UnknownNameError, CheckpointError: the checkpoint cannot be found or loaded.
+    """
+    folder = Path(output)
+    _check(folder, format, dtype, dataset, data_dir, overwrite)
+    source = plugins.locate_checkpoint(str(checkpoint))
+    if is_exported(source):
+        raise ConfigurationError(
+            f"{source} is an export already; expected a checkpoint with weights. Export what it was made from."
+        )
+    model: Any = load_model(source, dtype=torch.float16 if dtype == "fp16" else torch.float32).eval()
+    processor = load_processor(source)
+    return write_export(
+        model, processor, folder, source=source, format=format, dtype=dtype, opset=opset, force=force,
+        corpus=None if dataset is None else (dataset, str(data_dir), folds),
+    )  # fmt: skip
+
+
+def write_export(
+    model: Any,
+    processor: Any,
+    folder: Path,
+    *,
+    source: str = "",
+    format: str = "onnx",
+    dtype: str = "fp32",
+    opset: int | None = None,
+    corpus: tuple[str, str, Sequence[int] | None] | None = None,
+    force: bool = False,
+    card: bool = True,
+) -> Exported:
+    """As `export_checkpoint`, of a loaded model in evaluation mode; `corpus` is (dataset, data_dir, folds), for int8.
+
+    Args:
+        card: write README.md; for a model of no plugin's, or in memory alone, there is nothing to write one from.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as place:
+        staged = Path(place, "export")
+        staged.mkdir()
+        model.config.save_pretrained(staged)
+        processor.save_pretrained(staged)
+        example = example_batch(model, processor)
+        traced = copy.deepcopy(model)
+        if hasattr(traced, "prepare_export"):  # a head of somebody else's has none
+            traced.prepare_export()
+        program = trace(traced, example)
+        quantization: dict[str, Any] = {}
+        if format == "onnx":
+            file = staged / ONNX_FILE
+            opset = _write_onnx(program, list(example), opset, file)
+            exported = load_exported(staged, model.config)
+            difference = _difference(model, lambda batch: exported(**unflatten(batch)).logits, example)
+            inputs = {one.name: list(one.shape) for one in exported.session.get_inputs()}
+        else:
+            file = staged / PROGRAM_FILE
+            run = program.module()
+            difference = _difference(model, lambda batch: run(*batch.values()), example)
+            inputs = _shapes(program, list(example))
+            torch.export.save(program, file)
+        if difference > TOLERANCE.get(dtype, TOLERANCE["fp32"]):
+            raise ConfigurationError(
+                f"The graph of {type(model).__name__} answers {difference:.2g} away from the network; allowed: "
+                f"{TOLERANCE.get(dtype, TOLERANCE['fp32']):g}. Report this: something that depends on values was fixed."
+            )
+        if dtype == "int8":
+            assert corpus is not None
+            from .quantizing import quantize  # with what reads corpora
+
+            quantization = quantize(staged, model, processor, source, *corpus, force=force)
+        routed = any("router" in name for name, _ in model.named_modules())
+        made = Exported(
+            format, dtype, opset, inputs, "dense" if routed else "none", difference, file.stat().st_size, Path(source).name,
+            {"meco_hub": __version__, "torch": str(torch.__version__), "transformers": transformers.__version__}, quantization,
+        )  # fmt: skip
+        if format == "onnx":
+            _write_metadata(file, staged, made, model)
+        if card:
+            (staged / "README.md").write_text(_card(source, staged, made), encoding="utf-8")
+        if folder.exists():
+            shutil.rmtree(folder)
+        staged.rename(folder)
+    return made
+
+
+def _check(folder: Path, format: str, dtype: str, dataset: str | None, data_dir: Any, overwrite: bool) -> None:
+    for name, value, allowed in (("format", format, FORMATS), ("dtype", dtype, DTYPES)):
+        if value not in allowed:
+            raise ConfigurationError(f"{name}={value!r} was passed; expected one of {', '.join(allowed)}.")
+    if dtype == "int8" and (format != "onnx" or dataset is None or data_dir is None):
+        raise ConfigurationError(
+            "int8 was asked for without format onnx, a dataset or a data_dir; expected all three: ranges and the loss of UAR are "
+            "measured on recordings. Pass --format onnx --dataset NAME --data_dir FOLDER."
+        )
+    if dtype != "int8" and dataset is not None:
+        raise ConfigurationError(
+            f"A dataset was passed with dtype {dtype}, which needs none. Leave it out, or ask for int8."
+        )
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (overwrite and is_exported(folder))):
+        raise ConfigurationError(
+            f"{folder} exists and is not empty; expected a new folder. Name another, or pass "
+            "--overwrite where it is an earlier export."
+        )
+
+
+def _shapes(program: Any, names: Sequence[str]) -> dict[str, list[Any]]:
+    """Name → shape of a program's inputs; what varies is "batch" or torch's symbol."""
+    wanted = program.graph_signature.user_inputs
+    values = {node.name: node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"}
+    return {
+        name: [
+            side if isinstance(side, int) else str(side) if place else "batch"
+            for place, side in enumerate(values[user].shape)
+        ]
+        for name, user in zip(names, wanted, strict=True)
+    }
+
+
+def _write_metadata(file: Path, folder: Path, made: Exported, model: Any) -> None:
+    """Names, processor and calibration, into the ONNX file itself: whoever has the file alone can use it."""
+    import onnx
+
+    config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    processor = next(
+        folder / name for name in ("processor_config.json", "preprocessor_config.json") if (folder / name).is_file()
+    )
+    labels = [model.config.id2label[place] for place in range(len(model.config.id2label))]
+    proto = onnx.load(str(file))
+    onnx.helper.set_model_props(
+        proto,
+        {
+            METADATA: json.dumps(asdict(made)),
+            "labels": json.dumps(labels),
+            "config": json.dumps(config),
+            "processor": processor.read_text(encoding="utf-8"),
+            "calibration": json.dumps(config.get("calibration")),
+            "training_data": json.dumps(config.get("training_data")),
+        },
+    )
+    onnx.save(proto, str(file))
+
+
+def _card(source: str, folder: Path, made: Exported) -> str:
+    from .publishing.card import render_card
+
+    card = render_card(Path(source) if Path(source).is_dir() else folder)
+    varies = ", ".join(f"`{name}` {shape}" for name, shape in made.inputs.items())
+    cost = made.quantization
+    lines = [
+        "",
+        "## This export",
+        "",
+        f"`{ONNX_FILE if made.format == 'onnx' else PROGRAM_FILE}` is {made.source} as a graph ({made.format}, {made.dtype}"
+        + (f", opset {made.opset}" if made.opset else "")
+        + f"), {made.bytes / 1e6:.1f} MB, written by meco_hub {made.versions['meco_hub']} with torch {made.versions['torch']}.",
+        "It answers logits; the figures above are those of the checkpoint that it was made from.",
+        f"On random inputs its logits are at most {made.difference:.1e} away from the checkpoint's"
+        + (" before quantisation" if cost else "")
+        + " (relative to the larger of 1 and the largest logit).",
+        f"Inputs, a name standing for a side that may vary: {varies}.",
+    ]
+    if made.routing == "dense":
+        lines.append(
+            "Every expert is in the graph and computed; those that the router does not choose are weighed by zero."
+        )
+    if cost:
+        lines.append(
+            f"int8: ranges from {cost['calibration_rows']} recordings of {cost['dataset']}; {cost['metric']} "
+            f"{cost['after']:.4f}, in fp32 {cost['before']:.4f}, on {cost['test_rows']} recordings of other people."
+        )
+    return card + "\n".join(lines) + "\n"
