@@ -152,6 +152,16 @@ def _write_onnx(program: Any, names: Sequence[str], opset: int | None, file: Pat
             "none; pass another --opset."
         )
     del proto.graph.value_info[:]  # shapes in torch's symbols, which the renaming below would contradict
+    for part in (
+        proto,
+        proto.graph,
+        *proto.graph.node,
+        *proto.graph.initializer,
+        *proto.graph.input,
+        *proto.graph.output,
+    ):
+        del part.metadata_props[:]  # torch writes there where each came from, with the paths of this machine
+        part.doc_string = ""
     for value in (*proto.graph.input, *proto.graph.output):
         for place, dim in enumerate(value.type.tensor_type.shape.dim):
             if dim.dim_param.isdigit():
@@ -312,15 +322,14 @@ def _check(folder: Path, format: str, dtype: str, dataset: str | None, data_dir:
 
 def _shapes(program: Any, names: Sequence[str]) -> dict[str, list[Any]]:
     """Name → shape of a program's inputs; what varies is "batch" or torch's symbol."""
-    wanted = program.graph_signature.user_inputs
     values = {node.name: node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"}
-    return {
-        name: [
-            side if isinstance(side, int) else str(side) if place else "batch"
-            for place, side in enumerate(values[user].shape)
-        ]
-        for name, user in zip(names, wanted, strict=True)
-    }
+    shapes: dict[str, list[Any]] = {}
+    for name, user in zip(names, program.graph_signature.user_inputs, strict=True):
+        sides = [
+            str(side) for side in values[user].shape
+        ]  # a side that was fixed after all is a symbol that prints a number
+        shapes[name] = [int(side) if side.isdigit() else side if place else "batch" for place, side in enumerate(sides)]
+    return shapes
 
 
 def _write_metadata(file: Path, folder: Path, made: Exported, model: Any) -> None:

@@ -334,7 +334,7 @@ class MCOENetModel(MCOENetPreTrainedModel):
             )
 
     def _blank_missing(self, streams: list[torch.Tensor], presence: torch.Tensor) -> list[torch.Tensor]:
-        batch = len(streams[0])
+        batch = streams[0].shape[0]
         if tuple(presence.shape) != (batch, 2):
             raise InputError(
                 f"modality_presence has shape {tuple(presence.shape)}; expected ({batch}, 2): frames and events of every clip."

@@ -1,0 +1,183 @@
+"""What an exported checkpoint costs and whether it answers the same: onnxruntime beside torch, for each bundled checkpoint.
+
+    python benchmarks/export.py                                  # exports each first, which takes minutes
+    python benchmarks/export.py --exports FOLDER                 # keeps them there, NAME/model.onnx, and finds them again
+
+Per checkpoint: the largest difference of scores over 200 recordings of a corpus (faces, CASE, Stress-Predict, drawn eyes
+for the synthetic one), every second recording of signals lacking a stream; whether the first labels agree; median over rounds of
+onnxruntime's time over torch's, in turns and on one thread each, at batch 1 and 8; sizes; and the time from starting Python to the
+first answer. Goals: difference ≤ 1e-4, every label, ratio ≤ 1.0 at batch 1.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import torch
+
+from meco_hub import plugins
+from meco_hub.corpora.synthetic.eyes import write_see
+from meco_hub.evaluation.predict import RecordingRows
+from meco_hub.evaluation.task import corpus_options, read_run
+from meco_hub.exported import graph_inputs, load_exported, unflatten
+from meco_hub.exporting import export_checkpoint
+from meco_hub.loading import load_model, load_processor
+from meco_hub.pipeline import Answers
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+SOURCES = {
+    "image_folder": "faces/lfw_expressions.zip",
+    "case": "case/case_20hz.npz",
+    "stress_predict": "stress_predict/stress_predict.zip",
+}
+GOAL, RATIO = 1e-4, 1.0
+_COLD = {
+    "onnxruntime": """
+import sys, numpy, onnxruntime
+session = onnxruntime.InferenceSession(sys.argv[1] + "/model.onnx", providers=["CPUExecutionProvider"])
+kinds = {"tensor(float)": numpy.float32, "tensor(bool)": numpy.bool_}
+session.run(None, {one.name: numpy.zeros([side if isinstance(side, int) else int(four) for side, four in
+    zip(one.shape, [1, 4, 0, 64, 64])], kinds[one.type]) for one in session.get_inputs()})
+""",
+    "torch": """
+import sys, torch
+from meco_hub.loading import load_model, load_processor
+from meco_hub.exporting import example_batch
+from meco_hub.exported import unflatten
+model = load_model(sys.argv[2]).eval()
+with torch.inference_mode():
+    model(**unflatten({name: one[:1] for name, one in example_batch(model, load_processor(sys.argv[2])).items()}))
+""",
+}
+
+
+def recordings(name: str, data: Path, number: int, place: Path) -> list[Any]:
+    """So many recordings of the corpus that a checkpoint was trained on, evenly from all of it."""
+    run = read_run(plugins.locate_checkpoint(name)) or {}
+    corpus = plugins.corpus(run["data"]["corpus"])
+    if corpus.name == "see":
+        write_see(place / "see.zip", seed=7)
+        source = place / "see.zip"
+    else:
+        source = data / SOURCES[corpus.name]
+    splits = corpus.load(source, **corpus_options(run, corpus.name))
+    found: list[Any] = []
+    for split in splits.values():
+        rows = RecordingRows(corpus, split)
+        wanted = min(len(rows), -(-number // len(splits)))
+        found += [rows[int(row)] for row in np.linspace(0, len(rows) - 1, wanted)]
+    return found[:number]
+
+
+def batches(model: Any, processor: Any, found: list[Any], size: int) -> Iterator[dict[str, torch.Tensor]]:
+    """The graph's inputs of those recordings; of signals every second lacks one stream, another each time."""
+    streams = getattr(processor, "modality_names", None)
+    for first in range(0, len(found), size):
+        clips = []
+        for place, one in enumerate(found[first : first + size], start=first):
+            clip = processor.cut(one)[0] if hasattr(processor, "cut") else one
+            clips.append(clip.without([streams[place // 2 % len(streams)]]) if streams and place % 2 else clip)
+        yield graph_inputs(model, processor(clips, return_tensors="pt"))
+
+
+def in_turns(programs: list[Callable[[], object]], rounds: int) -> list[list[float]]:
+    """Seconds of every program in every round; one round before is not counted."""
+    seconds: list[list[float]] = [[] for _ in programs]
+    for turn in range(rounds + 1):
+        for index, program in enumerate(programs):
+            start = time.perf_counter()
+            program()
+            if turn:
+                seconds[index].append(time.perf_counter() - start)
+    return seconds
+
+
+def cold_starts(exported: Path, source: str, rounds: int) -> dict[str, float]:
+    """Median seconds from starting Python to the first answer."""
+    programs = [
+        lambda code=code: subprocess.run(
+            [sys.executable, "-c", code, str(exported), source], check=True, capture_output=True
+        )
+        for code in _COLD.values()
+    ]
+    return dict(zip(_COLD, map(statistics.median, in_turns(programs, rounds)), strict=True))
+
+
+def compare(name: str, exported: Path, data: Path, number: int) -> tuple[int, int, float]:
+    """How many recordings were answered, how many of them with the same first label, and the largest difference of scores."""
+    source = plugins.locate_checkpoint(name)
+    model, processor = load_model(source).eval(), load_processor(source)
+    graph, answers = load_exported(exported, model.config, threads=1), Answers(model)
+    largest, equal, seen = 0.0, 0, 0
+    with (
+        tempfile.TemporaryDirectory() as place,
+        torch.inference_mode(),
+    ):  # clips read their pictures when they are processed
+        found = recordings(name, data, number, Path(place))
+        for size, part in ((1, found[: number // 2]), (16, found[number // 2 :])):
+            for batch in batches(model, processor, part, size):
+                ours = answers.scores(graph(**unflatten(batch)).logits)
+                theirs = answers.scores(model(**unflatten(batch)).logits)
+                largest = max(largest, float(np.abs(ours - theirs).max()))
+                equal += int((ours.argmax(axis=-1) == theirs.argmax(axis=-1)).reshape(len(ours), -1).all(axis=1).sum())
+                seen += len(ours)
+    return seen, equal, largest
+
+
+def report(name: str, exported: Path, data: Path, number: int, rounds: int) -> None:
+    source = plugins.locate_checkpoint(name)
+    model, processor = load_model(source).eval(), load_processor(source)
+    graph = load_exported(exported, model.config, threads=1)
+    print(f"\n{name}")
+    seen, equal, largest = compare(name, exported, data, number)
+    met = f"goal {GOAL:g}: {'met' if largest <= GOAL and equal == seen else 'MISSED'}"
+    print(f"  {seen} recordings: largest difference of scores {largest:.1e}, labels equal in {equal} ({met})")
+    with tempfile.TemporaryDirectory() as place:
+        found = recordings(name, data, 8, Path(place))
+        prepared = [next(batches(model, processor, found[:size], size)) for size in (1, 8)]
+    with torch.inference_mode():
+        for size, batch in zip((1, 8), prepared, strict=True):
+            given = unflatten(batch)
+            feed = {key: value.numpy() for key, value in batch.items()}
+            ours, theirs = in_turns([lambda f=feed: graph.session.run(None, f), lambda g=given: model(**g)], rounds)
+            ratio = statistics.median(mine / other for mine, other in zip(ours, theirs, strict=True))
+            goal = f"   (goal {RATIO:g}: {'met' if ratio <= RATIO else 'MISSED'})" if size == 1 else ""
+            times = f"{statistics.median(ours) * 1e3:.2f} ms, torch {statistics.median(theirs) * 1e3:.2f} ms"
+            print(f"  batch {size}: onnxruntime over torch {ratio:.2f}   onnxruntime {times}{goal}")
+    weights = (Path(source) / "model.safetensors").stat().st_size
+    print(f"  model.onnx {(exported / 'model.onnx').stat().st_size / 1e6:.2f} MB, weights {weights / 1e6:.2f} MB")
+    cold = cold_starts(exported, source, max(1, rounds // 10))
+    print(f"  first answer after {cold['onnxruntime']:.2f} s with onnxruntime, {cold['torch']:.2f} s with torch")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Onnxruntime beside torch, for each bundled checkpoint.")
+    parser.add_argument(
+        "--exports", type=Path, help="folder of exports, made where they are missing (default: thrown away)"
+    )
+    parser.add_argument("--data", type=Path, default=DATA, help="folder with faces/, case/ and stress_predict/")
+    parser.add_argument("--only", nargs="+", help="names of checkpoints (default: all that are bundled)")
+    parser.add_argument("--number", type=int, default=200, help="recordings that are compared (200)")
+    parser.add_argument("--rounds", type=int, default=30, help="repeats of each timing (30)")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as place:
+        folder = given.exports or Path(place)
+        for name in given.only or sorted(plugins.checkpoints()):
+            if not (folder / name / "model.onnx").is_file():
+                export_checkpoint(name, folder / name)
+            report(name, folder / name, given.data, given.number, given.rounds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,275 @@
+"""`meco export`: the folder answers as its checkpoint does, through onnxruntime, and its file alone is enough for others."""
+
+import ast
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from PIL import Image
+from transformers import pipeline
+
+from meco_hub import exporting, plugins, quantizing
+from meco_hub.cli import main
+from meco_hub.corpora.synthetic.faces import draw_face, write_image_folder
+from meco_hub.errors import CheckpointError, ConfigurationError, DependencyError, InputError
+from meco_hub.exported import flatten, is_exported, unflatten
+from meco_hub.exporting import export_checkpoint, write_export
+from meco_hub.loading import load_model, load_processor
+
+REPOSITORY = Path(__file__).parents[2]
+DATA = REPOSITORY.parent / "shared" / "data"
+EYE: dict[str, Any] = {
+    "missing_modality": "zeros",
+    "attention_tokens": 8,
+    "focal_tokens": 8,
+    "backbone_depths": [1, 1],
+    "backbone_widths": [4, 8],
+    "backbone_num_features": 20,
+    "fusion_dim": 32,
+    "num_experts": 4,
+    "router_hidden": 8,
+    "focal_hidden": 6,
+    "deep_layers": 1,
+    "image_size": 32,
+}
+EXAMPLE = REPOSITORY / "examples" / "onnx_face.py"
+
+
+@pytest.fixture(scope="module")
+def exported(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("exported") / "face"
+    assert main(["export", str(tiny_checkpoint), str(folder), "--json"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("faces")
+    files = [folder / f"{name}.png" for name in ("anger", "happiness", "neutral")]
+    for file in files:
+        draw_face(file.stem, person="somebody", take=0, seed=0, size=64).save(file)
+    return files
+
+
+def test_the_pipeline_answers_alike(exported: Path, tiny_checkpoint: Path, faces: list[Path]) -> None:
+    ours = pipeline("emotion-recognition", model=str(exported))
+    theirs = pipeline("emotion-recognition", model=str(tiny_checkpoint))
+    assert "onnxruntime" in type(ours.model.session).__module__
+    for batch_size in (1, 3):
+        for one, other in zip(ours(faces, batch_size=batch_size), theirs(faces, batch_size=batch_size), strict=True):
+            assert [entry["label"] for entry in one] == [entry["label"] for entry in other]
+            assert [entry["score"] for entry in one] == pytest.approx([entry["score"] for entry in other], abs=1e-5)
+
+
+def test_predict_answers_alike(
+    exported: Path, tiny_checkpoint: Path, faces: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = []
+    for model in (exported, tiny_checkpoint):
+        assert main(["predict", *map(str, faces), "--model", str(model)]) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1]
+    assert len(said[0].splitlines()) == 3
+
+
+def test_the_file_holds_standard_operators_every_expert_and_what_others_need(
+    exported: Path, tiny_checkpoint: Path
+) -> None:
+    proto = onnx.load(str(exported / "model.onnx"))
+    assert {node.domain for node in proto.graph.node} <= {"", "ai.onnx"}
+    assert not proto.functions
+    assert b".py" not in (exported / "model.onnx").read_bytes()  # no Python, and no path of the machine it was made on
+    assert proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
+    known = {prop.key: json.loads(prop.value) for prop in proto.metadata_props}
+    config = json.loads((tiny_checkpoint / "config.json").read_text(encoding="utf-8"))
+    assert known["labels"] == [config["id2label"][str(place)] for place in range(len(config["id2label"]))]
+    assert known["processor"]["size"] == {"height": 64, "width": 64}
+    assert known["meco_hub.export"]["routing"] == "dense"
+    weights = load_model(str(tiny_checkpoint)).num_parameters()
+    held = sum(int(np.prod(one.dims)) for one in proto.graph.initializer)
+    assert held > 0.95 * weights  # BatchNorm is folded into convolutions; an expert that was left out would be seen
+    assert {"model.onnx", "config.json", "preprocessor_config.json", "README.md"} == {
+        path.name for path in exported.iterdir()
+    }
+    assert "## This export" in (exported / "README.md").read_text(encoding="utf-8")
+    assert is_exported(exported)
+    assert not is_exported(tiny_checkpoint)
+
+
+def test_the_example_needs_neither_torch_nor_us(exported: Path, faces: list[Path]) -> None:
+    tree = ast.parse(EXAMPLE.read_text(encoding="utf-8"))
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    names |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert names == {"json", "sys", "numpy", "onnxruntime", "PIL"}
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLE), str(exported / "model.onnx"), str(faces[0])],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    said = [line.split() for line in done.stdout.splitlines()]
+    answer = pipeline("emotion-recognition", model=str(exported))(str(faces[0]))
+    assert {label: float(score) for label, score in said} == pytest.approx(
+        {entry["label"]: entry["score"] for entry in answer}, abs=6e-4
+    )
+
+
+def test_what_a_graph_does_not_take_is_said(exported: Path) -> None:
+    model: Any = load_model(str(exported))
+    pixels = torch.rand(1, 3, 64, 64)
+    with pytest.raises(ConfigurationError, match=r"was given labels; it takes pixel_values and answers logits alone"):
+        model(pixel_values=pixels, labels=torch.zeros(1, dtype=torch.long))
+    with pytest.raises(InputError, match="needs pixel_values"):
+        model()
+    with pytest.raises(InputError, match=r"cannot take pixel_values \(1, 3, 32, 32\)"):
+        model(pixel_values=torch.rand(1, 3, 32, 32))
+    with pytest.raises(ConfigurationError, match="graph and no weights"):
+        model.save_pretrained("anywhere")
+
+
+def test_arguments_that_make_no_sense_are_refused(exported: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    for more, message in (
+        ({"format": "tflite"}, "expected one of onnx, torch_export"),
+        ({"dtype": "fp8"}, "expected one of fp32, fp16, int8"),
+        ({"dtype": "int8"}, "without format onnx, a dataset or a data_dir"),
+        ({"dataset": "fer2013", "data_dir": tmp_path}, "which needs none"),
+    ):
+        with pytest.raises(ConfigurationError, match=message):
+            export_checkpoint(tiny_checkpoint, tmp_path / "out", **more)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="is an export already"):
+        export_checkpoint(exported, tmp_path / "out")
+    (tmp_path / "mine.txt").write_text("kept")
+    with pytest.raises(ConfigurationError, match="exists and is not empty"):
+        export_checkpoint(tiny_checkpoint, tmp_path, overwrite=True)  # it is no export of ours, so it is not replaced
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_missing_onnxruntime_is_named(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(DependencyError, match=r"meco-hub\[onnx\]"):
+        load_model(str(exported))
+
+
+def test_a_graph_that_answers_otherwise_is_not_written(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(exporting.TOLERANCE, "fp32", -1.0)
+    with pytest.raises(ConfigurationError, match="away from the network"):
+        export_checkpoint(tiny_checkpoint, tmp_path / "out", format="torch_export")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_program_of_torch_answers_alike_and_is_not_opened_unasked(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    made = export_checkpoint(tiny_checkpoint, tmp_path / "out", format="torch_export")
+    assert made.inputs == {"pixel_values": ["batch", 3, 64, 64]}
+    program = torch.export.load(tmp_path / "out" / "model.pt2").module()
+    model = load_model(str(tiny_checkpoint)).eval()
+    for size in (1, 16):
+        pixels = torch.rand(size, 3, 64, 64)
+        with torch.no_grad():
+            torch.testing.assert_close(program(pixels), model(pixel_values=pixels).logits, atol=1e-5, rtol=0)
+    with pytest.raises(CheckpointError, match="can run code"):
+        load_model(str(tmp_path / "out"))
+
+
+def test_half_precision_takes_and_gives_whole(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    made = export_checkpoint(tiny_checkpoint, tmp_path / "out", dtype="fp16")
+    assert made.difference < 5e-2
+    model = load_model(str(tiny_checkpoint)).eval()
+    exported = load_model(str(tmp_path / "out"))
+    pixels = torch.rand(3, 3, 64, 64)
+    with torch.no_grad():
+        found = exported(pixel_values=pixels).logits
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, model(pixel_values=pixels).logits, atol=5e-2, rtol=0)
+    held = onnx.load(str(tmp_path / "out" / "model.onnx")).graph.initializer
+    halves = sum(int(np.prod(one.dims)) for one in held if one.data_type == onnx.TensorProto.FLOAT16)
+    assert halves > 0.95 * sum(int(np.prod(one.dims)) for one in held)
+
+
+def test_int8_is_measured_and_refused_where_it_costs_too_much(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_image_folder(tmp_path / "faces", seed=0, people=6)
+    given = {"dtype": "int8", "dataset": "image_folder", "data_dir": tmp_path / "faces"}
+    monkeypatch.setattr(quantizing, "ALLOWED_LOSS", -2.0)
+    with pytest.raises(ConfigurationError, match="Nothing was written"):
+        export_checkpoint(tiny_checkpoint, tmp_path / "out", **given)
+    assert not (tmp_path / "out").exists()
+    made = export_checkpoint(tiny_checkpoint, tmp_path / "out", **given, force=True)
+    assert made.quantization["metric"] == "uar"
+    assert made.quantization["calibration_rows"] + made.quantization["test_rows"] == 36  # and no person in both
+    assert 0 <= made.quantization["after"] <= 1
+    proto = onnx.load(str(tmp_path / "out" / "model.onnx"))
+    assert "QuantizeLinear" in {node.op_type for node in proto.graph.node}
+    assert len(pipeline("emotion-recognition", model=str(tmp_path / "out"))(Image.new("RGB", (64, 64)))) >= 3
+
+
+def test_a_missing_stream_of_an_eye_is_an_input_of_the_graph(tmp_path: Path) -> None:
+    entry = plugins.architecture("meco_mcoenet")
+    config = plugins.load_dotted(entry.config)(**EYE)
+    torch.manual_seed(0)
+    model = plugins.load_dotted(entry.head)(config).eval()
+    assert entry.processor is not None
+    processor = plugins.load_dotted(entry.processor).for_config(config)
+    made = write_export(model, processor, tmp_path / "out", card=False)
+    assert set(made.inputs) == {"pixel_values", "event_values", "modality_presence"}
+    exported = load_model(str(tmp_path / "out"))
+    side = config.image_size
+    for size in (1, 16):
+        batch = {name: torch.randn(size, 4, 3, side, side) for name in ("pixel_values", "event_values")}
+        for presence in ([True, True], [True, False], [False, True]):
+            given = {**batch, "modality_presence": torch.tensor([presence] * size)}
+            with torch.no_grad():
+                torch.testing.assert_close(exported(**given).logits, model(**given).logits, atol=1e-4, rtol=0)
+
+
+def test_mappings_become_single_inputs_and_back() -> None:
+    nested = {"inputs": {"eda": torch.zeros(1), "bvp": torch.ones(1)}, "modality_presence": torch.ones(1)}
+    flat = flatten(nested)
+    assert list(flat) == ["inputs.eda", "inputs.bvp", "modality_presence"]
+    assert unflatten(flat) == nested
+
+
+@pytest.fixture(scope="module")
+def benchmark_program() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("export_benchmark", REPOSITORY / "benchmarks" / "export.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+BUNDLED = ("meco-expressnet-lfw5", "meco-himoe-case", "meco-himoe-stress", "meco-mcoenet-synthetic-see")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not DATA.is_dir(), reason="the data are not beside the repository (../shared/data)")
+@pytest.mark.parametrize("name", BUNDLED)
+def test_200_recordings_get_the_checkpoints_scores(name: str, tmp_path: Path, benchmark_program: ModuleType) -> None:
+    export_checkpoint(name, tmp_path / "out")
+    seen, equal, largest = benchmark_program.compare(name, tmp_path / "out", DATA, 200)
+    assert seen == equal == 200
+    assert largest <= 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("model_type", ["meco_expressnet_moe", "meco_himoe", "meco_mcoenet"])
+def test_published_configurations_export(model_type: str, tmp_path: Path) -> None:
+    entry = plugins.architecture(model_type)
+    torch.manual_seed(0)
+    config = plugins.load_dotted(entry.config)()
+    model = plugins.load_dotted(entry.head)(config).eval()
+    kind = plugins.load_dotted(entry.processor or entry.image_processor or entry.feature_extractor)
+    processor = kind.for_config(config) if hasattr(kind, "for_config") else kind()
+    made = write_export(model, processor, tmp_path / "out", card=False)
+    assert made.difference <= 1e-4
+    assert load_processor(str(tmp_path / "out")) is not None
