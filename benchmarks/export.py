@@ -26,13 +26,14 @@ import numpy as np
 import torch
 
 from meco_hub import plugins
+from meco_hub.answers import Answers
 from meco_hub.corpora.synthetic.eyes import write_see
 from meco_hub.evaluation.predict import RecordingRows
 from meco_hub.evaluation.task import corpus_options, read_run
 from meco_hub.exported import graph_inputs, load_exported, unflatten
 from meco_hub.exporting import export_checkpoint
 from meco_hub.loading import load_model, load_processor
-from meco_hub.pipeline import Answers
+from meco_hub.processing.picture_processor import recording_processor
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 SOURCES = {
@@ -81,13 +82,14 @@ def recordings(name: str, data: Path, number: int, place: Path) -> list[Any]:
 
 def batches(model: Any, processor: Any, found: list[Any], size: int) -> Iterator[dict[str, torch.Tensor]]:
     """The graph's inputs of those recordings; of signals every second lacks one stream, another each time."""
-    streams = getattr(processor, "modality_names", None)
+    reader = recording_processor(processor)
+    streams = reader.modality_names
     for first in range(0, len(found), size):
         clips = []
         for place, one in enumerate(found[first : first + size], start=first):
-            clip = processor.cut(one)[0] if hasattr(processor, "cut") else one
+            clip = reader.cut(one)[0] if reader.cuts else one
             clips.append(clip.without([streams[place // 2 % len(streams)]]) if streams and place % 2 else clip)
-        yield graph_inputs(model, processor(clips, return_tensors="pt"))
+        yield graph_inputs(model, reader(clips, return_tensors="pt"))
 
 
 def in_turns(programs: list[Callable[[], object]], rounds: int) -> list[list[float]]:

@@ -21,13 +21,13 @@ from typing import Any
 
 import torch
 import transformers
-from PIL import Image
 from torch import nn
 
 from . import plugins
 from .errors import ConfigurationError, naming_extras
 from .exported import METADATA, ONNX_FILE, PROGRAM_FILE, Tensors, graph_inputs, is_exported, load_exported, unflatten
 from .loading import load_model, load_processor
+from .processing.picture_processor import recording_processor
 from .version import __version__
 
 FORMATS = ("onnx", "torch_export")
@@ -81,11 +81,8 @@ class _Flat(nn.Module):
 
 def example_batch(model: Any, processor: Any) -> Tensors:
     """Two empty recordings as the graph's inputs: the processor's blank ones, or black pictures, name by name."""
-    if hasattr(processor, "read"):
-        batch = processor([processor.blank(), processor.blank()], return_tensors="pt")
-    else:
-        once = {"do_find_face": False} if hasattr(processor, "do_find_face") else {}
-        batch = processor([Image.new("RGB", (64, 64))] * 2, return_tensors="pt", **once)
+    reader = recording_processor(processor)
+    batch = reader([reader.blank(), reader.blank()], return_tensors="pt")
     return graph_inputs(model, batch)
 
 

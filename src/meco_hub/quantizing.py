@@ -15,6 +15,7 @@ from .errors import ConfigurationError, naming_extras
 from .evaluation.evaluate import Evaluation, EvaluationSettings, choose_rows, label_rows
 from .evaluation.task import corpus_options, read_run
 from .exported import ONNX_FILE, graph_inputs, load_exported
+from .processing.picture_processor import recording_processor
 
 ALLOWED_LOSS = 0.01
 """A point of UAR."""
@@ -66,11 +67,13 @@ def quantize(
     metric = "ccc" if evaluation.task.regression else "uar"
     before = evaluation.headline(evaluation.predict(chosen=tested))[metric]
 
+    reader = recording_processor(processor)
+
     def batches() -> Iterator[dict[str, Any]]:
         for first in range(0, len(rows), _BATCH):
             recordings = [evaluation.rows[row] for row in rows[first : first + _BATCH]]
-            clips = [one if not hasattr(processor, "cut") else processor.cut(one)[0] for one in recordings]
-            flat = graph_inputs(model, processor(clips, return_tensors="pt"))
+            clips = [reader.cut(one)[0] if reader.cuts else one for one in recordings]
+            flat = graph_inputs(model, reader(clips, return_tensors="pt"))
             yield {name: value.numpy() for name, value in flat.items()}
 
     class Reader(CalibrationDataReader):
