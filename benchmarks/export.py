@@ -63,7 +63,7 @@ with torch.inference_mode():
 
 
 def recordings(name: str, data: Path, number: int, place: Path) -> list[Any]:
-    """So many recordings of the corpus that a checkpoint was trained on, evenly from all of it."""
+    """So many recordings of the corpus that a checkpoint was trained on, evenly from all of it; of a small one some come twice."""
     run = read_run(plugins.locate_checkpoint(name)) or {}
     corpus = plugins.corpus(run["data"]["corpus"])
     if corpus.name == "see":
@@ -72,12 +72,9 @@ def recordings(name: str, data: Path, number: int, place: Path) -> list[Any]:
     else:
         source = data / SOURCES[corpus.name]
     splits = corpus.load(source, **corpus_options(run, corpus.name))
-    found: list[Any] = []
-    for split in splits.values():
-        rows = RecordingRows(corpus, split)
-        wanted = min(len(rows), -(-number // len(splits)))
-        found += [rows[int(row)] for row in np.linspace(0, len(rows) - 1, wanted)]
-    return found[:number]
+    parts = [RecordingRows(corpus, split) for split in splits.values()]
+    places = [(part, row) for part in parts for row in range(len(part))]
+    return [part[row] for part, row in (places[place] for place in np.linspace(0, len(places) - 1, number).astype(int))]
 
 
 def batches(model: Any, processor: Any, found: list[Any], size: int) -> Iterator[dict[str, torch.Tensor]]:
