@@ -13,6 +13,7 @@ import torch
 
 from ..errors import CheckpointError, MecoError
 from ..outputs import EmotionRecognitionOutput
+from ..processing.picture_processor import recording_processor
 from ..recordings.eye_clips import EyeClip
 from ..recordings.signal_recording import SignalRecording, Stream
 from .check import NotConforming, refusal, require, rule
@@ -303,8 +304,8 @@ def streams_of(subject: Subject) -> list[str]:
     """The streams that the processor declares, in its order."""
     processor = subject.processor
     if subject.entry.kind == "eye":
-        return list(getattr(processor, "streams", ("frames", "events")))
-    return list(getattr(processor, "modality_names", None) or getattr(processor, "modalities", {}))
+        return list(recording_processor(processor).streams or ("frames", "events"))
+    return list(recording_processor(processor).modality_names)
 
 
 def _masked_places(batch: Batch) -> Iterator[tuple[tuple[str, ...], torch.Tensor, torch.Tensor]]:
@@ -435,7 +436,7 @@ def subsets_of_streams(subject: Subject) -> None:
         try:
             batch = subject.process([subject.first_clip(one, processor) for one in left])
         except MecoError as error:
-            if not hasattr(processor, "streams"):
+            if not recording_processor(processor).streams:
                 raise NotConforming(
                     f"With {', '.join(chosen)} and without {', '.join(gone)} the processor raises: {error} Give zeros behind a "
                     "mask, or `streams` as a field of the processor that says which it wants."

@@ -23,6 +23,7 @@ from ..errors import MecoError
 from ..plugins import Architecture, load_dotted
 from ..processing.picture_processor import recording_processor
 from ..processing.preprocessor import PublishedProcessor
+from ..processing.signal_windower import SignalWindower
 from ..recordings.event_recording import EventRecording
 from ..recordings.eye_clips import EyeClip
 from ..recordings.signal_recording import SignalRecording, Stream
@@ -290,7 +291,7 @@ def with_raw_events(processor: Any, index: int, seed: int) -> EyeClip:
 
 def _streams_of(processor: Any) -> dict[str, tuple[int, float]]:
     """Stream name → (channels, samples per second), in the processor's order."""
-    if hasattr(processor, "modality_list"):
+    if isinstance(processor, SignalWindower):
         return {one.name: (one.channels, one.sampling_rate) for one in processor.modality_list()}
     known = getattr(processor, "modalities", None)
     if not isinstance(known, Mapping) or not known:

@@ -14,10 +14,11 @@ from meco_hub.errors import ConfigurationError
 from meco_hub.evaluation.clip_runs import predict_runs, sample_clips, write_runs
 from meco_hub.evaluation.predict import RecordingRows
 from meco_hub.processing.eye_preprocessor import ClipSampling
+from meco_hub.processing.preprocessor import RecordingProcessor
 from meco_hub.recordings.eye_clips import EyeClip
 
 
-class Steps:
+class Steps(RecordingProcessor):
     """A processor that gives the chosen time steps and the brightness of the first frame."""
 
     clip_sampling = ClipSampling(sampling="uniform")
