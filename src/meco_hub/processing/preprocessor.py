@@ -5,7 +5,7 @@ own kind of recording (signals, eye clips, events). Image processors, ours and t
 `recording_processor` makes one of them, to which a whole picture is a recording whose `cut` gives its faces.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import numpy as np
@@ -55,6 +55,10 @@ class RecordingProcessor(PublishedProcessor):
     modality_names: Sequence[str] = ()
     streams: Sequence[str] = ()
     clip_sampling: Any = None
+
+    if TYPE_CHECKING:  # each class has its own, or transformers' base behind this one has it
+
+        def __call__(self, recordings: Any, *, return_tensors: str | None = None) -> Mapping[str, Any]: ...
 
     @property
     def cuts(self) -> bool:

@@ -108,7 +108,7 @@ class EdfFile:
     def physical(self, signal: int, first: int = 0, count: int | None = None) -> NDArray[np.float64]:
         """The same in physical units."""
         step, offset = self._scales[signal]
-        return step * (offset + self.digital(signal, first, count))
+        return np.asarray(step * (offset + self.digital(signal, first, count)), np.float64)
 
 
 def read(path: Path, rates: dict[str, float]) -> dict[str, Stream]:
