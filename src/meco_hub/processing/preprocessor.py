@@ -48,12 +48,10 @@ class RecordingProcessor(PublishedProcessor):
 
     Attributes:
         modality_names: streams in the order of the model's inputs; empty where there is none to name.
-        streams: of an eye clip, those that the network is shown; empty: it takes a clip as it comes.
         clip_sampling: draws a clip of a recording at random, `clip_sampling(clip, generator)`; None where nothing is drawn.
     """
 
     modality_names: Sequence[str] = ()
-    streams: Sequence[str] = ()
     clip_sampling: Any = None
 
     if TYPE_CHECKING:  # each class has its own, or transformers' base behind this one has it
