@@ -26,7 +26,11 @@ LINKING = [
     *PAGES,
     REPOSITORY / "CONTRIBUTING.md",
     REPOSITORY / "CHANGELOG.md",
-    *sorted(REPOSITORY.glob("*/**/README.md")),
+    *sorted(
+        page
+        for page in REPOSITORY.glob("*/**/README.md")
+        if not any(part.startswith(".") or part == "out" for part in page.relative_to(REPOSITORY).parts)  # environments
+    ),
     *TUTORIALS,
 ]
 
