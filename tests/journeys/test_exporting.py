@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from transformers import pipeline
 
-from meco_hub import exporting, plugins, quantizing
+from meco_hub import exporting, plugins
 from meco_hub.cli import main
 from meco_hub.corpora.synthetic.faces import draw_face, write_image_folder
 from meco_hub.errors import CheckpointError, ConfigurationError, DependencyError, InputError
@@ -198,7 +198,7 @@ def test_int8_is_measured_and_refused_where_it_costs_too_much(
 ) -> None:
     write_image_folder(tmp_path / "faces", seed=0, people=6)
     given = {"dtype": "int8", "dataset": "image_folder", "data_dir": tmp_path / "faces"}
-    monkeypatch.setattr(quantizing, "ALLOWED_LOSS", -2.0)
+    monkeypatch.setattr(exporting, "ALLOWED_LOSS", -2.0)
     with pytest.raises(ConfigurationError, match="Nothing was written"):
         export_checkpoint(tiny_checkpoint, tmp_path / "out", **given)
     assert not (tmp_path / "out").exists()

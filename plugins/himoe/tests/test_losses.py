@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from meco_himoe import losses_himoe as losses
 from meco_himoe.modeling_himoe import HiMoEForEmotionRecognition
 from meco_hub.errors import InputError
-from meco_hub.nn.masked import concordance
+from meco_hub.nn.losses import concordance
 
 Model = HiMoEForEmotionRecognition
 Batch = dict[str, Any]

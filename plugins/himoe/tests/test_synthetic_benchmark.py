@@ -16,7 +16,7 @@ import torch
 
 from meco_himoe.configuration_himoe import HiMoEConfig
 from meco_himoe.modeling_himoe import HiMoEForEmotionRecognition
-from meco_hub.nn.masked import concordance
+from meco_hub.nn.losses import concordance
 
 RATE, WINDOW, REACH = 16, 8.0, 1.0
 MODALITIES = {name: {"channels": 4, "sampling_rate": RATE} for name in ("m1", "m2", "m3")}

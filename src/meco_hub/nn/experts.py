@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .masked import widen
+from .losses import widen
 
 
 class TopKExperts(nn.Module):

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from .. import plugins
 from ..errors import ConfigurationError
-from ..nn.masked import concordance_loss, masked_mean
+from ..nn.losses import concordance_loss, masked_mean
 from .recipes import DistillationRecipe
 
 

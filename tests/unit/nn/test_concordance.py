@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from meco_hub.nn.masked import concordance, concordance_loss
+from meco_hub.nn.losses import concordance, concordance_loss
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from meco_hub.errors import InputError
-from meco_hub.nn.label_loss import label_loss
+from meco_hub.nn.losses import label_loss
 
 LOGITS = torch.tensor([[2.0, -1.0, 0.5], [0.0, 1.0, 3.0]])
 SEVERAL = torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from meco_hub.nn.masked import masked_mean, masked_softmax
+from meco_hub.nn.losses import masked_mean, masked_softmax
 
 
 def test_softmax_over_the_valid_part() -> None:

@@ -8,7 +8,7 @@ import math
 import torch
 from torch import nn
 
-from meco_hub.nn.masked import masked_mean, masked_softmax, widen
+from meco_hub.nn.losses import masked_mean, masked_softmax, widen
 
 from .blocks import StackedLinear, average, full_precision
 from .configuration_himoe import HiMoEConfig

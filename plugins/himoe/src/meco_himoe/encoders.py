@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from meco_hub.nn.checkpointed_layer import CheckpointedLayer
-from meco_hub.nn.masked import masked_mean, widen
+from meco_hub.nn.losses import masked_mean, widen
 
 from .blocks import FastDropout, StackedLinear, average, full_precision
 from .configuration_himoe import HiMoEConfig

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from meco_hub.nn.checkpointed_layer import CheckpointedLayer
-from meco_hub.nn.masked import masked_softmax, widen
+from meco_hub.nn.losses import masked_softmax, widen
 
 from .blocks import FastDropout, SoftExperts, average, full_precision
 from .configuration_himoe import HiMoEConfig

@@ -26,7 +26,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from meco_hub.errors import InputError
-from meco_hub.nn.masked import concordance_loss, masked_mean, widen
+from meco_hub.nn.losses import concordance_loss, masked_mean, widen
 
 from .blocks import StackedLinear
 from .configuration_himoe import HiMoEConfig

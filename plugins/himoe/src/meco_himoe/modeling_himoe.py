@@ -41,7 +41,7 @@ from transformers import initialization as init
 
 from meco_hub.errors import ConfigurationError
 from meco_hub.modeling import EmotionPreTrainedModel
-from meco_hub.nn.masked import masked_softmax, widen
+from meco_hub.nn.losses import masked_softmax, widen
 from meco_hub.outputs import EmotionFeaturesOutput, EmotionRecognitionOutput
 
 from . import losses_himoe as losses

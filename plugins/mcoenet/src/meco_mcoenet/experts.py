@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from meco_hub.nn.experts import select_top_k
-from meco_hub.nn.masked import widen
+from meco_hub.nn.losses import widen
 
 from .configuration_mcoenet import MCOENetConfig
 
