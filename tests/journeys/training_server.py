@@ -29,7 +29,14 @@ class Trace:
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, 4096)
-        self.now: dict[str, Any] = {"doing": "start", "batches": 0, "saved": 0, "resumed": None, "changes": 0}
+        self.now: dict[str, Any] = {
+            "doing": "start",
+            "batches": 0,
+            "saved": 0,
+            "resumed": None,
+            "changes": 0,
+            "listening": False,
+        }
         self.write()
 
     def write(self, **news: Any) -> None:
@@ -43,7 +50,7 @@ class Trace:
 
 def _follow(trace: Trace) -> None:
     """Let the parts of a training say that they are being carried out."""
-    from meco_hub.training import loop
+    from meco_hub.training import engine, loop
 
     def during(owner: Any, name: str, label: str) -> None:
         original = getattr(owner, name)
@@ -82,6 +89,14 @@ def _follow(trace: Trace) -> None:
         trace.write(resumed=run.progress.step, doing="loop")
 
     loop.save_checkpoint, loop.TrainingRun.resume = save_and_tell, resume_and_tell
+    listen = engine.Interruption.__enter__
+
+    def listen_and_tell(interruption: Any) -> Any:
+        result = listen(interruption)
+        trace.write(listening=True)
+        return result
+
+    engine.Interruption.__enter__ = listen_and_tell
 
 
 def _count_changes(trace: Trace, folder: str, die_at: int | None) -> None:
@@ -175,7 +190,9 @@ def carry_out(job: dict[str, Any], logs: Path) -> dict[str, Any]:
         passed = time.monotonic() - began
         if alive and kill and passed >= kill.get("after", 0):
             seen = traces[0].read()
-            if seen["batches"] >= kill.get("batches", 0) and kill.get("during") in (None, seen["doing"]):
+            # until every rank listens, a signal ends the one that does not as it would end any process
+            due = kill["signal"] == signal.SIGKILL or all(trace.read()["listening"] for trace in traces)
+            if due and seen["batches"] >= kill.get("batches", 0) and kill.get("during") in (None, seen["doing"]):
                 doing = seen["doing"]
                 _send(alive, kill)
                 kill = None
