@@ -4,6 +4,7 @@
     ├── InputError (ValueError)          what was handed in cannot be used
     │   ├── ImageError                   … as an image: unreadable, too large, wrong type or range
     │   ├── FaceNotFoundError            … an image was read, but no face was found in it
+    │   ├── DoubtfulInputError           … without doubt: it could be answered, but the caller asked for no doubtful answers
     │   └── RecordingError               … as signals or events: a file, stream or clock that cannot be read or used
     ├── CheckpointError                  a model folder that is incomplete, unsafe or not ours
     ├── UnknownNameError (KeyError)      a checkpoint, corpus, recipe, label or architecture nobody registered
@@ -42,6 +43,10 @@ class ImageError(InputError):
 
 class FaceNotFoundError(InputError):
     """An image was read, but the face finder found no face in it."""
+
+
+class DoubtfulInputError(InputError):
+    """An answer would have warnings in it, and the caller asked for none such (`on_warning="raise"`)."""
 
 
 class RecordingError(InputError):

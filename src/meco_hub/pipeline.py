@@ -25,6 +25,7 @@ from transformers.pipelines import PIPELINE_REGISTRY, pipeline
 from transformers.pipelines.base import ChunkPipeline
 
 from . import plugins
+from .answer_warnings import ON_WARNING, AnswerWarning, act_on, once_a_code
 from .answers import Answers, Entry, accepted_inputs, mirrored_too
 from .auto import AutoModelForEmotionRecognition
 from .errors import CheckpointError, ConfigurationError, InputError, RecordingError, naming_extras
@@ -48,6 +49,7 @@ _BESIDE: dict[str, Any] = {
     "end": None,
     "times": None,
     "streams": None,
+    "warnings": [],
 }
 """What travels beside the tensors; every item of a batch needs the same keys."""
 
@@ -85,6 +87,8 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         function_to_apply: "softmax", "sigmoid" or "none"; by default what the config's `problem_type` calls for.
         errors: "raise" stops at the first input that cannot be used; "return" answers `{"error": message}` in its place.
         mirror: of pictures, answer by the mean over the picture and its mirror image, in twice the time.
+        on_warning: "warn" shows what is in doubt about an input as a Python warning, "ignore" leaves it to the answer, whose every
+            entry holds it under "warnings" either way, and "raise" refuses the input; see `answer_warnings`.
 
     Inputs are what the checkpoint's processor reads. For faces: paths, bytes, PIL images, arrays. For signals and eye clips:
     files, folders, mappings of streams, or recordings of ours. Lists and generators of them everywhere. `stream` answers while
@@ -148,12 +152,13 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         function_to_apply: str | None = None,
         errors: str | None = None,
         mirror: bool | None = None,
+        on_warning: str | None = None,
         **unknown: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         if unknown:
             raise ConfigurationError(
                 f"The emotion-recognition pipeline takes no {', '.join(sorted(unknown))}; it takes faces, top_k, "
-                "function_to_apply, errors and mirror, beside the arguments of every pipeline."
+                "function_to_apply, errors, mirror and on_warning, beside the arguments of every pipeline."
             )
         before: dict[str, Any] = {}
         after: dict[str, Any] = {}
@@ -161,6 +166,8 @@ class EmotionRecognitionPipeline(ChunkPipeline):
             before["faces"] = after["faces"] = _one_of("faces", faces, MODES)
         if errors is not None:
             before["errors"] = _one_of("errors", errors, _ERRORS)
+        if on_warning is not None:
+            before["on_warning"] = _one_of("on_warning", on_warning, ON_WARNING)
         if top_k is not None:
             if top_k < 1:
                 raise ConfigurationError(f"top_k={top_k} was passed; expected 1 or more. Leave it out for all labels.")
@@ -177,9 +184,11 @@ class EmotionRecognitionPipeline(ChunkPipeline):
             )
         return super().__call__(inputs, **kwargs)
 
-    def preprocess(self, input_: Any, faces: str | None = None, errors: str = "raise") -> Iterator[dict[str, Any]]:
+    def preprocess(
+        self, input_: Any, faces: str | None = None, errors: str = "raise", on_warning: str = "warn"
+    ) -> Iterator[dict[str, Any]]:
         try:
-            yield from self._prepare(input_, faces)
+            yield from self._prepare(input_, faces, on_warning)
         except InputError as error:
             if errors == "raise":
                 raise
@@ -191,13 +200,16 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         processor: Any = self._recordings
         return dict(processor([clip], return_tensors="pt"))
 
-    def _prepare(self, input_: Any, faces: str | None) -> Iterator[dict[str, Any]]:
+    def _prepare(self, input_: Any, faces: str | None, on_warning: str) -> Iterator[dict[str, Any]]:
         processor = self._recordings
         recording = processor.read(input_)
         pictures = isinstance(processor, PictureProcessor)
         clips = processor.cut(recording, faces=faces) if pictures else processor.cut(recording)
         # all of them before the first leaves: an error in the last must not follow half an answer
-        ready = [self._item(clip) for clip in clips]
+        ready, doubts = [], []
+        for clip in clips:
+            ready.append(self._item(clip))
+            doubts.append(getattr(clip, "warnings", ()))
         streams = processor.report(recording)
         # the answer for a window without any sample is a constant, and must not pass for more
         silent = [[item["start"], item["end"]] for item in ready if _is_silent(item["tensors"])]
@@ -208,8 +220,12 @@ class EmotionRecognitionPipeline(ChunkPipeline):
             )
         if silent and streams is not None:
             streams = {**streams, "silent": silent}
-        for index, item in enumerate(ready):
-            yield {**item, "is_last": index == len(ready) - 1, "streams": streams}
+        whole = [*getattr(recording, "warnings", ()), *processor.check(recording, clips)]
+        each: list[list[AnswerWarning]] = [once_a_code([*whole, *own]) for own in doubts]
+        act_on(once_a_code(one for found in each for one in found), getattr(recording, "name", ""), on_warning)
+        for index, (item, found) in enumerate(zip(ready, each, strict=True)):
+            said = [one.to_dict() for one in found]
+            yield {**item, "is_last": index == len(ready) - 1, "streams": streams, "warnings": said}
 
     def _item(self, clip: Any) -> dict[str, Any]:
         times = self._recordings.step_times(clip)
@@ -253,6 +269,7 @@ class EmotionRecognitionPipeline(ChunkPipeline):
             {
                 "box": output["box"],
                 "face_score": output["face_score"],
+                "warnings": output["warnings"],
                 "expressions": self._answers.entries(
                     self._answers.scores(output["logits"][0], function_to_apply), top_k, function_to_apply
                 ),
@@ -263,9 +280,12 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         if faces == "all":
             return answers
         (answer,) = answers
-        if faces == "cropped":
-            return answer["expressions"]
-        return [{**entry, "box": answer["box"]} for entry in answer["expressions"]]
+        beside = (
+            {"warnings": answer["warnings"]}
+            if faces == "cropped"
+            else {"box": answer["box"], "warnings": answer["warnings"]}
+        )
+        return [{**entry, **beside} for entry in answer["expressions"]]
 
     def _answer_recording(self, outputs: list[dict[str, Any]], top_k: int | None, function: str | None) -> list[Entry]:
         logits = np.concatenate([output["logits"].cpu().numpy() for output in outputs])
@@ -278,7 +298,9 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         else:
             entries = self._answers.entries(self._answers.scores(logits[0], function), top_k, function)
         streams = outputs[0]["streams"]
-        return [{**entry, "streams": streams} for entry in entries] if streams is not None else entries
+        beside = {} if streams is None else {"streams": streams}
+        beside["warnings"] = list({one["code"]: one for output in outputs for one in output["warnings"]}.values())
+        return [{**entry, **beside} for entry in entries]
 
     def stream(self, chunks: Iterable[Any], *, reference: Any = None, **parameters: Any) -> Iterator[list[Entry]]:
         """Answer while a recording goes on: one answer for every window, as soon as its samples are there.

@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 from transformers import FeatureExtractionMixin, ProcessorMixin
 
+from ..answer_warnings import AnswerWarning
 from ..errors import ConfigurationError, FaceNotFoundError
 from ..recordings.images import describe_source, read_image
 from .face_finder import Face
@@ -28,11 +29,13 @@ class Picture:
         image: RGB.
         name: what errors call it.
         face: where in the whole picture it lies; None for the whole.
+        warnings: what is in doubt about it.
     """
 
     image: Image.Image
     name: str = ""
     face: Face | None = None
+    warnings: tuple[AnswerWarning, ...] = ()
 
 
 class PictureProcessor(RecordingProcessor):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
+from ..answer_warnings import AnswerWarning
 from ..errors import ConfigurationError
 from ..publishing import PushOptions
 
@@ -109,6 +110,13 @@ class RecordingProcessor(PublishedProcessor):
     def report(self, recording: Any) -> dict[str, Any] | None:
         """What became of each stream, for the answer; None where there is nothing to say."""
         return None
+
+    def check(self, recording: Any, clips: Sequence[Any]) -> list[AnswerWarning]:
+        """What an answer for this recording rests on and is in doubt, beside what its reader found; by default nothing.
+
+        What concerns one clip only, such as one face of a picture, stands on the clip itself, as its `warnings`.
+        """
+        return []
 
     def stream(self, **options: Any) -> Any:
         """Windows of a recording that goes on.

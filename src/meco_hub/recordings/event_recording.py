@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..answer_warnings import AnswerWarning
 from ..errors import RecordingError
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class EventRecording:
         frames: (frames, height, width) uint8 grey pictures, or None where there are none.
         frame_times: (frames,) int64 microseconds on the same clock, or None.
         notes: what was found or done on reading: "reordered", "unknown_words", "time_unit" …
+        warnings: what its reader doubts.
 
     Raises:
         RecordingError: columns of different lengths or wrong types; use `from_arrays` for whatever is not in this form yet.
@@ -63,6 +65,7 @@ class EventRecording:
     frames: NDArray[np.uint8] | None = None
     frame_times: NDArray[np.int64] | None = None
     notes: Mapping[str, int | str] = field(default_factory=dict)
+    warnings: tuple[AnswerWarning, ...] = ()
 
     def __post_init__(self) -> None:
         expected = {"x": np.uint16, "y": np.uint16, "t": np.int64, "p": np.uint8}

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..answer_warnings import AnswerWarning, once_a_code
 from ..errors import ConfigurationError, RecordingError, unknown_name
 from .event_recording import EventRecording
 from .events import read_events
@@ -63,6 +64,7 @@ class EyeClip:
         frame_times: (T,) int64 microseconds, increasing; needed with an `EventRecording`, else optional.
         name: what errors call it.
         chosen: time steps that a processor shall take, in this order; None leaves the choice to it.
+        warnings: what its reader doubts; those of an `EventRecording` are taken over.
 
     Raises:
         RecordingError: no stream at all, streams of different lengths, raw events without frame times, clocks that do not overlap,
@@ -74,6 +76,7 @@ class EyeClip:
     frame_times: NDArray[np.int64] | None = None
     name: str = ""
     chosen: tuple[int, ...] | None = None
+    warnings: tuple[AnswerWarning, ...] = ()
 
     def __post_init__(self) -> None:
         if self.frames is None and self.events is None:
@@ -91,6 +94,7 @@ class EyeClip:
             self._check_lengths(len(self.frames), "frames", len(self.events), "event pictures")
         if isinstance(self.events, EventRecording):
             self._check_clocks(self.events)
+            object.__setattr__(self, "warnings", tuple(once_a_code([*self.warnings, *self.events.warnings])))
         outside = [step for step in self.chosen or () if not 0 <= step < len(self)]
         if outside:
             raise RecordingError(f"{self.called}: time step {outside[0]} was chosen; there are {len(self)}, from 0 on.")

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ..answer_warnings import AnswerWarning
 from ..errors import RecordingError
 
 _EVEN = 0.05
@@ -96,6 +97,7 @@ class SignalRecording:
             mean and standard deviation, stand beside it under `processing.resampling.summary_key`.
         known_lags: stream name → seconds by which its content is known to be late, as training's delays are; NaN unknown.
         prepared: which processor has filtered these streams and put them on its grids already; "" as they were recorded.
+        warnings: what its reader doubts.
     """
 
     streams: Mapping[str, Stream]
@@ -106,6 +108,7 @@ class SignalRecording:
     reference: Mapping[str, NDArray[np.floating]] = field(default_factory=dict)
     known_lags: Mapping[str, float] = field(default_factory=dict)
     prepared: str = ""
+    warnings: tuple[AnswerWarning, ...] = ()
 
     def __post_init__(self) -> None:
         if self.start == self.start and self.end == self.end:  # neither is NaN, as in every clip

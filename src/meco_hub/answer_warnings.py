@@ -1,0 +1,72 @@
+"""Warnings that stand in an answer: what was handed in could be answered, but something that the answer rests on is in doubt.
+
+    {"label": "happiness", "score": 0.93, …, "warnings": [{"code": "face_small", "message": "The face is 31 pixels wide; …"}]}
+
+A reader puts them on the recording it made (`warnings` of `SignalRecording`, `EventRecording`, `EyeClip`, `Picture`), a processor
+finds others in `RecordingProcessor.check`; the pipeline joins both, once a code, and `on_warning` says what it then does. A code
+never changes its meaning.
+"""
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from .errors import ConfigurationError, DoubtfulInputError
+
+CODES: dict[str, str] = {}
+"""Code → what it means, in one sentence; one place for all kinds of recording."""
+
+ON_WARNING = ("warn", "ignore", "raise")
+
+
+class DoubtfulInputWarning(UserWarning):
+    """Shown by Python for an answer with warnings in it, unless `on_warning` is "ignore"."""
+
+
+@dataclass(frozen=True)
+class AnswerWarning:
+    """One doubt about one input.
+
+    Attributes:
+        code: one of `CODES`.
+        message: what was seen, what was expected and what to do, with the numbers.
+    """
+
+    code: str
+    message: str
+
+    def __post_init__(self) -> None:
+        if self.code not in CODES:
+            raise ConfigurationError(f"{self.code!r} is no warning code; expected one of {', '.join(CODES)}.")
+
+    def to_dict(self) -> dict[str, str]:
+        """As answers hold it."""
+        return {"code": self.code, "message": self.message}
+
+
+def once_a_code(found: Iterable[AnswerWarning]) -> list[AnswerWarning]:
+    """The first warning of every code, in order."""
+    first: dict[str, AnswerWarning] = {}
+    for one in found:
+        first.setdefault(one.code, one)
+    return list(first.values())
+
+
+def act_on(found: Iterable[AnswerWarning], name: str, on_warning: str) -> None:
+    """Show or raise what was found, as the caller asked.
+
+    Args:
+        found: warnings of one input.
+        name: of the input, for the message.
+        on_warning: one of `ON_WARNING`.
+
+    Raises:
+        DoubtfulInputError: there are warnings, and `on_warning` is "raise".
+    """
+    said = " ".join(f"{one.message} [{one.code}]" for one in found)
+    if not said or on_warning == "ignore":
+        return
+    whole = f"{name}: {said}" if name else said
+    if on_warning == "raise":
+        raise DoubtfulInputError(f'{whole} Pass on_warning="warn" to have an answer all the same.')
+    warnings.warn(whole, DoubtfulInputWarning, stacklevel=2)
