@@ -31,15 +31,12 @@ class TensorEntry:
     Attributes:
         dtype: in the format's words: "F32", "BF16", "I64" …
         shape: of the tensor.
+        floating: its values are floating-point numbers.
     """
 
     dtype: str
     shape: tuple[int, ...]
-
-    @property
-    def floating(self) -> bool:
-        """Its values are floating-point numbers."""
-        return self.dtype.startswith(("F", "BF"))
+    floating: bool
 
 
 def read_header(file: Path) -> dict[str, TensorEntry]:
@@ -59,7 +56,11 @@ def read_header(file: Path) -> dict[str, TensorEntry]:
     try:
         with safe_open(file, framework="np") as tensors:
             parts = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118 — no mapping
-            return {name: TensorEntry(part.get_dtype(), tuple(part.get_shape())) for name, part in parts.items()}
+            return {
+                name: TensorEntry(dtype, tuple(part.get_shape()), floating=dtype.startswith(("F", "BF")))
+                for name, part in parts.items()
+                for dtype in [part.get_dtype()]
+            }
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             f"{file} cannot be read: it has {file.stat().st_size} bytes, and safetensors says: {error}. Expected a whole file of "

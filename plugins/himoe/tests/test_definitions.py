@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from meco_himoe import alignment, encoders, experts
-from meco_himoe.blocks import SoftExperts
+from meco_himoe.encoders import SoftExperts
 from meco_himoe.modeling_himoe import HiMoEForEmotionRecognition, HiMoEOutput
 
 Model = HiMoEForEmotionRecognition

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from meco_himoe.blocks import FastDropout
+from meco_himoe.encoders import FastDropout
 from meco_hub.nn.checkpointed_layer import CheckpointedLayer
 
 

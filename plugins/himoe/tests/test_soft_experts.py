@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from meco_himoe import blocks as soft_experts
-from meco_himoe.blocks import SoftExperts, StackedLinear
+from meco_himoe import encoders as soft_experts
+from meco_himoe.encoders import SoftExperts, StackedLinear
 
 
 @pytest.fixture(autouse=True)

@@ -15,8 +15,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .losses import widen
-
 
 class TopKExperts(nn.Module):
     """`y = Σ_{i ∈ top-k} g_i · relu(W_i x + b_i)` with `g = softmax(W_g x + b_g)`.
@@ -68,7 +66,7 @@ class TopKExperts(nn.Module):
 
     def gates(self, router_logits: torch.Tensor) -> torch.Tensor:
         """Weight of every expert, zero where it is not selected: (batch, num_experts) → the same, in float32 or wider."""
-        probabilities = widen(router_logits).softmax(dim=-1)
+        probabilities = router_logits.to(torch.promote_types(router_logits.dtype, torch.float32)).softmax(dim=-1)
         selected = probabilities * select_top_k(probabilities, self.top_k)
         if self.norm_topk_prob:
             selected = selected / selected.sum(dim=-1, keepdim=True)

@@ -10,8 +10,8 @@ from torch import nn
 
 from meco_hub.nn.losses import masked_mean, masked_softmax, widen
 
-from .blocks import StackedLinear, average, full_precision
 from .configuration_himoe import HiMoEConfig
+from .encoders import StackedLinear, average, full_precision
 
 
 class LagEstimator(nn.Module):

@@ -13,8 +13,8 @@ from torch import nn
 from meco_hub.nn.checkpointed_layer import CheckpointedLayer
 from meco_hub.nn.losses import masked_softmax, widen
 
-from .blocks import FastDropout, SoftExperts, average, full_precision
 from .configuration_himoe import HiMoEConfig
+from .encoders import FastDropout, SoftExperts, average, full_precision
 
 
 class ModalityRouter(nn.Module):

@@ -28,8 +28,8 @@ from torch.nn import functional as F
 from meco_hub.errors import InputError
 from meco_hub.nn.losses import concordance_loss, masked_mean, widen
 
-from .blocks import StackedLinear
 from .configuration_himoe import HiMoEConfig
+from .encoders import StackedLinear
 
 IGNORED = -100
 """The class index of an unknown label, as everywhere in transformers."""

@@ -46,9 +46,18 @@ from meco_hub.outputs import EmotionFeaturesOutput, EmotionRecognitionOutput
 
 from . import losses_himoe as losses
 from .alignment import GridResampler, LagEstimator
-from .blocks import FastDropout, SoftExperts, StackedLinear, average, full_precision
 from .configuration_himoe import HiMoEConfig
-from .encoders import ModalityEmbedding, ModalityEncoders, TimeEncoding, TransformerLayer
+from .encoders import (
+    FastDropout,
+    ModalityEmbedding,
+    ModalityEncoders,
+    SoftExperts,
+    StackedLinear,
+    TimeEncoding,
+    TransformerLayer,
+    average,
+    full_precision,
+)
 from .experts import (
     EmotionExpertLayer,
     FeedForward,
