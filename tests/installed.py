@@ -60,7 +60,7 @@ def run(*command: str, cwd: Path, code: int = 0) -> str:
 def main(wheels: Path, environment: Path) -> None:
     venv.create(environment, clear=True, with_pip=True)
     python, meco = str(environment / "bin" / "python"), str(environment / "bin" / "meco")
-    of = {path.name.split("-")[0]: str(path.resolve()) for path in wheels.glob("*.whl")}
+    of = {path.name.split("-")[0]: str(path) for path in wheels.glob("*.whl")}
     signals = of.pop("meco_himoe")
     with tempfile.TemporaryDirectory() as empty:
         here = Path(empty)
@@ -83,4 +83,4 @@ def main(wheels: Path, environment: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve())  # commands are run in an empty folder
