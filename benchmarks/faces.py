@@ -23,12 +23,14 @@ from torch.nn import functional as F
 from meco_expressnet_moe.configuration_expressnet_moe import ExpressNetMoEConfig
 from meco_expressnet_moe.large_kernel_conv import LargeKernelConv2d, smooth_size
 from meco_expressnet_moe.modeling_expressnet_moe import ExpressNetMoEForEmotionRecognition
+from meco_hub import plugins
+from meco_hub.loading import read_config
 
 PEER = "resnet50"
 AUTHORS_RATIO = {1: 3.8, 8: 5.5}
 """The authors' TensorFlow network over ResNet-50, by batch size: what this program's goals are set against, not measured here."""
 
-FORWARD_GOAL, STEP_GOAL, ERROR_GOAL = 1.7, 3.0, 1e-5
+FORWARD_GOAL, BUNDLED_GOAL, STEP_GOAL, ERROR_GOAL = 1.7, 1.5, 3.0, 1e-5
 
 LAYERS = (
     # in, out, kernel, side: the large-kernel branch's first five stages, then the small-kernel branch's first two
@@ -108,6 +110,23 @@ def report_forward(model: nn.Module, rounds: int) -> None:
         f"  limit beside us, if every multiply-accumulate took the same time ({PEER}: 4.09 GMAC): all direct "
         f"{17.27 / 4.09:.2f} (17.27 GMAC), with FFT {(rest + fft_gmac(by_fft)) / 4.09:.2f} ({rest + fft_gmac(by_fft):.2f} GMAC)"
     )
+
+
+def report_bundled(rounds: int) -> None:
+    """Every bundled checkpoint over its own backbone from timm, at the size of its pictures."""
+    print("\nForward pass of one picture, bundled checkpoints over their backbone as timm has it")
+    for name, folder in plugins.checkpoints().items():
+        if read_config(str(folder)).model_type != ExpressNetMoEConfig.model_type:
+            continue
+        model = ExpressNetMoEForEmotionRecognition.from_pretrained(folder).eval()
+        peer = timm.create_model(model.config.backbone).eval()
+        pixels = torch.rand(1, 3, model.config.image_size, model.config.image_size)
+        with torch.inference_mode():
+            ours, theirs = time_in_turns([lambda m=model: m(pixels), lambda m=peer: m(pixels)], 4 * rounds)  # noqa: B023
+        print(
+            f"  {name}, {model.config.image_size} pixels: ours {milliseconds(ours)}   {model.config.backbone} "
+            f"{milliseconds(theirs)}   ratio {ratio(ours, theirs):.2f}   ({verdict(ratio(ours, theirs), BUNDLED_GOAL)})"
+        )
 
 
 def report_step(model: nn.Module, rounds: int, batch: int = 2) -> None:
@@ -191,9 +210,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=None, help="torch threads (default: torch's own choice)")
     parser.add_argument(
         "--only",
-        choices=("forward", "step", "layers"),
+        choices=("forward", "bundled", "step", "layers"),
         nargs="*",
-        default=("forward", "step", "layers"),
+        default=("forward", "bundled", "step", "layers"),
         help="parts to run",
     )
     options = parser.parse_args(arguments)
@@ -209,6 +228,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model = ExpressNetMoEForEmotionRecognition(ExpressNetMoEConfig())
     if "forward" in options.only:
         report_forward(model, rounds)
+    if "bundled" in options.only:
+        report_bundled(rounds)
     if "step" in options.only:
         report_step(model, max(3, rounds // 2))
     if "layers" in options.only:
