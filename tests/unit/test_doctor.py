@@ -254,8 +254,6 @@ def test_classes_that_hang_are_named(run_python: Run, plant: Plant) -> None:
 def test_the_exit_code_is_for_scripts(
     level: str | None, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import argparse
-
     from meco_hub import doctor
 
     finding = {
@@ -277,9 +275,9 @@ def test_the_exit_code_is_for_scripts(
         "findings": [finding] if level else [],
     }
     monkeypatch.setattr(doctor, "examine", lambda patience: report)
-    assert command._run_doctor(argparse.Namespace(json=True, patience=1.0)) == code
+    assert command.main(["doctor", "--json", "--patience", "1"]) == code
     assert json.loads(capsys.readouterr().out) == report
-    assert command._run_doctor(argparse.Namespace(json=False, patience=1.0)) == code
+    assert command.main(["doctor", "--patience", "1"]) == code
     printed = capsys.readouterr().out
     assert 'extra events: lacks h5py>=3.10: pip install "meco-hub[events]"' in printed
     assert "timm missing" in printed

@@ -103,7 +103,7 @@ class EvaluationSettings:
     stride_s: float | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     exclude_unknown_labels: bool = False
-    conditions: tuple[str, ...] = ()
+    conditions: Sequence[str] = ()
     condition_seed: int = 0
     routing: bool = False
     pictures: bool = False
