@@ -13,15 +13,14 @@ What is left out or null is *not stated*: a card says so in these words, and inv
 for a misspelt `limits` would be no limits.
 """
 
-import typing
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal
+from typing import Literal
 
 import yaml
 
-from ..errors import CardError, suggest
+from ..errors import CardError
+from ..typed_yaml import FieldReader
 
 FILE = "card.yaml"
 
@@ -120,62 +119,6 @@ class CardNotes:
     more: str = ""
 
 
-def _wrong(where: str, value: Any, expected: str) -> CardError:
-    return CardError(f"{where} is {str(value)[:60]!r}; expected {expected}. Correct it.")
-
-
-def _read(kind: Any, value: Any, where: str) -> Any:
-    """`value`, as YAML gave it, as an instance of the annotated type."""
-    origin, inner = typing.get_origin(kind), typing.get_args(kind)
-    if origin is UnionType:
-        if value is None and type(None) in inner:
-            return None
-        kinds = [one for one in inner if one is not type(None)]
-        if len(kinds) == 1:
-            return _read(kinds[0], value, where)
-        if isinstance(value, bool) or not isinstance(value, tuple(kinds)):
-            raise _wrong(where, value, " or ".join(one.__name__ for one in kinds))
-        return value
-    if origin is Literal:
-        if value not in inner:
-            raise _wrong(where, value, " or ".join(map(repr, inner)))
-        return value
-    if origin in (tuple, list):
-        if not isinstance(value, list):
-            raise _wrong(where, value, "a list")
-        return origin(_read(inner[0], one, f"{where}[{place}]") for place, one in enumerate(value))
-    if origin is dict:
-        if not isinstance(value, dict):
-            raise _wrong(where, value, "a mapping")
-        return {str(key): _read(inner[1], one, f"{where}.{key}") for key, one in value.items()}
-    if is_dataclass(kind) and isinstance(kind, type):
-        return _read_fields(kind, value, where)
-    if kind is str and isinstance(value, str):
-        return value.strip()
-    if kind is bool and isinstance(value, bool):
-        return value
-    raise _wrong(where, value, {str: "text", bool: "true or false"}.get(kind, str(kind)))
-
-
-def _read_fields(kind: type, value: Any, where: str) -> Any:
-    if not isinstance(value, dict):
-        raise _wrong(where, value, "a mapping")
-    known = {one.name: one for one in fields(kind)}
-    for key in value:
-        if key not in known:
-            offer = suggest(key, known)
-            raise CardError(f"{where} has the key {key!r}, which nobody reads.{offer} Known: {', '.join(known)}.")
-    needed = [name for name, one in known.items() if one.default is MISSING and one.default_factory is MISSING]
-    stated = {key: one for key, one in value.items() if one is not None}  # null is: not stated
-    absent = [name for name in needed if name not in stated]
-    if absent:
-        raise CardError(
-            f"{where} lacks {', '.join(absent)}. Add what is missing; expected at least {', '.join(needed)}."
-        )
-    types = typing.get_type_hints(kind)
-    return kind(**{key: _read(types[key], one, f"{where}: {key}") for key, one in stated.items()})
-
-
 def read_notes(folder: Path) -> CardNotes:
     """What a checkpoint's `card.yaml` says; nothing stated when there is none.
 
@@ -191,7 +134,12 @@ def read_notes(folder: Path) -> CardNotes:
         raise CardError(
             f"{file} cannot be read: {error}. Expected YAML; `meco card` writes a form to fill in."
         ) from error
-    notes: CardNotes = _read_fields(CardNotes, {} if content is None else content, str(file))
+
+    def refuse(path: str, problem: str) -> CardError:
+        return CardError(f"{file}{': ' if path else ''}{path} {problem}. Correct it.")
+
+    # null is: not stated
+    notes = FieldReader(refuse, skip_null=True).read(CardNotes, {} if content is None else content)
     if content and content.get("limits") is not None and not any(one.strip() for one in notes.limits):
         raise CardError(
             f"{file} states empty limits. Every model has some: write where this one fails, or leave the key out."

@@ -80,18 +80,12 @@ class RunOptions:
     push_privately: bool = False
 
 
-def _is_scalar(kind: Any) -> bool:
-    kind = typing.get_args(kind)[0] if typing.get_origin(kind) is typing.Annotated else kind
+def _bare(hint: Any) -> Any:
+    """A recipe key's type without its annotations and without None."""
+    kind = typing.get_args(hint)[0] if typing.get_origin(hint) is typing.Annotated else hint
     if typing.get_origin(kind) is types.UnionType:
         kind = next(part for part in typing.get_args(kind) if part is not type(None))
-    return kind in (int, float, str, bool) or typing.get_origin(kind) is Literal
-
-
-def _metavar(kind: Any) -> str:
-    inner = typing.get_args(kind)[0]
-    if typing.get_origin(inner) is types.UnionType:
-        inner = next(part for part in typing.get_args(inner) if part is not type(None))
-    return "|".join(typing.get_args(inner)) if typing.get_origin(inner) is Literal else inner.__name__.upper()
+    return kind
 
 
 def _checkpointing(text: str) -> str | int:
@@ -140,10 +134,13 @@ def build_parser() -> argparse.ArgumentParser:
     keys = parser.add_argument_group("recipe keys")
     hints = typing.get_type_hints(Recipe, include_extras=True)
     for one in dataclasses.fields(Recipe):
-        kind = hints[one.name]
-        if _is_scalar(kind):
+        hint = hints[one.name]
+        kind = _bare(hint)
+        choices = typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
+        if choices or kind in (int, float, str, bool):
             # values stay YAML here; the recipe's own check converts them and words the errors
-            keys.add_argument(f"--{one.name}", metavar=_metavar(kind), help=kind.__metadata__[0].replace("%", "%%"))
+            metavar = "|".join(choices) or kind.__name__.upper()
+            keys.add_argument(f"--{one.name}", metavar=metavar, help=hint.__metadata__[0].replace("%", "%%"))
     return parser
 
 
@@ -161,7 +158,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> tuple[Recipe, RunOptio
     for one in dataclasses.fields(Recipe):
         if isinstance(given.get(one.name), str):
             text, hint = given[one.name], hints[one.name]
-            is_text = hint is str or str in typing.get_args(hint)
+            is_text = _bare(hint) is str
             # only numbers, switches and null are YAML: a path such as 2024 or yes is a string all the same
             changes[one.name] = text if is_text and text != "null" else parse_value(text)
     if "labels" in given:
@@ -180,17 +177,12 @@ def parse_arguments(argv: Sequence[str] | None = None) -> tuple[Recipe, RunOptio
             "the result afterwards."
         )
     trackers = given.get("report_to") or (["all"] if given.get("with_tracking") else [])
+    same = {one.name: given[one.name] for one in dataclasses.fields(RunOptions) if one.name in given}
     options = RunOptions(
-        data_dir=given["data_dir"],
-        output_dir=given["output_dir"],
-        overwrite_output_dir=given.get("overwrite_output_dir", False),
-        checkpointing_steps=given.get("checkpointing_steps"),
-        checkpoints_total_limit=given.get("checkpoints_total_limit"),
-        resume_from_checkpoint=given.get("resume_from_checkpoint"),
-        report_to=tuple(trackers),
-        progress=not given.get("no_progress", False),
+        **{**same, "report_to": tuple(trackers)},
+        progress="no_progress" not in given,
         push_to=given.get("hub_model_id"),
-        push_privately=given.get("hub_private_repo", False),
+        push_privately="hub_private_repo" in given,
     )
     return recipe_from_dict(override(base, changes), where), options
 

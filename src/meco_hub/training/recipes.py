@@ -7,37 +7,42 @@ a recipe: those are flags only (`arguments.py`).
 """
 
 import dataclasses
-import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, NamedTuple
 
 import yaml
 
 from .. import plugins
-from ..errors import ConfigurationError, suggest, unknown_name
+from ..errors import ConfigurationError, unknown_name
+from ..typed_yaml import FieldReader
 
 Criterion = Literal[
-    "uar",
-    "war",
-    "macro_f1",
-    "macro_auroc",
-    "balanced_score",
-    "operating_point",
-    "loss",
-    "rmse",
-    "mae",
-    "ccc",
-    "pcc",
-    "last",
-]
+    "uar", "war", "macro_f1", "macro_auroc", "balanced_score", "operating_point", "loss", "rmse", "mae", "ccc", "pcc", "last"
+]  # fmt: skip
+_HELD_OUT = ("by_identity", "by_trial", "by_stimulus", "by_content", "stratified")
+"""Ways of holding validation out of the training set."""
 REGRESSION_CRITERIA = ("rmse", "mae", "ccc", "pcc")
 """Criteria for values; the others are for classes, but "last", which is for both."""
 Rule = Literal["none", "max_uar", "max_war", "max_macro_f1", "max_mean"]
 Schedule = Literal["linear", "cosine", "constant", "constant_with_warmup", "exponential_per_epoch", "step_per_epoch"]
 Precision = Literal["no", "fp16", "bf16"]
+
+
+class Bound(NamedTuple):
+    """What a number of a recipe must be: a test, and the same in words."""
+
+    holds: Callable[[float], bool]
+    expected: str
+
+
+POSITIVE = Bound(lambda number: number > 0, "a positive number")
+NOT_NEGATIVE = Bound(lambda number: number >= 0, "zero or a positive number")
+SHARE = Bound(lambda number: 0 <= number <= 1, "a share from 0 to 1")
+BELOW_ONE = Bound(lambda number: 0 <= number < 1, "a share from 0 to below 1")
+HELD_OUT = Bound(lambda number: 0 < number < 1, "a share between 0 and 1")
 
 
 @dataclass(frozen=True)
@@ -59,18 +64,20 @@ class ValidationRecipe:
     folds: Annotated[list[int] | None, "folds that are validated on, of `split` or, without it, the training split"] = (
         None
     )
-    by_identity: Annotated[float | None, "share of the training set's subjects, held out whole (0.15)"] = None
+    by_identity: Annotated[float | None, "share of the training set's subjects, held out whole (0.15)", HELD_OUT] = None
     by_trial: Annotated[
         float | None,
         "share of everybody's trials in the training set, held out whole; people are then on both sides on purpose",
+        HELD_OUT,
     ] = None
-    by_stimulus: Annotated[float | None, "share of the training set's stimuli, held out whole"] = None
+    by_stimulus: Annotated[float | None, "share of the training set's stimuli, held out whole", HELD_OUT] = None
     by_content: Annotated[
         float | None,
         "share of the training set, held out class by class, equal pictures together; for want of identities, where pictures recur",
+        HELD_OUT,
     ] = None
     stratified: Annotated[
-        float | None, "share of the training set, held out class by class; for want of identities"
+        float | None, "share of the training set, held out class by class; for want of identities", HELD_OUT
     ] = None
     seed: Annotated[int, "seed of the part held out"] = 0
 
@@ -120,7 +127,7 @@ class OperatingPointRecipe:
     war_floor: Annotated[float | None, "smallest WAR that the objective may cost"] = None
     tau_min: Annotated[float, "smallest tau tried"] = -1.0
     tau_max: Annotated[float, "largest tau tried"] = 2.0
-    tau_step: Annotated[float, "distance between the taus tried"] = 0.05
+    tau_step: Annotated[float, "distance between the taus tried", POSITIVE] = 0.05
 
 
 @dataclass(frozen=True)
@@ -131,9 +138,13 @@ class DistillationRecipe:
     options: Annotated[dict[str, Any], "options of the teacher, such as where its weights are"] = field(
         default_factory=dict
     )
-    weight: Annotated[float, "weight of foreseeing all the teacher's answers from the features; the labels' is 1"] = 1.0
-    direct_weight: Annotated[float, "weight of agreeing with the teacher on the classes that both know"] = 0.0
-    temperature: Annotated[float, "softens the teacher's answers; 1: as they are"] = 1.0
+    weight: Annotated[
+        float, "weight of foreseeing all the teacher's answers from the features; the labels' is 1", NOT_NEGATIVE
+    ] = 1.0
+    direct_weight: Annotated[
+        float, "weight of agreeing with the teacher on the classes that both know", NOT_NEGATIVE
+    ] = 0.0
+    temperature: Annotated[float, "softens the teacher's answers; 1: as they are", POSITIVE] = 1.0
 
 
 @dataclass(frozen=True)
@@ -166,42 +177,50 @@ class Recipe:
 
     # --- optimiser
     optimizer: Annotated[Literal["adam", "adamw"], "adam (weight decay is L2) or adamw (decoupled)"] = "adamw"
-    learning_rate: Annotated[float, "peak learning rate"] = 1e-4
-    backbone_learning_rate: Annotated[float | None, "peak rate of the model's `backbone`; else learning_rate"] = None
+    learning_rate: Annotated[float, "peak learning rate", POSITIVE] = 1e-4
+    backbone_learning_rate: Annotated[
+        float | None, "peak rate of the model's `backbone`; else learning_rate", POSITIVE
+    ] = None
     learning_rate_factors: Annotated[
         dict[str, Any],
         "module of the model → factor on its rate, the longest name that fits counting: {encoder: 0.1, encoder.norm: 1}; 0 stands "
         "still",
     ] = field(default_factory=dict)
-    weight_decay: Annotated[float, "of matrices and kernels; see decay_everything"] = 0.0
+    weight_decay: Annotated[float, "of matrices and kernels; see decay_everything", NOT_NEGATIVE] = 0.0
     decay_everything: Annotated[bool, "decay biases, norms and what the model exempts too, as plain AdamW does"] = False
-    adam_beta1: Annotated[float, "decay of the first moment"] = 0.9
-    adam_beta2: Annotated[float, "decay of the second moment"] = 0.999
-    adam_epsilon: Annotated[float, "epsilon of Adam (Keras: 1e-7)"] = 1e-8
-    max_grad_norm: Annotated[float | None, "clip the norm of the gradient to this; else no clipping"] = None
+    adam_beta1: Annotated[float, "decay of the first moment", BELOW_ONE] = 0.9
+    adam_beta2: Annotated[float, "decay of the second moment", BELOW_ONE] = 0.999
+    adam_epsilon: Annotated[float, "epsilon of Adam (Keras: 1e-7)", POSITIVE] = 1e-8
+    max_grad_norm: Annotated[float | None, "clip the norm of the gradient to this; else no clipping", POSITIVE] = None
 
     # --- length and schedule
-    per_device_train_batch_size: Annotated[int, "samples per process and step"] = 32
-    per_device_eval_batch_size: Annotated[int, "samples per process and validation step"] = 64
-    gradient_accumulation_steps: Annotated[int, "batches per process and optimiser step"] = 1
+    per_device_train_batch_size: Annotated[int, "samples per process and step", POSITIVE] = 32
+    per_device_eval_batch_size: Annotated[int, "samples per process and validation step", POSITIVE] = 64
+    gradient_accumulation_steps: Annotated[int, "batches per process and optimiser step", POSITIVE] = 1
     dataloader_drop_last: Annotated[
         bool, "leave out, in each epoch others, the last samples that fill no batch on every process"
     ] = True
-    num_train_epochs: Annotated[int, "epochs, at most"] = 10
-    max_train_steps: Annotated[int | None, "optimiser steps, at most; overrides num_train_epochs"] = None
+    num_train_epochs: Annotated[int, "epochs, at most", POSITIVE] = 10
+    max_train_steps: Annotated[int | None, "optimiser steps, at most; overrides num_train_epochs", POSITIVE] = None
     lr_scheduler_type: Annotated[
         Schedule,
         "exponential_per_epoch is learning_rate · lr_decay^epoch with epochs counted from 1, so that the first epoch "
         "is decayed already; step_per_epoch the same counted from 0",
     ] = "cosine"
-    lr_decay: Annotated[float, "factor per epoch of exponential_per_epoch and step_per_epoch"] = 0.95
-    num_warmup_steps: Annotated[int, "optimiser steps of linear warm-up"] = 0
-    warmup_ratio: Annotated[float | None, "the same as a share of all steps; overrides num_warmup_steps"] = None
-    freeze_backbone_epochs: Annotated[int, "epochs in which the `backbone`, its BatchNorm too, stands still"] = 0
+    lr_decay: Annotated[float, "factor per epoch of exponential_per_epoch and step_per_epoch", POSITIVE] = 0.95
+    num_warmup_steps: Annotated[int, "optimiser steps of linear warm-up", NOT_NEGATIVE] = 0
+    warmup_ratio: Annotated[float | None, "the same as a share of all steps; overrides num_warmup_steps", BELOW_ONE] = (
+        None
+    )
+    freeze_backbone_epochs: Annotated[
+        int, "epochs in which the `backbone`, its BatchNorm too, stands still", NOT_NEGATIVE
+    ] = 0
     frozen_modules: Annotated[
         list[str], "modules that stand still throughout, BatchNorm too, by their names in the model (encoder.stem)"
     ] = field(default_factory=list)
-    early_stopping_patience: Annotated[int | None, "stop after so many epochs without a better `selection`"] = None
+    early_stopping_patience: Annotated[
+        int | None, "stop after so many epochs without a better `selection`", POSITIVE
+    ] = None
     selection: Annotated[
         Criterion,
         "the one validation criterion, for the kept checkpoint and for early stopping; balanced_score is the mean of "
@@ -211,25 +230,33 @@ class Recipe:
     ] = "uar"
 
     # --- loss, sampling, regularisation
-    label_smoothing: Annotated[float, "share of the target that is spread over all classes"] = 0.0
+    label_smoothing: Annotated[float, "share of the target that is spread over all classes", BELOW_ONE] = 0.0
     soft_label_weight: Annotated[
         float,
         "share of a training target that is the corpus's `soft_label` (the votes of several people), the rest being its label",
+        SHARE,
     ] = 0.0
     soft_label_head: Annotated[
         float,
         "weight of a second layer over the classifier's features that foresees `soft_label`, in training only; 0: none",
+        NOT_NEGATIVE,
     ] = 0.0
-    class_balance: Annotated[float, "0: classes as frequent as they are; 1: all alike; 0.5: by the square root"] = 0.0
-    mse_weight: Annotated[float, "weight of the mean squared error of values, on the scale [−1, 1]"] = 0.5
-    ccc_weight: Annotated[float, "weight of 1 − CCC of values, over the batch"] = 0.5
+    class_balance: Annotated[
+        float, "0: classes as frequent as they are; 1: all alike; 0.5: by the square root", SHARE
+    ] = 0.0
+    mse_weight: Annotated[float, "weight of the mean squared error of values, on the scale [−1, 1]", NOT_NEGATIVE] = 0.5
+    ccc_weight: Annotated[float, "weight of 1 − CCC of values, over the batch", NOT_NEGATIVE] = 0.5
     clips_per_recording: Annotated[
-        int | None, "draw so many clips of every recording and epoch, so that long ones weigh no more; else all clips"
+        int | None,
+        "draw so many clips of every recording and epoch, so that long ones weigh no more; else all clips",
+        POSITIVE,
     ] = None
     logit_adjustment: Annotated[
         float, "tau of the logit-adjusted loss: logits + tau · log(prior as sampled), in training (Menon et al. 2021)"
     ] = 0.0
-    mixup_alpha: Annotated[float, "mix pairs of samples by a share from Beta(alpha, alpha); 0: never"] = 0.0
+    mixup_alpha: Annotated[float, "mix pairs of samples by a share from Beta(alpha, alpha); 0: never", NOT_NEGATIVE] = (
+        0.0
+    )
     augmentation: Annotated[
         dict[str, Any] | None,
         "what happens to a recording before the processor: {name: face | clip | signals, …its options} or "
@@ -242,7 +269,9 @@ class Recipe:
     distillation: Annotated[
         DistillationRecipe | None, "a teacher beside the labels: {teacher: …, options: …, weight: …, temperature: …}"
     ] = None
-    ema_decay: Annotated[float | None, "validate and keep a moving average of the weights; else the weights"] = None
+    ema_decay: Annotated[
+        float | None, "validate and keep a moving average of the weights; else the weights", BELOW_ONE
+    ] = None
 
     # --- after training
     operating_point: Annotated[OperatingPointRecipe, "class-prior correction chosen on validation"] = field(
@@ -264,45 +293,21 @@ class Recipe:
     seed: Annotated[int, "seed of weights, order, augmentation and dropout"] = 0
     torch_compile: Annotated[bool, "compile the model by torch.compile, for training and validation"] = False
     torch_compile_backend: Annotated[str, "what compiles it, as torch.compile names it"] = "inductor"
-    dataloader_num_workers: Annotated[int, "processes that prepare batches; 0: the training process itself"] = 0
+    dataloader_num_workers: Annotated[
+        int, "processes that prepare batches; 0: the training process itself", NOT_NEGATIVE
+    ] = 0
     mixed_precision: Annotated[Precision, "Accelerate's mixed precision"] = "no"
     channels_last: Annotated[bool, "lay images out channels_last: several times faster convolutions on CPU"] = True
-    cache_gb: Annotated[float, "keep recordings in memory, decoded, if all fit in so many GB per process"] = 4.0
+    cache_gb: Annotated[
+        float, "keep recordings in memory, decoded, if all fit in so many GB per process", NOT_NEGATIVE
+    ] = 4.0
 
     def __post_init__(self) -> None:
         _check_numbers(self)
+        for module, factor in self.learning_rate_factors.items():
+            number = isinstance(factor, int | float) and not isinstance(factor, bool)
+            _demand(number and factor >= 0, f"learning_rate_factors.{module}", factor, NOT_NEGATIVE.expected)
         _check_combinations(self)
-
-
-_POSITIVE = [
-    "learning_rate",
-    "backbone_learning_rate",
-    "max_grad_norm",
-    "max_train_steps",
-    "early_stopping_patience",
-    "adam_epsilon",
-    "per_device_train_batch_size",
-    "per_device_eval_batch_size",
-    "gradient_accumulation_steps",
-    "num_train_epochs",
-    "lr_decay",
-    "clips_per_recording",
-]
-_NOT_NEGATIVE = [
-    "weight_decay",
-    "num_warmup_steps",
-    "freeze_backbone_epochs",
-    "mixup_alpha",
-    "soft_label_head",
-    "mse_weight",
-    "ccc_weight",
-    "dataloader_num_workers",
-    "cache_gb",
-]
-_HELD_OUT = ("by_identity", "by_trial", "by_stimulus", "by_content", "stratified")
-"""Ways of holding validation out of the training set."""
-
-_SHARES = ["adam_beta1", "adam_beta2", "label_smoothing", "warmup_ratio", "ema_decay"]
 
 
 def _demand(condition: bool, key: str, seen: Any, expected: str) -> None:
@@ -312,34 +317,20 @@ def _demand(condition: bool, key: str, seen: Any, expected: str) -> None:
         )
 
 
-def _check_numbers(recipe: Recipe) -> None:
-    for keys, holds, expected in (
-        (_POSITIVE, lambda value: value > 0, "a positive number"),
-        (_NOT_NEGATIVE, lambda value: value >= 0, "zero or a positive number"),
-        (_SHARES, lambda value: 0 <= value < 1, "a share from 0 to below 1"),
-        (["class_balance", "soft_label_weight"], lambda value: 0 <= value <= 1, "a share from 0 to 1"),
-    ):
-        for key in keys:
-            value = getattr(recipe, key)
-            _demand(value is None or holds(value), key, value, expected)
-    for module, factor in recipe.learning_rate_factors.items():
-        number = isinstance(factor, int | float) and not isinstance(factor, bool)
-        _demand(number and factor >= 0, f"learning_rate_factors.{module}", factor, "zero or a positive number")
-    for key in _HELD_OUT:
-        share = getattr(recipe.data.validation, key)
-        _demand(share is None or 0 < share < 1, f"data.validation.{key}", share, "a share between 0 and 1")
-    taught = recipe.distillation
-    if taught is not None:
-        for key in ("weight", "direct_weight"):
-            value = getattr(taught, key)
-            _demand(value >= 0, f"distillation.{key}", value, "zero or a positive number")
-        _demand(taught.temperature > 0, "distillation.temperature", taught.temperature, "a positive number")
-    point = recipe.operating_point
-    _demand(point.tau_step > 0, "operating_point.tau_step", point.tau_step, "a positive number")
-    _demand(point.tau_min <= point.tau_max, "operating_point.tau_min", point.tau_min, "no more than tau_max")
+def _check_numbers(part: Any, prefix: str = "") -> None:
+    """Hold the numbers of a recipe, or of a part of one, to the bounds in their annotations."""
+    hints = typing.get_type_hints(type(part), include_extras=True)
+    for one in dataclasses.fields(part):
+        value = getattr(part, one.name)
+        if dataclasses.is_dataclass(value):
+            _check_numbers(value, f"{prefix}{one.name}.")
+        for bound in hints[one.name].__metadata__[1:]:
+            _demand(value is None or bound.holds(value), f"{prefix}{one.name}", value, bound.expected)
 
 
 def _check_combinations(recipe: Recipe) -> None:
+    point = recipe.operating_point
+    _demand(point.tau_min <= point.tau_max, "operating_point.tau_min", point.tau_min, "no more than tau_max")
     own = [key for key in ("model", "processor", "backbone_weights") if getattr(recipe, key)]
     _demand(
         recipe.model_name_or_path is None or not own,
@@ -386,70 +377,7 @@ def _check_combinations(recipe: Recipe) -> None:
 
 
 # --- Recipe files -----------------------------------------------------------------------------------------------------
-# Recipe files: found by name, read from YAML, overridden by flags, checked key by key, written with the run.
-#
-# An unknown key is refused with the nearest known one, a value of the wrong type with the type that was expected.
-
-
-def _refuse_unknown(keys: Sequence[str], known: Sequence[str], where: str) -> None:
-    for key in keys:
-        if key not in known:
-            offer = suggest(key, known)
-            raise ConfigurationError(f"Unknown recipe key {key!r} in {where}.{offer} Known: {', '.join(known)}.")
-
-
-def _convert(value: Any, kind: Any, where: str) -> Any:
-    """`value` as the annotated type, or an error that names the key."""
-    origin, inner = typing.get_origin(kind), typing.get_args(kind)
-    if origin is Annotated:
-        return _convert(value, inner[0], where)
-    if origin is types.UnionType:
-        (kind,) = [part for part in inner if part is not type(None)]
-        return None if value is None else _convert(value, kind, where)
-    if dataclasses.is_dataclass(kind):
-        return _build(cast(type, kind), value, where)
-    if origin is Literal:
-        # YAML 1.1 reads a bare `no` as False, and "no" is one of Accelerate's precisions
-        value = "no" if value is False and "no" in inner else value
-        if value in inner:
-            return value
-        offer = suggest(value, inner)
-        raise ConfigurationError(f"Recipe key {where!r} is {value!r}; expected one of {', '.join(inner)}.{offer}")
-    if origin is list and isinstance(value, list | tuple):
-        return [_convert(item, inner[0], f"{where}[{index}]") for index, item in enumerate(value)]
-    if origin is dict and isinstance(value, Mapping):
-        numbered = inner[0] is int  # JSON knows keys in quotation marks only
-        return {int(key) if numbered and str(key).isdecimal() else key: one for key, one in value.items()}
-    if kind is float and isinstance(value, str) and _is_number(value):
-        return float(value)  # YAML 1.1 reads 1e-4 (no dot) as a string; what its author meant is beyond doubt
-    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(kind, type) and isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
-        return value
-    expected = kind.__name__ if origin is None else str(kind)
-    raise ConfigurationError(f"Recipe key {where!r} is {value!r} ({type(value).__name__}); expected {expected}.")
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _build(kind: type, values: Any, where: str) -> Any:
-    if not isinstance(values, Mapping):
-        raise ConfigurationError(f"{where} is {values!r}; expected a mapping of keys to values.")
-    fields = {one.name: one for one in dataclasses.fields(kind)}
-    _refuse_unknown(list(values), list(fields), where)
-    hints = typing.get_type_hints(kind, include_extras=True)
-    needed = [name for name, one in fields.items() if one.default is one.default_factory is dataclasses.MISSING]
-    for name in needed:
-        if name not in values:
-            raise ConfigurationError(f"{where} lacks {name!r}; expected: {hints[name].__metadata__[0]}.")
-    prefix = "" if kind is Recipe else f"{where}."
-    return kind(**{name: _convert(value, hints[name], f"{prefix}{name}") for name, value in values.items()})
+# Found by name, read from YAML, overridden by flags, checked key by key, written with the run.
 
 
 def recipe_from_dict(values: Mapping[str, Any], where: str = "the recipe") -> Recipe:
@@ -458,7 +386,13 @@ def recipe_from_dict(values: Mapping[str, Any], where: str = "the recipe") -> Re
     Raises:
         ConfigurationError: an unknown key, a wrong type, or values that exclude each other.
     """
-    return _build(Recipe, values, where)
+
+    def refuse(path: str, problem: str) -> ConfigurationError:
+        return ConfigurationError(
+            f"{f'Recipe key {path!r}' if path else where} {problem}. Correct it there or by its flag."
+        )
+
+    return FieldReader(refuse).read(Recipe, values)
 
 
 def recipe_to_dict(recipe: Recipe) -> dict[str, Any]:
