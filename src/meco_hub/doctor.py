@@ -1,4 +1,10 @@
-"""What the doctor writes down."""
+"""`meco doctor`: what is installed, what is broken, and the line that fixes it.
+
+    report = examine()
+    report["findings"]          # [] when all is well
+
+What could hang or crash, which is plugins and compiled kernels, is tried in processes of its own. Nothing is changed.
+"""
 
 import importlib
 import importlib.util
@@ -45,7 +51,6 @@ class Finding:
 
 
 # --- Processes --------------------------------------------------------------------------------------------------------
-# Trials in processes of their own, for what may hang, crash, or leave something behind.
 
 
 @dataclass(frozen=True)
@@ -53,36 +58,20 @@ class Trial:
     """How a program ended.
 
     Attributes:
-        code: its exit code, negative for a signal; None where it was stopped after its time.
-        last_line: of what it printed.
+        answer: the JSON object that it printed last; None where it hung, crashed, raised, or printed none.
+        problem: how it ended, in a few words; empty where it answered.
         error_output: what it wrote to stderr.
-        timeout_s: seconds that it was given.
+        hangs: it had not come to an end after its time.
     """
 
-    code: int | None
-    last_line: str
-    error_output: str
-    timeout_s: float
-
-    @property
-    def hangs(self) -> bool:
-        """It had not come to an end."""
-        return self.code is None
+    answer: dict[str, Any] | None
+    problem: str = ""
+    error_output: str = ""
+    hangs: bool = False
 
     @property
     def failed(self) -> bool:
-        """It hung, crashed or raised, or did not say how it went."""
-        return self.code != 0 or not self.last_line.startswith("{")
-
-    @property
-    def problem(self) -> str:
-        """How it ended, in a few words."""
-        if self.code is None:
-            return f"has not come to an end after {self.timeout_s:g} s"
-        if self.code < 0:
-            return f"crashes the process (signal {-self.code})"
-        lines = self.error_output.strip().splitlines()
-        return lines[-1] if lines else f"ends the process (exit code {self.code})"
+        return self.answer is None
 
 
 def run_program(program: str, arguments: Sequence[str], timeout_s: float) -> Trial:
@@ -101,14 +90,18 @@ def run_program(program: str, arguments: Sequence[str], timeout_s: float) -> Tri
         )
     except subprocess.TimeoutExpired as stopped:
         said = stopped.stderr or b""
-        return Trial(None, "", said.decode("utf-8", "replace") if isinstance(said, bytes) else said, timeout_s)
-    lines = done.stdout.strip().splitlines()
-    return Trial(done.returncode, lines[-1] if lines else "", done.stderr, timeout_s)
+        text = said.decode("utf-8", "replace") if isinstance(said, bytes) else said
+        return Trial(None, f"has not come to an end after {timeout_s:g} s", text, hangs=True)
+    printed, complaints = done.stdout.strip().splitlines(), done.stderr.strip().splitlines()
+    if done.returncode == 0 and printed and printed[-1].startswith("{"):
+        return Trial(json.loads(printed[-1]))
+    problem = complaints[-1] if complaints else f"ends the process (exit code {done.returncode})"
+    if done.returncode < 0:
+        problem = f"crashes the process (signal {-done.returncode})"
+    return Trial(None, problem, done.stderr)
 
 
 # --- Versions ---------------------------------------------------------------------------------------------------------
-# Versions: what our own distribution requires, what others require of each other, and OpenCV where there is one too many.
-#
 # The supported range is nowhere typed twice: it is read from the metadata of the installed distribution.
 
 _SHOWN = ("torchvision", "timm", "accelerate", "datasets", "mamba-ssm", "opencv-python", "opencv-python-headless")
@@ -127,7 +120,12 @@ def examine_versions() -> tuple[dict[str, str | None], dict[str, list[str]], lis
         name → version or None; extra → its requirements that are missing or do not fit; findings.
     """
     required = _read(plugins.requirements(plugins.CORE))
-    findings = [] if required else [_not_installed()]
+    findings = []
+    if not required:
+        problem = "is imported from a folder and not installed, so its corpora are not known and its requirements cannot be checked"
+        findings.append(
+            Finding(plugins.CORE, problem, f"pip install {plugins.CORE}, or pip install -e . in its folder")
+        )
     versions: dict[str, str | None] = {}
     for one in required:
         if _applies(one, ""):
@@ -138,19 +136,13 @@ def examine_versions() -> tuple[dict[str, str | None], dict[str, list[str]], lis
         for one in _read(plugins.requirements(name)):
             if one.name in versions and _applies(one, ""):
                 findings += _compare(one, f"{name} {plugins.installed_version(name)} needs")
+    optional = [one for one in required if not _applies(one, "")]
+    names = {name for one in optional for name in re.findall(r"""extra == ["']([\w.-]+)["']""", str(one.marker))}
     extras = {
-        extra: sorted(str(one).partition(";")[0].strip() for one in required if _is_missing(one, extra))
-        for extra in sorted(_extras(required) - {"test"})
+        extra: sorted(str(one).partition(";")[0].strip() for one in optional if _applies(one, extra) and not _fits(one))
+        for extra in sorted(names - {"test"})
     }
     return versions, extras, [*findings, *_opencv_doubles()]
-
-
-def _not_installed() -> Finding:
-    return Finding(
-        plugins.CORE,
-        "is imported from a folder and not installed, so its corpora are not known and its requirements cannot be checked",
-        f"pip install {plugins.CORE}, or pip install -e . in its folder",
-    )
 
 
 def _read(lines: Iterable[str]) -> list[Requirement]:
@@ -172,15 +164,6 @@ def _fits(one: Requirement) -> bool:
     return installed is not None and one.specifier.contains(installed, prereleases=True)
 
 
-def _is_missing(one: Requirement, extra: str) -> bool:
-    return one.marker is not None and _applies(one, extra) and not _applies(one, "") and not _fits(one)
-
-
-def _extras(required: Iterable[Requirement]) -> set[str]:
-    """Names of the extras that markers mention."""
-    return {name for one in required for name in re.findall(r"""extra == ["']([\w.-]+)["']""", str(one.marker))}
-
-
 def _compare(one: Requirement, who: str, level: Literal["error", "warning"] = "error") -> list[Finding]:
     if _fits(one):
         return []
@@ -196,18 +179,12 @@ def _opencv_doubles() -> list[Finding]:
     if len(found) < 2:
         return []
     seen = " and ".join(f"{name} {version}" for name, version in found.items())
-    keep = "opencv-python-headless"
-    return [
-        Finding(
-            "OpenCV",
-            f"{seen} overwrite each other's files",
-            f"pip uninstall -y {' '.join(found)} && pip install {keep}",
-        )
-    ]
+    fix = f"pip uninstall -y {' '.join(found)} && pip install opencv-python-headless"
+    return [Finding("OpenCV", f"{seen} overwrite each other's files", fix)]
 
 
 # --- Accelerator ------------------------------------------------------------------------------------------------------
-# torch, torchvision, the accelerator and mamba_ssm's kernel: whether they work, not only whether they are there.
+# Whether they work, not only whether they are there.
 
 _TORCH = "pip install --force-reinstall torch"
 _BOTH = "pip install --upgrade torch torchvision   (both of one release)"
@@ -268,10 +245,7 @@ def _unused_gpu(report: dict[str, Any]) -> list[Finding]:
     if report["device"] != "cpu" or not driver:
         return []
     if report["cuda"] is None:
-        problem, fix = (
-            "was built without CUDA",
-            "pip install --force-reinstall torch   (a build for your CUDA: pytorch.org)",
-        )
+        problem, fix = "was built without CUDA", f"{_TORCH}   (a build for your CUDA: pytorch.org)"
     else:
         problem = f"was built for CUDA {report['cuda']} and cannot use the driver"
         fix = "nvidia-smi   (which CUDA the driver supports; then update it, or install a torch that is built for that CUDA)"
@@ -296,14 +270,13 @@ def _try_device(kind: str) -> tuple[str | None, list[Finding]]:
 def _try_mamba() -> tuple[str, list[Finding]]:
     """In a process of its own: what was compiled for another torch may take the whole process with it."""
     trial = run_program(_KERNEL, (), timeout_s=120)
-    if trial.failed:
+    if trial.answer is None:
         problem = f"{trial.problem}; the selective scan is plain PyTorch, slower on CUDA"
         return "broken", [Finding("mamba_ssm", problem, _MAMBA, trial.error_output)]
-    return ("kernel works" if json.loads(trial.last_line)["kernel"] else "installed"), []
+    return ("kernel works" if trial.answer["kernel"] else "installed"), []
 
 
 # --- Faces ------------------------------------------------------------------------------------------------------------
-# Whether faces can be found in pictures here.
 
 _FIX = 'pip install "meco-hub[faces]"'
 
@@ -325,7 +298,6 @@ def examine_face_finder() -> list[Finding]:
 
 
 # --- Cache ------------------------------------------------------------------------------------------------------------
-# The cache of the Hugging Face Hub: where it is, whether it can be written, what room is left, and whether we are offline.
 
 _LITTLE_GB = 1.0
 _FLAGS = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
@@ -354,27 +326,17 @@ def examine_cache() -> tuple[dict[str, Any], list[Finding]]:
     findings = []
     if not writable:
         seen = "cannot be written" if place.is_dir() else f"cannot be made: {place} is a file"
-        findings.append(
-            Finding(
-                "cache",
-                f"{folder} {seen}, so nothing can be downloaded",
-                "export HF_HOME=/a/folder/that/can/be/written",
-            )
-        )
+        problem = f"{folder} {seen}, so nothing can be downloaded"
+        findings.append(Finding("cache", problem, "export HF_HOME=/a/folder/that/can/be/written"))
     elif free is not None and free < _LITTLE_GB:
-        findings.append(
-            Finding(
-                "cache",
-                f"{folder} has {free:.1f} GB left; checkpoints may need more",
-                "hf cache prune, or export HF_HOME=/a/folder/with/room",
-                level="warning",
-            )
-        )
+        problem = f"{folder} has {free:.1f} GB left; checkpoints may need more"
+        fix = "hf cache prune, or export HF_HOME=/a/folder/with/room"
+        findings.append(Finding("cache", problem, fix, level="warning"))
     return report, findings
 
 
-# --- Plugin trial -----------------------------------------------------------------------------------------------------
-# Plugins, looked at from outside: each is read in a process of its own before this process dares to.
+# --- Plugins ----------------------------------------------------------------------------------------------------------
+# Each is read in a process of its own before this process dares to.
 #
 # One that hangs or crashes would take the doctor with it, and one that imports torch is noticed only where nobody has
 # imported it before. Afterwards the classes of all are imported as transformers would import them, in one more process.
@@ -386,18 +348,15 @@ _CLASSES = 4
 """So many times as long may importing transformers and all classes take: ten seconds on a quiet machine."""
 
 _READ = """
-import json, sys, traceback
+import contextlib, json, sys
 from meco_hub import plugins
 group, name, owner, *others = sys.argv[1:]
 plugins.ignored.update(others)
 (entry,) = [one for one in plugins.claims(group)[name] if plugins.owner_of(one) == owner]
-story = ""
-try:
+with contextlib.suppress(Exception, SystemExit):  # whoever reads it afterwards keeps the traceback
     entry.load()
-except (Exception, SystemExit):
-    story = traceback.format_exc()
 print()
-print(json.dumps({"heavy": [root for root in plugins.HEAVY if root in sys.modules], "traceback": story}))
+print(json.dumps({"heavy": [root for root in plugins.HEAVY if root in sys.modules]}))
 """
 
 _IMPORT = """
@@ -439,27 +398,24 @@ def examine_plugins(patience_s: float) -> tuple[dict[str, str], list[Finding]]:
         if trial.failed:
             plugins.ignored.add(owner)  # this process must not meet it
             findings.append(_impossible(f"plugin {name}", f"reading {entry.value} of {owner}", owner, trial))
-    for owner in (
-        owners
-    ):  # pip sees to it that these fit; here they were overridden, and what is tried below may work all the same
+    # pip makes sure that these fit; here they were overridden, and what is tried below may work all the same
+    for owner in owners:
         for one in _read(plugins.requirements(owner)):
             if canonicalize_name(one.name) == plugins.CORE and _applies(one, ""):
                 findings += _compare(one, f"{owner} {plugins.installed_version(owner)} needs", "warning")
     groups = (plugins.architectures(), plugins.corpora())
     for group in groups:
-        findings += [
-            Finding(
-                f"plugin {plugin.name}",
-                f"{plugin.reason} (entry point {plugin.target} of {plugin.distribution})",
-                plugin.fix,
-                plugin.traceback,
-            )
-            for plugin in group.broken
-            if plugin.distribution not in plugins.ignored
-        ]
+        for one in group.broken:
+            if one.distribution not in plugins.ignored:
+                problem = f"{one.reason} (entry point {one.target} of {one.distribution})"
+                findings.append(Finding(f"plugin {one.name}", problem, one.fix, one.traceback))
     for (_, name, entry), trial in zip(strangers, trials, strict=True):
-        if any(name in group.healthy for group in groups) and not trial.failed:
-            findings += _heavy(name, plugins.owner_of(entry), json.loads(trial.last_line)["heavy"])
+        roots = trial.answer["heavy"] if trial.answer and any(name in group.healthy for group in groups) else ()
+        if roots:
+            problem = f"imports {' and '.join(roots)} when its entry point is read, and everybody who imports meco_hub waits for it"
+            upgrade = f"pip install --upgrade {plugins.owner_of(entry)}"
+            fix = f"{upgrade}, or ask its author to import them in modules, not in __init__"
+            findings.append(Finding(f"plugin {name}", problem, fix, level="warning"))
     impaired, about_classes = _examine_classes(owners, patience_s)
     healthy = {
         name: group.distributions[name]
@@ -471,26 +427,8 @@ def examine_plugins(patience_s: float) -> tuple[dict[str, str], list[Finding]]:
 
 
 def _impossible(subject: str, doing: str, owner: str, trial: Trial) -> Finding:
-    what = "hangs: " if trial.hangs else ""
-    return Finding(
-        subject,
-        f"{what}{doing} {trial.problem}",
-        f"pip uninstall {owner}, or pip install --upgrade {owner}",
-        trial.error_output,
-    )
-
-
-def _heavy(name: str, owner: str, roots: list[str]) -> list[Finding]:
-    if not roots:
-        return []
-    return [
-        Finding(
-            f"plugin {name}",
-            f"imports {' and '.join(roots)} when its entry point is read, and everybody who imports meco_hub waits for it",
-            f"pip install --upgrade {owner}, or tell its author to import them in modules, not in __init__",
-            level="warning",
-        )
-    ]
+    problem = f"{'hangs: ' if trial.hangs else ''}{doing} {trial.problem}"
+    return Finding(subject, problem, f"pip uninstall {owner}, or pip install --upgrade {owner}", trial.error_output)
 
 
 def _examine_classes(owners: Iterable[str], patience_s: float) -> tuple[set[str], list[Finding]]:
@@ -503,9 +441,8 @@ def _examine_classes(owners: Iterable[str], patience_s: float) -> tuple[set[str]
     timeout = _CLASSES * patience_s
     left_out = sorted(plugins.ignored)
     trial = run_program(_IMPORT, left_out, timeout)
-    if not trial.failed:
-        failures: dict[str, str] = json.loads(trial.last_line)
-        return set(failures), [_no_classes(name, known.get(name, "?"), story) for name, story in failures.items()]
+    if trial.answer is not None:
+        return set(trial.answer), [_no_classes(name, known.get(name, "?"), text) for name, text in trial.answer.items()]
     impaired, findings = set[str](), []
     suspects = sorted(set(owners) & set(known.values()))
 
@@ -516,18 +453,18 @@ def _examine_classes(owners: Iterable[str], patience_s: float) -> tuple[set[str]
         trials = list(pool.map(import_alone, suspects))
     for owner, alone in zip(suspects, trials, strict=True):
         names = [name for name, distribution in known.items() if distribution == owner]
-        if alone.failed:
+        if alone.answer is None:
             impaired.update(names)
             findings += [_impossible(f"plugin {name}", "importing its classes", owner, alone) for name in names]
         else:
-            failures = json.loads(alone.last_line)
-            impaired.update(failures)
-            findings += [_no_classes(name, owner, story) for name, story in failures.items()]
+            impaired.update(alone.answer)
+            findings += [_no_classes(name, owner, text) for name, text in alone.answer.items()]
     if not findings:
-        problem = f"its Auto classes cannot be imported: {trial.problem}"
-        findings.append(
-            Finding("transformers", problem, "pip install --force-reinstall transformers", trial.error_output)
+        problem, fix = (
+            f"its Auto classes cannot be imported: {trial.problem}",
+            "pip install --force-reinstall transformers",
         )
+        findings.append(Finding("transformers", problem, fix, trial.error_output))
     return impaired, findings
 
 
@@ -536,13 +473,7 @@ def _no_classes(name: str, owner: str, story: str) -> Finding:
     return Finding(f"plugin {name}", f"its classes do not import: {last}", f"pip install --upgrade {owner}", story)
 
 
-# --- Doctor -----------------------------------------------------------------------------------------------------------
-# `meco doctor`: what is installed, what is broken, and the line that fixes it.
-#
-#     report = examine()
-#     report["findings"]          # [] when all is well
-#
-# What could hang or crash, which is plugins and compiled kernels, is tried in processes of its own. Nothing is changed.
+# --- All of it --------------------------------------------------------------------------------------------------------
 
 
 def examine(patience_s: float = PATIENCE_S) -> dict[str, Any]:
