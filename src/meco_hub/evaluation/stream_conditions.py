@@ -27,7 +27,7 @@ from ..recordings.event_recording import EventRecording
 from ..recordings.eye_clips import STREAMS, EyeClip
 from ..recordings.pictures import Pictures
 from ..recordings.signal_recording import SignalRecording
-from .image_conditions import Change, Condition, PictureFault, picture_faults, spoil
+from .image_conditions import FAULTS, Change, Condition, Random, spoil
 
 MISSING_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 FALSE_EVENT_SHARES = (0.0, 0.005, 0.02, 0.05, 0.1)
@@ -41,9 +41,9 @@ def clip_conditions() -> dict[str, Condition]:
     def add(family: str, unit: str, value: float | str, apply: Callable[..., EyeClip]) -> None:
         found.append(Condition(family, value, unit, apply, unchanged=value == 0))
 
-    for family, (unit, values, fault) in picture_faults(faces=False).items():
-        for value in values:
-            add(family, unit, value, partial(_spoil_frames, fault=partial(fault, value)))
+    for family, fault in FAULTS.items():
+        for value in () if fault.of_faces else fault.values:
+            add(family, fault.unit, value, partial(_spoil_frames, change=fault.change, value=value))
     for stream in STREAMS:
         add("missing", "", stream, partial(_without, stream=stream))
     for value in MISSING_SHARES:
@@ -59,30 +59,33 @@ def clip_conditions() -> dict[str, Condition]:
 # What a time step suffers is drawn from the seed and its number, and so does not depend on the order of reading.
 
 
-def _seed(generator: np.random.Generator) -> int:
+def _seed(generator: Random) -> int:
     return int(generator.integers(2**63))
 
 
-def _spoil_frames(clip: EyeClip, generator: np.random.Generator, fault: PictureFault) -> EyeClip:
-    return clip.change_frames(partial(_spoil_one, seed=_seed(generator), fault=fault))
+def _spoil_frames(clip: EyeClip, generator: Random, change: Callable[..., Image.Image], value: float) -> EyeClip:
+    return clip.change_frames(partial(_spoil_one, seed=_seed(generator), change=change, value=value))
 
 
-def _spoil_one(picture: Image.Image, step: int, seed: int, fault: PictureFault) -> Image.Image:
-    return spoil(picture, np.random.default_rng([seed, 0]), np.random.default_rng([seed, 1, step]), fault)
+def _spoil_one(
+    picture: Image.Image, step: int, seed: int, change: Callable[..., Image.Image], value: float
+) -> Image.Image:
+    scene, sensor = np.random.default_rng([seed, 0]), np.random.default_rng([seed, 1, step])
+    return spoil(picture, scene, sensor, change, value)
 
 
-def _without(clip: EyeClip, generator: np.random.Generator, stream: str) -> EyeClip:
+def _without(clip: EyeClip, generator: Random, stream: str) -> EyeClip:
     return clip.without([stream])
 
 
-def _lose_frames(clip: EyeClip, generator: np.random.Generator, share: float) -> EyeClip:
+def _lose_frames(clip: EyeClip, generator: Random, share: float) -> EyeClip:
     if share == 0:
         return clip
     lost = generator.random(len(clip)) < share
     return clip.change_frames(partial(_black_where, lost=lost))
 
 
-def _lose_events(clip: EyeClip, generator: np.random.Generator, share: float) -> EyeClip:
+def _lose_events(clip: EyeClip, generator: Random, share: float) -> EyeClip:
     if share == 0:
         return clip
     lost = generator.random(len(clip)) < share
@@ -90,15 +93,14 @@ def _lose_events(clip: EyeClip, generator: np.random.Generator, share: float) ->
         # every event belongs to the next frame, those after the last one to the last
         owner = np.minimum(np.searchsorted(_times(clip), clip.events.t, side="right"), len(clip) - 1)
         keep = ~lost[owner]
-        if (
-            not keep.any()
-        ):  # without a single event it would be no recording; one, on the frames' clock, is as near as can be
+        # without a single event it would be no recording; one, on the frames' clock, is as near as can be
+        if not keep.any():
             keep[min(int(np.searchsorted(clip.events.t, _times(clip)[0])), len(keep) - 1)] = True
         return replace(clip, events=_only(clip.events, keep))
     return clip.change_events(partial(_empty_where, lost=lost))
 
 
-def _add_events(clip: EyeClip, generator: np.random.Generator, share: float) -> EyeClip:
+def _add_events(clip: EyeClip, generator: Random, share: float) -> EyeClip:
     if share == 0:
         return clip
     seed = _seed(generator)
@@ -107,7 +109,7 @@ def _add_events(clip: EyeClip, generator: np.random.Generator, share: float) -> 
     return clip.change_events(partial(_sprinkle, seed=seed, share=share))
 
 
-def _delay_events(clip: EyeClip, generator: np.random.Generator, steps: int) -> EyeClip:
+def _delay_events(clip: EyeClip, generator: Random, steps: int) -> EyeClip:
     if steps == 0 or clip.events is None:
         return clip
     if isinstance(clip.events, EventRecording):
@@ -166,9 +168,7 @@ def _only(events: EventRecording, keep: NDArray[np.bool_]) -> EventRecording:
     return replace(events, x=events.x[keep], y=events.y[keep], t=events.t[keep], p=events.p[keep])
 
 
-def _with_false_events(
-    clip: EyeClip, events: EventRecording, generator: np.random.Generator, share: float
-) -> EventRecording:
+def _with_false_events(clip: EyeClip, events: EventRecording, generator: Random, share: float) -> EventRecording:
     """As many per time step as the share of the sensor's pixels says, anywhere, at any time, of either polarity."""
     width, height = events.width or int(events.x.max()) + 1, events.height or int(events.y.max()) + 1
     count = round(share * width * height * len(clip))
@@ -257,13 +257,11 @@ def signal_conditions(streams: Sequence[str]) -> dict[str, Condition]:
 # What follows is bound to its parameters by functools.partial and not by closures, which no other process could be handed.
 
 
-def _keep_only(recording: SignalRecording, generator: np.random.Generator, names: Sequence[str]) -> SignalRecording:
+def _keep_only(recording: SignalRecording, generator: Random, names: Sequence[str]) -> SignalRecording:
     return recording.without(set(recording.streams) - set(names))
 
 
-def _drop_streams(
-    recording: SignalRecording, generator: np.random.Generator, names: Sequence[str], rate: float
-) -> SignalRecording:
+def _drop_streams(recording: SignalRecording, generator: Random, names: Sequence[str], rate: float) -> SignalRecording:
     """Every stream missing with one chance, and one kept of those that are there."""
     draw, order = generator.random(len(names)), generator.permutation(len(names))
     gone = {name for name, one in zip(names, draw, strict=True) if one < rate}
@@ -273,9 +271,7 @@ def _drop_streams(
     return recording.without(gone)
 
 
-def _drop_blocks(
-    recording: SignalRecording, generator: np.random.Generator, names: Sequence[str], rate: float
-) -> SignalRecording:
+def _drop_blocks(recording: SignalRecording, generator: Random, names: Sequence[str], rate: float) -> SignalRecording:
     """Every half second of every stream lost with one chance."""
     around = round(_BLOCKS_AROUND_S / BLOCK_S)
     inside = int(np.ceil(recording.seconds / BLOCK_S - 1e-6))
@@ -289,11 +285,7 @@ def _drop_blocks(
 
 
 def _delay(
-    recording: SignalRecording,
-    generator: np.random.Generator,
-    names: Sequence[str],
-    seconds: float,
-    known: bool = False,
+    recording: SignalRecording, generator: Random, names: Sequence[str], seconds: float, known: bool = False
 ) -> SignalRecording:
     """Each stream late or early by that much. Unknown: time stamps are wrong, and only `known_lags` remembers, for scoring."""
     signs = np.where(generator.random(len(names)) < 0.5, -1.0, 1.0)
@@ -302,20 +294,18 @@ def _delay(
 
 
 def _delay_apart(
-    recording: SignalRecording, generator: np.random.Generator, names: Sequence[str], seconds: float
+    recording: SignalRecording, generator: Random, names: Sequence[str], seconds: float
 ) -> SignalRecording:
     """`_delay` by numbers other than those by which the first clip's streams fall: the two would go together."""
     return _delay(recording, generator.spawn(1)[0], names, seconds)
 
 
-def _slow(
-    recording: SignalRecording, generator: np.random.Generator, names: Sequence[str], factor: int
-) -> SignalRecording:
+def _slow(recording: SignalRecording, generator: Random, names: Sequence[str], factor: int) -> SignalRecording:
     return slow_down(recording, dict.fromkeys(names, factor))
 
 
 def _jitter_clocks(
-    recording: SignalRecording, generator: np.random.Generator, names: Sequence[str], deviation: float
+    recording: SignalRecording, generator: Random, names: Sequence[str], deviation: float
 ) -> SignalRecording:
     """Every stream's time stamps with noise."""
     streams = dict(recording.streams)
@@ -325,9 +315,7 @@ def _jitter_clocks(
     return replace(recording, streams=streams)
 
 
-def _apply_in_turn(
-    recording: SignalRecording, generator: np.random.Generator, parts: Iterable[Change]
-) -> SignalRecording:
+def _apply_in_turn(recording: SignalRecording, generator: Random, parts: Iterable[Change]) -> SignalRecording:
     for part in parts:
         recording = part(recording, generator)
     return recording
