@@ -60,56 +60,42 @@ def masked_mean(values: torch.Tensor, mask: torch.Tensor, dim: int | tuple[int, 
     return total / mask.sum(dim=dims).clamp(min=1)
 
 
-def _moments(
+def _concordance(
     predictions: torch.Tensor, targets: torch.Tensor, mask: torch.Tensor | None
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Over the first dimension: var p, var y, cov(p, y), mean p − mean y."""
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """CCC of every column over the rows, and the variance of its targets."""
     p, y = widen(predictions), widen(targets)
     valid = torch.ones_like(p, dtype=torch.bool) if mask is None else mask.expand_as(p)
     p, y = p.masked_fill(~valid, 0.0), y.masked_fill(~valid, 0.0)  # NaN may stand where nothing is known
     mean_p, mean_y = masked_mean(p, valid, 0), masked_mean(y, valid, 0)
     dp, dy = p - mean_p, y - mean_y  # centred first: E[p²] − E[p]² would lose what a large offset leaves
-    variances = masked_mean(dp.square(), valid, 0), masked_mean(dy.square(), valid, 0)
-    return *variances, masked_mean(dp * dy, valid, 0), mean_p - mean_y
+    var_p, var_y = masked_mean(dp.square(), valid, 0), masked_mean(dy.square(), valid, 0)
+    return 2 * masked_mean(dp * dy, valid, 0) / (var_p + var_y + (mean_p - mean_y).square() + 1e-8), var_y
 
 
-def concordance(
-    predictions: torch.Tensor, targets: torch.Tensor, mask: torch.Tensor | None = None, eps: float = 1e-8
-) -> torch.Tensor:
+def concordance(predictions: torch.Tensor, targets: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
     """CCC of every column over the rows.
 
     Args:
         predictions, targets: (rows, …), floating point. Targets may hold anything, NaN too, where the mask is False.
         mask: bool, (rows, …): which entries count; None: all.
-        eps: added to the denominator.
 
     Returns:
         (…), float32 or wider; 0 where nothing counts.
     """
-    var_p, var_y, covariance, offset = _moments(predictions, targets, mask)
-    return 2 * covariance / (var_p + var_y + offset.square() + eps)
+    return _concordance(predictions, targets, mask)[0]
 
 
 def concordance_loss(
-    predictions: torch.Tensor,
-    targets: torch.Tensor,
-    mask: torch.Tensor | None = None,
-    *,
-    min_variance: float = 1e-4,
-    eps: float = 1e-8,
+    predictions: torch.Tensor, targets: torch.Tensor, mask: torch.Tensor | None = None
 ) -> torch.Tensor:
     """Mean of 1 − CCC over the columns whose targets vary; zero, connected to the graph, where none does.
 
-    A column of equal targets has CCC 0 whatever is predicted, and a gradient that only pulls predictions together; with few
-    distinct targets in a batch that happens, so such columns are left out.
-
-    Args:
-        predictions, targets, mask, eps: as for `concordance`.
-        min_variance: columns whose targets vary less are left out.
+    A column of equal targets (variance below 1e-4) has CCC 0 whatever is predicted, and a gradient that only pulls predictions
+    together; with few distinct targets in a batch that happens, so such columns are left out. Arguments are those of `concordance`.
     """
-    var_p, var_y, covariance, offset = _moments(predictions, targets, mask)
-    loss = 1 - 2 * covariance / (var_p + var_y + offset.square() + eps)
-    return masked_mean(loss, var_y >= min_variance)
+    found, variance = _concordance(predictions, targets, mask)
+    return masked_mean(1 - found, variance >= 1e-4)
 
 
 # --- Label loss -------------------------------------------------------------------------------------------------------

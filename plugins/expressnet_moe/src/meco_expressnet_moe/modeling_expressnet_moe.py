@@ -30,13 +30,14 @@ from transformers import initialization as init
 
 from meco_hub.errors import InputError
 from meco_hub.modeling import EmotionPreTrainedModel
-from meco_hub.nn.experts import TopKExperts, load_balancing_loss, router_z_loss
+from meco_hub.nn.experts import load_balancing_loss
 from meco_hub.nn.losses import label_loss
 from meco_hub.outputs import EmotionFeaturesOutput, EmotionRecognitionOutput
 
 from .backbone_weights import load_backbone_weights
 from .backbones import TimmBackbone, build_backbone
 from .configuration_expressnet_moe import ExpressNetMoEConfig
+from .experts import TopKExperts, router_z_loss
 from .large_kernel_conv import LargeKernelConv2d
 
 # Mean and standard deviation per channel, RGB, of pixels in [0, 1]. VGGFace2's mean is (91.4953, 103.8827, 131.0912) in BGR
