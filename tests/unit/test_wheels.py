@@ -68,11 +68,12 @@ def test_the_metadata_are_whole(wheel: tuple[Path, zipfile.ZipFile]) -> None:
     assert said.get_all("Project-URL")
     for minor in (11, 12, 13, 14):
         assert f"Programming Language :: Python :: 3.{minor}" in said.get_all("Classifier", [])
+    # its README is its page on the index, where a path inside this repository leads nowhere
+    assert "# meco" in said.get_payload()
+    assert not re.findall(r"\]\((?!https?://)[^)]*\)", said.get_payload())
     if folder != REPOSITORY:
         (core,) = (line for line in said.get_all("Requires-Dist", []) if line.startswith("meco-hub"))
         assert re.fullmatch(r"meco-hub(\[\w+\])?>=[\d.]+", core), "a range of cores is no plugin's business"
-        # its README is its page on the index, where a path inside this repository leads nowhere
-        assert not re.findall(r"\]\((?!https?://)[^)]*\)", said.get_payload())
 
 
 def test_every_extra_that_an_error_names_brings_the_package() -> None:
