@@ -13,7 +13,19 @@ from dataclasses import dataclass
 
 from .errors import ConfigurationError, DoubtfulInputError
 
-CODES: dict[str, str] = {}
+CODES: dict[str, str] = {
+    # faces
+    "no_face_found": "A whole picture in which no face was found was taken for a face.",
+    "face_not_looked_for": "The face finder is not installed; the picture was taken for a face unseen.",
+    "several_faces": "The answer is for one of several faces of like prominence.",
+    "face_small": "The face has fewer pixels than an expression can be told from.",
+    "face_blurred": "The face is out of focus, moved or enlarged: it lacks the detail that an expression is told from.",
+    "face_turned": "The face is turned away from the camera.",
+    "picture_turned": "A face was found only after the picture was turned by a quarter or a half.",
+    # eyes
+    "no_events_in_window": "A window that the network looks at holds no event, though the recording has some elsewhere.",
+    "background_not_grey": "The background of the event pictures is not the middle grey that stands for no event.",
+}
 """Code → what it means, in one sentence; one place for all kinds of recording."""
 
 ON_WARNING = ("warn", "ignore", "raise")

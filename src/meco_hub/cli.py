@@ -9,6 +9,7 @@ Exit codes: 0 all is well; 1 our error, a bad input among several, or a finding 
 
 import argparse
 import inspect
+import io
 import json
 import sys
 import tempfile
@@ -111,6 +112,8 @@ def _list() -> Said:
     ),
     _flag("--part_size", type=int, help="files in a part of that data set (default: 512)"),
     _flag("--annotate", type=Path, metavar="FOLDER", help="write each picture with its answer drawn in"),
+    _flag("--csv", action="store_true", help="print a table, with what was looked at and what is in doubt"),
+    _flag("--strict", action="store_true", help="no doubtful answers: what has warnings is an error"),
 )
 def _predict(
     inputs: list[Path],
@@ -118,15 +121,21 @@ def _predict(
     part_size: int | None,
     top_k: int | None,
     annotate: Path | None,
+    csv: bool,
     **options: Any,
 ) -> Said | None:
-    from .prediction import PART_SIZE, predict_files, predict_folder
+    from .prediction import PART_SIZE, predict_files, predict_folder, write_csv
 
     if output is None:
         rows = predict_files(inputs, top_k=top_k, annotate=annotate, **options)
         failed = sum("error" in row for row in rows)
 
         def lines() -> Iterator[str]:
+            if csv:
+                table = io.StringIO(newline="")
+                write_csv(rows, table)
+                yield table.getvalue().rstrip()
+                return
             _aside(NOTICE)
             yield from map(_line, rows)
             if failed:
@@ -156,10 +165,17 @@ def _line(row: dict[str, Any]) -> str:
         return f"{row['file']}: error: {row['error']}"
     answer = row["answer"]
     if answer and "expressions" in answer[0]:
-        faces = [f"  face {index}: {_scores(face['expressions'])}" for index, face in enumerate(answer, start=1)]
-        return "\n".join([f"{row['file']}:", *faces])
+        lines = [f"{row['file']}:"]
+        for index, face in enumerate(answer, start=1):
+            lines += [f"  face {index}: {_scores(face['expressions'])}", *_doubts(face)]
+        return "\n".join(lines)
     origin = answer[0].get("training_data") if answer else None
-    return f"{row['file']}: {_scores(answer)}" + (f"  (trained on {origin} data)" if origin else "")
+    line = f"{row['file']}: {_scores(answer)}" + (f"  (trained on {origin} data)" if origin else "")
+    return "\n".join([line, *_doubts(answer[0])])
+
+
+def _doubts(entry: dict[str, Any]) -> list[str]:
+    return [f"  warning: {one['message']} [{one['code']}]" for one in entry["warnings"]]
 
 
 def _scores(expressions: list[dict[str, Any]]) -> str:

@@ -42,11 +42,8 @@ _CLOCKS = ("timestamps", "offsets", "lag_targets")
 """Inputs that are seconds."""
 
 _BESIDE: dict[str, Any] = {
-    "box": None,
-    "face_score": None,
+    "place": {},
     "error": None,
-    "start": None,
-    "end": None,
     "times": None,
     "streams": None,
     "warnings": [],
@@ -212,7 +209,9 @@ class EmotionRecognitionPipeline(ChunkPipeline):
             doubts.append(getattr(clip, "warnings", ()))
         streams = processor.report(recording)
         # the answer for a window without any sample is a constant, and must not pass for more
-        silent = [[item["start"], item["end"]] for item in ready if _is_silent(item["tensors"])]
+        silent = [
+            [item["place"].get("start"), item["place"].get("end")] for item in ready if _is_silent(item["tensors"])
+        ]
         if silent and len(silent) == len(ready):
             raise RecordingError(
                 f"{getattr(recording, 'name', '') or 'The recording'} has no sample in any of its {len(ready)} window(s); expected "
@@ -231,7 +230,7 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         times = self._recordings.step_times(clip)
         return {
             **_BESIDE,
-            **self._recordings.locate(clip),
+            "place": self._recordings.locate(clip),
             "tensors": self._tensors(clip),
             "times": None if times is None else times.tolist(),
         }
@@ -267,8 +266,7 @@ class EmotionRecognitionPipeline(ChunkPipeline):
             return self._answer_recording(model_outputs, top_k, function_to_apply)
         answers = [
             {
-                "box": output["box"],
-                "face_score": output["face_score"],
+                **output["place"],
                 "warnings": output["warnings"],
                 "expressions": self._answers.entries(
                     self._answers.scores(output["logits"][0], function_to_apply), top_k, function_to_apply
@@ -280,12 +278,7 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         if faces == "all":
             return answers
         (answer,) = answers
-        beside = (
-            {"warnings": answer["warnings"]}
-            if faces == "cropped"
-            else {"box": answer["box"], "warnings": answer["warnings"]}
-        )
-        return [{**entry, **beside} for entry in answer["expressions"]]
+        return [{**entry, **answer} for entry in answer.pop("expressions")]
 
     def _answer_recording(self, outputs: list[dict[str, Any]], top_k: int | None, function: str | None) -> list[Entry]:
         logits = np.concatenate([output["logits"].cpu().numpy() for output in outputs])
@@ -293,12 +286,15 @@ class EmotionRecognitionPipeline(ChunkPipeline):
             times = np.asarray([output["times"] for output in outputs])
             entries = self._answers.over_time(logits, times, top_k, function)
         elif len(outputs) > 1:  # one answer a clip: each holds in the middle of its clip
-            middles = np.asarray([[(output["start"] + output["end"]) / 2] for output in outputs])
+            middles = np.asarray([[(output["place"]["start"] + output["place"]["end"]) / 2] for output in outputs])
             entries = self._answers.over_time(logits[:, None], middles, top_k, function)
         else:
             entries = self._answers.entries(self._answers.scores(logits[0], function), top_k, function)
-        streams = outputs[0]["streams"]
-        beside = {} if streams is None else {"streams": streams}
+        first, last, streams = outputs[0]["place"], outputs[-1]["place"], outputs[0]["streams"]
+        # where a recording has no clock, it says nothing of times
+        place = {**first, "end": last.get("end")}
+        beside = {key: value for key, value in place.items() if value is not None}
+        beside |= {} if streams is None else {"streams": streams}
         beside["warnings"] = list({one["code"]: one for output in outputs for one in output["warnings"]}.values())
         return [{**entry, **beside} for entry in entries]
 

@@ -1,5 +1,6 @@
 """The processes that share an evaluation: however they were launched, they know of each other before anything is read."""
 
+import csv
 import hashlib
 import json
 import logging
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
@@ -71,7 +72,7 @@ def join_processes(patience: timedelta = timedelta(hours=2)) -> "PartialState":
 
 
 SCHEMA = "meco_hub/answers"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 ANSWERS = "answers.parquet"
 _LIST, _MANIFEST = "files.jsonl", "manifest.json"
 _RUN, _COUNTS = b"meco_hub.run", b"meco_hub.counts"
@@ -398,6 +399,7 @@ def predict_files(
     top_k: int | None = None,
     batch_size: int = 8,
     annotate: Path | None = None,
+    strict: bool = False,
 ) -> list[dict[str, Any]]:
     """Answer for every file, or for every picture in a folder.
 
@@ -407,6 +409,7 @@ def predict_files(
         faces, top_k: as in `EmotionRecognitionPipeline`.
         batch_size: pictures per forward pass.
         annotate: folder to write the pictures to with their answers drawn in.
+        strict: what would be answered with a warning is an error instead.
 
     Returns:
         One row per file in order: {"file", "answer"} or {"file", "error"}.
@@ -419,7 +422,8 @@ def predict_files(
 
     recognise = recogniser(model)
     files = list_files(inputs, pictures=not recognise.reads_recordings)
-    answers = recognise((str(path) for path in files), batch_size=batch_size, faces=faces, top_k=top_k, errors="return")
+    options = {"faces": faces, "errors": "return", "on_warning": "raise" if strict else "ignore"}  # rows hold them
+    answers = recognise((str(path) for path in files), batch_size=batch_size, top_k=top_k, **options)
     rows: list[dict[str, Any]] = []
     for path, answer in tqdm(zip(files, answers, strict=True), total=len(files), disable=len(files) < 32, unit="file"):
         if isinstance(answer, dict) and "error" in answer:
@@ -455,55 +459,84 @@ def walk_files(inputs: Sequence[Path], *, pictures: bool) -> Iterator[tuple[str,
                     yield str(entry), entry.stat().st_size if entry.is_file() else -1
 
 
-class _Rows:
-    """Answers as columns of a table.
+_PLACES = {
+    "box": "numbers",
+    "face_score": "number",
+    "face_side": "number",
+    "tilt": "number",
+    "start": "seconds",
+    "end": "seconds",
+    "frames": "count",
+    "events": "count",
+}
+"""What was looked at, as answers and columns hold it; a column is empty where it means nothing."""
+
+
+def flat_rows(file: str, answer: Any) -> list[dict[str, Any]]:
+    """An answer as rows of a table: one, or one a face where every face was asked for; one with "error" where there is no answer.
+
+    Args:
+        file: its name.
+        answer: what the pipeline returned for it.
+
+    Returns:
+        Columns: `file`, `label` and `score` of the first entry, `score_<label>`, what was looked at (`_PLACES`), `face` (which
+        one, from 0), `times` and `course_<label>` of answers over time, `streams`, `warnings`, `error`; a column may be missing.
+    """
+    # a name that is no UTF-8 cannot stand in a table as it is
+    name = os.fsencode(file).decode("utf-8", "replace")
+    if isinstance(answer, dict):
+        return [{"file": name, "error": answer["error"]}]
+    rows: list[dict[str, Any]] = []
+    every = bool(answer) and "expressions" in answer[0]
+    for index, face in enumerate(answer if every else [{"expressions": answer}]):
+        entries = face["expressions"]
+        first = {**entries[0], **face}
+        row = {"file": name, "label": first["label"], "score": first["score"]}
+        row |= {f"score_{entry['label']}": entry["score"] for entry in entries}
+        row |= {key: first.get(key) for key in _PLACES}
+        if first.get("box"):
+            row |= {"box": list(first["box"].values()), "face": index}
+        if "times" in first:
+            row["times"] = first["times"]
+            row |= {f"course_{entry['label']}": entry["scores"] for entry in entries}
+        if "streams" in first:
+            row["streams"] = json.dumps(first["streams"], ensure_ascii=False)
+        rows.append({**row, "warnings": first["warnings"]})
+    return rows
+
+
+def _schema(names: Sequence[str], *, over_time: bool) -> Any:
+    """Columns of the Parquet data set.
 
     Args:
         names: classes or targets in the model's order.
-        classes: there is a top answer.
         over_time: answers may run over time.
     """
+    import pyarrow
 
-    def __init__(self, names: Sequence[str], *, classes: bool, over_time: bool) -> None:
-        import pyarrow
+    text, number = pyarrow.string(), pyarrow.float32()
+    line, seconds = pyarrow.list_(number), pyarrow.float64()
+    kinds = {"numbers": line, "number": number, "seconds": seconds, "count": pyarrow.int64()}
+    fields = [("file", text), ("label", text), ("score", number), *((f"score_{name}", number) for name in names)]
+    fields += [("face", pyarrow.int32()), *((name, kinds[kind]) for name, kind in _PLACES.items())]
+    if over_time:
+        fields += [("times", pyarrow.list_(seconds)), *((f"course_{name}", line) for name in names), ("streams", text)]
+    doubt = pyarrow.struct([("code", text), ("message", text)])
+    return pyarrow.schema([*fields, ("warnings", pyarrow.list_(doubt)), ("error", text)])
 
-        self._names, self._classes, self._over_time = names, classes, over_time
-        text, number = pyarrow.string(), pyarrow.float32()
-        fields = [("file", text), ("label", text), ("score", number), *((f"score_{name}", number) for name in names)]
-        line = pyarrow.list_(number)
-        if over_time:
-            fields += [("times", pyarrow.list_(pyarrow.float64())), *((f"course_{name}", line) for name in names)]
-        else:
-            fields += [("face", pyarrow.int32()), ("box", line)]
-        self._schema = pyarrow.schema([*fields, ("error", text)])
 
-    def table(self, files: Sequence[str], answers: Sequence[Any]) -> Any:
-        """One row per file; more where every face was asked for, and one with its error where there is no answer."""
-        import pyarrow
-
-        rows: list[dict[str, Any]] = []
-        for file, answer in zip(files, answers, strict=True):
-            # a name that is no UTF-8 cannot stand in a table as it is
-            name = os.fsencode(file).decode("utf-8", "replace")
-            if isinstance(answer, dict):
-                rows.append({"file": name, "error": answer["error"]})
-                continue
-            faces = answer if answer and "expressions" in answer[0] else [{"expressions": answer}]
-            for index, face in enumerate(faces):
-                rows.append({"file": name, **self._row(face["expressions"])})
-                if not self._over_time:
-                    box = face.get("box") or face["expressions"][0].get("box")
-                    rows[-1] |= {"face": index if box else None, "box": list(box.values()) if box else None}
-        return pyarrow.Table.from_pylist(rows, schema=self._schema)
-
-    def _row(self, entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        row: dict[str, Any] = {f"score_{entry['label']}": entry["score"] for entry in entries}
-        if self._classes:
-            row |= {"label": entries[0]["label"], "score": entries[0]["score"]}
-        if self._over_time and "times" in entries[0]:
-            row["times"] = entries[0]["times"]
-            row |= {f"course_{entry['label']}": entry["scores"] for entry in entries}
-        return row
+def write_csv(rows: Iterable[Mapping[str, Any]], stream: TextIO) -> None:
+    """Rows of `predict_files` as CSV: the columns of `flat_rows` without those over time, lists and warnings in one cell."""
+    flat = [one for row in rows for one in flat_rows(row["file"], row.get("answer", row))]
+    columns = dict.fromkeys(key for row in flat for key in row if key != "times" and not key.startswith("course_"))
+    last = [key for key in ("warnings", "error") if key in columns]
+    table = csv.DictWriter(stream, [key for key in columns if key not in last] + last, extrasaction="ignore")
+    table.writeheader()
+    for row in flat:
+        doubts = " ".join(f"{one['message']} [{one['code']}]" for one in row.get("warnings") or ())
+        box = " ".join(str(edge) for edge in row.get("box") or ())
+        table.writerow({**row, "warnings": doubts, "box": box})
 
 
 def predict_folder(
@@ -514,6 +547,7 @@ def predict_folder(
     faces: str | None = None,
     batch_size: int = 8,
     part_size: int = PART_SIZE,
+    strict: bool = False,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Answer for any number of files into `output/answers.parquet`, a data set of parts; go on with it if it was begun.
@@ -521,7 +555,7 @@ def predict_folder(
     Under `torchrun` or `accelerate launch` every process answers its share of the parts.
 
     Args:
-        inputs, model, faces, batch_size: as of `predict_files`; folders as of `walk_files`.
+        inputs, model, faces, batch_size, strict: as of `predict_files`; folders as of `walk_files`.
         output: folder; what lies in it is drawn above `SCHEMA`.
         part_size: files in a part.
         progress: show a progress bar.
@@ -535,6 +569,8 @@ def predict_folder(
         ConfigurationError: another list, model or setting began in this folder.
         UnknownNameError, CheckpointError: the model cannot be found or loaded.
     """
+    import pyarrow
+
     from .answers import task_of_model
     from .pipeline import recogniser
 
@@ -550,19 +586,28 @@ def predict_folder(
             output,
             walk_files(inputs, pictures=not over_time),
             model=checkpoint_fingerprint(source, getattr(recognise.model.config, "_commit_hash", None)),
-            settings={"faces": faces, "columns": list(task.names)},
+            settings={"faces": faces, "strict": strict, "columns": list(task.names)},
             part_size=part_size,
         )
 
     run = _decide_together(begin)
-    rows = _Rows(task.names, classes=not task.regression, over_time=over_time)
+    schema = _schema(task.names, over_time=over_time)
+    options = {
+        "faces": faces,
+        "errors": "return",
+        "on_warning": "raise" if strict else "ignore",
+    }  # the table holds them
     done = run.files - sum(min(run.part_size, run.files - part * run.part_size) for part in run.waiting)
     show = progress and state.is_local_main_process
     with tqdm(total=run.files, initial=done, unit="file", desc="predict", disable=not show) as bar:
         for part, files in run.pending(state.process_index, state.num_processes):
-            answers = list(recognise((file for file in files), batch_size=batch_size, faces=faces, errors="return"))
+            answers = list(recognise((file for file in files), batch_size=batch_size, **options))
             errors = sum(isinstance(answer, dict) for answer in answers)
-            run.write(part, rows.table(files, answers), files=len(files), errors=errors)
+            rows = [row for file, answer in zip(files, answers, strict=True) for row in flat_rows(file, answer)]
+            if task.regression:  # the first of several values is no top answer
+                rows = [{**row, "label": None, "score": None} for row in rows]
+            table = pyarrow.Table.from_pylist(rows, schema=schema)
+            run.write(part, table, files=len(files), errors=errors)
             bar.update(len(files))
         if state.is_main_process:
             # by looking for files and not at a barrier, whose patience ends

@@ -98,6 +98,10 @@ def test_a_folder_becomes_a_data_set(checkpoint: Path, pictures: Path, tmp_path:
         for entry in other["answer"]:
             assert row[f"score_{entry['label']}"] == pytest.approx(entry["score"], abs=2e-5)
         assert row["score"] == max(row[f"score_{name}"] for name in NAMES)
+        first = other["answer"][0]
+        assert {key: row[key] for key in ("box", "face_side", "tilt", "warnings")} == {
+            key: first[key] for key in ("box", "face_side", "tilt", "warnings")
+        }
     loaded = datasets.load_dataset(
         "parquet", data_dir=str(tmp_path / "answers.parquet"), cache_dir=str(tmp_path / "cache")
     )["train"]  # pyright: ignore

@@ -20,20 +20,26 @@ The sampling, for a few time steps, evenly apart, from a random or a fixed start
 "uniform" draws every window of num_frames frames, `stride` apart, with the same probability, and refuses clips that are too short.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from transformers.image_processing_base import BatchFeature
 from transformers.image_utils import PILImageResampling
 from transformers.processing_utils import ImagesKwargs
 
+from ..answer_warnings import AnswerWarning
 from ..errors import ConfigurationError, InputError, RecordingError
+from ..recordings.event_recording import EventRecording
 from ..recordings.eye_clips import EyeClip
 from ..recordings.images import read_image
 from .pixel_preprocessor import PixelPreprocessor
+
+GREY = (118.0, 138.0)
+"""Between which grey levels the median of an event picture lies; SEE's stand on 128."""
 
 SAMPLING_RULES = ("legacy", "uniform", "center")
 
@@ -103,6 +109,66 @@ def fit_square(picture: Image.Image, side: int, resample: int = PILImageResampli
         return picture
     left, top = round((width - side) / 2), round((height - side) / 2)
     return picture.crop((left, top, left + side, top + side))
+
+
+def describe_steps(clip: EyeClip, steps: Sequence[int], window_us: int, alignment: str) -> dict[str, Any]:
+    """What is looked at of a clip, as answers hold it; None for what the clip has not.
+
+    Args:
+        clip, steps: the time steps that were chosen.
+        window_us, alignment: of raw events, as of `EyeClip.event_spans`.
+
+    Returns:
+        `start` and `end`, seconds on the clip's clock, of the frames and windows; `frames`, how many; `events`, how many raw ones
+        lie in the windows.
+    """
+    spans = None
+    if clip.frame_times is not None and len(steps):
+        spans = np.stack([clip.frame_times[list(steps)]] * 2, axis=1)
+    counts = None
+    if clip.is_raw and len(steps):
+        spans = clip.event_spans(steps, window_us, alignment)
+        counts = events_in(clip, spans)
+    return {
+        "start": None if spans is None else int(spans.min()) / 1e6,
+        "end": None if spans is None else int(spans.max()) / 1e6,
+        "frames": None if clip.frames is None else len(steps),
+        "events": None if counts is None else int(counts.sum()),
+    }
+
+
+def events_in(clip: EyeClip, spans: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(windows,) how many raw events of a clip lie in each of (windows, 2) spans of microseconds."""
+    times = clip.events.t if isinstance(clip.events, EventRecording) else np.empty(0, np.int64)
+    return np.diff(np.searchsorted(times, spans), axis=1)[:, 0]
+
+
+def doubt_events(clip: EyeClip, steps: Sequence[int], window_us: int, alignment: str) -> list[AnswerWarning]:
+    """Doubts about the events at the time steps of a clip; arguments as of `describe_steps`."""
+    if isinstance(clip.events, EventRecording):
+        empty = int((events_in(clip, clip.event_spans(steps, window_us, alignment)) == 0).sum())
+        if not empty:
+            return []
+        return [
+            AnswerWarning(
+                "no_events_in_window",
+                f"{empty} of the {len(steps)} windows that are looked at hold no event; the recording has {len(clip.events)}, from "
+                f"{int(clip.events.t[0])} to {int(clip.events.t[-1])} µs, the frames run from {int(clip.frame_times[0])} to "  # type: ignore[index]
+                f"{int(clip.frame_times[-1])} µs. Check that both are on one clock, or shift the events by offset_us.",  # type: ignore[index]
+            )
+        ]
+    if clip.events is None:
+        return []
+    median = float(np.median([np.median(np.asarray(one.convert("L"))) for one in clip.events.read(steps)]))
+    if GREY[0] <= median <= GREY[1]:
+        return []
+    return [
+        AnswerWarning(
+            "background_not_grey",
+            f"The event pictures have the median grey {median:.0f}; expected {GREY[0]:.0f} to {GREY[1]:.0f}, with 128 where "
+            "nothing happened. Draw them on middle grey, or pass the events themselves.",
+        )
+    ]
 
 
 @dataclass(frozen=True)

@@ -45,16 +45,33 @@ class Face:
     Attributes:
         box: left, upper, right and lower edge in pixels of the upright picture; may reach over its border.
         score: the detector's confidence, 0…1.
+        landmarks: five points (x, y) in pixels: the eye on the left of an upright picture, the one on the right, the tip of the
+            nose, the corner of the mouth on the left, the one on the right; empty where they are unknown.
     """
 
     box: tuple[float, float, float, float]
     score: float
+    landmarks: tuple[tuple[float, float], ...] = ()
 
     @property
     def area(self) -> float:
         """Square pixels."""
         x0, y0, x1, y1 = self.box
         return (x1 - x0) * (y1 - y0)
+
+    @property
+    def side(self) -> float:
+        """Longer side of the box in pixels."""
+        x0, y0, x1, y1 = self.box
+        return max(x1 - x0, y1 - y0)
+
+    @property
+    def tilt(self) -> float | None:
+        """Degrees by which the line through the eyes is turned clockwise, −180…180; None without landmarks."""
+        if not self.landmarks:
+            return None
+        (x0, y0), (x1, y1) = self.landmarks[:2]
+        return math.degrees(math.atan2(y1 - y0, x1 - x0))
 
 
 class FaceFinder:
@@ -118,8 +135,12 @@ class FaceFinder:
         rows = self._detect(np.ascontiguousarray(np.asarray(shown)[..., ::-1]))
         across, down = picture.width / width, picture.height / height
         faces = [
-            Face((x * across, y * down, (x + w) * across, (y + h) * down), score)
-            for x, y, w, h, score in rows
+            Face(
+                (x * across, y * down, (x + w) * across, (y + h) * down),
+                score,
+                tuple((u * across, v * down) for u, v in zip(points[::2], points[1::2], strict=True)),
+            )
+            for x, y, w, h, *points, score in rows
             if w > 0 and h > 0
         ]
         return sorted(faces, key=lambda face: face.score * face.area, reverse=True)
@@ -143,8 +164,8 @@ class FaceFinder:
             )
         return faces[0]
 
-    def _detect(self, bgr: np.ndarray) -> list[tuple[float, float, float, float, float]]:
-        """x, y, width, height and score of each face in a BGR uint8 array (H, W, 3)."""
+    def _detect(self, bgr: np.ndarray) -> list[list[float]]:
+        """x, y, width, height, five landmarks (x, y), and score of each face in a BGR uint8 array (H, W, 3)."""
         cv2 = _opencv()
         with self._lock:
             try:
@@ -157,8 +178,7 @@ class FaceFinder:
                     f"OpenCV {cv2.__version__} cannot run {self.model_file or _carried_model()} as a YuNet face detector: "
                     f"{error}. Expected a file {_PATTERN} of OpenCV's model zoo."
                 ) from error
-        # columns: x, y, width, height, five landmarks (x, y), score
-        return [] if found is None else [tuple(float(row[i]) for i in (0, 1, 2, 3, 14)) for row in found]  # type: ignore[misc]
+        return [] if found is None else found.tolist()
 
     def _load(self, cv2: Any) -> Any:
         file = self.model_file or _carried_model()

@@ -97,7 +97,16 @@ class PictureProcessor(RecordingProcessor):
         return [Picture(self._ours.crop_to_face(image, face), recording.name, face) for face in chosen]
 
     def locate(self, clip: Picture) -> dict[str, Any]:
-        return {"box": describe_box(clip.face), "face_score": float(clip.face.score) if clip.face else None}
+        """What was looked at, as every answer holds it; None for what nobody looked for or found.
+
+        `box`: where the face is, in pixels of the picture; `face_score`: the finder's confidence, 0…1; `face_side`: longer side of
+        the box in pixels; `tilt`: degrees clockwise by which the face leans.
+        """
+        face = clip.face
+        if face is None:
+            return {"box": None, "face_score": None, "face_side": None, "tilt": None}
+        tilt = None if face.tilt is None else round(face.tilt, 1)
+        return {"box": describe_box(face), "face_score": face.score, "face_side": round(face.side, 1), "tilt": tilt}
 
 
 def recording_processor(processor: Any) -> RecordingProcessor:

@@ -22,10 +22,11 @@ from PIL import Image
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.processing_utils import ProcessorMixin
 
+from meco_hub.answer_warnings import AnswerWarning
 from meco_hub.configuration import NoRemoteCode
 from meco_hub.errors import ConfigurationError, InputError, RecordingError
 from meco_hub.processing.event_voxelizer import EventVoxelizer
-from meco_hub.processing.eye_preprocessor import ClipSampling, EyePreprocessor
+from meco_hub.processing.eye_preprocessor import ClipSampling, EyePreprocessor, describe_steps, doubt_events
 from meco_hub.processing.preprocessor import RecordingProcessor
 from meco_hub.recordings.event_recording import EventRecording
 from meco_hub.recordings.eye_clips import ALIGNMENTS, STREAMS, EyeClip, read_eye_clip
@@ -159,6 +160,19 @@ class MCOENetProcessor(RecordingProcessor, NoRemoteCode, ProcessorMixin):
             "used": {stream: ways[stream] for stream in there},
             "missing": [one for one in self.streams if one not in there],
         }
+
+    def locate(self, clip: EyeClip) -> dict[str, Any]:
+        """What is looked at: `start` and `end` in seconds, `frames` and `events`; see `describe_steps`."""
+        return describe_steps(*self._looked_at(clip))
+
+    def check(self, recording: EyeClip, clips: Sequence[EyeClip]) -> list[AnswerWarning]:
+        return (
+            [one for clip in clips for one in doubt_events(*self._looked_at(clip))] if "events" in self.streams else []
+        )
+
+    def _looked_at(self, clip: EyeClip) -> tuple[EyeClip, Sequence[int], int, str]:
+        chosen = clip if clip.chosen is not None else self.clip_sampling.centered(clip)
+        return clip, chosen.chosen or (), int(self.feature_extractor.window_us or 0), self.event_alignment
 
     def __call__(self, clips: Any, **kwargs: Any) -> BatchFeature:
         """Turn one clip, or a list of them, into a batch.

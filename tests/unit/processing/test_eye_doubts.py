@@ -1,0 +1,47 @@
+"""What an eye clip's answer rests on: which seconds, how many frames and events; and what is in doubt about the events."""
+
+import numpy as np
+import pytest
+
+from meco_hub.processing.eye_preprocessor import describe_steps, doubt_events
+from meco_hub.recordings.event_recording import EventRecording
+from meco_hub.recordings.eye_clips import EyeClip
+from meco_hub.recordings.pictures import PictureArray
+
+TIMES = np.arange(10, dtype=np.int64) * 33_000 + 1_000_000
+
+
+def clip_of(event_times: np.ndarray) -> EyeClip:
+    count = len(event_times)
+    zeros = np.zeros(count, np.uint16)
+    events = EventRecording(zeros, zeros, event_times.astype(np.int64), np.zeros(count, np.uint8), width=8, height=8)
+    return EyeClip(PictureArray(np.zeros((10, 8, 8), np.uint8)), events, TIMES)
+
+
+def test_a_raw_clip_tells_seconds_frames_and_events() -> None:
+    clip = clip_of(np.arange(1_000_000, 1_300_000, 1_000))
+    seen = describe_steps(clip, [2, 5], 33_000, "before")
+    # windows [1.033, 1.066) and [1.132, 1.165) seconds, an event a millisecond
+    assert seen == {"start": 1.033, "end": 1.165, "frames": 2, "events": 66}
+    assert doubt_events(clip, [2, 5], 33_000, "before") == []
+
+
+@pytest.mark.parametrize(("unit", "empty"), [(1, 0), (1000, 2)])
+def test_events_on_another_clock_leave_windows_empty(unit: int, empty: int) -> None:
+    """Whatever clock the events are on: a code exactly where a window holds none."""
+    times = 1_000_000 + np.arange(0, 300_000, 1_000) * unit
+    found = doubt_events(clip_of(times), [2, 5], 33_000, "before")
+    assert [one.code for one in found] == (["no_events_in_window"] if empty else [])
+    assert not empty or f"{empty} of the 2 windows" in found[0].message
+
+
+@pytest.mark.parametrize(("grey", "codes"), [(128, []), (0, ["background_not_grey"]), (255, ["background_not_grey"])])
+def test_event_pictures_stand_on_grey(grey: int, codes: list[str]) -> None:
+    clip = EyeClip(None, PictureArray(np.full((10, 8, 8), grey, np.uint8)))
+    assert [one.code for one in doubt_events(clip, [0, 3], 33_000, "before")] == codes
+    assert describe_steps(clip, [0, 3], 33_000, "before") == {
+        "start": None,
+        "end": None,
+        "frames": None,
+        "events": None,
+    }
