@@ -5,8 +5,9 @@
     recording.slice(0, 10_000)                # the first ten thousand events
 
 Time is int64 microseconds on the recording's own clock and never decreases: events that come unsorted are put in order once,
-stably, and `notes["reordered"]` says how many came late. Coordinates are kept as they were recorded, also where they lie
-outside the sensor: whether that is an error is for the one to say who lays them on a grid.
+stably, and `notes["reordered"]` says how many came late. In what unit the times of arrays are is told as for files, see
+`event_clock`. Coordinates are kept as they were recorded, also where they lie outside the sensor: whether that is an error is for
+the recording's `out_of_bounds` to say, or for the one who lays them on a grid.
 """
 
 import logging
@@ -19,11 +20,12 @@ from numpy.typing import NDArray
 
 from ..answer_warnings import AnswerWarning
 from ..errors import RecordingError
+from .event_clock import SAMPLE, EventClock, OneClock
 
 logger = logging.getLogger(__name__)
 
-MICROSECONDS = {"s": 1_000_000.0, "ms": 1_000.0, "us": 1.0, "ns": 0.001}
-"""Time unit → microseconds in it."""
+OUT_OF_BOUNDS = ("error", "drop")
+"""What may become of events outside the sensor."""
 
 COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "x": ("x", "xs", "x_pos", "x_position"),
@@ -33,7 +35,13 @@ COLUMN_NAMES: dict[str, tuple[str, ...]] = {
 }
 """What people call the four columns, in lower case."""
 
-_LAST_MICROSECOND = 2**62  # what lies beyond is damage, and would overflow when differences are taken
+_ORDERS = {
+    "txyp": "as the Robotics and Perception Group writes text",
+    "xytp": "as MVSEC does",
+    "xypt": "as Metavision's CSV",
+}
+_LARGEST_SENSOR = 4095  # pixels; the largest event cameras have 1,280 in a row, and formats leave room for 2,048
+_ENOUGH_ROWS = 20  # to tell the order of columns from
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +58,7 @@ class EventRecording:
         frame_times: (frames,) int64 microseconds on the same clock, or None.
         notes: what was found or done on reading: "reordered", "unknown_words", "time_unit" …
         warnings: what its reader doubts.
+        out_of_bounds: what becomes of events outside the sensor: "error", "drop", or None for whoever lays them on a grid to say.
 
     Raises:
         RecordingError: columns of different lengths or wrong types; use `from_arrays` for whatever is not in this form yet.
@@ -66,8 +75,13 @@ class EventRecording:
     frame_times: NDArray[np.int64] | None = None
     notes: Mapping[str, int | str] = field(default_factory=dict)
     warnings: tuple[AnswerWarning, ...] = ()
+    out_of_bounds: str | None = None
 
     def __post_init__(self) -> None:
+        if self.out_of_bounds not in (None, *OUT_OF_BOUNDS):
+            raise RecordingError(
+                f"{self._called}: out_of_bounds is {self.out_of_bounds!r}; expected one of {', '.join(OUT_OF_BOUNDS)}."
+            )
         expected = {"x": np.uint16, "y": np.uint16, "t": np.int64, "p": np.uint8}
         for column, dtype in expected.items():
             values = getattr(self, column)
@@ -123,21 +137,23 @@ class EventRecording:
         width: int | None = None,
         height: int | None = None,
         name: str = "",
-        time_unit: str = "us",
+        time_unit: str | None = None,
         frames: NDArray[np.uint8] | None = None,
         frame_times: NDArray[np.int64] | None = None,
-        notes: Mapping[str, int | str] | None = None,
+        out_of_bounds: str | None = None,
     ) -> "EventRecording":
         """A recording from four columns of any numeric type; columns that have the right type are not copied.
 
         Args:
             x, y: whole numbers from 0 to 65535.
-            t: time in `time_unit` ("s", "ms", "us" or "ns"); floating point is rounded to whole microseconds.
+            t: time in `time_unit` ("s", "ms", "us" or "ns"; None: what `EventClock` tells from the numbers); floating point is
+                rounded to whole microseconds.
             p: 0 and 1, or −1 and 1, or booleans; where −1 occurs, 0 is refused.
 
         Raises:
             RecordingError: a column is not one-dimensional, not numeric, of another length, holds NaN, negative or huge values, or
-                polarities of three kinds; the message names the column.
+                polarities of three kinds; the message names the column. Or no event camera gives so many events in that unit, or
+                the clock starts anew.
         """
         called = name or "the event recording"
         columns = {key: _column(values, key, called) for key, values in (("x", x), ("y", y), ("t", t), ("p", p))}
@@ -146,52 +162,64 @@ class EventRecording:
             raise RecordingError(
                 f"{called}: the columns have different lengths, {lengths}; expected one entry per event."
             )
-        return EventRecording(
-            _coordinates(columns["x"], "x", called),
-            _coordinates(columns["y"], "y", called),
-            to_microseconds(columns["t"], time_unit, called),
-            _polarities(columns["p"], called),
-            width,
-            height,
-            name,
-            frames,
-            frame_times,
-            notes or {},
-        )
+        clock = EventClock(called, time_unit)
+        clock.settle(columns["x"], columns["y"], columns["t"], pixels=width * height if width and height else None)
+        settled = settle_columns(*(columns[key] for key in "xy"), clock(columns["t"]), columns["p"], called)
+        OneClock(called).see(*settled)
+        notes = clock.notes if clock.unit != "us" else {}
+        warnings = tuple(clock.warnings)
+        return EventRecording(*settled, width, height, name, frames, frame_times, notes, warnings, out_of_bounds)
 
     @staticmethod
     def from_any(
-        events: Any, *, width: int | None = None, height: int | None = None, name: str = "", time_unit: str = "us"
+        events: Any,
+        *,
+        width: int | None = None,
+        height: int | None = None,
+        name: str = "",
+        time_unit: str | None = None,
+        columns: str | Mapping[str, str | int] | None = None,
+        out_of_bounds: str | None = None,
     ) -> "EventRecording":
         """A recording from a recording, a structured array, a mapping of four columns, or an (events, 4) array of x, y, t, p.
 
-        `width`, `height` and `name` hold where the recording does not say.
+        Args:
+            events: as said; an (events, 4) array may have other orders, which `columns` names or its values show.
+            width, height, name, out_of_bounds: hold where the recording does not say.
+            time_unit: as of `from_arrays`.
+            columns: column → its name or position, or "txyp" and the like.
 
         Raises:
-            RecordingError: none of these, or a column is missing or unusable.
+            RecordingError: none of these, or a column is missing, unusable or one of several that could be meant.
         """
         if isinstance(events, EventRecording):
-            own = (events.width or width, events.height or height, events.name or name)
-            if own == (events.width, events.height, events.name):
-                return events
-            return replace(events, width=own[0], height=own[1], name=own[2])
+            own = {"width": events.width or width, "height": events.height or height, "name": events.name or name}
+            own["out_of_bounds"] = events.out_of_bounds or out_of_bounds
+            return (
+                events if all(getattr(events, key) == value for key, value in own.items()) else replace(events, **own)
+            )
         called = name or "the events"
+        names: list[str] | None = None
         if isinstance(events, Mapping):
-            columns = find_columns(events.keys(), called)
-            arrays = {column: events[key] for column, key in columns.items()}
+            names = [str(key) for key in events]
         elif isinstance(events, np.ndarray) and events.dtype.names:
-            columns = find_columns(events.dtype.names, called)
-            arrays = {column: events[key] for column, key in columns.items()}
-        elif isinstance(events, np.ndarray) and events.ndim == 2 and events.shape[1] == 4:
-            arrays = {column: events[:, index] for index, column in enumerate("xytp")}  # as MVSEC has it
-        else:
+            names = list(events.dtype.names)
+        elif not (isinstance(events, np.ndarray) and events.ndim == 2 and events.shape[1] == 4):
             seen = f"an array of shape {events.shape}" if isinstance(events, np.ndarray) else type(events).__name__
             raise RecordingError(
                 f"{called}: {seen} is no event recording. Expected an EventRecording, a structured array or a mapping with x, y, "
                 "t and p, or an (events, 4) array with these columns."
             )
+        places = chosen_columns(columns, names, called)
+        if names is None:
+            places = places or guess_order(events[:SAMPLE], "xytp", called)
+            arrays = {column: events[:, place] for column, place in places.items()}
+        else:
+            arrays = {column: events[names[place]] for column, place in (places or {}).items()}
         x, y, t, p = (arrays[column] for column in "xytp")
-        return EventRecording.from_arrays(x, y, t, p, width=width, height=height, name=name, time_unit=time_unit)
+        return EventRecording.from_arrays(
+            x, y, t, p, width=width, height=height, name=name, time_unit=time_unit, out_of_bounds=out_of_bounds
+        )
 
     def slice(self, first: int, last: int) -> "EventRecording":
         """Events `first` to `last` (exclusive) as views; frames are left out, since they are not counted in events."""
@@ -233,32 +261,93 @@ def find_columns(names: Any, called: str) -> dict[str, str]:
     return found
 
 
-def to_microseconds(values: NDArray[Any], unit: str, called: str) -> NDArray[np.int64]:
-    """Time as int64 microseconds.
+def chosen_columns(
+    wish: str | Mapping[str, str | int] | None, names: list[str] | None, called: str
+) -> dict[str, int] | None:
+    """Column → position among a table's columns, by the caller's word or the table's names; None where neither tells.
 
     Raises:
-        RecordingError: an unknown unit, or times that are NaN, infinite or beyond any clock.
+        RecordingError: a column is missing, unknown or ambiguous.
     """
-    if unit not in MICROSECONDS:
-        raise RecordingError(f"{called}: {unit!r} is no unit of time; expected one of {', '.join(MICROSECONDS)}.")
-    if values.dtype == np.int64 and unit == "us":
-        times = values
-    elif values.dtype.kind in "iu" and unit in ("us", "ns"):  # in integers, where float64 would lose digits
-        if values.dtype == np.uint64 and len(values) and int(values.max()) >= 2**63:
-            raise RecordingError(f"{called}: t reaches {values.max()}, which no clock shows. The file is damaged.")
-        times = values.astype(np.int64) if unit == "us" else values.astype(np.int64) // 1000
-    else:
-        with np.errstate(over="ignore", invalid="ignore"):
-            scaled = values.astype(np.float64) * MICROSECONDS[unit]
-        bad = ~(np.abs(scaled) < _LAST_MICROSECOND)  # NaN, too
-        if bad.any():
+    if wish is None:
+        if names is None:
+            return None
+        found = find_columns(names, called)
+        return {column: names.index(name) for column, name in found.items()}
+    places: Mapping[str, str | int] = {letter: wish.index(letter) for letter in wish} if isinstance(wish, str) else wish
+    if set(places) != set("xytp") or (isinstance(wish, str) and len(wish) != 4):
+        raise RecordingError(
+            f'{called}: columns={wish!r} does not name x, y, t and p once each; expected "txyp" in the order of the file, '
+            'or {"x": name or position, …}.'
+        )
+    if isinstance(wish, str) and names is not None:
+        found = find_columns(names, called)
+        if {column: names.index(name) for column, name in found.items()} != dict(places):
             raise RecordingError(
-                f"{called}: t is {values[bad][0]} at event {int(np.argmax(bad))}; expected finite times in {unit}."
+                f"{called}: columns={wish!r} contradicts its header {', '.join(names)}. Leave it out, or give a mapping."
             )
-        times = np.rint(scaled).astype(np.int64)
-    if len(times) and (int(times.min()) <= -_LAST_MICROSECOND or int(times.max()) >= _LAST_MICROSECOND):
-        raise RecordingError(f"{called}: t runs from {times.min()} to {times.max()} µs, which no clock shows.")
-    return times
+    result: dict[str, int] = {}
+    for column, place in places.items():
+        if isinstance(place, str):
+            if names is None or place not in names:
+                listing = ", ".join(names) if names else "no names"
+                raise RecordingError(f"{called}: there is no column {place!r} for {column}; it has {listing}.")
+            place = names.index(place)
+        result[column] = place
+    return result
+
+
+def guess_order(rows: NDArray[Any], usual: str, called: str) -> dict[str, int]:
+    """Column → position in an (events, 4) table without names, from its first rows.
+
+    An order is possible where p has only two or three values among −1, 0 and 1, and x and y are pixels of an event camera; among
+    those, one in which time never decreases stands before one in which it does.
+
+    Args:
+        rows: (rows, 4).
+        usual: the order that holds where rows are too few to tell.
+        called: what errors call the table.
+
+    Raises:
+        RecordingError: no order is possible, or several are.
+    """
+    values = rows.astype(np.float64)
+    possible = [order for order in _ORDERS if _fits(order, values)]
+    rising = [order for order in possible if (np.diff(values[:, order.index("t")]) >= 0).all()]
+    chosen = [usual] if len(rows) < _ENOUGH_ROWS and usual in possible else rising or possible
+    if len(chosen) != 1:
+        seen = f"fit {' and '.join(chosen)} alike" if chosen else f"fit none of the usual orders ({', '.join(_ORDERS)})"
+        raise RecordingError(
+            f"{called} is a table of four columns without names that {seen}: its first row is "
+            f'{rows[0].tolist() if len(rows) else []}. Say columns="txyp", or whatever it is.'
+        )
+    logger.info("%s: the columns are taken as %s, %s.", called, chosen[0], _ORDERS[chosen[0]])
+    return {column: chosen[0].index(column) for column in "xytp"}
+
+
+def _fits(order: str, rows: NDArray[np.float64]) -> bool:
+    columns = {column: rows[:, order.index(column)] for column in "xytp"}
+    pixels = np.concatenate([columns["x"], columns["y"]])
+    return bool(
+        np.isin(columns["p"], (-1, 0, 1)).all()
+        and ((pixels >= 0) & (pixels <= _LARGEST_SENSOR) & (pixels == np.floor(pixels))).all()
+    )
+
+
+def settle_columns(
+    x: NDArray[Any], y: NDArray[Any], t: NDArray[np.int64], p: NDArray[Any], called: str
+) -> tuple[NDArray[np.uint16], NDArray[np.uint16], NDArray[np.int64], NDArray[np.uint8]]:
+    """The four columns in the types of a recording; those that have them are not copied.
+
+    Raises:
+        RecordingError: a column is not numeric, or holds what it cannot; the message names it.
+    """
+    return (
+        _coordinates(_column(x, "x", called), "x", called),
+        _coordinates(_column(y, "y", called), "y", called),
+        t,
+        _polarities(_column(p, "p", called), called),
+    )
 
 
 def _column(values: Any, column: str, called: str) -> NDArray[Any]:

@@ -10,10 +10,10 @@
 | .csv, .txt | one event a line | |
 | .h5, .hdf5 | DSEC, Metavision, MVSEC, rpg_e2vid and what is like them | h5py (extra "events") |
 | .aedat4 | DAVIS events and frames by DV | lz4 or zstandard (extra "events") |
-| .raw | Prophesee EVT 2.0, 2.1, 3.0 | |
+| .raw, .dat | Prophesee EVT 2.0, 2.1, 3.0, and DAT | |
 
 What a file is, is seen from its first bytes, not from its name. What had to be assumed — a unit of time, an order of columns — is
-in the recording's `notes` and in the log.
+in the recording's `notes` and in the log; what is in doubt is in its `warnings`.
 """
 
 import logging
@@ -23,7 +23,7 @@ import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 from xml.etree.ElementTree import ParseError
@@ -31,13 +31,15 @@ from xml.etree.ElementTree import ParseError
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import RecordingError
-from .event_files import EventFile, ReadRequest
+from ..answer_warnings import AnswerWarning
+from ..errors import RecordingError, unknown_name
+from .event_clock import LONGEST_DELAY_US, OneClock
+from .event_files import EventColumns, EventFile, ReadRequest, longest_good
 from .event_files.aedat4 import MAGIC, open_aedat4
 from .event_files.hdf5 import open_hdf5
 from .event_files.prophesee import open_prophesee
 from .event_files.tables import open_npy, open_npz, open_text
-from .event_recording import EventRecording
+from .event_recording import EventRecording, settle_columns
 from .images import nearest_file
 
 logger = logging.getLogger(__name__)
@@ -45,7 +47,7 @@ logger = logging.getLogger(__name__)
 MAX_EVENTS = 200_000_000
 """Events that `read_events` holds at most, unless told otherwise: 2.6 GB."""
 
-SUFFIXES = (".npy", ".npz", ".csv", ".txt", ".h5", ".hdf5", ".aedat4", ".raw")
+SUFFIXES = (".npy", ".npz", ".csv", ".txt", ".h5", ".hdf5", ".aedat4", ".raw", ".dat")
 """What files of events are usually called."""
 
 # What the libraries below raise on damaged files, by kind of damage.
@@ -55,27 +57,16 @@ _READER_ERRORS = (
 )
 
 
-@dataclass(frozen=True)
-class EventSummary:
-    """What one pass over a recording tells: how many events, from when to when (microseconds), and on what sensor."""
-
-    events: int
-    start_us: int
-    end_us: int
-    width: int | None
-    height: int | None
-
-
 class EventOptions(TypedDict, total=False):
     """How a file of events is read, beyond what it says itself.
 
     Attributes:
         columns: for tables without names, "txyp" and the like in the order of the file; for others column → its name.
-        time_unit: "s", "ms", "us" or "ns"; None takes what the format says or what the values look like.
+        time_unit: "s", "ms", "us" or "ns"; None takes what the format says, or what `EventClock` tells from the values.
         stream: which event stream, where a file has several: a data set or group (HDF5), an array (npz), a name or number (AEDAT4).
         width, height: pixels of the sensor where the file does not say.
         start_us, end_us: only what lies in start ≤ time < end, in microseconds on the recording's own clock.
-        damaged: "error" (default), or "keep": takes what comes before the damage, logs a warning, and notes it under "damaged".
+        damaged: "error" (default), or "keep": takes what comes before the damage, and notes and warns of it.
     """
 
     columns: str | Mapping[str, str | int] | None
@@ -88,26 +79,47 @@ class EventOptions(TypedDict, total=False):
     damaged: Literal["error", "keep"]
 
 
+OPTIONS = (*EventOptions.__annotations__, "max_events", "out_of_bounds")
+"""What may be said of how events are read: options of `read_events`, and keys of the mappings that it and `read_eye_clip` take."""
+
+
 def read_events(
-    path: str | os.PathLike[str],
+    source: Any,
     *,
     frames: bool = True,
     max_events: int = MAX_EVENTS,
+    out_of_bounds: str | None = None,
     **options: Unpack[EventOptions],
 ) -> EventRecording:
     """Read a whole recording, or a span of it, into memory.
 
     Args:
-        path: the file.
+        source: a file; what `EventRecording.from_any` takes; or a mapping with `events`, one of these, and any of `OPTIONS`. A
+            mapping of the four columns may hold options as well.
         frames: also decode a DAVIS camera's frames.
         max_events: more than this is an error.
+        out_of_bounds: "error" or "drop": what becomes of events outside the sensor when they are laid on a grid; None leaves it to
+            the one who does.
         **options: see `EventOptions`.
 
     Raises:
-        RecordingError: the file cannot be read; the message names file and stream.
+        RecordingError: it cannot be read; the message names file and stream.
+        UnknownNameError: there is no such option.
         DependencyError: an optional package is needed for it.
     """
-    request = ReadRequest(Path(path), 1 << 20, frames=frames, **options)
+    if isinstance(source, Mapping):
+        own = {key: value for key, value in source.items() if key in OPTIONS}
+        columns = {key: value for key, value in source.items() if key not in OPTIONS}
+        given: dict[str, Any] = {"max_events": max_events, "out_of_bounds": out_of_bounds, **options, **own}
+        if "events" not in columns:
+            return _from_memory(columns, **given)
+        inner = columns.pop("events")
+        if columns:
+            raise unknown_name("part of a recording of events", str(next(iter(columns))), ("events", *OPTIONS))
+        return read_events(inner, frames=frames, **given)
+    if not isinstance(source, str | os.PathLike):
+        return _from_memory(source, max_events=max_events, out_of_bounds=out_of_bounds, **options)
+    request = _request(source, 1 << 18, options, frames=frames)
     parts: list[EventRecording] = []
     total = 0
     file = EventFile(iter(()))
@@ -115,13 +127,66 @@ def read_events(
         file = opened
         total += len(part)
         if total > max_events:
-            raise RecordingError(
-                f"{path} holds more than {max_events} events, which are not read at once. Read a span (start_us, end_us), go "
-                "through it with iterate_events, or raise max_events."
-            )
+            raise _too_many(source, max_events)
         parts.append(part)
     pictures, times = _stack_frames(file, request)
-    return replace(_join(parts), frames=pictures, frame_times=times, notes={**file.notes, **_count_reordered(parts)})
+    return replace(
+        _join(parts),
+        frames=pictures,
+        frame_times=times,
+        notes={**file.notes, **_count_reordered(parts)},
+        warnings=tuple(file.warnings),
+        out_of_bounds=out_of_bounds,
+    )
+
+
+def _from_memory(
+    source: Any, *, max_events: int = MAX_EVENTS, out_of_bounds: str | None = None, **options: Any
+) -> EventRecording:
+    request = _request("the events", 1, options)
+    if request.stream is not None:
+        raise RecordingError(f"stream={request.stream!r} was said of events in memory; expected a file. Leave it out.")
+    recording = EventRecording.from_any(
+        source,
+        width=request.width,
+        height=request.height,
+        time_unit=request.time_unit,
+        columns=request.columns,
+        out_of_bounds=out_of_bounds,
+    )
+    if request.start_us is not None or request.end_us is not None:
+        recording = recording.between(*request.span)
+    if len(recording) > max_events:
+        raise _too_many(recording.name or "The recording", max_events)
+    return recording
+
+
+def _too_many(name: Any, max_events: int) -> RecordingError:
+    return RecordingError(
+        f"{name} holds more than {max_events} events, which are not read at once. Read a span (start_us, end_us), go through it "
+        "with iterate_events, or raise max_events."
+    )
+
+
+def _request(
+    path: str | os.PathLike[str], chunk: int, options: Mapping[str, Any], *, frames: bool = False
+) -> ReadRequest:
+    """The options in their types.
+
+    Raises:
+        UnknownNameError: there is no such option.
+        RecordingError: an option has a value that means nothing.
+    """
+    for key, value in options.items():
+        if key not in EventOptions.__annotations__:
+            raise unknown_name("option of reading events", key, OPTIONS)
+        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+        if value is not None and key in ("start_us", "end_us", "width", "height") and not whole:
+            raise RecordingError(f"{path}: {key} is {value!r}; expected a whole number.")
+    numbers = {key: int(value) if isinstance(value, np.integer) else value for key, value in options.items()}
+    if numbers.get("damaged", "error") not in ("error", "keep"):
+        raise RecordingError(f'{path}: damaged is {numbers["damaged"]!r}; expected "error" or "keep".')
+    return ReadRequest(Path(path), chunk, frames=frames, **numbers)
 
 
 def iterate_events(
@@ -139,7 +204,7 @@ def iterate_events(
         raise RecordingError(f"chunk is {chunk}; expected at least one event.")
     waiting: list[EventRecording] = []
     held = 0
-    for _, part in _parts(ReadRequest(Path(path), chunk, **options)):
+    for _, part in _parts(_request(path, chunk, options)):
         waiting.append(part)
         held += len(part)
         while held >= chunk:
@@ -152,41 +217,52 @@ def iterate_events(
         yield _join(waiting)
 
 
-def summarise_events(parts: Iterator[EventRecording]) -> EventSummary:
-    """Count the events of `iterate_events` and find the first and last time, in one pass.
-
-    Raises:
-        RecordingError: there are none.
-    """
-    events, start, end, width, height = 0, None, None, None, None
-    for part in parts:
-        if len(part):
-            events += len(part)
-            start = int(part.t[0]) if start is None else min(start, int(part.t[0]))
-            end = int(part.t[-1]) if end is None else max(end, int(part.t[-1]))
-        width, height = part.width, part.height
-    if start is None or end is None:
-        raise RecordingError("The recording holds no events; expected at least one.")
-    return EventSummary(events, start, end, width, height)
-
-
 def _parts(request: ReadRequest) -> Iterator[tuple[EventFile, EventRecording]]:
-    """Every block of a file as a recording; the first comes also where it is empty."""
+    """Every block of a file as a recording, as far as it lies in the span; one that is empty where none has events."""
     file = EventFile(iter(()))
-    given = 0
+    watch = OneClock(str(request.path))
+    seen = given = 0
 
-    def recording(x: Any, y: Any, t: Any, p: Any) -> EventRecording:
-        width, height = file.width or request.width, file.height or request.height
-        return EventRecording.from_arrays(x, y, t, p, width=width, height=height, name=str(request.path))
+    def recording(*columns: Any) -> EventRecording:
+        part = EventRecording(*columns, file.width or request.width, file.height or request.height, watch.called)
+        if request.start_us is None and request.end_us is None:
+            return part
+        inside = part.between(*request.span)
+        if len(inside) < len(part):  # what is not wanted must not stay in memory behind a view
+            inside = replace(inside, **{column: getattr(inside, column).copy() for column in "xytp"})
+        return inside
+
+    def whole(block: EventColumns) -> tuple[EventColumns, RecordingError | None]:
+        """The events of a block that can be used, and what is wrong with the rest."""
+
+        def settle(last: int) -> EventColumns:
+            return settle_columns(*(column[:last] for column in block), watch.called)
+
+        length = len(block[2])
+        try:
+            settled = settle(length)
+            watch.see(*settled)
+        except RecordingError as error:
+            before = None if watch.restart is None else max(watch.restart - seen, 0)
+            return settle(longest_good(length, settle) if before is None else before), error
+        return settled, None
 
     try:
         file = _opener(request)(request)
         for block in file.blocks:
-            part = recording(*block)
-            if request.start_us is not None or request.end_us is not None:
-                part = part.between(*request.span)
-            given += 1
-            yield file, part
+            usable, problem = whole(block)
+            if problem is not None and request.damaged != "keep":
+                raise problem
+            seen += len(usable[2])
+            part = recording(*usable)
+            if len(part):
+                given += 1
+                yield file, part
+            if problem is not None:
+                raise problem
+            after = request.end_us is not None and len(usable[2]) and int(usable[2].min()) - request.end_us
+            if after and after > LONGEST_DELAY_US and watch.in_order:
+                break
     except (RecordingError, *_READER_ERRORS) as error:
         problem = error
         if not isinstance(error, RecordingError):
@@ -194,12 +270,15 @@ def _parts(request: ReadRequest) -> Iterator[tuple[EventFile, EventRecording]]:
                 f"{request.path} cannot be read to its end: {error or type(error).__name__}. It is cut short or damaged; copy "
                 'it again, or read what there is with damaged="keep".'
             )
-        if request.damaged != "keep" or not given:
+        if request.damaged != "keep" or not seen:
             raise problem from error.__cause__ if problem is error else error
         logger.warning("%s; what comes before is kept.", problem)
         file.notes["damaged"] = str(problem)
+        file.warnings.append(
+            AnswerWarning("damaged_file", f"{problem} What comes before is kept: {seen} events, to {watch.highest} µs.")
+        )
     if not given:
-        yield file, recording(*[np.empty(0, np.int64)] * 4)
+        yield file, recording(*settle_columns(*[np.empty(0, np.int64)] * 4, watch.called))
 
 
 def _opener(request: ReadRequest) -> Callable[[ReadRequest], EventFile]:

@@ -40,6 +40,7 @@ class _Stream:
     name: str
     width: int | None
     height: int | None
+    source: str  # the camera
 
 
 def open_aedat4(request: ReadRequest) -> EventFile:
@@ -62,17 +63,26 @@ def open_aedat4(request: ReadRequest) -> EventFile:
         streams = _parse_streams(header.text(2), request)
         start = stream.tell()
         end = size if table_at < 0 else table_at
+        problem = None  # said when the packets that are there have been read
         if not start <= end <= size:
-            raise RecordingError(
-                f"{request.path}: its packets should end at byte {end} of {size}; the file was cut short or damaged. Copy it again."
+            problem = RecordingError(
+                f"{request.path}: its packets should end at byte {end} of {size}; the file was cut short or damaged. Copy "
+                'it again, or read what there is with damaged="keep".'
             )
+            if request.damaged != "keep" or end < start:
+                raise problem
+            end = size
         events = _choose(streams, request)
     except BaseException:
         stream.close()
         raise
     file = EventFile(iter(()), events.width, events.height, {"stream": events.name})
-    # frames of the same camera, where the recording is of several
-    frames = next((one for one in streams if one.kind == "FRME"), None) if request.frames else None
+    pictures = [one for one in streams if one.kind == "FRME"]
+    if (
+        len(pictures) > 1 or sum(one.kind == "EVTS" for one in streams) > 1
+    ):  # of several cameras: those of the events' own
+        pictures = [one for one in pictures if one.source and one.source == events.source]
+    frames = pictures[0] if pictures and request.frames else None
 
     def blocks() -> Iterator[EventColumns]:
         decoded = 0
@@ -97,6 +107,8 @@ def open_aedat4(request: ReadRequest) -> EventFile:
                     file.frames.append(frame)
                 else:
                     stream.seek(length, io.SEEK_CUR)
+        if problem is not None:
+            raise problem
 
     file.blocks = blocks()
     return file
@@ -170,7 +182,8 @@ def _parse_streams(text: str, request: ReadRequest) -> list[_Stream]:
         number = node.get("name", "")
         if number.isdecimal():
             name = attributes.get("originalOutputName") or f"stream {number}"
-            streams.append(_Stream(int(number), attributes.get("typeIdentifier", ""), name, *sides))
+            kind, camera = attributes.get("typeIdentifier", ""), info.get("source", "")
+            streams.append(_Stream(int(number), kind, name, *sides, camera))
     return streams
 
 

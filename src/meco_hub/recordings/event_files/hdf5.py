@@ -29,13 +29,16 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...answer_warnings import AnswerWarning
 from ...errors import DependencyError, RecordingError, import_optional
-from ..event_recording import COLUMN_NAMES, MICROSECONDS, find_columns, to_microseconds
-from . import EventColumns, EventFile, ReadRequest
-from .tables import chosen_columns, detect_time_unit, guess_order
+from ..event_clock import SAMPLE, EventClock
+from ..event_recording import COLUMN_NAMES, chosen_columns, find_columns
+from . import EventColumns, EventFile, ReadRequest, on_one_clock
+from .tables import table_places
 
 logger = logging.getLogger(__name__)
 
+_ECF = 0x8ECF  # registered by Prophesee
 MAX_OBJECTS = 10_000  # in a file; a damaged one may seem to hold endlessly many
 
 
@@ -48,6 +51,7 @@ class _Layout:
     read: Callable[[str, int, int], Any]
     offset_us: int = 0
     group: Any = None
+    unit: str | None = None  # of time, where the layout says it
 
 
 def read_hdf5(request: ReadRequest) -> EventFile:
@@ -128,14 +132,18 @@ def _of_group(name: str, group: Any, columns: Mapping[str, str], request: ReadRe
         raise RecordingError(f"{request.path}, {name}: the columns have the shapes {shapes}; expected (events,) each.")
     beside = [where.get("t_offset") for where in (group, group.parent) if where is not None]
     offsets = [int(np.asarray(data[()]).reshape(-1)[0]) for data in beside if data is not None]
+    unit = "us" if offsets else None  # DSEC
     for data in sets.values():
         _load_filters(data, request)
-    return _Layout(name, shapes["t"][0], lambda c, a, b: sets[c][a:b], offsets[0] if offsets else 0, group)
+    return _Layout(name, shapes["t"][0], lambda c, a, b: sets[c][a:b], offsets[0] if offsets else 0, group, unit)
 
 
 def _of_compound(name: str, data: Any, request: ReadRequest) -> _Layout:
     names = list(data.dtype.names)
-    fields = {column: names[place] for column, place in (chosen_columns(request, names) or {}).items()}
+    fields = {
+        column: names[place]
+        for column, place in (chosen_columns(request.columns, names, str(request.path)) or {}).items()
+    }
     _load_filters(data, request)
     last: dict[tuple[int, int], Any] = {}
 
@@ -145,12 +153,12 @@ def _of_compound(name: str, data: Any, request: ReadRequest) -> _Layout:
             last[first, end] = data[first:end]
         return last[first, end][fields[column]]
 
-    return _Layout(name, len(data), read, group=data)
+    return _Layout(name, len(data), read, group=data, unit="us" if name == "CD/events" else None)  # Metavision
 
 
 def _of_table(name: str, data: Any, request: ReadRequest, file: EventFile) -> _Layout:
     _load_filters(data, request)
-    places = chosen_columns(request, None) or guess_order(request, data[:4096].astype(np.float64), "xytp", file)
+    places = table_places(request, lambda: data[:SAMPLE], "xytp", file)
     return _Layout(name, len(data), lambda c, a, b: data[a:b, places[c]], group=data)
 
 
@@ -172,6 +180,13 @@ def _load_filters(data: Any, request: ReadRequest) -> None:
             f"{request.path}, {data.name} is compressed with {_label(missing[0])}, which h5py does not have by itself. Run `pip "
             "install meco-hub[events]`, which brings hdf5plugin."
         ) from error
+    if missing and missing[0][0] == _ECF:
+        raise DependencyError(
+            f"{request.path}, {data.name} is compressed with filter {_ECF}, Prophesee's ECF codec, which neither h5py nor "
+            "hdf5plugin has. Install the HDF5 plugin hdf5_ecf (github.com/prophesee-ai/hdf5_ecf; Metavision SDK and OpenEB bring "
+            "it), and name the folder of its library in HDF5_PLUGIN_PATH; or repack the file where it is installed: "
+            "h5repack -f GZIP=1 IN OUT."
+        )
     if missing:
         raise DependencyError(
             f"{request.path}, {data.name} is compressed with {_label(missing[0])}, which neither h5py nor hdf5plugin has. The "
@@ -202,25 +217,41 @@ def _geometry(handle: Any, layout: _Layout) -> tuple[int | None, int | None]:
 def _blocks(layout: _Layout, request: ReadRequest, file: EventFile) -> Iterator[EventColumns]:
     if not layout.length:
         return
-    called = f"{request.path}, {layout.name}"
-    ends = np.asarray([layout.read("t", at, at + 1)[0] for at in (0, layout.length - 1)])
-    sample = layout.read("t", 0, min(layout.length, 4096))
-    unit = detect_time_unit(request, np.concatenate([sample, ends]), file)
-    if unit not in MICROSECONDS:
-        to_microseconds(ends, unit, called)  # says so
     first, last = 0, layout.length
+    if request.start_us is not None or request.end_us is not None:
+        first, last = _span(layout, request, file)
+
+    def raw() -> Iterator[EventColumns]:
+        for start in range(first, last, request.chunk):
+            end = min(start + request.chunk, last)
+            x, y, t, p = (layout.read(column, start, end) for column in "xytp")
+            yield x, y, t, p
+
+    for x, y, t, p in on_one_clock(raw(), request, file, unit=layout.unit):
+        yield x, y, t + layout.offset_us, p
+
+
+def _span(layout: _Layout, request: ReadRequest, file: EventFile) -> tuple[int, int]:
+    """Between which events the wanted span lies; all of them where time does not rise throughout."""
+    places = np.unique(np.linspace(0, layout.length - 1, 64).astype(np.int64)).tolist()
+    seen = np.concatenate([np.asarray(layout.read("t", place, place + 1)) for place in places])
+    if (seen[1:] < seen[:-1]).any():
+        return 0, layout.length
+    clock = EventClock(str(request.path), request.time_unit or layout.unit)
+    sides = (file.width or request.width, file.height or request.height)
+    opening = [np.asarray(layout.read(column, 0, min(SAMPLE, layout.length))) for column in "xyt"]
+    clock.settle(*opening, pixels=sides[0] * sides[1] if sides[0] and sides[1] else None)
+    file.notes.update(clock.notes)
 
     def time_at(index: int) -> int:
-        return int(to_microseconds(layout.read("t", index, index + 1), unit, called)[0]) + layout.offset_us
+        return int(clock(np.asarray(layout.read("t", index, index + 1)))[0]) + layout.offset_us
 
+    first, last = 0, layout.length
     if request.start_us is not None:
         first = _bisect(time_at, request.start_us, first, last)
     if request.end_us is not None:
         last = _bisect(time_at, request.end_us, first, last)
-    for start in range(first, last, request.chunk):
-        end = min(start + request.chunk, last)
-        x, y, t, p = (layout.read(column, start, end) for column in "xytp")
-        yield x, y, to_microseconds(t, unit, called) + layout.offset_us, p
+    return first, last
 
 
 def _bisect(time_at: Callable[[int], int], wanted: int, first: int, last: int) -> int:
@@ -279,6 +310,7 @@ def open_hdf5(request: ReadRequest) -> EventFile:
                 if answer["kind"] == "error":
                     raise _ERRORS[answer["error"]](answer["message"])
                 file.notes.update(answer["notes"])
+                file.warnings.extend(AnswerWarning(**one) for one in answer["warnings"])
                 return
         finally:
             if finished:
@@ -389,7 +421,7 @@ def serve(orders: IO[bytes], answers: IO[bytes]) -> None:
                 for column in columns:
                     answers.write(column.tobytes())
                 answers.flush()
-            answer(kind="end", notes=file.notes)
+            answer(kind="end", notes=file.notes, warnings=[one.to_dict() for one in file.warnings])
         except (RecordingError, DependencyError) as error:
             answer(kind="error", error=type(error).__name__, message=str(error))
         except Exception as error:  # noqa: BLE001 — whatever h5py raises on damage; the other side says it in our words

@@ -1,4 +1,4 @@
-"""Prophesee's raw files: EVT 2.0, EVT 2.1 and EVT 3.0, decoded block by block with NumPy.
+"""Prophesee's raw files: EVT 2.0, EVT 2.1 and EVT 3.0, and DAT, decoded block by block with NumPy.
 
 A raw file is a text header (lines that begin with "% ", "% end" the last where it is there) and binary words,
 little-endian. The format is named by "% format EVT3;height=720;width=1280" in newer files and by "% evt 3.0" in older
@@ -14,6 +14,10 @@ A new high part sets the low part to zero until a word gives it, as the vendor's
 low part steps back by some microseconds while the high part stays; such events are put in order of time afterwards.
 
 Time of EVT 2 wraps after 2³⁴ µs; a step back by more than half of that is a wrap, and a smaller one is left as it is.
+
+DAT is what the data sets Gen1, 1 Mpx and N-CARS come in: a header of lines that begin with "%", one byte with the type of the
+events and one with their size, then eight bytes an event: 32 bits of microseconds, and 32 with x, y and polarity, packed in
+another way before version 2. Its time is counted on where its 32 bits overflow.
 
 Written from the public descriptions of the formats. Triggers and vendor words are skipped; "unknown_words" counts what is
 none of the known types, and "before_first_time" the events that came before the first time and row were known.
@@ -32,6 +36,7 @@ from . import EventColumns, EventFile, ReadRequest
 MAX_HEADER = 65536
 _BLOCK_WORDS = 1 << 17
 _KNOWN_2 = (0x0, 0x1, 0x8, 0xA, 0xE, 0xF)  # types of words of EVT 2.0 and 2.1
+_DAT_EVENTS = (0, 12)
 _SENSORS = {
     **dict.fromkeys(("gen41", "gen4", "imx636", "imx646", "evk4"), (1280, 720)),
     **dict.fromkeys(("gen31", "gen3"), (640, 480)),
@@ -40,7 +45,7 @@ _SENSORS = {
 
 
 def open_prophesee(request: ReadRequest) -> EventFile:
-    """Open an EVT 2.0, 2.1 or 3.0 file.
+    """Open an EVT 2.0, 2.1 or 3.0 file, or a DAT file.
 
     Raises:
         RecordingError: the header names another format or none, or the file ends within a word.
@@ -49,10 +54,15 @@ def open_prophesee(request: ReadRequest) -> EventFile:
     stream = request.path.open("rb")
     try:
         fields, start = _read_header(stream, request)
-        version, details = _version(fields, request)
-        file.width, file.height = _geometry(fields, details)
-        file.notes["format"] = f"EVT {version}"
-        decode, word = _decoder(version, details, stream, start, file)
+        if fields.get("data", "").startswith("file containing") and not {"evt", "format"} & set(fields):
+            file.width, file.height = _geometry(fields, fields)
+            decode, word, start = *_open_dat(fields, stream, start, request), start + 2
+            file.notes["format"] = "DAT"
+        else:
+            version, details = _version(fields, request)
+            file.width, file.height = _geometry(fields, details)
+            file.notes["format"] = f"EVT {version}"
+            decode, word = _decoder(version, details, stream, start, file)
     except BaseException:
         stream.close()
         raise
@@ -119,6 +129,18 @@ def _decoder(
         stream.seek(start)
         swapped = _high_half_first(np.frombuffer(stream.read(1 << 16), np.uint8))
     return Evt21(file, swapped).decode, np.dtype("<u8")
+
+
+def _open_dat(fields: dict[str, str], stream: BinaryIO, start: int, request: ReadRequest) -> tuple[Decoder, np.dtype]:
+    stream.seek(start)
+    kind, size = stream.read(2).ljust(2, b"\xff")
+    if kind not in _DAT_EVENTS or size != 8:
+        raise RecordingError(
+            f"{request.path}: this DAT file holds events of type {kind} with {size} bytes each; expected changes of contrast (type "
+            "0 or 12, 8 bytes). It holds something else, such as triggers, or is damaged."
+        )
+    version = fields.get("version", "2")
+    return Dat(old=version in ("0", "1")).decode, np.dtype("<u8")
 
 
 def _high_half_first(head: NDArray[np.uint8]) -> bool:
@@ -203,6 +225,22 @@ def count_unknown(kind: NDArray[np.uint8], known: tuple[int, ...]) -> int:
     return int(counts.sum() - counts[list(known)].sum())
 
 
+class Dat:
+    """DAT: 64-bit words; microseconds in the lower half, and in the upper x, y and polarity from bit 0, 14 and 28 on.
+
+    Before version 2 these were 9, 8 and 1 bits from bit 0, 9 and 17 on.
+    """
+
+    def __init__(self, *, old: bool = False) -> None:
+        self.bits = ((0, 9), (9, 8), (17, 1)) if old else ((0, 14), (14, 14), (28, 1))
+        self.time = Unwrapped(32)
+
+    def decode(self, words: NDArray[np.unsignedinteger]) -> EventColumns:
+        upper = (words >> np.uint64(32)).astype("<u4")
+        x, y, p = ((upper >> first) & ((1 << width) - 1) for first, width in self.bits)
+        return x, y, self.time((words & np.uint64(0xFFFFFFFF)).astype(np.int64)), p
+
+
 class Evt2:
     """EVT 2.0: 32-bit words; four bits of type, then six bits of time, eleven of x and eleven of y."""
 
@@ -247,7 +285,7 @@ class Evt3:
     """EVT 3.0: 16-bit words; four bits of type, twelve of content."""
 
     Y, X, BASE, VECTOR_12, VECTOR_8, LOW, HIGH = 0x0, 0x2, 0x3, 0x4, 0x5, 0x6, 0x8
-    KNOWN = (Y, X, BASE, VECTOR_12, VECTOR_8, LOW, 0x7, HIGH, 0xA, 0xE, 0xF)
+    KNOWN = (Y, X, BASE, VECTOR_12, VECTOR_8, LOW, 0x7, HIGH, 0x9, 0xA, 0xE, 0xF)  # with 0x9 files are filled up
 
     def __init__(self, file: EventFile) -> None:
         self.file = file

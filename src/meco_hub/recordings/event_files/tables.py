@@ -4,10 +4,11 @@ Nothing is guessed silently: what was found goes into the recording's notes and 
 that differ, the error asks for `columns=` or `time_unit=`.
 """
 
+import contextlib
 import itertools
-import logging
+import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO, cast
@@ -16,106 +17,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import RecordingError
-from ..event_recording import COLUMN_NAMES, find_columns, to_microseconds
-from . import EventColumns, EventFile, ReadRequest
-
-logger = logging.getLogger(__name__)
-
-_ORDERS = {
-    "txyp": "as the Robotics and Perception Group writes text",
-    "xytp": "as MVSEC does",
-    "xypt": "as Metavision's CSV",
-}
-_BEYOND_MICROSECONDS = 10**17  # 3,170 years of microseconds; what is larger counts nanoseconds since 1970
+from ..event_clock import SAMPLE
+from ..event_recording import COLUMN_NAMES, chosen_columns, find_columns, guess_order
+from . import EventColumns, EventFile, ReadRequest, on_one_clock
 
 
-def chosen_columns(request: ReadRequest, names: list[str] | None) -> dict[str, int] | None:
-    """Column → position among the table's columns, by the caller's word or the table's header; None where neither tells.
+def table_places(
+    request: ReadRequest, first: Callable[[], NDArray[Any]], usual: str, file: EventFile
+) -> dict[str, int]:
+    """Column → position in a table without names, by the caller's word or its first rows; a guess is noted.
 
     Raises:
-        RecordingError: a column is missing, unknown or ambiguous.
+        RecordingError: as of `chosen_columns` and `guess_order`.
     """
-    wish = request.columns
-    if wish is None:
-        if names is None:
-            return None
-        found = find_columns(names, str(request.path))
-        return {column: names.index(name) for column, name in found.items()}
-    places: Mapping[str, str | int] = {letter: wish.index(letter) for letter in wish} if isinstance(wish, str) else wish
-    if set(places) != set("xytp") or (isinstance(wish, str) and len(wish) != 4):
-        raise RecordingError(
-            f'{request.path}: columns={wish!r} does not name x, y, t and p once each; expected "txyp" in the order of the file, '
-            'or {"x": name or position, …}.'
-        )
-    if isinstance(wish, str) and names is not None:
-        found = find_columns(names, str(request.path))
-        if {column: names.index(name) for column, name in found.items()} != dict(places):
-            raise RecordingError(
-                f"{request.path}: columns={wish!r} contradicts its header {', '.join(names)}. Leave it out, or give a mapping."
-            )
-    result: dict[str, int] = {}
-    for column, place in places.items():
-        if isinstance(place, str):
-            if names is None or place not in names:
-                listing = ", ".join(names) if names else "no names"
-                raise RecordingError(
-                    f"{request.path}: there is no column {place!r} for {column}; the file has {listing}."
-                )
-            place = names.index(place)
-        result[column] = place
-    return result
-
-
-def guess_order(request: ReadRequest, first: NDArray[np.float64], prefer: str, file: EventFile) -> dict[str, int]:
-    """Column → position in an (events, 4) table without names, from its first rows.
-
-    An order is possible where p has only two or three values among −1, 0 and 1, time never decreases, and x and y are pixels.
-
-    Raises:
-        RecordingError: no order is possible.
-    """
-    possible = [order for order in _ORDERS if _fits(order, first)]
-    if not possible:
-        raise RecordingError(
-            f"{request.path} is a table of four columns without names that fit none of the usual orders ({', '.join(_ORDERS)}): "
-            f'its first row is {first[0].tolist() if len(first) else []}. Say columns="txyp", or whatever it is.'
-        )
-    order = prefer if prefer in possible else possible[0]
-    file.notes["columns"] = f"{order} (detected)"
-    logger.info("%s: the columns are taken as %s, %s.", request.path, order, _ORDERS[order])
-    return {column: order.index(column) for column in "xytp"}
-
-
-def _fits(order: str, rows: NDArray[np.float64]) -> bool:
-    columns = {column: rows[:, order.index(column)] for column in "xytp"}
-    pixels = np.concatenate([columns["x"], columns["y"]])
-    return bool(
-        np.isin(columns["p"], (-1, 0, 1)).all()
-        and (columns["t"][1:] >= columns["t"][:-1]).all()
-        and ((pixels >= 0) & (pixels <= 65535) & (pixels == np.floor(pixels))).all()
-    )
-
-
-def detect_time_unit(request: ReadRequest, first: NDArray[Any], file: EventFile) -> str:
-    """The caller's unit; else seconds where there are fractions, nanoseconds where whole numbers are huge, else microseconds."""
-    if request.time_unit is not None:
-        return request.time_unit
-    finite = first[np.isfinite(first)] if first.dtype.kind == "f" else first
-    if finite.dtype.kind == "f" and (finite != np.floor(finite)).any():
-        unit = "s"
-    elif len(finite) and np.abs(finite[[0, -1]].astype(np.float64)).max() > _BEYOND_MICROSECONDS:
-        unit = "ns"
-    else:
-        unit = "us"
-    file.notes["time_unit"] = f"{unit} (detected)"
-    logger.info("%s: time is taken to be in %s; say time_unit= where it is not.", request.path, unit)
-    return unit
-
-
-def take_columns(table: NDArray[Any], places: Mapping[str, int], unit: str, request: ReadRequest) -> EventColumns:
-    """x, y, t and p out of a plain (events, columns) table."""
-    x, y, t, p = (table[:, places[column]] for column in "xytp")
-    return x, y, to_microseconds(t, unit, str(request.path)), p
+    places = chosen_columns(request.columns, None, str(request.path))
+    if places is None:
+        places = guess_order(first(), usual, str(request.path))
+        file.notes["columns"] = f"{''.join(sorted(places, key=places.__getitem__))} (detected)"
+    return places
 
 
 # Events in NumPy's own files: .npy and .npz with a structured array, four arrays, or an (events, 4) table.
@@ -129,8 +48,9 @@ _SIZES = {"width": ("width", "w", "sensor_width"), "height": ("height", "h", "se
 class _ArrayStream:
     """One array of a file, read row by row."""
 
-    def __init__(self, source: BinaryIO, called: str, size: int) -> None:
+    def __init__(self, source: BinaryIO, called: str, size: int, damaged: str) -> None:
         self.source, self.called = source, called
+        self.problem: RecordingError | None = None  # said when what is there has been read
         version = np.lib.format.read_magic(source)
         if version not in ((1, 0), (2, 0), (3, 0)):
             raise RecordingError(f"{called} is of version {version} of NumPy's format; 1.0 to 3.0 are read.")
@@ -144,19 +64,24 @@ class _ArrayStream:
         for length in self.shape:  # Python's integers: a damaged header cannot overflow them
             promised *= length
         self.header = source.tell()
-        if promised > size - self.header:
-            raise RecordingError(
-                f"{called} promises {promised} bytes of shape {self.shape} and holds {max(size - self.header, 0)}; it is cut "
-                "short or damaged. Copy it again."
-            )
-        if self.fortran and len(self.shape) == 2:
-            raise RecordingError(f"{called} is stored column by column; save it with np.ascontiguousarray first.")
         self.rows = self.shape[0] if self.shape else 1
         self.row_shape = self.shape[1:]
+        if promised > size - self.header:
+            self.problem = RecordingError(
+                f"{called} promises {promised} bytes of shape {self.shape} and holds {max(size - self.header, 0)}; it is cut "
+                'short or damaged. Copy it again, or read what there is with damaged="keep".'
+            )
+            if damaged != "keep" or not self.shape:
+                raise self.problem
+            self.rows = max(size - self.header, 0) // (promised // self.rows)
+        if self.fortran and len(self.shape) == 2:
+            raise RecordingError(f"{called} is stored column by column; save it with np.ascontiguousarray first.")
         self.at = 0
 
     def read(self, rows: int) -> NDArray:
-        """The next rows; fewer at the end."""
+        """The next rows; fewer at the end, and there the error of a file that was cut short."""
+        if self.at == self.rows and self.problem is not None:
+            raise self.problem
         rows = min(rows, self.rows - self.at)
         self.at += rows
         wanted = rows * int(np.prod(self.row_shape, dtype=np.int64)) * self.dtype.itemsize
@@ -173,9 +98,9 @@ def open_npy(request: ReadRequest) -> EventFile:
 
     def blocks() -> Iterator[EventColumns]:
         with request.path.open("rb") as source:
-            yield from _one_array(_ArrayStream(source, str(request.path), size), request, file)
+            yield from _one_array(_ArrayStream(source, str(request.path), size, request.damaged), request, file)
 
-    file.blocks = blocks()
+    file.blocks = on_one_clock(blocks(), request, file)
     return file
 
 
@@ -191,7 +116,7 @@ def open_npz(request: ReadRequest) -> EventFile:
 
     def stream(name: str, stack: ExitStack) -> _ArrayStream:
         member = stack.enter_context(archive.open(members[name]))
-        return _ArrayStream(cast(BinaryIO, member), f"{request.path}, array {name}", members[name].file_size)
+        return _ArrayStream(cast(BinaryIO, member), f"{request.path}, array {name}", members[name].file_size, "error")
 
     with ExitStack() as stack:
         shapes = {name: stream(name, stack).shape for name in members}
@@ -221,58 +146,53 @@ def open_npz(request: ReadRequest) -> EventFile:
             if not columns:
                 yield from _one_array(stream(rows[0], stack), request, file)
                 return
-            yield from _four_arrays({column: stream(name, stack) for column, name in columns.items()}, request, file)
+            yield from _four_arrays({column: stream(name, stack) for column, name in columns.items()}, request)
 
-    file.blocks = blocks()
+    file.blocks = on_one_clock(blocks(), request, file)
     return file
 
 
-def _four_arrays(streams: Mapping[str, _ArrayStream], request: ReadRequest, file: EventFile) -> Iterator[EventColumns]:
+def _four_arrays(streams: Mapping[str, _ArrayStream], request: ReadRequest) -> Iterator[EventColumns]:
     shapes = {column: stream.shape for column, stream in streams.items()}
     if len(set(shapes.values())) != 1 or any(stream.row_shape for stream in streams.values()):
         raise RecordingError(
             f"{request.path}: the columns have the shapes {shapes}; expected one number per event in each."
         )
-    unit = ""
     for start in range(0, streams["t"].rows, request.chunk):
         parts = {column: stream.read(request.chunk) for column, stream in streams.items()}
-        unit = unit or detect_time_unit(request, parts["t"], file)
         if start == 0:
             _require_numbers(parts["t"], f"{request.path}: t")
-        yield parts["x"], parts["y"], to_microseconds(parts["t"], unit, str(request.path)), parts["p"]
+        yield parts["x"], parts["y"], parts["t"], parts["p"]
 
 
 def _one_array(stream: _ArrayStream, request: ReadRequest, file: EventFile) -> Iterator[EventColumns]:
     if stream.dtype.names:
         names = list(stream.dtype.names)
-        places = chosen_columns(request, names) or {}
+        places = chosen_columns(request.columns, names, str(request.path)) or {}
         fields = {column: names[place] for column, place in places.items()}
-
         if len(stream.shape) != 1:
             raise RecordingError(f"{stream.called} has shape {stream.shape}; expected (events,) with x, y, t and p.")
-        unit = ""
-        while stream.at < stream.rows:
+        while stream.at < stream.rows or stream.problem:
             rows = stream.read(request.chunk)
-            if not unit:
-                _require_numbers(rows[fields["t"]], f"{stream.called}: {fields['t']}")
-                unit = detect_time_unit(request, rows[fields["t"]], file)
-            time = to_microseconds(rows[fields["t"]], unit, stream.called)
-            yield rows[fields["x"]], rows[fields["y"]], time, rows[fields["p"]]
+            _require_numbers(rows[fields["t"]], f"{stream.called}: {fields['t']}")
+            yield rows[fields["x"]], rows[fields["y"]], rows[fields["t"]], rows[fields["p"]]
         return
     if len(stream.shape) != 2 or stream.shape[1] < 4 or stream.dtype.kind not in "iuf":
         raise RecordingError(
             f"{stream.called} has shape {stream.shape} and dtype {stream.dtype}; expected a structured array with x, y, t and p, "
             "or a table (events, 4) of numbers."
         )
-    places, unit = None, ""
-    while stream.at < stream.rows:
-        rows = stream.read(request.chunk)
-        if not unit:
-            places = chosen_columns(request, None) or guess_order(request, rows.astype(np.float64), "xytp", file)
-            if max(places.values()) >= stream.shape[1]:
-                raise RecordingError(f"{stream.called} has {stream.shape[1]} columns; {places} asks for more.")
-            unit = detect_time_unit(request, rows[:, places["t"]], file)
-        yield take_columns(rows, places or {}, unit, request)
+    held = stream.read(min(SAMPLE, stream.rows)) if stream.rows else stream.read(0)
+    places = table_places(request, lambda: held, "xytp", file)
+    if max(places.values()) >= stream.shape[1]:
+        raise RecordingError(f"{stream.called} has {stream.shape[1]} columns; {places} asks for more.")
+    while True:
+        for start in range(0, len(held), request.chunk):
+            x, y, t, p = (held[start : start + request.chunk, places[column]] for column in "xytp")
+            yield x, y, t, p
+        if stream.at >= stream.rows and not stream.problem:
+            return
+        held = stream.read(request.chunk)
 
 
 def _require_numbers(values: NDArray, called: str) -> None:
@@ -286,7 +206,7 @@ def _require_numbers(values: NDArray, called: str) -> None:
 #
 # Without names the usual orders are tried. Lines that begin with "#", "%" or "//" are comments; a first line
 # of just two whole numbers is the sensor's width and height, as some data sets of the Robotics and Perception Group have
-# it. Time that is written with a decimal point is seconds, unless `time_unit=` says otherwise.
+# it. Polarity may be True and False, as pandas writes it.
 
 _COMMENTS = ("#", "%", "//")
 _BLOCK_LINES = 65536
@@ -301,14 +221,41 @@ def open_text(request: ReadRequest) -> EventFile:
     """
     file = EventFile(iter(()))
 
-    def blocks() -> Iterator[EventColumns]:
-        with request.path.open(encoding="utf-8", errors="replace") as source:
-            yield from _read(source, request, file)
+    with request.path.open("rb") as raw:
+        wide = raw.read(2) in (b"\xff\xfe", b"\xfe\xff")  # the mark that Excel's Unicode text begins with
+    source = request.path.open(encoding="utf-16" if wide else "utf-8-sig", errors="replace")
+    lines = _lines(source, request)
+    try:
+        opening = list(itertools.islice(lines, 2))
+        if not opening:
+            raise RecordingError(f"{request.path} has no line that could be an event; expected lines of x, y, t and p.")
+        delimiter = next((mark for mark in ",;\t" if mark in opening[-1][1]), None)
+        head = [field.strip().strip('"') for field in opening[0][1].split(delimiter)]
+        names: list[str] | None = None
+        if len(head) == 2 and all(field.isdecimal() for field in head):
+            file.width, file.height = int(head[0]), int(head[1])
+            opening = opening[1:]
+        elif not all(_is_number(field) for field in head):
+            names, opening = head, opening[1:]
+        places = chosen_columns(request.columns, names, str(request.path))
+    except BaseException:
+        source.close()
+        raise
+    rest = itertools.chain(opening, lines)
+    first = list(itertools.islice(rest, 1 if places is not None else SAMPLE))
+    if places is None and first:
+        places = table_places(request, lambda: _parse(first, delimiter, (0, 1, 2, 3), request)[0], "txyp", file)
+    point = False
+    if first and places is not None:
+        fields = first[0][1].split(delimiter)
+        written = fields[places["t"]] if places["t"] < len(fields) else ""
+        point = "." in written and "e" not in written.lower()
 
-    # The first block tells the sensor's size, which whoever opens the file wants to know at once.
-    stream = blocks()
-    first = next(stream, None)
-    file.blocks = iter(()) if first is None else itertools.chain([first], stream)
+    def blocks() -> Iterator[EventColumns]:
+        with source:
+            yield from _read(itertools.chain(first, rest), delimiter, places or {}, request)
+
+    file.blocks = on_one_clock(blocks(), request, file, point=point)
     return file
 
 
@@ -327,47 +274,29 @@ def _lines(source: TextIO, request: ReadRequest) -> Iterator[tuple[int, str]]:
             yield number, stripped
 
 
-def _read(source: TextIO, request: ReadRequest, file: EventFile) -> Iterator[EventColumns]:
-    lines = _lines(source, request)
-    opening = list(itertools.islice(lines, 2))
-    if not opening:
-        raise RecordingError(f"{request.path} has no line that could be an event; expected lines of x, y, t and p.")
-    delimiter = next((mark for mark in ",;\t" if mark in opening[-1][1]), None)
-    head = [field.strip().strip('"') for field in opening[0][1].split(delimiter)]
-    names: list[str] | None = None
-    if len(head) == 2 and all(field.isdecimal() for field in head):
-        file.width, file.height = int(head[0]), int(head[1])
-        opening = opening[1:]
-    elif not all(_is_number(field) for field in head):
-        names, opening = head, opening[1:]
-    places = chosen_columns(request, names)
-    unit = ""
-    rest = itertools.chain(opening, lines)
-    while block := list(itertools.islice(rest, min(_BLOCK_LINES, request.chunk))):
-        if places is None:
-            places = guess_order(request, _parse(block[:4096], delimiter, (0, 1, 2, 3), request), "txyp", file)
-        order = ("x", "y", "t", "p")
-        table = _parse(block, delimiter, tuple(places[column] for column in order), request)
+def _read(
+    lines: Iterator[tuple[int, str]], delimiter: str | None, places: Mapping[str, int], request: ReadRequest
+) -> Iterator[EventColumns]:
+    while block := list(itertools.islice(lines, min(_BLOCK_LINES, request.chunk))):
+        table, problem = _parse(block, delimiter, tuple(places[column] for column in "xytp"), request)
         x, y, t, p = table.T
-        if not unit:
-            unit = detect_time_unit(request, t, file)
-            # "0.000000" has no fraction, and yet its point says seconds
-            written = block[0][1].split(delimiter)[places["t"]]
-            if request.time_unit is None and unit == "us" and "." in written:
-                unit = "s"
-                file.notes["time_unit"] = "s (detected)"
-        if (
-            unit in ("us", "ns") and (np.abs(t) >= 2**53).any()
-        ):  # float64 would lose digits: read that column as integers
-            t = _parse(block, delimiter, (places["t"],), request, np.int64)[:, 0]
-        yield x, y, to_microseconds(t, unit, str(request.path)), p
+        if (np.abs(t) >= 2**53).any():  # float64 would lose digits
+            with contextlib.suppress(RecordingError):  # they are not written as whole numbers
+                t = _parse(block[: len(t)], delimiter, (places["t"],), request, np.int64)[0][:, 0]
+        if len(t) or problem is None:
+            yield x, y, t, p
+        if problem is not None:
+            raise problem
+
+
+_TRUTH = re.compile(r"\b(true|false)\b", re.IGNORECASE)
 
 
 def _is_number(text: str) -> bool:
     try:
         float(text)
     except ValueError:
-        return False
+        return _TRUTH.fullmatch(text) is not None
     return True
 
 
@@ -377,22 +306,29 @@ def _parse(
     columns: tuple[int, ...],
     request: ReadRequest,
     dtype: type = np.float64,
-) -> np.ndarray:
-    """The chosen columns of some lines, (lines, columns)."""
+) -> tuple[np.ndarray, RecordingError | None]:
+    """The chosen columns of some lines, (lines, columns), up to the first that cannot be read; and what is wrong with that."""
     texts = [line for _, line in block]
+    if _TRUTH.search(texts[0]):
+        texts = [_TRUTH.sub(lambda found: "01"[found[0].lower() == "true"], line) for line in texts]
+
+    def load(last: int) -> np.ndarray:
+        return np.loadtxt(
+            texts[:last], dtype, delimiter=delimiter, usecols=columns, ndmin=2, comments=None, quotechar='"'
+        )
+
     try:
-        return np.loadtxt(texts, dtype, delimiter=delimiter, usecols=columns, ndmin=2, comments=None, quotechar='"')
+        return load(len(texts)), None
     except (ValueError, OverflowError, IndexError) as error:
-        for number, line in block:  # NumPy counts within the block; find the line of the file
+        for place, line in enumerate(texts):  # NumPy does not say which line of the file it is
             fields = line.split(delimiter)
-            wrong = [
-                column for column in columns if column >= len(fields) or not _is_number(fields[column].strip(' "'))
-            ]
-            if wrong:
-                raise RecordingError(
-                    f"{request.path}: line {number} is {line[:80]!r}; expected a number in each of {max(columns) + 1} columns. The "
-                    "file is damaged or cut short there, or columns= names the wrong ones."
-                ) from error
+            if any(column >= len(fields) or not _is_number(fields[column].strip(' "')) for column in columns):
+                problem = RecordingError(
+                    f"{request.path}: line {block[place][0]} is {block[place][1][:80]!r}; expected a number in each of "
+                    f"{max(columns) + 1} columns. The file is damaged or cut short there, or columns= names the wrong ones."
+                )
+                problem.__cause__ = error
+                return load(place) if place else np.empty((0, len(columns)), dtype), problem
         raise RecordingError(
             f"{request.path}: lines {block[0][0]} to {block[-1][0]} cannot be read: {error}."
         ) from error

@@ -47,6 +47,10 @@ def test_a_file_cut_before_its_index_is_noticed(makers, tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:9000])
     with pytest.raises(RecordingError, match=r"its packets should end at byte \d+ of 9000"):
         read_events(path)
+    whole = makers.write("aedat4", tmp_path, makers.events(1500)).read_bytes()
+    path.write_bytes(whole[:20_000])
+    kept = read_events(path, damaged="keep")
+    assert (len(kept), [warning.code for warning in kept.warnings]) == (1000, ["damaged_file"])
 
 
 def test_streams_are_chosen_by_name_or_number(makers, tmp_path: Path) -> None:

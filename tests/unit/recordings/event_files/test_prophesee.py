@@ -148,6 +148,43 @@ def test_headers(makers, tmp_path: Path) -> None:
         read_events(path)
 
 
+@pytest.mark.parametrize("version", ["1", "2"])
+@pytest.mark.parametrize("kind", [0, 12])
+def test_dat_as_gen1_and_1_mpx_come_in(version: str, kind: int, makers, tmp_path: Path) -> None:
+    events = makers.events(500, span_us=9_000_000_000)  # two and a half hours, on 32 bits
+    x, y = events.x % 304, events.y % 240
+    shifts = (0, 14, 28) if version == "2" else (0, 9, 17)
+    words = np.zeros(500, [("t", "<u4"), ("data", "<u4")])
+    words["t"] = events.t % 2**32
+    words["data"] = sum(
+        column.astype(np.uint32) << shift for column, shift in zip((x, y, events.p), shifts, strict=True)
+    )
+    header = f"% Data file containing CD events.\n% Version {version}\n% Date 2019-01-01 00:00:00\n% Height 240\n% Width 304\n"
+    path = tmp_path / "clip_td.dat"
+    path.write_bytes(header.encode() + bytes([kind, 8]) + words.tobytes())
+    recording = read_events(path)
+    for column, values in zip("xytp", (x, y, events.t, events.p), strict=True):
+        np.testing.assert_array_equal(getattr(recording, column), values)
+    assert (recording.width, recording.height, recording.notes["format"]) == (304, 240, "DAT")
+    parts = list(iterate_events(path, 70, start_us=5_000_000_000))
+    np.testing.assert_array_equal(np.concatenate([part.t for part in parts]), events.t[events.t >= 5_000_000_000])
+    path.write_bytes(header.encode() + bytes([kind, 8]) + words.tobytes()[:-3])
+    assert len(read_events(path, damaged="keep")) == 499
+    path.write_bytes(header.encode() + bytes([14, 8]) + words.tobytes())
+    with pytest.raises(RecordingError, match="holds events of type 14 with 8 bytes each"):
+        read_events(path)
+
+
+@pytest.mark.parametrize("padding", [0x9000, 0x9ABC])
+def test_padding_is_no_damage(padding: int, makers, tmp_path: Path) -> None:
+    events = makers.events(100)
+    path = makers.write("evt3", tmp_path, events)
+    path.write_bytes(path.read_bytes() + np.full(5000, padding, "<u2").tobytes())
+    recording = read_events(path)
+    np.testing.assert_array_equal(recording.t, events.t)
+    assert "unknown_words" not in recording.notes
+
+
 def test_words_of_another_format_are_noticed(makers, tmp_path: Path) -> None:
     path = tmp_path / "clip.raw"
     path.write_bytes(makers.raw_header("3.0", "EVT3") + b"\xff\x10" * 1000)

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from meco_hub.errors import DependencyError, RecordingError
-from meco_hub.recordings.events import read_events
+from meco_hub.recordings.events import iterate_events, read_events
 
 
 def _same(recording, events) -> bool:
@@ -119,6 +121,109 @@ def test_text_in_the_forms_that_occur(makers, tmp_path: Path) -> None:
     path.write_text("0.5 1 2 1 " * 5000)
     with pytest.raises(RecordingError, match="line 1 is longer"):
         read_events(path)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".txt", "memory"])
+def test_ambiguous_orders_are_an_error(suffix: str, makers, tmp_path: Path) -> None:
+    """An edge that moves slowly down: rows rise as time does, and time is as small as columns are."""
+    t, x, y = np.arange(0, 900, 3), np.arange(300) * 7 % 64, np.arange(300) // 10
+    table = np.stack([t, x, y, np.ones(300, int)], axis=1)
+    path = tmp_path / f"clip{suffix}"
+    if suffix == ".npy":
+        np.save(path, table)
+    else:
+        np.savetxt(path, table, fmt="%d")
+    source = table if suffix == "memory" else path
+    with pytest.raises(RecordingError, match=r"fit txyp and xytp alike.*columns="):
+        read_events(source)
+    np.testing.assert_array_equal(read_events(source, columns="txyp").t, t)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    order=st.sampled_from(("txyp", "xytp", "xypt")),
+    form=st.sampled_from((".npy", ".txt", "memory")),
+    span_us=st.sampled_from((20_000, 1_000_000)),
+    mixed=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_a_nameless_table_is_read_or_asked_for(
+    order: str, form: str, span_us: int, mixed: bool, seed: int, makers, tmp_path: Path
+) -> None:
+    events = makers.events(300, seed=seed, span_us=span_us)
+    rows = np.stack([getattr(events, column).astype(np.int64) for column in order], axis=1)
+    table = np.random.default_rng(seed).permutation(rows) if mixed else rows
+    path = tmp_path / f"clip{form}"
+    if form == ".npy":
+        np.save(path, table)
+    elif form == ".txt":
+        np.savetxt(path, table, fmt="%d")
+    found = read_events(table if form == "memory" else path)
+    np.testing.assert_array_equal(found.t, events.t)
+    if not mixed:
+        assert _same(found, events)
+
+
+@pytest.mark.parametrize("mark", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("words", [("True", "False"), ("TRUE", "FALSE"), ("1", "0"), ("1", "-1")])
+def test_text_of_pandas_and_of_excel(mark: str, words: tuple[str, str], makers, tmp_path: Path) -> None:
+    events, path = makers.events(200), tmp_path / "clip.csv"
+    rows = zip(*(column.tolist() for column in events), strict=True)
+    lines = [f"{index},{x},{y},{t},{words[0] if p else words[1]}" for index, (x, y, t, p) in enumerate(rows)]
+    path.write_text("\r\n".join([",x,y,t,p", *lines]), encoding=mark)
+    assert _same(read_events(path), events)
+    path.write_text("\n".join(line.partition(",")[2] for line in lines), encoding=mark)  # without names
+    assert _same(read_events(path, columns="xytp"), events)
+
+
+@pytest.mark.parametrize(("form", "fault"), [("%.18e", "e"), ("%d", "whole"), ("%.6f", "point")])
+def test_numbers_say_their_unit_by_what_they_are_and_not_by_how_they_are_written(
+    form: str, fault: str, makers, tmp_path: Path
+) -> None:
+    events, path = makers.events(300), tmp_path / "clip.txt"
+    table = np.stack([events.t, events.x, events.y, events.p], axis=1).astype(np.float64)
+    np.savetxt(path, table, fmt=form)
+    if fault == "point":  # as seconds are written, and yet it cannot be
+        with pytest.raises(RecordingError, match=r"time_unit=, perhaps .*us"):
+            read_events(path)
+    assert _same(read_events(path, time_unit="us" if fault == "point" else None), events)
+    np.savetxt(path, table / [1e6, 1, 1, 1], fmt=form if fault == "e" else ["%.6f", "%d", "%d", "%d"])
+    assert _same(read_events(path), events)
+
+
+@pytest.mark.parametrize("form", ["csv", "npy", "structured"])
+def test_what_is_whole_of_a_damaged_table_is_kept(form: str, makers, tmp_path: Path) -> None:
+    events = makers.events(70_000)
+    path = tmp_path / f"clip.{'csv' if form == 'csv' else 'npy'}"
+    if form == "csv":
+        rows = list(zip(*(column.tolist() for column in events), strict=True))
+        path.write_text("x,y,t,p\n" + "".join(f"{x},{y},{t},{p}\n" for x, y, t, p in rows[:69_000]) + "12,3")
+    else:
+        columns = [column.astype(np.int64) for column in events]
+        np.save(
+            path, np.rec.fromarrays(columns, names="x,y,t,p") if form == "structured" else np.stack(columns, axis=1)
+        )
+        path.write_bytes(path.read_bytes()[: -32 * 1000 + 11])
+    with pytest.raises(RecordingError, match="cut short"):
+        read_events(path)
+    kept = read_events(path, damaged="keep")
+    np.testing.assert_array_equal(kept.t, events.t[:69_000])
+    assert [warning.code for warning in kept.warnings] == ["damaged_file"]
+    assert "69000 events" in kept.warnings[0].message
+    np.testing.assert_array_equal(
+        np.concatenate([part.x for part in iterate_events(path, 999, damaged="keep")]), events.x[:69_000]
+    )
+
+
+@pytest.mark.parametrize("fault", ["x", "t", "p"])
+def test_impossible_values_end_what_is_kept(fault: str, makers, tmp_path: Path) -> None:
+    events, path = makers.events(3000), tmp_path / "clip.npz"
+    columns = {name: column.astype(np.float64) for name, column in zip("xytp", events, strict=True)}
+    columns[fault][1234] = np.nan
+    np.savez(path, **columns)
+    with pytest.raises(RecordingError, match=f"{fault} (is|holds) (nan|NaN)"):
+        read_events(path, time_unit="us")
+    np.testing.assert_array_equal(read_events(path, time_unit="us", damaged="keep").t, events.t[:1234])
 
 
 def test_hdf5_layouts(makers, tmp_path: Path) -> None:
