@@ -20,8 +20,7 @@ microseconds it runs from the window's beginning to its end. Windows of time fol
 gives one window in which nothing happened. Windows of events hold the same number each, but for the last.
 """
 
-import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -31,14 +30,13 @@ from transformers.feature_extraction_utils import BatchFeature, FeatureExtractio
 
 from ..configuration import NoRemoteCode
 from ..errors import ConfigurationError, InputError, RecordingError, suggest
-from ..recordings.event_recording import EventRecording
+from ..recordings.event_recording import OUT_OF_BOUNDS, EventRecording
 from ..recordings.events import read_events
 from .event_grids import BACKGROUND, EventGrid, EventPicture, LastEventPicture, PolarityCounts, TimeSurface, VoxelGrid
 from .preprocessor import RecordingProcessor
 
 REPRESENTATIONS = ("voxel_grid", "polarity_counts", "time_surface", "event_frame")
 NORMALIZATIONS = ("none", "nonzero_std", "mean_std")
-OUT_OF_BOUNDS = ("error", "drop")
 SEE_WINDOW_US = 33_000
 """What the event pictures of the SEE data set accumulate, microseconds."""
 
@@ -69,7 +67,8 @@ class EventVoxelizer(RecordingProcessor, NoRemoteCode, FeatureExtractionMixin):
         normalize: "nonzero_std": per window, values that are not 0 get mean 0 and standard deviation 1; "mean_std": all values, by
             `mean` and `std`; "none".
         mean, std: numbers for "mean_std".
-        out_of_bounds: "error", or "drop": events outside the sensor are left out and counted in `dropped_events`.
+        out_of_bounds: "error", or "drop": events outside the sensor are left out and counted in `dropped_events`; a recording may
+            say otherwise of itself.
 
     Raises:
         ConfigurationError: an argument is unknown or makes no sense.
@@ -168,10 +167,8 @@ class EventVoxelizer(RecordingProcessor, NoRemoteCode, FeatureExtractionMixin):
         return (value - self.mean) / self.std if self.normalize == "mean_std" else value
 
     def read(self, source: Any) -> EventRecording:
-        """A recording from a path or from anything that `EventRecording.from_any` knows."""
-        if isinstance(source, str | os.PathLike):
-            return read_events(source, frames=False)
-        return EventRecording.from_any(source)
+        """A recording from a path, or from anything else that `read_events` knows."""
+        return read_events(source, frames=False)
 
     def __call__(
         self, events: Any, *, windows: Any = None, start_us: int | None = None, return_tensors: str | None = None
@@ -179,7 +176,8 @@ class EventVoxelizer(RecordingProcessor, NoRemoteCode, FeatureExtractionMixin):
         """Lay one recording or a list of them on grids.
 
         Args:
-            events: a recording, a path, a structured array, a mapping of x, y, t and p, an (events, 4) array; or a list of these.
+            events: what `read_events` takes: a path, a recording, a structured array, an (events, 4) array, a mapping of x, y, t
+                and p or of `events`, with options where there are any; or a list of these.
             windows: (W, 2) int64 microseconds, start ≤ t < end, instead of the configured windows; or a list, one per recording.
             start_us: where windows of time begin; None: at each recording's first event.
             return_tensors: "pt" or "np"; None gives NumPy arrays.
@@ -208,75 +206,14 @@ class EventVoxelizer(RecordingProcessor, NoRemoteCode, FeatureExtractionMixin):
             )
         grids, dropped = [], []
         for recording, span in zip(recordings, spans, strict=True):
-            kept, lost = _keep_inside(recording, _find_sensor(recording, self.sensor_size), self.out_of_bounds)
+            outside = recording.out_of_bounds or self.out_of_bounds
+            kept, lost = _keep_inside(recording, _find_sensor(recording, self.sensor_size), outside)
             parts = _cut_windows(
                 kept, windows=span, window_us=self.window_us, window_events=self.window_events, start_us=start_us
             )
             grids.append([self._make_grid(part, *times) for part, times in parts])
             dropped.append(lost)
         return self._batch(grids, dropped, windows is not None or self._windowed, return_tensors)
-
-    def stream(
-        self, parts: Iterable[Any], *, start_us: int | None = None, end_us: int | None = None
-    ) -> Iterator[tuple[tuple[int, int], NDArray[np.float32], int]]:
-        """Window after window of a recording that comes in parts, as `iterate_events` gives them, in bounded memory.
-
-        Args:
-            parts: consecutive parts, of any size.
-            start_us: where the first window begins; None: at the first event.
-            end_us: where the only window ends, where none are configured: the time of the last event (`summarise_events`).
-
-        Yields:
-            (start, end) in microseconds, the grid (channels, H, W), and how many events outside the sensor were left out since the
-            window before.
-
-        Raises:
-            RecordingError: a part reaches back into a window that was finished already, or cannot be used.
-            ConfigurationError: the span is needed and not given.
-        """
-        lost = 0
-
-        def inside() -> Iterator[EventRecording]:
-            nonlocal lost
-            for source in parts:
-                recording = self.read(source)
-                kept, outside = _keep_inside(recording, _find_sensor(recording, self.sensor_size), self.out_of_bounds)
-                lost += outside
-                yield kept
-
-        if self.window_events is not None:
-            for part in _follow_counts(inside(), self.window_events):
-                span = (int(part.t[0]), int(part.t[-1]))
-                yield span, self._make_grid(part, *span), lost
-                lost = 0
-            return
-        grid: EventGrid | None = None
-        for part, span, last in _follow_windows(inside(), window_us=self.window_us, start_us=start_us, end_us=end_us):
-            grid = grid or self._new_grid(part, *span)
-            grid.add(*self._columns(part))
-            if last:
-                yield span, self._finish(grid), lost
-                grid, lost = None, 0
-
-    def accumulate(
-        self,
-        parts: Iterable[Any],
-        *,
-        start_us: int | None = None,
-        end_us: int | None = None,
-        return_tensors: str | None = None,
-    ) -> BatchFeature:
-        """What calling with the whole recording gives, from its parts; only the result and one part are ever in memory.
-
-        Arguments and errors are those of `stream`; the result is that of calling with one recording.
-        """
-        grids, dropped = [], 0
-        for _, grid, lost in self.stream(parts, start_us=start_us, end_us=end_us):
-            grids.append(grid)
-            dropped += lost
-        if not grids:
-            raise RecordingError("The parts hold no events; expected at least one.")
-        return self._batch([grids], [dropped], self._windowed, return_tensors)
 
     @property
     def _windowed(self) -> bool:
@@ -459,63 +396,3 @@ def _check_number(name: str, start: int, last: int, window_us: int) -> None:
             f"{name or 'The recording'} runs from {start} to {last} µs, {(last - start) // window_us} windows of {window_us} µs; "
             f"at most {MAX_WINDOWS} are made. A time stamp is damaged, or the unit of time is wrong."
         )
-
-
-def _follow_windows(
-    parts: Iterable[EventRecording], *, window_us: int | None, start_us: int | None, end_us: int | None
-) -> Iterator[tuple[EventRecording, Span, bool]]:
-    """Pieces of consecutive parts, none of which crosses a window's border: events, the window's span, whether it is its last.
-
-    Raises:
-        ConfigurationError: there is one window only, and its start or end is not given.
-        RecordingError: a part reaches back behind a border that was passed, or out of the only window.
-    """
-    if window_us is None and (start_us is None or end_us is None):
-        raise ConfigurationError("Without windows, start_us and end_us are needed; summarise_events finds them.")
-    start, end = start_us, end_us
-    piece: EventRecording | None = None
-    for part in parts:
-        if piece is not None and start is not None and end is not None:
-            yield piece, (start, end), False
-        piece = part
-        if not len(part):
-            continue
-        if start is None:
-            start = int(part.t[0])
-        if window_us is not None and (end is None or end == end_us):
-            end = start + window_us
-        assert end is not None
-        if part.t[0] < start or (window_us is None and part.t[-1] > end):
-            raise RecordingError(
-                f"{part.name or 'The recording'}: a part runs from {part.t[0]} to {part.t[-1]} µs, and the window from {start} to "
-                f"{end} µs; time steps back between parts, or the span is wrong. Read it whole, which sorts it."
-            )
-        if window_us is not None:
-            _check_number(part.name, start, int(part.t[-1]), window_us)
-        while window_us is not None and len(piece) and piece.t[-1] >= end:
-            now = piece.between(start, end)
-            yield now, (start, end), True
-            piece = piece.slice(len(now), len(piece))
-            start, end = end, end + window_us
-    if piece is not None and start is not None and end is not None:
-        yield piece, (start, end), True
-
-
-def _follow_counts(parts: Iterable[EventRecording], number: int) -> Iterator[EventRecording]:
-    """Consecutive parts, cut anew into pieces of `number` events; the last may have fewer."""
-    held: list[EventRecording] = []
-    for part in parts:
-        held.append(part)
-        while sum(map(len, held)) >= number:
-            whole = _concatenate(held)
-            yield whole.slice(0, number)
-            held = [whole.slice(number, len(whole))]
-    if held and any(map(len, held)):
-        yield _concatenate(held)
-
-
-def _concatenate(parts: list[EventRecording]) -> EventRecording:
-    if len(parts) == 1:
-        return parts[0]
-    columns = [np.concatenate([getattr(part, column) for part in parts]) for column in ("x", "y", "t", "p")]
-    return EventRecording(*columns, width=parts[0].width, height=parts[0].height, name=parts[0].name)

@@ -1,8 +1,6 @@
-"""The event voxelizer: shapes, windows, sensors, pictures as SEE has them, parts, and saving."""
+"""The event voxelizer: shapes, windows, sensors, pictures as SEE has them, and saving."""
 
 import io
-import tracemalloc
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +24,6 @@ def make(number: int = 2000, span_us: int = 100_000, seed: int = 0, **changes) -
         **changes,
     }
     return EventRecording.from_arrays(**columns, width=WIDTH, height=HEIGHT, name="clip")
-
-
-def split(recording: EventRecording, size: int) -> Iterator[EventRecording]:
-    for first in range(0, len(recording), size):
-        yield recording.slice(first, first + size)
 
 
 def test_shapes() -> None:
@@ -136,6 +129,33 @@ def test_events_outside_the_sensor() -> None:
     assert batch["event_values"][0].sum() == 98
 
 
+def test_a_recording_says_itself_what_becomes_of_events_outside() -> None:
+    columns = {name: getattr(make(100), name) for name in "xytp"}
+    columns["x"] = np.where(np.arange(100) < 7, WIDTH + 1, columns["x"])
+    sized = {**columns, "width": WIDTH, "height": HEIGHT}
+    with pytest.raises(RecordingError, match="7 of 100 events lie outside"):
+        EventVoxelizer()(sized)
+    assert EventVoxelizer()({**sized, "out_of_bounds": "drop"})["dropped_events"].tolist() == [7]
+    with pytest.raises(RecordingError, match="7 of 100 events lie outside"):
+        EventVoxelizer(out_of_bounds="drop")({**sized, "out_of_bounds": "error"})
+
+
+def test_seconds_in_memory_are_seconds() -> None:
+    recording = make()
+    columns = {name: getattr(recording, name) for name in "xytp"}
+    voxelizer = EventVoxelizer(bins=5, sensor_size={"height": HEIGHT, "width": WIDTH})
+    expected = voxelizer(columns)["event_values"]
+    assert (expected[0] != 0).any(axis=(1, 2)).all()
+    seconds = columns["t"] / 1e6
+    for source in (
+        {**columns, "t": seconds},
+        np.stack([*(columns[one] for one in "xy"), seconds, columns["p"]], axis=1),
+    ):
+        np.testing.assert_array_equal(voxelizer(source)["event_values"], expected)
+    told = {**columns, "t": columns["t"] * 1000, "time_unit": "ns"}
+    np.testing.assert_array_equal(voxelizer(told)["event_values"], expected)
+
+
 def test_the_sensor_must_be_known_and_the_right_one() -> None:
     unknown = EventRecording.from_arrays([1], [1], [1], [1])
     with pytest.raises(RecordingError, match="does not say how many pixels"):
@@ -205,70 +225,11 @@ def test_event_frames_equal_stored_pictures_to_jpegs_rounding() -> None:
         assert np.abs(difference).mean() < 2  # of 255
 
 
-def test_parts_give_what_the_whole_gives() -> None:
-    recording = make(3000, span_us=200_000)
-    span = {"start_us": int(recording.t[0]), "end_us": int(recording.t[-1])}
-    for settings in (
-        *({"representation": name} for name in REPRESENTATIONS),
-        {"representation": "voxel_grid", "window_us": 7000},
-        {"representation": "voxel_grid", "window_events": 700},
-        {"representation": "event_frame", "last_event_decides": True},
-        {"representation": "time_surface", "window_us": 50_000},
-    ):
-        voxelizer = EventVoxelizer(**settings)
-        whole = voxelizer(recording)
-        for size in (1, 11, 650, 5000):
-            if size == 1 and "window_us" not in settings:
-                continue
-            given = {} if settings.get("window_us") or voxelizer.window_us or voxelizer.window_events else span
-            parts = voxelizer.accumulate(split(recording, size), **given)
-            assert parts.keys() == whole.keys()
-            for key in whole:
-                np.testing.assert_array_equal(parts[key], whole[key], err_msg=f"{settings} {size} {key}")
-
-
-def test_parts_need_their_span_and_may_not_reach_back() -> None:
-    recording = make()
-    with pytest.raises(ConfigurationError, match="summarise_events"):
-        EventVoxelizer().accumulate(split(recording, 100))
-    with pytest.raises(RecordingError, match="hold no events"):
-        EventVoxelizer(window_us=1000).accumulate([])
-    with pytest.raises(RecordingError, match="time steps back between parts"):
-        EventVoxelizer(window_us=1000).accumulate([recording.slice(1000, 2000), recording.slice(0, 1000)])
-    with pytest.raises(RecordingError, match="or the span is wrong"):
-        EventVoxelizer().accumulate(split(recording, 100), start_us=0, end_us=5)
-
-
-def test_dropped_events_are_counted_over_parts() -> None:
-    recording = make(100, x=np.r_[np.full(50, WIDTH), np.full(50, 3)])
-    voxelizer = EventVoxelizer("event_frame", out_of_bounds="drop")
-    assert voxelizer.accumulate(split(recording, 7))["dropped_events"].tolist() == [50]
-
-
-def test_memory_of_parts_does_not_grow_with_the_recording() -> None:
-    def endless(number: int) -> Iterator[EventRecording]:
-        for index in range(number):
-            yield make(2000, span_us=1000, seed=index).shift(1000 * index)
-
-    voxelizer = EventVoxelizer("event_frame", window_us=5000)
-    peaks = []
-    for number in (10, 300):
-        list(voxelizer.stream(endless(2)))
-        tracemalloc.start()
-        windows = sum(1 for _ in voxelizer.stream(endless(number)))
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
-        assert windows >= number // 5
-    assert peaks[1] < 1.2 * peaks[0] + 10_000
-
-
 def test_a_damaged_time_does_not_fill_the_memory() -> None:
     recording = make(3, t=[0, 10, 2**60])
     for voxelizer in (EventVoxelizer("event_frame"), EventVoxelizer(window_us=1)):
         with pytest.raises(RecordingError, match=f"at most {MAX_WINDOWS} are made"):
             voxelizer(recording)
-        with pytest.raises(RecordingError, match="A time stamp is damaged"):
-            voxelizer.accumulate([recording])
 
 
 @pytest.mark.parametrize(
