@@ -26,7 +26,7 @@ CODES: dict[str, str] = {
     "no_events_in_window": "A window that the network looks at holds no event, though the recording has some elsewhere.",
     "background_not_grey": "The background of the event pictures is not the middle grey that stands for no event.",
     # events
-    "time_unit_doubtful": "The file or array of events does not say the unit of its times, and two units fit the number of events.",
+    "time_unit_doubtful": "Nobody said in what unit the times of events or frames are, and another one fits as well or better.",
     "damaged_file": "The file is damaged, and the answer rests on what comes before the damage.",
 }
 """Code → what it means, in one sentence; one place for all kinds of recording."""

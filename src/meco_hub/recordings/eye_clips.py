@@ -9,13 +9,16 @@
     read_eye_clip("recording/")                                       # holds frame/ and event/, or frames/ and events/
     read_eye_clip("davis.aedat4")                                     # a camera that records both into one file
     read_eye_clip({"frames": "eye.mp4", "events": "eye.raw"})         # video and event file; offset_us where their clocks differ
+    read_eye_clip({"frames": "eye.mp4", "events": "eye.csv", "time_unit": "ns", "columns": "txyp"})  # options of `read_events`
     read_eye_clip({"frames": array, "events": events, "frame_times": times})
 
 Both streams describe the same `len(clip)` time steps. Event pictures belong to the frame of the same number; raw events are cut
-into the windows that `event_spans` documents. Where something is wrong with one stream, the error names that stream.
+into the windows that `event_spans` documents. Of a file of events only what lies around the frames is kept. Where something is
+wrong with one stream, the error names that stream.
 """
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +30,7 @@ from numpy.typing import NDArray
 from ..answer_warnings import AnswerWarning, once_a_code
 from ..errors import ConfigurationError, RecordingError, unknown_name
 from .event_recording import EventRecording
-from .events import read_events
+from .events import OPTIONS, iterate_events, read_events
 from .images import describe_source
 from .pictures import (
     VIDEO_SUFFIXES,
@@ -44,7 +47,12 @@ PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", 
 FOLDERS = (("frame", "event"), ("frames", "events"))
 """Names of the two folders in which pictures of a recording lie."""
 
-KEYS = ("frames", "events", "frame_times", "frames_per_second", "offset_us", "name")
+KEYS = ("frames", "events", "frame_times", "frames_per_second", "offset_us", "name", *OPTIONS)
+MARGIN_US = 1_000_000
+"""What is read of a file of events before the first frame and after the last, microseconds."""
+
+_OF_WHOLE = ("max_events", "out_of_bounds")  # of OPTIONS, what `iterate_events` does not know
+_FRAME_STEPS_US = (300, 10_000_000)  # between two frames of any camera
 FRAMES_PER_SECOND = 30.0
 """What event cameras' frames are put on where a recording of single events alone is read."""
 
@@ -93,8 +101,8 @@ class EyeClip:
         if isinstance(self.frames, Pictures) and isinstance(self.events, Pictures):
             self._check_lengths(len(self.frames), "frames", len(self.events), "event pictures")
         if isinstance(self.events, EventRecording):
-            self._check_clocks(self.events)
-            object.__setattr__(self, "warnings", tuple(once_a_code([*self.warnings, *self.events.warnings])))
+            found = [*self.warnings, *self.events.warnings, *self._check_clocks(self.events)]
+            object.__setattr__(self, "warnings", tuple(once_a_code(found)))
         outside = [step for step in self.chosen or () if not 0 <= step < len(self)]
         if outside:
             raise RecordingError(f"{self.called}: time step {outside[0]} was chosen; there are {len(self)}, from 0 on.")
@@ -249,7 +257,7 @@ class EyeClip:
                 f"{abs(one - other)}: complete them, or leave the same {many} out."
             )
 
-    def _check_clocks(self, events: EventRecording) -> None:
+    def _check_clocks(self, events: EventRecording) -> list[AnswerWarning]:
         if self.frame_times is None or not len(self.frame_times):
             raise RecordingError(
                 f"{self.called}: the frames have no times, so it is unknown which events belong to which frame. Give frame_times "
@@ -265,9 +273,14 @@ class EyeClip:
                 f"{self.called}: the clocks do not overlap: frames from {first} to {last} µs, events from {events.t[0]} to "
                 f"{events.t[-1]} µs. Bring the events to the clock of the frames: EventRecording.shift, or offset_us when reading."
             )
+        step = float(np.median(np.diff(self.frame_times))) if len(self.frame_times) > 1 else _FRAME_STEPS_US[1]
+        if _FRAME_STEPS_US[0] <= step <= _FRAME_STEPS_US[1]:
+            return []
+        seen = f"{self.called}: frames follow each other after {step:.4g} µs, {1e6 / step:.4g} a second"
+        return [AnswerWarning("time_unit_doubtful", f"{seen}. Check that frame_times are microseconds.")]
 
 
-def read_eye_clip(source: Any) -> EyeClip:
+def read_eye_clip(source: Any, *, margin_us: int = MARGIN_US) -> EyeClip:
     """Read one clip.
 
     Args:
@@ -277,7 +290,9 @@ def read_eye_clip(source: Any) -> EyeClip:
             - `events`: a folder of event pictures, an event file, an `EventRecording`, a structured array, a mapping of x, y, t, p,
             - `frame_times`: (T,) microseconds, where the frames do not bring theirs; or `frames_per_second`,
             - `offset_us`: added to the clock of raw events,
-            - `name`: what errors call the clip.
+            - `name`: what errors call the clip,
+            - how raw events are read: the options of `read_events`, such as `time_unit`, `stream`, `columns` and `width`.
+        margin_us: how far around its frames windows may reach; what a file of events has beyond is not kept.
 
     Raises:
         RecordingError: a stream is missing or cannot be read, or the two do not fit together; the message names the stream.
@@ -289,7 +304,7 @@ def read_eye_clip(source: Any) -> EyeClip:
     if isinstance(source, EventRecording):
         return _from_camera(source)
     if isinstance(source, Mapping):
-        return _from_mapping(source)
+        return _from_mapping(source, margin_us)
     if isinstance(source, str | os.PathLike):
         return _from_path(Path(source))
     raise RecordingError(
@@ -362,35 +377,46 @@ def _pictures_in(folder: Path, stream: str) -> list[Path]:
     ]
     if not found:
         raise RecordingError(f"{folder} holds no picture; expected {stream} as 00000.jpg, 00001.jpg, …")
-    # 9.png stands before 10.png; names without a number follow the alphabet
-    return sorted(
-        found, key=lambda path: (not path.stem.isdecimal(), int(path.stem) if path.stem.isdecimal() else 0, path.name)
-    )
+    return sorted(found, key=lambda path: (_natural(path.stem), path.name))
 
 
-def _from_mapping(source: Mapping[str, Any]) -> EyeClip:
+def _natural(name: str) -> list[str | int]:
+    """frame_9 stands before frame_10; what is no number follows the alphabet."""
+    parts = re.split(r"([0-9]+)", name)
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)]
+
+
+def _from_mapping(source: Mapping[str, Any], margin_us: int) -> EyeClip:
     for key in source:
         if key not in KEYS:
             raise unknown_name("part of an eye clip", str(key), KEYS)
     frames, events = source.get("frames"), source.get("events")
     name = str(source.get("name") or _name_of(frames) or _name_of(events))
+    how = {key: source[key] for key in OPTIONS if source.get(key) is not None}
     if frames is not None and events is not None and _is_folder(frames) and _is_folder(events):
+        _refuse_options(source, name)
         clip = _paired(Path(frames), Path(events), name)
         times = _given_times(source, len(clip), name)
         return EyeClip(clip.frames, clip.events, times, name=name)
+    if frames is not None and _is_path(frames) and _is_path(events) and Path(frames) == Path(events):
+        both = _from_camera(read_events(events, **how))  # one file, and how to read it
+        return replace(both, name=name)
     pictures = _frames(frames)
-    recorded = _events(events, source.get("offset_us"), name)
-    steps = None if pictures is None else len(pictures)
-    if steps is None and isinstance(recorded, Pictures):
-        steps = len(recorded)
-    times = _given_times(source, steps, name)
+    times = None if pictures is None else _given_times(source, len(pictures), name)
     if times is None and isinstance(pictures, VideoPictures):
         times = pictures.times
+    recorded = _events(source, how, name, None if times is None or not len(times) else times, margin_us)
+    if pictures is None:
+        times = _given_times(source, len(recorded) if isinstance(recorded, Pictures) else None, name)
     if times is None and pictures is None and isinstance(recorded, EventRecording) and len(recorded):
         period = 1e6 / FRAMES_PER_SECOND
         count = max(1, int((recorded.t[-1] - recorded.t[0]) / period))
         times = recorded.t[0] + np.rint(np.arange(1, count + 1) * period).astype(np.int64)
     return EyeClip(pictures, recorded, times, name=name)
+
+
+def _is_path(source: Any) -> bool:
+    return isinstance(source, str | os.PathLike)
 
 
 def _is_folder(source: Any) -> bool:
@@ -400,7 +426,7 @@ def _is_folder(source: Any) -> bool:
 def _name_of(source: Any) -> str:
     if isinstance(source, EventRecording):
         return source.name
-    return Path(source).name if isinstance(source, str | os.PathLike) else ""
+    return Path(source).name if _is_path(source) else ""
 
 
 def _frames(source: Any) -> Any:
@@ -410,23 +436,72 @@ def _frames(source: Any) -> Any:
     return PictureFiles(_pictures_in(path, "frames")) if path.is_dir() else read_video(path)
 
 
-def _events(source: Any, offset_us: Any, name: str) -> Any:
-    if source is None or isinstance(source, Pictures):
-        return source
-    if isinstance(source, str | os.PathLike):
-        path = Path(source)
-        if path.is_dir():
-            return PictureFiles(_pictures_in(path, "events"))
-        if not path.is_file():
-            raise RecordingError(f"{name}: there is no event file {path}. Check the path.")
-        recorded = read_video(path) if path.suffix.lower() in VIDEO_SUFFIXES else read_events(path)
-    elif isinstance(source, EventRecording | Mapping) or getattr(getattr(source, "dtype", None), "names", None):
-        recorded = EventRecording.from_any(source, name=name)
+def _events(
+    clip: Mapping[str, Any], how: Mapping[str, Any], name: str, times: NDArray[Any] | None, margin_us: int
+) -> Pictures | EventRecording | None:
+    """The clip's events; of a file, what lies within `margin_us` around the times of its frames."""
+    source: Any = clip.get("events")
+    offset = clip.get("offset_us")
+    if _is_path(source) and not Path(source).is_dir() and not Path(source).is_file():
+        raise RecordingError(f"{name}: there is no event file {source}. Check the path.")
+    raw = (_is_path(source) and Path(source).is_file() and Path(source).suffix.lower() not in VIDEO_SUFFIXES) or (
+        isinstance(source, EventRecording | Mapping) or bool(getattr(getattr(source, "dtype", None), "names", None))
+    )
+    if not raw:
+        _refuse_options(clip, name)
+        if source is None or isinstance(source, Pictures):
+            return source
+        if _is_path(source):
+            return PictureFiles(_pictures_in(Path(source), "events")) if Path(source).is_dir() else read_video(source)
+        return as_pictures(source, "events")
+    if offset is not None and (isinstance(offset, bool) or not isinstance(offset, int | np.integer)):
+        raise RecordingError(f"{name}: offset_us is {offset!r}; expected whole microseconds.")
+    ends = [how.get(side) for side in ("start_us", "end_us")]
+    told = times is not None and np.ndim(times) == 1 and np.asarray(times).dtype.kind in "iu"
+    if (
+        not _is_path(source)
+        or times is None
+        or not told
+        or not all(one is None or isinstance(one, int) for one in ends)
+    ):
+        recorded = read_events({"events": source, **how}, frames=False)
     else:
-        recorded = as_pictures(source, "events")
-    if offset_us is not None and isinstance(recorded, EventRecording):
-        return recorded.shift(int(offset_us))
-    return recorded
+        span = np.asarray([times[0], times[-1]]).astype(np.int64) - int(offset or 0) + [-margin_us, margin_us + 1]
+        start, end = (int(side) for side in span)
+        within = {
+            "start_us": max(start, start if ends[0] is None else ends[0]),
+            "end_us": min(end, end if ends[1] is None else ends[1]),
+        }
+        recorded = read_events(source, frames=False, **{**how, **within})
+        if not len(recorded):
+            raise _beside_the_frames(source, how, name, times, int(offset or 0))
+    recorded = recorded if recorded.name else replace(recorded, name=name)
+    return recorded if offset is None else recorded.shift(int(offset))
+
+
+def _beside_the_frames(
+    source: Any, how: Mapping[str, Any], name: str, times: NDArray[Any], offset: int
+) -> RecordingError:
+    """The error of a file that has no event around its frames, which says where it has some."""
+    first, last = None, None
+    for part in iterate_events(source, **{key: value for key, value in how.items() if key not in _OF_WHOLE}):
+        first, last = int(part.t[0]) if first is None else first, int(part.t[-1])
+    if first is None or last is None:
+        return RecordingError(f"{name}: {source} holds no events; expected one event or more. Check the event file.")
+    return RecordingError(
+        f"{name}: the clocks do not overlap: frames from {times[0]} to {times[-1]} µs, events from {first + offset} to "
+        f"{last + offset} µs, and none of them near a frame. Bring the events to the clock of the frames by offset_us, and check "
+        "time_unit."
+    )
+
+
+def _refuse_options(clip: Mapping[str, Any], name: str) -> None:
+    """What is said of single events means nothing for pictures of them."""
+    said = [key for key in (*OPTIONS, "offset_us") if clip.get(key) is not None]
+    if said:
+        raise RecordingError(
+            f"{name}: {said[0]} was said of a clip without single events; it has a meaning for these alone. Leave it out."
+        )
 
 
 def _given_times(source: Mapping[str, Any], steps: int | None, name: str) -> NDArray[np.int64] | None:

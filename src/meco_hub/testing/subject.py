@@ -279,7 +279,7 @@ def _draw_clip(processor: Any, index: int, seed: int) -> tuple[EyeClip, EventRec
         size=_SIDE,
     )
     pictures = EyeClip(drawn.frames, drawn.event_pictures, drawn.frame_times, name=f"drawn clip {index}")  # pyright: ignore[reportArgumentType]
-    events = EventRecording.from_arrays(drawn.x, drawn.y, drawn.t, drawn.p, width=_SIDE, height=_SIDE)
+    events = EventRecording.from_arrays(drawn.x, drawn.y, drawn.t, drawn.p, width=_SIDE, height=_SIDE, time_unit="us")
     return pictures, events
 
 

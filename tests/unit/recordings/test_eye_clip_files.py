@@ -4,12 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from meco_hub.corpora.synthetic.eyes import FRAME_US, DrawnSequence, draw_sequence
 from meco_hub.errors import MecoError, RecordingError, UnknownNameError
 from meco_hub.recordings.event_recording import EventRecording
-from meco_hub.recordings.eye_clips import EyeClip, read_eye_clip
+from meco_hub.recordings.events import OPTIONS, read_events
+from meco_hub.recordings.eye_clips import EyeClip, _natural, read_eye_clip
 from meco_hub.recordings.pictures import Pictures
 
 
@@ -129,3 +132,134 @@ def test_what_is_read_can_be_sampled(folders: Path) -> None:
     clip = read_eye_clip(folders / "frame" / "surprise" / "sequence").at([0, 4, 8, 12])
     assert isinstance(clip, EyeClip)
     assert clip.chosen == (0, 4, 8, 12)
+
+
+def test_pictures_go_in_natural_order(tmp_path: Path) -> None:
+    """frame_10 after frame_9, in both folders, with and without a partner."""
+    for stream in ("frame", "event"):
+        (tmp_path / "clip" / stream).mkdir(parents=True)
+        for place in range(60):
+            Image.fromarray(np.full((8, 8), place, np.uint8)).save(tmp_path / "clip" / stream / f"frame_{place}.png")
+    for clip in (read_eye_clip(tmp_path / "clip"), read_eye_clip({"frames": tmp_path / "clip" / "frame"})):
+        for pictures in filter(None, (clip.frames, clip.events)):
+            assert [int(pixels(pictures, place)[0, 0]) for place in range(60)] == list(range(60))
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    numbers=st.sets(st.integers(0, 2000), min_size=2),
+    before=st.text("ab_-.", max_size=4),
+    after=st.text("ab_-", max_size=4),
+)
+def test_numbers_in_names_count_as_numbers(numbers: set[int], before: str, after: str) -> None:
+    names = [f"{before}{number}{after}" for number in sorted(numbers)]
+    assert sorted(sorted(names), key=_natural) == names
+
+
+HOW = {
+    "columns": {"x": "a", "y": "b", "t": "c", "p": "d"},
+    "time_unit": "ns",
+    "width": 32,
+    "height": 32,
+    "start_us": 100_000,
+    "end_us": 300_000,
+    "max_events": 10**6,
+    "out_of_bounds": "drop",
+    "damaged": "keep",
+}
+
+
+def test_a_clip_takes_every_option_that_reading_events_takes(drawn: DrawnSequence, tmp_path: Path) -> None:
+    path = tmp_path / "events.npz"
+    np.savez(path, a=drawn.x, b=drawn.y, c=drawn.t * 1000, d=drawn.p)
+    columns = {"a": drawn.x, "b": drawn.y, "c": drawn.t * 1000, "d": drawn.p}
+    assert {*HOW, "stream"} == set(OPTIONS)
+    expected = read_events(path, **HOW)
+    inside = (drawn.t >= 100_000) & (drawn.t < 300_000)
+    np.testing.assert_array_equal(expected.t, drawn.t[inside])
+    frames = {"frames": drawn.frames, "frame_times": drawn.frame_times}
+    for source in ({"events": path, **HOW}, {"events": columns, **HOW}, {"events": {"events": path, **HOW}}):
+        clip = read_eye_clip({**frames, **source}).events
+        assert isinstance(clip, EventRecording)
+        again = read_events(source)
+        for found in (clip, again):
+            assert all(np.array_equal(getattr(found, one), getattr(expected, one)) for one in "xytp")
+            assert (found.width, found.height, found.out_of_bounds) == (32, 32, "drop")
+    with pytest.raises(RecordingError, match="more than 5 events"):
+        read_eye_clip({**frames, "events": path, **HOW, "max_events": 5})
+    with pytest.raises(RecordingError, match="stream='left'"):
+        read_eye_clip({**frames, "events": columns, **HOW, "stream": "left"})
+    for key, value, said in (
+        *(
+            ("time_unit", "min", "no unit of time"),
+            ("start_us", "5", "expected a whole number"),
+            ("width", 2.5, "whole"),
+        ),
+        *(
+            ("damaged", "maybe", "expected"),
+            ("out_of_bounds", "clip", "expected one of error, drop"),
+            ("columns", "xy", "name"),
+        ),
+    ):
+        for source in (path, columns):
+            with pytest.raises(RecordingError, match=said):
+                read_eye_clip({**frames, "events": source, **HOW, key: value})
+            with pytest.raises(RecordingError, match=said):
+                read_events({"events": source, **HOW, key: value})
+    with pytest.raises(UnknownNameError, match=r"'time_units'\. Did you mean 'time_unit'"):
+        read_events(path, time_units="ns")
+    with pytest.raises(UnknownNameError, match="'time_units'"):
+        read_events({"events": path, "time_units": "ns"})
+    with pytest.raises(RecordingError, match="time_unit was said of a clip without single events"):
+        read_eye_clip({"frames": drawn.frames, "events": drawn.event_pictures, "time_unit": "ns"})
+
+
+def test_of_a_file_only_what_lies_around_the_frames_is_kept(tmp_path: Path) -> None:
+    """Windows of the frames find every event of theirs, whatever the offset of the clocks."""
+    rng = np.random.default_rng(0)
+    t = np.sort(rng.integers(0, 60_000_000, 60_000))
+    path = tmp_path / "events.npz"
+    np.savez(path, x=rng.integers(0, 32, 60_000), y=rng.integers(0, 32, 60_000), t=t, p=rng.integers(0, 2, 60_000))
+    times = 30_000_000 + 33_000 * np.arange(14)
+    for offset in (0, 7_000_000):
+        clip = read_eye_clip(
+            {
+                "frames": np.zeros((14, 32, 32), np.uint8),
+                "events": path,
+                "frame_times": times + offset,
+                "offset_us": offset,
+            }
+        )
+        assert isinstance(clip.events, EventRecording)
+        assert 1000 < len(clip.events) < 4000
+        for start, end in clip.event_spans(range(14), 33_000).tolist():
+            whole = t[(t + offset >= start) & (t + offset < end)] + offset
+            np.testing.assert_array_equal(clip.events.between(start, end).t, whole)
+    with pytest.raises(RecordingError, match=r"frames from 90000000 to 90429000 µs, events from \d+ to 599\d+ µs"):
+        read_eye_clip({"frames": np.zeros((14, 32, 32), np.uint8), "events": path, "frame_times": times + 60_000_000})
+
+
+@pytest.mark.parametrize("step", [33, 33_000_000])
+def test_frame_times_in_another_unit_are_in_doubt(step: int, drawn: DrawnSequence) -> None:
+    times = int(drawn.t[0]) + step * np.arange(14)
+    clip = read_eye_clip({"frames": drawn.frames, "events": recording(drawn), "frame_times": times})
+    assert [one.code for one in clip.warnings] == ["time_unit_doubtful"]
+    fine = read_eye_clip({"frames": drawn.frames, "events": recording(drawn), "frame_times": drawn.frame_times})
+    assert fine.warnings == ()
+
+
+def test_doubts_about_events_stand_on_the_clip(drawn: DrawnSequence) -> None:
+    whole = np.arange(3000)
+    burst = {"x": whole % 30, "y": 0 * whole, "t": 5 * whole, "p": whole % 2}  # 15 ms, or 15 s
+    times = drawn.frame_times - drawn.frame_times[0]
+    clip = read_eye_clip({"frames": drawn.frames, "events": burst, "frame_times": times})
+    assert [one.code for one in clip.warnings] == ["time_unit_doubtful"]
+
+
+def test_a_stereo_recording_is_read_by_its_stream(tmp_path: Path) -> None:
+    cases = Path(__file__).parents[3].parent / "shared" / "cases" / "events" / "stereo_davis.aedat4"
+    if not cases.is_file():
+        pytest.skip("../shared/cases/events is not here")
+    clip = read_eye_clip({"frames": cases, "events": cases, "stream": "4"})
+    assert (pixels(clip.frames, 0) == 200).all()
+    assert len(clip) == 16

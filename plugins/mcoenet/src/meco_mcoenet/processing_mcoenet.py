@@ -29,7 +29,7 @@ from meco_hub.processing.event_voxelizer import EventVoxelizer
 from meco_hub.processing.eye_preprocessor import ClipSampling, EyePreprocessor, describe_steps, doubt_events
 from meco_hub.processing.preprocessor import RecordingProcessor
 from meco_hub.recordings.event_recording import EventRecording
-from meco_hub.recordings.eye_clips import ALIGNMENTS, STREAMS, EyeClip, read_eye_clip
+from meco_hub.recordings.eye_clips import ALIGNMENTS, MARGIN_US, STREAMS, EyeClip, read_eye_clip
 from meco_hub.recordings.pictures import PictureArray, Pictures
 
 from .configuration_mcoenet import MCOENetConfig
@@ -143,7 +143,7 @@ class MCOENetProcessor(RecordingProcessor, NoRemoteCode, ProcessorMixin):
 
     def read(self, source: Any) -> EyeClip:
         """One clip from whatever `read_eye_clip` reads: a SEE sequence's folder, {"frames": …, "events": …}, an AEDAT4 file."""
-        return read_eye_clip(source)
+        return read_eye_clip(source, margin_us=max(MARGIN_US, self.feature_extractor.window_us))
 
     def blank(self) -> EyeClip:
         """A clip in which nothing is to be seen, for places in a batch whose clip cannot be used."""

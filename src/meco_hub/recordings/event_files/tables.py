@@ -131,6 +131,11 @@ def open_npz(request: ReadRequest) -> EventFile:
         missing = [name for name in columns.values() if name not in shapes]
         if missing:
             raise RecordingError(f"{request.path} has no arrays {', '.join(missing)}; it has {', '.join(shapes)}.")
+    elif request.columns is not None and len(rows) != 1:
+        raise RecordingError(
+            f"{request.path} holds the arrays {', '.join(shapes)}, which have no order, and columns={request.columns!r} names one. "
+            'Give {"x": name, "y": name, "t": name, "p": name}, or stream=.'
+        )
     elif len([name for name in rows if name.lower() in known]) >= 2:
         columns = find_columns([name for name in rows if name.lower() in known], str(request.path))
     else:
