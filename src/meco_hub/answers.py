@@ -259,7 +259,7 @@ SAME_TIME_S = 1e-6
 """Times closer than this, in seconds, are one time: clocks are sums of floating-point steps."""
 
 
-def _merge(times: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def merge_times(times: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """(n,) times → (t,) different ones, rising, and (n,) the place of each time among them."""
     order = np.argsort(times, kind="stable")
     ranked = times[order]
@@ -298,7 +298,7 @@ def stitch(
         raise InputError(
             "No window has an answer at a known time; expected one at least. Check step_times of the processor."
         )
-    line, place = _merge(times[answered])
+    line, place = merge_times(times[answered])
     total, count = np.zeros((len(line), values.shape[-1])), np.zeros(len(line))
     ends = np.cumsum(answered.sum(axis=1))
     for window, places in enumerate(np.split(place, ends[:-1])):
@@ -423,18 +423,30 @@ class Answers:
         """The answer for a recording, and how it runs over time.
 
         Args:
-            logits: (clips, steps, outputs), the model's; where clips overlap their scores are averaged.
+            logits: (clips, steps, outputs), the model's, NaN of clips that it cannot answer for; where clips overlap their scores
+                are averaged.
             times: (clips, steps) seconds at which they hold.
             top_k, function: as above; classes are ranked by the score of the recording.
+
+        Returns:
+            `score` of the recording, and `scores` at `times`: None where no clip is answered.
         """
-        total = self.scores(combine_clips(logits, self._link(function)), function)
-        line, values = stitch(times, self.scores(logits, function))
-        entries = [
+        answered = np.isfinite(logits).all(axis=(1, 2))
+        total, line, values = np.full(len(self._task.names), np.nan), np.empty(0), np.empty((0, len(self._task.names)))
+        if answered.any():
+            total = self.scores(combine_clips(logits[answered], self._link(function)), function)
+            line, values = stitch(times[answered], self.scores(logits[answered], function))
+        if not answered.all():
+            every, places = merge_times(np.concatenate([line, times[~answered].reshape(-1)]))
+            whole = np.full((len(every), len(total)), np.nan)
+            whole[places[: len(line)]] = values
+            line, values = every, whole
+        entries: list[Entry] = [
             {
                 "label": name,
-                "score": float(total[place]),
+                "score": None if np.isnan(total[place]) else float(total[place]),
                 "times": [round(float(time), 3) for time in line],
-                "scores": [float(value) for value in values[:, place]],
+                "scores": [None if np.isnan(value) else float(value) for value in values[:, place]],
             }
             for place, name in enumerate(self._task.names)
         ]
@@ -447,5 +459,5 @@ class Answers:
             if self._training_data is not None:
                 entry["training_data"] = self._training_data
         if not self._task.regression:  # valence stays before arousal, whatever their values
-            entries.sort(key=lambda entry: entry["score"], reverse=True)
+            entries.sort(key=lambda entry: -math.inf if entry["score"] is None else entry["score"], reverse=True)
         return entries[:top_k]

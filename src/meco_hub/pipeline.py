@@ -44,6 +44,7 @@ _CLOCKS = ("timestamps", "offsets", "lag_targets")
 _BESIDE: dict[str, Any] = {
     "place": {},
     "error": None,
+    "silent": False,
     "times": None,
     "streams": None,
     "warnings": [],
@@ -90,7 +91,7 @@ class EmotionRecognitionPipeline(ChunkPipeline):
     Inputs are what the checkpoint's processor reads. For faces: paths, bytes, PIL images, arrays. For signals and eye clips:
     files, folders, mappings of streams, or recordings of ours. Lists and generators of them everywhere. `stream` answers while
     samples come in. Answers to signals say under "streams" which were used and how, which were missing, and under "silent" in which
-    windows, [start, end] in seconds, there was not one sample of any: what is answered there is a constant.
+    windows, [start, end] in seconds, there was not one sample of any: their scores are None, and in no mean.
 
     Raises:
         CheckpointError: the checkpoint came without its processor.
@@ -205,14 +206,15 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         # all of them before the first leaves: an error in the last must not follow half an answer
         ready, doubts = [], []
         for clip in clips:
-            ready.append(self._item(clip))
+            item = self._item(clip)
+            ready.append({**item, "silent": _is_silent(item["tensors"]) or processor.is_silent(recording, clip)})
             doubts.append(getattr(clip, "warnings", ()))
         streams = processor.report(recording)
-        # the answer for a window without any sample is a constant, and must not pass for more
-        silent = [
-            [item["place"].get("start"), item["place"].get("end")] for item in ready if _is_silent(item["tensors"])
-        ]
-        if silent and len(silent) == len(ready):
+        # of a window without any sample nothing is known: its value is None, and it is in no mean
+        silent = [[item["place"].get("start"), item["place"].get("end")] for item in ready if item["silent"]]
+        # a window of a recording that goes on: sensors may be off for a while
+        live = bool(getattr(recording, "prepared", ""))
+        if silent and len(silent) == len(ready) and not live:
             raise RecordingError(
                 f"{getattr(recording, 'name', '') or 'The recording'} has no sample in any of its {len(ready)} window(s); expected "
                 "some of any sensor. What it holds lies outside of its own start and end: check its clocks."
@@ -282,10 +284,12 @@ class EmotionRecognitionPipeline(ChunkPipeline):
 
     def _answer_recording(self, outputs: list[dict[str, Any]], top_k: int | None, function: str | None) -> list[Entry]:
         logits = np.concatenate([output["logits"].cpu().numpy() for output in outputs])
+        silent = [output["silent"] for output in outputs]
+        logits[silent] = np.nan
         if logits.ndim == 3:  # the model answers over time
             times = np.asarray([output["times"] for output in outputs])
             entries = self._answers.over_time(logits, times, top_k, function)
-        elif len(outputs) > 1:  # one answer a clip: each holds in the middle of its clip
+        elif len(outputs) > 1 or silent[0]:  # one answer a clip: each holds in the middle of its clip
             middles = np.asarray([[(output["place"]["start"] + output["place"]["end"]) / 2] for output in outputs])
             entries = self._answers.over_time(logits[:, None], middles, top_k, function)
         else:

@@ -233,6 +233,8 @@ class _Preparation:
                 recording = self._condition(recording, name)
             own = self._processor
             clips = list(own.cut(recording, stride_s=self._stride)) if own.cuts else [recording]
+            # as in the pipeline, what was not measured is in no mean; a recording of nothing else is answered all the same
+            clips = [clip for clip in clips if not own.is_silent(recording, clip)] or clips
             if self._clip_condition is not None:
                 clips = [self._clip_condition(clip, name, number) for number, clip in enumerate(clips)]
             return row, clips, ""

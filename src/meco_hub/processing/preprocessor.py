@@ -111,6 +111,10 @@ class RecordingProcessor(PublishedProcessor):
         """What became of each stream, for the answer; None where there is nothing to say."""
         return None
 
+    def is_silent(self, recording: Any, clip: Any) -> bool:
+        """Whether nothing was measured in a clip of this recording, so that no answer can be about it; by default it was."""
+        return False
+
     def check(self, recording: Any, clips: Sequence[Any]) -> list[AnswerWarning]:
         """What an answer for this recording rests on and is in doubt, beside what its reader found; by default nothing.
 

@@ -289,7 +289,11 @@ class SignalWindower(RecordingProcessor, NoRemoteCode, FeatureExtractionMixin):
         rates = {one.name: one.sampling_rate for one in plain}
         recording = to_recording(source, rates=rates)
         check_any(recording, self.modality_names)
-        return recording
+        return recording.spanned_by(self.modality_names)
+
+    def is_silent(self, recording: SignalRecording, clip: SignalRecording) -> bool:
+        """Whether no modality has a sample in the clip itself; what a window shows from before and after it does not count."""
+        return recording.is_silent(self.modality_names, clip.start, clip.end)
 
     def blank(self) -> SignalRecording:
         """One window in which nothing was measured."""

@@ -113,13 +113,11 @@ class SignalRecording:
     def __post_init__(self) -> None:
         if self.start == self.start and self.end == self.end:  # neither is NaN, as in every clip
             return
-        filled = [stream for stream in self.streams.values() if len(stream)]
+        start, end = _span(self.streams.values())
         if np.isnan(self.start):
-            object.__setattr__(self, "start", min((float(one.times[0]) for one in filled), default=0.0))
+            object.__setattr__(self, "start", start)
         if np.isnan(self.end):
-            # a regular stream lasts one sample longer than its last time says
-            ends = [float(one.times[-1]) + (1 / one.rate if one.rate else 0.0) for one in filled]
-            object.__setattr__(self, "end", max(ends, default=self.start))
+            object.__setattr__(self, "end", max(end, self.start))
 
     @property
     def seconds(self) -> float:
@@ -140,6 +138,23 @@ class SignalRecording:
         annotations = {name: one.around(start, end) for name, one in self.annotations.items()}
         return replace(self, streams=streams, annotations=annotations, start=start, end=end)
 
+    def spanned_by(self, names: Iterable[str]) -> "SignalRecording":
+        """The recording, asked about while these streams were recorded, whatever others there are.
+
+        A span that was chosen, one that is not from the first sample of any stream to the last, is kept.
+        """
+        wanted = set(names)
+        own = [one for name, one in self.streams.items() if name in wanted]
+        if len(own) == len(self.streams) or (self.start, self.end) != _span(self.streams.values()):
+            return self
+        start, end = _span(own)
+        return replace(self, start=start, end=end)
+
+    def is_silent(self, names: Iterable[str], start: float, end: float) -> bool:
+        """Whether none of these streams has a sample with start ≤ time < end of which every channel is a number."""
+        parts = [self.streams[name].between(start, end).values for name in names if name in self.streams]
+        return not any(np.isfinite(one).all(axis=1).any() for one in parts)
+
     def without(self, names: Iterable[str]) -> "SignalRecording":
         """The recording as if these sensors had not been worn."""
         gone = set(names)
@@ -158,6 +173,13 @@ class SignalRecording:
         }
         lags = {name: self.known_lags.get(name, 0.0) + seconds.get(name, 0.0) for name in self.streams}
         return replace(self, streams=moved, known_lags=lags if known else self.known_lags)
+
+
+def _span(streams: Iterable[Stream]) -> tuple[float, float]:
+    """Times of the first sample of any and of the end, which in a regular stream comes one period after the last sample."""
+    filled = [one for one in streams if len(one)]
+    start = min((float(one.times[0]) for one in filled), default=0.0)
+    return start, max((float(one.times[-1]) + (1 / one.rate if one.rate else 0.0) for one in filled), default=start)
 
 
 def check_clock(times: NDArray[np.float64], where: str) -> None:
