@@ -28,6 +28,8 @@ CODES: dict[str, str] = {
     # events
     "time_unit_doubtful": "Nobody said in what unit the times of events or frames are, and another one fits as well or better.",
     "damaged_file": "The file is damaged, and the answer rests on what comes before the damage.",
+    # signals
+    "packet_repeated": "Samples of a recording that goes on came twice; the first ones are kept.",
 }
 """Code → what it means, in one sentence; one place for all kinds of recording."""
 

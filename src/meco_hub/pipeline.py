@@ -306,8 +306,8 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         """Answer while a recording goes on: one answer for every window, as soon as its samples are there.
 
         Args:
-            chunks: what the processor's stream takes: mappings of stream name → (samples, times).
-            reference: the person's own level, for a checkpoint that normalises by it: `processor.measure([an earlier recording])`.
+            chunks: what the processor's stream takes: the mappings of streams that a call takes, piece by piece, or recordings.
+            reference: the person's own level, for a checkpoint that normalises by it: `processor.measure(an earlier recording)`.
             parameters: those of a call.
 
         Raises:

@@ -44,18 +44,22 @@ def prepare(recording: SignalRecording, modalities: Sequence[Modality]) -> Signa
     for one in modalities:
         stream = recording.streams.get(one.name)
         if stream is not None and len(stream):
-            # what was prepared is filtered, and summaries already
             as_it_is = bool(recording.prepared) or not (one.summary_s or one.highpass_hz or one.lowpass_hz)
             if as_it_is and is_on_grid(stream, one.sampling_rate):
                 check_channels(stream, one.name, one.channels, recording.name)
                 streams[one.name] = stream
                 continue
-            now = replace(one, summary_s=None, highpass_hz=None, lowpass_hz=None) if recording.prepared else one
-            streams[one.name] = plan_stream(stream, now, recording.start, name=recording.name).apply(stream)
+            plan = plan_stream(stream, _still_to_do(one, recording), recording.start, name=recording.name)
+            streams[one.name] = plan.apply(stream)
     same = len(streams) == len(recording.streams) and all(recording.streams[name] is streams[name] for name in streams)
     if recording.prepared and same:
         return recording
     return replace(recording, streams=streams, prepared=mark)
+
+
+def _still_to_do(modality: Modality, recording: SignalRecording) -> Modality:
+    """What is left of a modality's settings: streams that were prepared are filtered and summarised already."""
+    return replace(modality, summary_s=None, highpass_hz=None, lowpass_hz=None) if recording.prepared else modality
 
 
 def plan_stream(stream: Stream, modality: Modality, anchor: float, *, name: str = "") -> GridPlan:
@@ -402,7 +406,7 @@ def describe_streams(
         stream = recording.streams.get(one.name)
         if stream is None or not are_real(stream.values).any():
             continue
-        plan = plan_stream(stream, one, recording.start, name=recording.name)
+        plan = plan_stream(stream, _still_to_do(one, recording), recording.start, name=recording.name)
         values = plan.apply(stream).between(recording.start, recording.end).values
         steps = max(1, round(recording.seconds * one.sampling_rate))
         used[one.name] = plan.describe()

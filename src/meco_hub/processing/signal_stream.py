@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..answer_warnings import AnswerWarning
 from ..errors import ConfigurationError, RecordingError
 from ..recordings.signal_recording import SignalRecording, Stream, even_rate
-from ..recordings.signals import as_columns
+from ..recordings.signals import as_columns, check_rate, is_pair
 from .resampling import GridPlan
 from .signal_modalities import Modality
 from .signal_preparation import check_channels, fingerprint, plan_stream
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 _SETTLED = 64
 """Samples after which the rate of a stream is taken as known."""
 
-Chunk = Stream | NDArray[np.floating] | tuple[NDArray[np.floating], NDArray[np.float64]]
+Chunk = Stream | NDArray[np.floating] | tuple[NDArray[np.floating], NDArray[np.float64] | float]
 
 
 class WindowStream:
@@ -81,6 +82,8 @@ class WindowStream:
         self._start, self._stride, self._timeout = start, stride_s, timeout_s
         self._reference, self._wait = dict(reference), wait_for_filters
         self._mark = fingerprint(tuple(self._modalities.values()))
+        self._rates = windower.rates_of_arrays()
+        self._doubts: list[AnswerWarning] = []
         self._index = 0
         self._buffers: dict[str, _Buffer] = {}
 
@@ -94,17 +97,23 @@ class WindowStream:
         """Time of the latest sample of any stream; −∞ before the first."""
         return max((buffer.latest for buffer in self._buffers.values()), default=-np.inf)
 
-    def push(self, samples: "Mapping[str, Chunk] | Chunk") -> list[SignalRecording]:
+    def push(self, samples: "SignalRecording | Mapping[str, Chunk] | Chunk") -> list[SignalRecording]:
         """Take samples, and hand out the windows that they complete, as clips for the windower.
 
         Args:
-            samples: stream name → (values, times), a `Stream`, or values alone, which follow on the last ones at the modality's
-                `sampling_rate`. Without names when there is one modality. Streams that are no modality are ignored.
+            samples: what the windower's `read` takes, files apart: a recording, or stream name → a `Stream`, (values, times),
+                (values, rate) or values alone, of (samples,) or (samples, channels). What has no times follows on the last sample;
+                values alone tick at the modality's `sampling_rate`, and of modalities that are summarised they need a clock.
+                Without names when there is one modality. Streams that are no modality are ignored.
+
+        A packet that came before, all of it or a part, is left out, and the next window has the warning `packet_repeated`.
 
         Raises:
             RecordingError: the wrong number of channels, or a clock that stands still or runs backwards, also from one push to the
                 next. Nothing of that push is kept.
         """
+        if isinstance(samples, SignalRecording):
+            samples = samples.streams
         if not isinstance(samples, Mapping):
             if len(self._modalities) != 1:
                 raise RecordingError(
@@ -148,12 +157,26 @@ class WindowStream:
         where = f"stream {name!r}"
         if isinstance(chunk, Stream):
             stream = chunk
-        elif isinstance(chunk, tuple):
-            stream = Stream(as_columns(chunk[0], where), np.asarray(chunk[1], np.float64).reshape(-1))
-        else:
-            start = buffer.latest + 1 / modality.sampling_rate if buffer else (self._start or 0.0)
-            stream = Stream.regular(as_columns(chunk, where), modality.sampling_rate, start=start)
+        else:  # not by `to_stream`: a packet may be too short to tell a rate by, or rows from columns
+            values, clock = chunk if is_pair(chunk) else (chunk, self._rates.get(name))
+            if np.ndim(clock) == 1:
+                stream = Stream(as_columns(values, where), np.asarray(clock, np.float64))
+            else:
+                rate = check_rate(clock, where)
+                start = buffer.latest + 1 / rate if buffer else (self._start or 0.0)
+                stream = Stream.regular(as_columns(values, where), rate, start=start)
         check_channels(stream, name, modality.stream_channels, "")
+        if buffer is not None and len(stream) and stream.times[0] <= buffer.latest:
+            again = np.isin(stream.times, buffer.times)
+            if again.any():
+                self._doubts.append(
+                    AnswerWarning(
+                        "packet_repeated",
+                        f"Samples of {name!r} from {stream.times[again][0]:.3f} to {stream.times[again][-1]:.3f} s came twice; "
+                        "expected each once. The first ones are kept. Check what sends them.",
+                    )
+                )
+                stream = replace(stream, values=stream.values[~again], times=stream.times[~again])
         times = stream.times if buffer is None else np.concatenate([[buffer.latest], stream.times])
         if not np.isfinite(times).all() or (len(times) > 1 and np.diff(times).min() <= 0):
             raise RecordingError(
@@ -186,7 +209,8 @@ class WindowStream:
                 first, last = start - margin - self._windower.spare_s, start + self._windower.window_s + margin
                 streams[name] = self._buffers[name].on_grid(self._start or 0.0, first, last)
         streams = {name: stream for name, stream in streams.items() if len(stream)}
-        return SignalRecording(streams, start, end, reference=self._reference, prepared=self._mark)
+        doubts, self._doubts = tuple(self._doubts), []
+        return SignalRecording(streams, start, end, reference=self._reference, prepared=self._mark, warnings=doubts)
 
     def _forget(self) -> None:
         """Drop what lies before anything that the next window, or one aligned with the end, can look back on."""
@@ -216,6 +240,11 @@ class _Buffer:
         stream = self._joined()
         rate = stream.rate or even_rate(stream.times)
         return self.latest + (1 / rate if rate else 0.0)
+
+    @property
+    def times(self) -> NDArray[np.float64]:
+        """Of the samples that are kept."""
+        return self._joined().times
 
     def append(self, chunk: Stream) -> None:
         if not self._chunks:

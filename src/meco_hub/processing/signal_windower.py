@@ -26,7 +26,7 @@ from transformers.feature_extraction_utils import FeatureExtractionMixin
 from ..configuration import NoRemoteCode
 from ..errors import ConfigurationError, RecordingError
 from ..recordings.signal_recording import SignalRecording
-from ..recordings.signals import to_recording
+from ..recordings.signals import SignalSource, to_recording
 from .preprocessor import RecordingProcessor
 from .signal_modalities import (
     LevelSample,
@@ -248,13 +248,19 @@ class SignalWindower(RecordingProcessor, NoRemoteCode, FeatureExtractionMixin):
     # -----------------------------------------------------------------------------------------------------------
     # normalisation
 
-    def measure(self, recordings: Iterable[SignalRecording]) -> dict[str, NDArray[np.float64]]:
+    def measure(self, recordings: SignalSource | Iterable[SignalSource]) -> dict[str, NDArray[np.float64]]:
         """Stream name → (2, channels): median and IQR, as a standard deviation, after this windower's filters.
 
         Of one person's recordings, or their baselines, this is a `reference`; recordings that share a person may share it.
+
+        Args:
+            recordings: whatever `read` takes, one or several.
         """
+        if isinstance(recordings, SignalRecording | str | PathLike | Mapping):
+            recordings = [recordings]
         samples = {name: LevelSample() for name in self.modality_names}
-        for recording in tqdm(recordings, desc="measuring signals", unit="recording", delay=2, leave=False):
+        for source in tqdm(recordings, desc="measuring signals", unit="recording", delay=2, leave=False):
+            recording = source if isinstance(source, SignalRecording) else self.read(source)
             for name, stream in prepare(recording, self.modality_list()).streams.items():
                 samples[name].add(stream.between(recording.start, recording.end).values)
         levels = {one.name: samples[one.name].level(one) for one in self.modality_list()}
@@ -276,7 +282,12 @@ class SignalWindower(RecordingProcessor, NoRemoteCode, FeatureExtractionMixin):
     # -----------------------------------------------------------------------------------------------------------
     # for pipelines
 
-    def read(self, source: "SignalRecording | str | PathLike[str] | Mapping[str, Any]") -> SignalRecording:
+    def rates_of_arrays(self) -> dict[str, float]:
+        """Stream name → samples per second of arrays that come without a clock."""
+        plain = [one for one in self.modality_list() if one.kind == "regular" and one.summary_s is None]
+        return {one.name: one.sampling_rate for one in plain}
+
+    def read(self, source: SignalSource) -> SignalRecording:
         """A file, a folder or a dict of streams as a recording; see `recordings.signals.to_recording`.
 
         Arrays without a clock tick at their modality's `sampling_rate`; of modalities that are summarised, whose rate is that of
@@ -285,9 +296,7 @@ class SignalWindower(RecordingProcessor, NoRemoteCode, FeatureExtractionMixin):
         Raises:
             RecordingError: it cannot be read, or holds none of the modalities.
         """
-        plain = [one for one in self.modality_list() if one.kind == "regular" and one.summary_s is None]
-        rates = {one.name: one.sampling_rate for one in plain}
-        recording = to_recording(source, rates=rates)
+        recording = to_recording(source, rates=self.rates_of_arrays())
         check_any(recording, self.modality_names)
         return recording.spanned_by(self.modality_names)
 

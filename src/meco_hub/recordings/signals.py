@@ -100,7 +100,7 @@ def to_recording(source: SignalSource, *, rates: Mapping[str, float] | None = No
             f"A {type(source).__name__} is no recording; expected a path, a SignalRecording, or a dict from names of "
             "streams to arrays."
         )
-    found = {name: _to_stream(name, one, dict(rates or {})) for name, one in source.items()}
+    found = {name: _to_stream(name, one, rates or {}) for name, one in source.items()}
     for name, stream in found.items():
         check_stream(stream, f"stream {name!r}")
     recording = SignalRecording(found)
@@ -167,19 +167,37 @@ def _reader(path: Path) -> Callable[[Path, dict[str, float]], dict[str, Stream]]
     return importlib.import_module(f".signal_files.{module}", __package__).read
 
 
-def _to_stream(name: str, source: Any, rates: dict[str, float]) -> Stream:
+def _to_stream(name: str, source: Any, rates: Mapping[str, float]) -> Stream:
     if isinstance(source, Stream):
         return source
-    given = (
-        source if isinstance(source, tuple | list) and len(source) == 2 and np.ndim(source[0]) > 0 else (source, None)
-    )
-    values, clock = as_columns(given[0], f"stream {name!r}"), given[1]
-    clock = rates.get(name) if clock is None else clock
+    values, clock = source if is_pair(source) else (source, rates.get(name))
+    where = f"stream {name!r}"
+    clock = check_rate(clock, where) if np.ndim(clock) == 0 else clock
+    return make_stream(as_columns(values, where), where, clock=clock)
+
+
+def is_pair(source: Any) -> bool:
+    """Whether these are samples and their clock, rather than samples alone."""
+    return isinstance(source, tuple | list) and len(source) == 2 and np.ndim(source[0]) > 0
+
+
+def check_rate(clock: Any, where: str) -> float:
+    """The rate by which samples tick that have no times.
+
+    Raises:
+        RecordingError: there is none, or it is no positive number.
+    """
     if clock is None:
         raise RecordingError(
-            f"Stream {name!r} is an array without a clock; expected (array, times) or (array, rate). Say how fast it was sampled."
+            f"{where.capitalize()} is an array without a clock; expected (array, times) or (array, rate). Say how fast it was "
+            "sampled."
         )
-    return make_stream(values, f"stream {name!r}", clock=clock)
+    rate = np.asarray(clock)
+    if rate.dtype.kind not in "iuf" or not rate > 0 or not np.isfinite(rate):
+        raise RecordingError(
+            f"{where}: the rate is {clock}. Expected samples per second, a positive number. Correct it."
+        )
+    return float(rate)
 
 
 def as_columns(values: Any, where: str) -> NDArray[np.floating]:
@@ -214,11 +232,7 @@ def make_stream(
     """
     ticks = np.asarray(clock, dtype=np.float64) if np.asarray(clock).dtype.kind in "iufb" else np.empty(0)
     if ticks.size == 1 and (ticks.ndim == 0 or len(values) != 1):
-        rate = float(ticks.reshape(()))
-        if not rate > 0 or not np.isfinite(rate):
-            raise RecordingError(
-                f"{where}: the rate is {rate}. Expected samples per second, a positive number. Correct it."
-            )
+        rate = check_rate(ticks.reshape(()), where)
         if values.shape[0] < values.shape[1]:
             raise RecordingError(
                 f"{where} has {values.shape[0]} samples of {values.shape[1]} channels. Expected one row a sample; it "

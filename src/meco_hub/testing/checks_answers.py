@@ -14,6 +14,7 @@ import torch
 from ..errors import CheckpointError, MecoError
 from ..outputs import EmotionRecognitionOutput
 from ..processing.picture_processor import recording_processor
+from ..processing.signal_windower import SignalWindower
 from ..recordings.eye_clips import EyeClip
 from ..recordings.signal_recording import SignalRecording, Stream
 from .check import NotConforming, refusal, require, rule
@@ -22,6 +23,7 @@ from .subject import (
     Batch,
     Subject,
     changed,
+    draw_session,
     is_ours,
     leaves,
     make_pipeline,
@@ -517,6 +519,46 @@ def clock_shift(subject: Subject) -> None:
         f"A clock that began 1000 s earlier changes the logits by {distance(*answers):.3g}; allowed: {TOLERANCE:g}.",
         "Count time from the window's start, in float64 until then: where in a recording a window lies gives away what was shown.",
     )
+
+
+@rule(lambda subject: subject.entry.kind == "signals" and isinstance(subject.processor, SignalWindower))
+def live_recordings(subject: Subject) -> None:
+    """A recording that goes on is answered as the finished one, whatever form its pieces have; a level is measured on arrays."""
+    processor, recognise = subject.processor, make_pipeline(str(subject.checkpoint))
+    session, length = draw_session(processor), 0.7 * processor.window_s
+
+    def pieces(with_times: bool) -> Iterator[dict[str, Any]]:
+        for begin in np.arange(0.0, 3 * processor.window_s, length):
+            piece = {}
+            for name, (values, rate) in session.items():
+                part = slice(*(round(moment * rate) for moment in (begin, begin + length)))
+                piece[name] = (values[part], np.arange(len(values))[part] / rate if with_times else rate)
+            yield piece
+
+    found: list[dict[str, list[float]]] = []
+
+    def follow() -> None:
+        level = processor.measure(session)
+        whole = recognise(dataclasses.replace(processor.read(session), reference=level), on_warning="ignore")
+        found.append({entry["label"]: entry["scores"] for entry in whole})
+        for with_times in (True, False):
+            line: dict[str, list[float]] = {}
+            for answer in recognise.stream(pieces(with_times), reference=level, on_warning="ignore"):
+                for entry in answer:
+                    line.setdefault(entry["label"], []).extend(entry.get("scores", [entry["score"]]))
+            found.append(line)
+
+    advice = (
+        "`measure`, `read` and `stream` of the processor take the same mappings; leave them as SignalWindower has them."
+    )
+    error = refusal(follow, "Following a recording that goes on", advice)
+    require(error is None, f"Following a recording that goes on is refused: {error}", advice)
+    whole, *lines = found
+    for line in lines:
+        agree = line.keys() == whole.keys() and all(
+            len(line[name]) == len(whole[name]) and np.allclose(line[name], whole[name], atol=1e-4) for name in whole
+        )
+        require(agree, f"Piece by piece the answer is {str(line)[:200]}, at once {str(whole)[:200]}.", advice)
 
 
 def _reads_raw_events(subject: Subject) -> bool:

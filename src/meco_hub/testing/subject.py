@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ..corpora.synthetic.eyes import EXPRESSIONS, draw_sequence
 from ..corpora.synthetic.faces import draw_face
@@ -318,6 +319,16 @@ def draw_signals(processor: Any, index: int, seed: int) -> SignalRecording:
         streams[name] = Stream(values, times, rate)
         reference[name] = np.stack([np.zeros(channels), np.ones(channels)])
     return SignalRecording(streams, start=0.0, end=end, name=f"drawn recording {index}", reference=reference)
+
+
+def draw_session(processor: SignalWindower, seed: int = 0) -> dict[str, tuple[NDArray[np.floating], float]]:
+    """Three windows of every regular stream, as it is recorded: (samples, channels) and rate."""
+    random, session = np.random.RandomState(seed), {}
+    for one in processor.modality_list():
+        if one.kind == "regular":
+            rate = one.sampling_rate if one.summary_s is None else 16 / one.summary_s
+            session[one.name] = (random.normal(size=(round(3 * processor.window_s * rate), one.stream_channels)), rate)
+    return session
 
 
 # batches as processors give them: mappings of tensors, in which a mapping of streams may stand for a tensor

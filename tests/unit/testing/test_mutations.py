@@ -365,6 +365,14 @@ def _absolute_times(parts: Parts) -> None:
     _change_batches(parts, stamp)
 
 
+@breaks("live_recordings", "Following a recording that goes on ends in AttributeError")
+def _measures_recordings_only(parts: Parts) -> None:
+    def measure(original: Any, self: Any, recordings: Any) -> Any:
+        return original(self, [one.without(()) for one in recordings])
+
+    parts.wrap(parts.windower, "measure", measure)
+
+
 # --- rubbish ------------------------------------------------------------------------------------------------------------
 
 
