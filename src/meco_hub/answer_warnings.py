@@ -29,6 +29,10 @@ CODES: dict[str, str] = {
     "time_unit_doubtful": "Nobody said in what unit the times of events or frames are, and another one fits as well or better.",
     "damaged_file": "The file is damaged, and the answer rests on what comes before the damage.",
     # signals
+    "part_left_out": "A stream, file or column beside good ones cannot be used and was left out.",
+    "recording_unfinished": "The recorder did not close the file, or it was cut off between two whole parts.",
+    "stream_ends_early": "A sensor stops long before the others; its file may have been cut off.",
+    "time_unit_recognised": "Times that no clock in seconds shows were taken for milli-, micro- or nanoseconds since 1970.",
     "packet_repeated": "Samples of a recording that goes on came twice; the first ones are kept.",
 }
 """Code → what it means, in one sentence; one place for all kinds of recording."""

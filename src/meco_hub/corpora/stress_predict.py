@@ -230,6 +230,8 @@ def _session(address: str, summary_s: int) -> tuple[EmpaticaSession, dict[str, N
         if not tree.names:
             raise RecordingError(f"{root}: {folder} holds no file any more. Load the corpus again.")
         session = parse_empatica({n: tree.read(n) for n in tree.names if "/" not in n}, name=tree.where(""))
+    for one in session.recording.warnings:
+        logger.warning("%s", one.message)
     streams = session.recording.streams
     reference = {name: robust_reference(one.values) for name, one in streams.items()}
     reference |= {summary_key(name, summary_s): session_level(one, summary_s) for name, one in streams.items()}

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from ..answer_warnings import AnswerWarning
 from ..errors import ConfigurationError, RecordingError
 from ..recordings.signal_recording import SignalRecording, Stream, even_rate
+from ..recordings.signal_times import as_seconds
 from ..recordings.signals import as_columns, check_rate, is_pair
 from .resampling import GridPlan
 from .signal_modalities import Modality
@@ -160,7 +161,7 @@ class WindowStream:
         else:  # not by `to_stream`: a packet may be too short to tell a rate by, or rows from columns
             values, clock = chunk if is_pair(chunk) else (chunk, self._rates.get(name))
             if np.ndim(clock) == 1:
-                stream = Stream(as_columns(values, where), np.asarray(clock, np.float64))
+                stream = Stream(as_columns(values, where), as_seconds(clock, where))
             else:
                 rate = check_rate(clock, where)
                 start = buffer.latest + 1 / rate if buffer else (self._start or 0.0)

@@ -10,7 +10,8 @@ are functions from recording to recording, so that training, evaluation and the 
 where two of them claim one moment, only who recorded them can say which is right.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -41,12 +42,14 @@ class Stream:
         times: (samples,) float64 seconds on the recording's own clock, strictly increasing; need not be evenly spaced.
         rate: nominal samples per second; None for an irregular stream (beat-to-beat intervals, say).
         channels: names of the channels, as many as `values` has columns.
+        units: their units as the file names them, likewise; "" or nothing where it names none.
     """
 
     values: NDArray[np.floating]
     times: NDArray[np.float64]
     rate: float | None = None
     channels: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.values.ndim != 2 or self.times.shape != self.values.shape[:1]:
@@ -64,22 +67,27 @@ class Stream:
 
     @staticmethod
     def regular(
-        values: NDArray[np.floating], rate: float, *, start: float = 0.0, channels: tuple[str, ...] = ()
+        values: NDArray[np.floating],
+        rate: float,
+        *,
+        start: float = 0.0,
+        channels: tuple[str, ...] = (),
+        units: tuple[str, ...] = (),
     ) -> "Stream":
         """A stream whose samples lie 1/rate seconds apart; (samples,) values are taken as one channel."""
         columns = values[:, None] if values.ndim == 1 else values
-        return Stream(columns, start + np.arange(len(columns), dtype=np.float64) / rate, rate, channels)
+        return Stream(columns, start + np.arange(len(columns), dtype=np.float64) / rate, rate, channels, units)
 
     def between(self, start: float, end: float) -> "Stream":
         """The samples with start ≤ time < end, as views."""
         first, last = self.times.searchsorted((start, end))
-        return Stream(self.values[first:last], self.times[first:last], self.rate, self.channels)
+        return replace(self, values=self.values[first:last], times=self.times[first:last])
 
     def around(self, start: float, end: float) -> "Stream":
         """The samples with start ≤ time < end and the next one on either side, as views: for interpolation up to both ends."""
         first, last = self.times.searchsorted((start, end))
         first = max(0, first - 1)
-        return Stream(self.values[first : last + 1], self.times[first : last + 1], self.rate, self.channels)
+        return replace(self, values=self.values[first : last + 1], times=self.times[first : last + 1])
 
 
 @dataclass(frozen=True)
@@ -173,6 +181,70 @@ class SignalRecording:
         }
         lags = {name: self.known_lags.get(name, 0.0) + seconds.get(name, 0.0) for name in self.streams}
         return replace(self, streams=moved, known_lags=lags if known else self.known_lags)
+
+
+class StreamCollector:
+    """The streams of one source, gathered part by part. A part that cannot be used is named and left out, and spoils no other.
+
+        with found.part("eda"):
+            found.streams["eda"] = make_stream(…)
+        return found.recording()
+
+    Args:
+        name: of the source.
+
+    Attributes:
+        streams: those that can be used.
+        warnings: what is in doubt about them.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.streams: dict[str, Stream] = {}
+        self.warnings: list[AnswerWarning] = []
+        self._failures: list[RecordingError] = []
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """What is done to read the stream of that name, which is checked afterwards."""
+        try:
+            yield
+            if name in self.streams:
+                check_stream(self.streams[name], f"{self.name}, stream {name!r}")
+        except RecordingError as error:
+            self.streams.pop(name, None)
+            self._failures.append(error)
+
+    def leave_out(self, reason: str) -> None:
+        """Name a part that is no stream."""
+        self._failures.append(RecordingError(reason))
+
+    def doubt(self, code: str, message: str) -> None:
+        """Warn of something; what is said under one code becomes one warning."""
+        self.warnings.append(AnswerWarning(code, message))
+
+    def recording(self) -> SignalRecording:
+        """What was gathered.
+
+        Raises:
+            RecordingError: no part could be used, for the reason that the first one has; or there was none; or their clocks do not
+                belong together; or all samples are missing.
+        """
+        if not self.streams and self._failures:
+            raise self._failures[0]
+        if not self.streams:
+            raise RecordingError(
+                f"{self.name} holds no signal. Expected at least one stream of numbers. Check that it is the right file."
+            )
+        if self._failures:
+            self.doubt("part_left_out", " ".join(f"Left out: {error}" for error in self._failures))
+        said: dict[str, list[str]] = {}
+        for one in self.warnings:
+            said.setdefault(one.code, []).append(one.message)
+        doubts = tuple(AnswerWarning(code, " ".join(messages)) for code, messages in said.items())
+        recording = SignalRecording(self.streams, name=self.name, warnings=doubts)
+        check_span(recording)
+        return recording
 
 
 def _span(streams: Iterable[Stream]) -> tuple[float, float]:

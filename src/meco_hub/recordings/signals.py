@@ -5,21 +5,25 @@
     recording = to_recording({"eda": (values, times), "bvp": Stream.regular(samples, 64.0)})
 
     *.npz           for each stream `<stream>_values` (samples,) or (samples, channels), and `<stream>_times` in seconds or
-                    `<stream>_rate` in Hz; optionally `<stream>_start` (seconds, with a rate), `<stream>_channels` (names)
-    *.csv, *.tsv    a header; a column `time` (seconds; or `time_ms`, `time_us`, `time_ns`); columns `stream.channel`, and others,
-                    each a stream of one channel. Empty cells are missing samples
+                    `<stream>_rate` in Hz; optionally `<stream>_start` (seconds, with a rate), `<stream>_channels` (names) and
+                    `<stream>_units`
+    *.csv, *.tsv    a header; a column `time` (seconds or ISO 8601; or `time_ms`, `time_us`, `time_ns`, `time_min`); columns
+                    `stream.channel`, and others, each a stream of one channel; `eda (µS)` has a unit. Empty cells are missing
+                    samples
     folder of csv   one such file a stream, named after it; its columns are channels of that stream
     *.edf, *.bdf    signals; those whose labels start with a kind known to EDF+ ("EEG Fp1", "ECG") become one stream of that
-                    kind ("eeg"). Needs the extra "signals"
-    *.mat           versions 5 to 7: variables named as in npz, or structs with `values`, and `times` or `rate`
+                    kind ("eeg"); an interrupted file keeps its gaps
+    *.mat           versions 4 to 7.3: variables named as in npz, or structs with `values`, and `times` or `rate`, at any depth
     *.xdf, *.xdfz   numeric streams under their own names, on one clock by XDF's own offsets. Needs the extra "signals"
     Empatica E4     folder or *.zip: acc, bvp, eda, temp, hr, ibi
 
 Every file is checked before it is believed: a truncated one, a clock that stands still or runs backwards, a rate that the times
-contradict are errors that name file and stream. Nothing is executed, and no pickle is opened.
+contradict are errors that name file and stream; where other streams are whole, that one is left out and named in the recording's
+warnings. Nothing is executed, and no pickle is opened.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -28,7 +32,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import RecordingError
-from .signal_recording import SignalRecording, Stream, check_clock, check_span, check_stream, even_rate
+from .signal_recording import SignalRecording, Stream, StreamCollector, check_clock, even_rate
+from .signal_times import as_seconds
 
 SignalSource = SignalRecording | str | PathLike[str] | Mapping[str, Any]
 
@@ -61,17 +66,11 @@ def read_signals(
         DependencyError: the format needs an extra that is not installed.
     """
     where = Path(path).expanduser()
-    found = _reader(where)(where, dict(rates or {}))
-    if not found:
-        raise RecordingError(
-            f"{where} holds no signal. Expected at least one stream of numbers. Check that it is the right file."
-        )
-    recording = SignalRecording(found, name=str(path))
+    found = StreamCollector(str(path))
+    _reader(where)(where, dict(rates or {}), found)
+    recording = found.recording()
     if streams is not None:
         recording = regroup(recording, streams)
-    for name, stream in recording.streams.items():
-        check_stream(stream, f"{path}, stream {name!r}")
-    check_span(recording)
     if not any(np.isfinite(stream.values).any() for stream in recording.streams.values()):
         raise RecordingError(
             f"{path} holds no sample of {', '.join(map(repr, recording.streams))}: nothing, or nothing but NaN. Expected numbers. "
@@ -100,12 +99,11 @@ def to_recording(source: SignalSource, *, rates: Mapping[str, float] | None = No
             f"A {type(source).__name__} is no recording; expected a path, a SignalRecording, or a dict from names of "
             "streams to arrays."
         )
-    found = {name: _to_stream(name, one, rates or {}) for name, one in source.items()}
-    for name, stream in found.items():
-        check_stream(stream, f"stream {name!r}")
-    recording = SignalRecording(found)
-    check_span(recording)
-    return recording
+    found = StreamCollector("The recording")
+    for name, one in source.items():
+        with found.part(name):
+            found.streams[name] = _to_stream(name, one, rates or {}, found)
+    return replace(found.recording(), name="")
 
 
 def regroup(recording: SignalRecording, streams: Mapping[str, Sequence[str]]) -> SignalRecording:
@@ -139,11 +137,12 @@ def regroup(recording: SignalRecording, streams: Mapping[str, Sequence[str]]) ->
                     f"{name!r}. Make a stream of each."
                 )
         values = np.stack([stream.values[:, index] for stream, index in parts], axis=1)
-        made[name] = Stream(values, first.times, first.rate, tuple(labels))
-    return SignalRecording(made, recording.start, recording.end, recording.name, recording.annotations)
+        units = tuple(stream.units[index] if stream.units else "" for stream, index in parts)
+        made[name] = Stream(values, first.times, first.rate, tuple(labels), units)
+    return SignalRecording(made, name=recording.name, annotations=recording.annotations, warnings=recording.warnings)
 
 
-def _reader(path: Path) -> Callable[[Path, dict[str, float]], dict[str, Stream]]:
+def _reader(path: Path) -> Callable[[Path, dict[str, float], StreamCollector], None]:
     """The function that reads such a file."""
     import importlib
 
@@ -167,13 +166,18 @@ def _reader(path: Path) -> Callable[[Path, dict[str, float]], dict[str, Stream]]
     return importlib.import_module(f".signal_files.{module}", __package__).read
 
 
-def _to_stream(name: str, source: Any, rates: Mapping[str, float]) -> Stream:
+def _to_stream(name: str, source: Any, rates: Mapping[str, float], found: StreamCollector) -> Stream:
     if isinstance(source, Stream):
         return source
+    if getattr(getattr(getattr(source, "index", None), "dtype", None), "kind", None) in (
+        "M",
+        "m",
+    ):  # pandas, with its own times
+        source = (source.to_numpy(), source.index)
     values, clock = source if is_pair(source) else (source, rates.get(name))
     where = f"stream {name!r}"
     clock = check_rate(clock, where) if np.ndim(clock) == 0 else clock
-    return make_stream(as_columns(values, where), where, clock=clock)
+    return make_stream(as_columns(values, where), where, clock=clock, found=found)
 
 
 def is_pair(source: Any) -> bool:
@@ -223,14 +227,21 @@ def as_columns(values: Any, where: str) -> NDArray[np.floating]:
 
 
 def make_stream(
-    values: NDArray[np.floating], where: str, *, clock: Any, start: float = 0.0, channels: tuple[str, ...] = ()
+    values: NDArray[np.floating],
+    where: str,
+    *,
+    clock: Any,
+    start: float = 0.0,
+    channels: tuple[str, ...] = (),
+    units: tuple[str, ...] = (),
+    found: StreamCollector | None = None,
 ) -> Stream:
-    """A stream of (samples, channels) and either one time per sample or one rate.
+    """A stream of (samples, channels) and either one time per sample, as `as_seconds` takes them, or one rate.
 
     Raises:
         RecordingError: the clock fits neither, or channels were put in rows.
     """
-    ticks = np.asarray(clock, dtype=np.float64) if np.asarray(clock).dtype.kind in "iufb" else np.empty(0)
+    ticks = np.asarray(clock)
     if ticks.size == 1 and (ticks.ndim == 0 or len(values) != 1):
         rate = check_rate(ticks.reshape(()), where)
         if values.shape[0] < values.shape[1]:
@@ -238,12 +249,12 @@ def make_stream(
                 f"{where} has {values.shape[0]} samples of {values.shape[1]} channels. Expected one row a sample; it "
                 "seems to have one row a channel. Transpose it."
             )
-        return Stream.regular(values, rate, start=start, channels=channels)
-    times = ticks.reshape(-1)
+        return Stream.regular(values, rate, start=start, channels=channels, units=units)
+    times = as_seconds(ticks.reshape(-1) if ticks.dtype.kind in "iufMm" else clock, where, found)
     if len(times) != len(values):
         turned = " It seems to have one row a channel: transpose it." if len(times) == values.shape[1] else ""
         raise RecordingError(
             f"{where} has {len(values)} samples and {len(times)} times. Expected one time per sample.{turned}"
         )
     check_clock(times, where)
-    return Stream(values, times, even_rate(times), channels)
+    return Stream(values, times, even_rate(times), channels, units)

@@ -1,5 +1,6 @@
 """empatica: every stream keeps its own clock, and what is not as the watch writes it is refused by name."""
 
+import re
 import zipfile
 from pathlib import Path
 
@@ -58,15 +59,37 @@ def test_a_missing_file_is_an_absent_stream_and_one_without_samples_an_empty_one
         ("IBI.csv", b"1000, IBI\n4.0,0.7\n4.0,0.7\n", r"'ibi' \(IBI.csv\): after sample 0 .* 4.000000 s, is there twice"),
         ("IBI.csv", b"1000, IBI\n4.0,0.7\n5.0,1\n3.0,0.7\n", r"'ibi'.*after sample 1 .*it runs backwards"),
         ("IBI.csv", b"1000, IBI\n4.0,0.7\n5.0", r"stream 'ibi'.*not 2 numbers"),
-        ("HR.csv", b"99991010.0\n1.0\n118\n", r"stream 'hr': HR.csv starts at 99991010 and another file at 1000"),
     ],
 )  # fmt: skip
-def test_what_the_watch_did_not_write(file: str, content: bytes, message: str) -> None:
+def test_what_the_watch_did_not_write_is_named_and_spoils_nothing_else(file: str, content: bytes, message: str) -> None:
+    whole = parse_empatica(FILES, name="S02").recording
+    found = parse_empatica(FILES | {file: content}, name="S02").recording
+    (doubt,) = found.warnings
+    assert doubt.code == "part_left_out"
+    assert re.search(message, doubt.message)
+    assert set(whole.streams) - set(found.streams) == {file[:-4].lower()}
+    for name, stream in found.streams.items():
+        np.testing.assert_array_equal(stream.values, whole.streams[name].values)
     with pytest.raises(RecordingError, match=message):
-        parse_empatica(FILES | {file: content}, name="S02")
+        parse_empatica({file: content}, name="S02")
 
 
-def test_a_file_that_was_cut_off_ends_before_the_others(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_file_of_another_session_is_left_out() -> None:
+    found = parse_empatica(FILES | {"HR.csv": b"99991010.0\n1.0\n118\n"}, name="S02").recording
+    assert "hr" not in found.streams
+    assert "stream 'hr': HR.csv starts at 99991010 and another file at 1000" in found.warnings[0].message
+
+
+def test_a_zip_without_the_accelerometer_is_a_session_too(tmp_path: Path) -> None:
+    path = tmp_path / "one.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("EDA.csv", "TEMP.csv"):
+            archive.writestr(f"S02/{name}", FILES[name])
+            archive.writestr(f"__MACOSX/S02/{name}", b"")
+    assert list(read_empatica(path).recording.streams) == ["eda", "temp"]
+
+
+def test_a_file_that_was_cut_off_ends_before_the_others() -> None:
     def session(**files: bytes) -> dict[str, bytes]:
         whole = {
             f"{name}.csv": b"1000.0\n%d.0\n" % rate + b"1.25\n" * rate * 120
@@ -77,16 +100,16 @@ def test_a_file_that_was_cut_off_ends_before_the_others(caplog: pytest.LogCaptur
     whole = session()["EDA.csv"]
     for share in (0.1, 0.4):
         cut = whole[: int(len(whole) * share)].rstrip(b"\n")
-        with pytest.raises(
-            RecordingError, match=r"S02, stream 'eda' \(EDA.csv\): ends at .*BVP.csv at 120 s, inside a line"
-        ):
-            parse_empatica(session(EDA=cut), name="S02")
+        found = parse_empatica(session(EDA=cut), name="S02").recording
+        assert "eda" not in found.streams
+        assert re.search(
+            r"S02, stream 'eda' \(EDA.csv\): ends at .*BVP.csv at 120 s, inside a line", found.warnings[0].message
+        )
     # a sensor that failed, and a newline that an editor took away, are no reason to refuse
     assert parse_empatica(session(EDA=whole.rstrip(b"\n")), name="S02").recording.streams["eda"].times[-1] > 119
-    assert not caplog.messages
     found = parse_empatica(session(EDA=b"".join(whole.splitlines(keepends=True)[:200])), name="S02")
     assert len(found.recording.streams["eda"]) == 198
-    assert "stream 'eda' (EDA.csv): ends at 49 s, and BVP.csv at 120 s" in caplog.text
+    assert "stream 'eda' (EDA.csv): ends at 49 s, and BVP.csv at 120 s" in found.recording.warnings[0].message
 
 
 def test_nothing_of_a_session() -> None:

@@ -13,12 +13,11 @@ the earliest start of any of them. A file that is not there is a stream that was
 """
 
 import io
-import logging
 import math
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path, PurePosixPath
 
@@ -26,14 +25,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import RecordingError
-from ..signal_recording import SignalRecording, Stream, check_clock
-
-logger = logging.getLogger(__name__)
+from ..signal_recording import SignalRecording, Stream, StreamCollector, check_clock
 
 E4_STREAMS = ("acc", "bvp", "eda", "temp", "hr", "ibi")
 """Names of the streams; the file of "acc" is ACC.csv."""
 
 E4_CHANNELS: dict[str, tuple[str, ...]] = {"acc": ("x", "y", "z")} | {name: (name,) for name in E4_STREAMS[1:]}
+
+E4_UNITS = {"acc": ("g",) * 3, "eda": ("µS",), "temp": ("°C",), "hr": ("bpm",), "ibi": ("s",)}
 
 E4_RATES = {"acc": 32.0, "bvp": 64.0, "eda": 4.0, "temp": 4.0, "hr": 1.0}
 """Hz, fixed in the watch."""
@@ -67,9 +66,11 @@ def is_empatica(names: list[str]) -> bool:
     return {"ACC.CSV", "BVP.CSV"} <= found or {"EDA.CSV", "TEMP.CSV"} <= found
 
 
-def read(path: Path, rates: dict[str, float]) -> dict[str, Stream]:
+def read(path: Path, rates: dict[str, float], found: StreamCollector) -> None:
     """Streams of one session."""
-    return dict(read_empatica(path).recording.streams)
+    recording = read_empatica(path).recording
+    found.streams.update(recording.streams)
+    found.warnings += recording.warnings
 
 
 def read_empatica(source: str | PathLike[str], *, folder: str = "") -> EmpaticaSession:
@@ -100,8 +101,8 @@ def parse_empatica(files: Mapping[str, bytes], *, name: str) -> EmpaticaSession:
         name: what errors and the recording call it.
 
     Raises:
-        RecordingError: no stream at all; a file that is truncated, not numbers, of another rate or with a clock that stands
-            still or runs backwards. The message names file and stream.
+        RecordingError: no stream at all that can be used. A file that is truncated, not numbers, of another rate or with a clock
+            that stands still or runs backwards is left out; the recording's warnings name it.
 
     Of a file that was cut off between two lines nobody can tell, and of beats (IBI.csv) never.
     """
@@ -114,20 +115,28 @@ def parse_empatica(files: Mapping[str, bytes], *, name: str) -> EmpaticaSession:
             f"{name} holds none of {', '.join(stream.upper() + '.csv' for stream in E4_STREAMS)}. Expected the files of an "
             "Empatica E4 session. Name the folder that holds them."
         )
-    parsed = {stream: _parse(stream, content, name) for stream, content in present.items()}
-    started = min(start for start, _ in parsed.values())
-    streams = {}
-    for stream, (start, one) in parsed.items():
-        if start - started > _LONGEST:
-            raise RecordingError(
-                f"{name}, stream {stream!r}: {stream.upper()}.csv starts at {start:.0f} and another file at {started:.0f} "
-                "seconds since 1970. Expected the files of one session. Put those of one session together."
-            )
-        streams[stream] = Stream(one.values, one.times + (start - started), one.rate, one.channels)
-    _check_ends(streams, {stream for stream, one in present.items() if not one.endswith((b"\n", b"\r"))}, name)
-    tags = next((one for file, one in contents.items() if file.startswith("TAGS") and file.endswith(".CSV")), b"")
-    presses = _numbers(tags, 1, f"{name}, tags.csv")[:, 0] - started
-    return EmpaticaSession(SignalRecording(streams, name=name), started, presses)
+    found, starts = StreamCollector(name), {}
+    for stream, content in present.items():
+        with found.part(stream):
+            starts[stream], found.streams[stream] = _parse(stream, content, name)
+    started = min((starts[stream] for stream in found.streams), default=0.0)
+    for stream, one in list(found.streams.items()):
+        with found.part(stream):
+            if starts[stream] - started > _LONGEST:
+                raise RecordingError(
+                    f"{name}, stream {stream!r}: {stream.upper()}.csv starts at {starts[stream]:.0f} and another file at "
+                    f"{started:.0f} seconds since 1970. Expected the files of one session. Put those of one session together."
+                )
+            found.streams[stream] = replace(one, times=one.times + (starts[stream] - started))
+    ends = {stream: float(one.times[-1]) for stream, one in found.streams.items() if len(one) and one.rate}
+    for stream in ends:
+        with found.part(stream):
+            _check_end(stream, ends, present[stream], found)
+    presses = np.empty(0)
+    with found.part("tags"):
+        tags = next((one for file, one in contents.items() if file.startswith("TAGS") and file.endswith(".CSV")), b"")
+        presses = _numbers(tags, 1, f"{name}, tags.csv")[:, 0] - started
+    return EmpaticaSession(found.recording(), started, presses)
 
 
 def _parse(stream: str, content: bytes, name: str) -> tuple[float, Stream]:
@@ -139,7 +148,7 @@ def _parse(stream: str, content: bytes, name: str) -> tuple[float, Stream]:
     if stream == "ibi":
         beats = _numbers(content.partition(b"\n")[2], 2, where)
         check_clock(beats[:, 0], where)
-        return first, Stream(beats[:, 1:].astype(np.float32), beats[:, 0], None, channels)
+        return first, Stream(beats[:, 1:].astype(np.float32), beats[:, 0], None, channels, E4_UNITS["ibi"])
     rate = _header(lines[1] if len(lines) > 1 else b"", where, "the rate in Hz")
     if rate != E4_RATES[stream]:
         raise RecordingError(
@@ -149,7 +158,8 @@ def _parse(stream: str, content: bytes, name: str) -> tuple[float, Stream]:
     values = _numbers(lines[2] if len(lines) > 2 else b"", len(channels), where)
     if stream == "acc":
         values = values / _ACC_PER_G
-    return first, Stream.regular(values.astype(np.float32), rate, channels=channels)
+    units = E4_UNITS.get(stream, ())
+    return first, Stream.regular(values.astype(np.float32), rate, channels=channels, units=units)
 
 
 def _header(line: bytes, where: str, what: str) -> float:
@@ -186,21 +196,23 @@ def _numbers(content: bytes, columns: int, where: str) -> NDArray[np.float64]:
     return np.stack([table[column].to_numpy() for column in names], axis=1)
 
 
-def _check_ends(streams: Mapping[str, Stream], unfinished: set[str], name: str) -> None:
+def _check_end(stream: str, ends: Mapping[str, float], content: bytes, found: StreamCollector) -> None:
     """Where a csv of numbers was cut off inside its last line, what is left is a csv of numbers; beside the others it shows."""
-    ends = {stream: float(one.times[-1]) for stream, one in streams.items() if len(one) and one.rate}
-    last = max(ends, key=lambda stream: ends[stream], default="")
-    for stream, end in ends.items():
-        if end > ends[last] - _APART:
-            continue
-        file, other = f"{stream.upper()}.csv", f"{last.upper()}.csv"
-        problem = f"{name}, stream {stream!r} ({file}): ends at {end:.0f} s, and {other} at {ends[last]:.0f} s"
-        if stream in unfinished:
-            raise RecordingError(
-                f"{problem}, inside a line. Expected sensors that stop together, as the watch's do. It was cut off: copy it again, "
-                "or leave it out."
-            )
-        logger.warning("%s. It may have been cut off between two lines; what is not there is missing.", problem)
+    last = max(ends, key=lambda other: ends[other])
+    if ends[stream] > ends[last] - _APART:
+        return
+    file, other = f"{stream.upper()}.csv", f"{last.upper()}.csv"
+    problem = (
+        f"{found.name}, stream {stream!r} ({file}): ends at {ends[stream]:.0f} s, and {other} at {ends[last]:.0f} s"
+    )
+    if not content.endswith((b"\n", b"\r")):
+        raise RecordingError(
+            f"{problem}, inside a line. Expected sensors that stop together, as the watch's do. It was cut off: copy it again, "
+            "or leave it out."
+        )
+    found.doubt(
+        "stream_ends_early", f"{problem}. It may have been cut off between two lines; what is not there is missing."
+    )
 
 
 def _folder_files(path: Path) -> dict[str, bytes]:
@@ -215,7 +227,10 @@ def _folder_files(path: Path) -> dict[str, bytes]:
 def _zip_files(path: Path, folder: str) -> dict[str, bytes]:
     with zipfile.ZipFile(path) as archive:
         names = [PurePosixPath(name) for name in archive.namelist() if not name.endswith("/")]
-        sessions = sorted({str(name.parent) for name in names if name.name.upper() == "ACC.CSV"})
+        files = {f"{stream.upper()}.CSV" for stream in E4_STREAMS}
+        sessions = sorted(
+            {str(name.parent) for name in names if name.name.upper() in files and "__MACOSX" not in name.parts}
+        )
         chosen = folder.strip("/") if folder else (sessions[0] if len(sessions) == 1 else "")
         if not folder and len(sessions) > 1:
             raise RecordingError(

@@ -1,4 +1,4 @@
-"""MATLAB files of versions 5 to 7, read with NumPy and zlib alone.
+"""MATLAB files: versions 4 to 7, read with NumPy and zlib alone, and 7.3, which is HDF5.
 
     variables = read_mat("DREAMER.mat")        # {"DREAMER": {"Data": [...], "EEG_SamplingRate": array([[128.]]), …}}
 
@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import RecordingError
-from ..signal_recording import Stream
+from ...errors import RecordingError, import_optional
+from ..signal_recording import StreamCollector
 from .npz import streams_of
 
 _NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
@@ -47,7 +47,8 @@ def read_mat(path: str | PathLike[str], *, checksums: bool = True) -> dict[str, 
         checksums: compare those of compressed variables; False reads copies whose checksums are wrong, lengths being checked still.
 
     Raises:
-        RecordingError: no such file, another version, or damaged; names the file, and the variable as far as it is known.
+        DependencyError: a file of version 7.3 needs h5py.
+        RecordingError: no such file, or damaged; names the file, and the variable as far as it is known.
     """
     try:
         content = Path(path).read_bytes()
@@ -56,13 +57,14 @@ def read_mat(path: str | PathLike[str], *, checksums: bool = True) -> dict[str, 
             f"{path} cannot be read ({error.strerror or error}). Expected a MAT file. Check the path."
         ) from error
     if content.startswith((b"MATLAB 7.3", b"\x89HDF")):
-        raise RecordingError(
-            f"{path} is a MAT file of version 7.3. Expected version 5 to 7. Save it with save(..., '-v7'), or as npz."
-        )
+        return _read_hdf5(Path(path))
     if len(content) < 128 or content[126:128] not in (b"IM", b"MI"):
-        raise RecordingError(
-            f"{path} has no header of a MAT file of version 5 to 7. Expected one. It may be cut off: copy it again."
-        )
+        old = _read_version_4(content)
+        if old is None:
+            raise RecordingError(
+                f"{path} has no header of a MAT file of version 5 to 7, and is none of version 4. It may be cut off: copy it again."
+            )
+        return old
     reader = _Reader("<" if content[126:128] == b"IM" else ">", checksums)
     variables: dict[str, Any] = {}
     last = "the first variable"
@@ -217,31 +219,115 @@ class _Reader:
             raise _Damage(f"no {what}") from None
 
 
+# --- Version 4 --------------------------------------------------------------------------------------------------------
+# Matrices one after the other, each with five whole numbers in front: type, rows, columns, imaginary part, length of its name.
+
+_VERSION_4 = ("f8", "f4", "i4", "i2", "u2", "u1")
+
+
+def _read_version_4(content: bytes) -> dict[str, Any] | None:
+    """All matrices of a file of version 4; None where it is of another."""
+    variables: dict[str, Any] = {}
+    at = 0
+    while at < len(content):
+        if len(content) - at < 20:
+            return None
+        kind, rows, columns, imaginary, width = struct.unpack_from("<5i", content, at)
+        order, kind = ("<", kind) if 0 <= kind < 100 else (">", kind)
+        if order == ">":
+            kind, rows, columns, imaginary, width = struct.unpack_from(">5i", content, at)
+            kind -= 1000
+        precision, matrix = divmod(kind, 10)
+        sizes = (rows, columns, imaginary, width)
+        if not 0 <= precision < len(_VERSION_4) or matrix not in (0, 1) or min(sizes) < 0 or imaginary > 1 or width < 2:
+            return None
+        dtype = np.dtype(order + _VERSION_4[precision])
+        start, size = at + 20 + width, rows * columns * dtype.itemsize
+        if start + size * (1 + imaginary) > len(content):
+            return None
+        name = content[at + 20 : start].split(b"\0")[0].decode("latin-1")
+        value: Any = np.frombuffer(content, dtype, rows * columns, start).reshape((rows, columns), order="F")
+        if matrix == 1:
+            value = "\n".join("".join(chr(int(code)) for code in row).rstrip() for row in value if (value < 256).all())
+        if not imaginary:
+            variables[name] = value
+        at = start + size * (1 + imaginary)
+    return variables or None
+
+
+# --- Version 7.3 ------------------------------------------------------------------------------------------------------
+# HDF5: a struct is a group, a matrix a data set with its dimensions the other way round, a cell one of references.
+
+
+def _read_hdf5(path: Path) -> dict[str, Any]:
+    h5py = import_optional("h5py", f"Reading {path}, a MAT file of version 7.3,", "signals")
+
+    def value(node: Any, depth: int = 0) -> Any:
+        if depth > _DEEPEST:
+            return _LEFT_OUT
+        if isinstance(node, h5py.Group):
+            found = {name: value(node[name], depth + 1) for name in node if not name.startswith("#")}
+            return {name: one for name, one in found.items() if one is not _LEFT_OUT}
+        kind = node.attrs.get("MATLAB_class", b"")
+        kind = kind.decode() if isinstance(kind, bytes) else str(kind)
+        if h5py.check_ref_dtype(node.dtype):
+            return [value(node.file[reference], depth + 1) for reference in np.ravel(node[()].T, order="F")]
+        if node.dtype.kind not in "iuf" or "MATLAB_empty" in node.attrs:
+            return _LEFT_OUT
+        array = np.asarray(node[()]).T
+        if kind == "char":
+            return "\n".join("".join(map(chr, row)).rstrip() for row in np.atleast_2d(array).tolist())
+        return array
+
+    try:
+        with h5py.File(path, "r") as file:
+            return value(file)
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError) as error:
+        raise RecordingError(
+            f"{path} cannot be read as a MAT file of version 7.3 ({error}). Expected HDF5. It may be cut off: copy it again."
+        ) from error
+
+
 _PARTS = {
     "values": ("values", "data"),
     "times": ("times", "time"),
-    "rate": ("rate", "fs", "sampling_rate"),
+    "rate": ("rate", "fs", "sampling_rate", "samplingrate", "srate"),
     "start": ("start",),
     "channels": ("channels", "labels"),
+    "units": ("units", "unit"),
 }
 
 
-def read(path: Path, rates: dict[str, float]) -> dict[str, Stream]:
-    """Streams of a MAT file."""
+def read(path: Path, rates: dict[str, float], found: StreamCollector) -> None:
+    """Streams of a MAT file: variables named as in npz, or structs with values and a clock, at whatever depth."""
     flat: dict[str, Any] = {}
     for name, value in read_mat(path).items():
-        if not isinstance(value, dict):
-            flat[name] = _as_array(value)
-            continue
-        for part, spellings in _PARTS.items():
-            spelling = next((one for one in spellings if one in value), None)
-            if spelling:
-                flat[f"{name}_{part}"] = _as_array(value[spelling])
-    return streams_of(flat, str(path), rates)
+        _flatten(name, value, flat)
+    streams_of(flat, str(path), rates, found)
+
+
+def _flatten(name: str, value: Any, flat: dict[str, Any]) -> None:
+    """Structs as the variables that an npz has instead: those with values under their own name, the others under their path."""
+    if not isinstance(value, dict):
+        flat[name] = _as_array(value)
+        return
+    lower = {key.lower(): key for key in value}
+    found = {part: next((lower[one] for one in spellings if one in lower), None) for part, spellings in _PARTS.items()}
+    if found["values"] is None or isinstance(value[found["values"]], dict):
+        for key, inner in value.items():
+            _flatten(f"{name}.{key}", inner, flat)
+        return
+    short = name.rpartition(".")[2]
+    name = name if f"{short}_values" in flat else short
+    for part, key in found.items():
+        if key is not None:
+            flat[f"{name}_{part}"] = _as_array(value[key])
 
 
 def _as_array(value: Any) -> np.ndarray:
-    """Without the dimensions of size one that MATLAB gives to everything."""
+    """Without the dimensions of size one that MATLAB gives to everything; a matrix of characters is one name a row."""
+    if isinstance(value, str):
+        return np.array([one.strip() for one in value.split("\n")])
     if isinstance(value, list):
         return np.array([str(one) for one in value])
     return np.squeeze(np.asarray(value))

@@ -1,7 +1,8 @@
 """XDF, as the lab streaming layer's recorder writes it, through pyxdf.
 
 pyxdf reads around damage and returns what it can. A recording that lost minutes without saying so is worse than an error, so the
-chunks of a file are walked over first: all of them whole, and every stream closed by its footer.
+chunks of a file are walked over first: all of them must be whole. Time stamps are checked as they were recorded; those of a clock
+that trembles are then smoothed between its gaps, never across one.
 """
 
 import gzip
@@ -12,58 +13,102 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...errors import RecordingError, import_optional
-from ..signal_recording import Stream, check_clock, even_rate
+from ..signal_recording import Stream, StreamCollector, check_clock, even_rate
 
 _FAILURES = (
     *(OSError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError, MemoryError),
     *(OverflowError, struct.error, zlib.error, ElementTree.ParseError, np.linalg.LinAlgError, AssertionError),
 )
 _STREAM_HEADER, _STREAM_FOOTER = 2, 6
+_GAP_S, _GAP_SAMPLES = 1.0, 4
+"""A step of a trembling clock is a gap when it is longer than so many seconds and so many samples."""
+
+_LATE_S = 0.25
+"""Packets overtake each other by no more."""
 
 
-def read(path: Path, rates: dict[str, float]) -> dict[str, Stream]:
+def read(path: Path, rates: dict[str, float], found: StreamCollector) -> None:
     """Numeric streams of an XDF file, on one clock that starts at 0 with the earliest sample."""
     pyxdf = import_optional("pyxdf", f"Reading {path}", "signals")
     try:
-        _check_chunks(path)
-        streams, _ = pyxdf.load_xdf(path)
+        never_ended = _check_chunks(path)
+        # as stamped: pyxdf's smoothing runs across gaps, and closes them
+        streams, _ = pyxdf.load_xdf(path, dejitter_timestamps=False)
     except _FAILURES as error:
         if isinstance(error, RecordingError):
             raise
         raise RecordingError(
             f"{path} cannot be read as XDF ({type(error).__name__}: {error}). Expected a whole recording. Copy it again."
         ) from error
+    if never_ended:
+        found.doubt(
+            "recording_unfinished",
+            f"{path}: {', '.join(map(repr, never_ended))} never ended. Expected a footer for each stream. The recorder was stopped "
+            "before it closed the file, or the file was cut off; what is there is read.",
+        )
     numeric = [one for one in streams if one["info"]["channel_format"][0] != "string" and len(one["time_stamps"])]
-    origin = min((float(one["time_stamps"][0]) for one in numeric), default=0.0)
-    found: dict[str, Stream] = {}
-    for one in numeric:
-        name = one["info"]["name"][0] or "stream"
-        name = f"{name}#{one['info']['stream_id']}" if name in found else name
-        values = np.asarray(one["time_series"])
-        values = values if values.dtype == np.float32 else values.astype(np.float64)
-        times = np.asarray(one["time_stamps"], np.float64) - origin
-        check_clock(times, f"{path}, stream {name!r}")
-        nominal = float(one["info"]["nominal_srate"][0])
-        labels = _labels(one["info"])
-        if len(labels) != values.shape[1]:
-            labels = ()
-        found[name] = Stream(values, times, nominal if nominal > 0 else even_rate(times), labels)
-    return found
+    origin = min((float(np.nanmin(one["time_stamps"])) for one in numeric), default=0.0)
+    names = [one["info"]["name"][0] or "stream" for one in numeric]
+    for one, name in zip(numeric, names, strict=True):
+        twice = names.count(name) > 1
+        name = f"{name}#{one['info']['stream_id']}" if twice else name
+        with found.part(name):
+            found.streams[name] = _stream(one, origin, f"{path}, stream {name!r}")
 
 
-def _labels(information: dict[str, Any]) -> tuple[str, ...]:
-    """Names of channels, where the stream's description has them."""
+def _stream(one: dict[str, Any], origin: float, where: str) -> Stream:
+    information = one["info"]
+    values = np.asarray(one["time_series"])
+    values = values if values.dtype == np.float32 else values.astype(np.float64)
+    nominal = float(information["nominal_srate"][0])
+    times = np.asarray(one["time_stamps"], np.float64) - origin
+    times = _smooth(times, nominal, where) if nominal > 0 else times
+    check_clock(times, where)
+    labels, units = _described(information, "label"), _described(information, "unit")
+    columns = values.shape[1]
+    return Stream(
+        values,
+        times,
+        nominal if nominal > 0 else even_rate(times),
+        labels if len(labels) == columns else (),
+        units if len(units) == columns else (),
+    )
+
+
+def _smooth(times: NDArray[np.float64], rate: float, where: str) -> NDArray[np.float64]:
+    """Stamps of a clock that trembles as the straight lines that fit them best, one between two gaps and the next; even ones stay.
+
+    A step is a gap where it is longer than a trembling packet makes it, and backwards where no packet comes so late: then the
+    stamps stay as they are, and are refused.
+    """
+    if even_rate(times) is not None or not np.isfinite(times).all():
+        return times
+    steps = np.diff(times)
+    gaps = np.flatnonzero(steps > max(_GAP_S, _GAP_SAMPLES / rate)) + 1
+    if not len(times) or steps.min(initial=0.0) < -max(_LATE_S, 1 / rate):
+        return times
+    smooth = times.copy()
+    for first, last in zip([0, *gaps], [*gaps, len(times)], strict=True):
+        if last - first > 2:
+            index = np.arange(first, last)
+            smooth[first:last] = np.polyval(np.polyfit(index - first, times[first:last], 1), index - first)
+    return smooth
+
+
+def _described(information: dict[str, Any], what: str) -> tuple[str, ...]:
+    """Names or units of channels, where the stream's description has them."""
     try:
         channels = information["desc"][0]["channels"][0]["channel"]
-        return tuple(str(one["label"][0]) for one in channels)
+        return tuple(str(one[what][0]) for one in channels)
     except (KeyError, IndexError, TypeError):
         return ()
 
 
-def _check_chunks(path: Path) -> None:
-    """Make sure that every chunk is whole and every stream has its footer."""
+def _check_chunks(path: Path) -> list[str]:
+    """Make sure that every chunk is whole; the streams that have no footer."""
     packed = path.suffix.lower() in (".xdfz", ".gz")
     with gzip.open(path, "rb") if packed else path.open("rb") as file:
         if file.read(4) != b"XDF:":
@@ -86,12 +131,7 @@ def _check_chunks(path: Path) -> None:
             if kind == _STREAM_FOOTER:
                 open_streams.pop(stream, None)
             _skip(file, length - head, path)
-    if open_streams:
-        raise RecordingError(
-            f"{path}: stream{'s' if len(open_streams) > 1 else ''} {', '.join(map(repr, open_streams.values()))} "
-            "never ended. Expected a "
-            "footer for each. The recorder was stopped before it closed the file, or the file was cut off: copy it again."
-        )
+    return list(open_streams.values())
 
 
 def _exactly(file: Any, count: int, path: Path) -> bytes:

@@ -1,0 +1,101 @@
+"""Times of samples, whatever they were written as, in seconds.
+
+A unit that is not stated is seconds. Only times that count from 1970 say themselves what they count: then, and nowhere else, they
+are converted unasked, and the recording's warnings say so. Times that no clock in seconds can show are an error.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import RecordingError
+from .signal_recording import StreamCollector
+
+TIME_UNITS = {
+    **dict.fromkeys(("s", "sec", "secs", "seconds"), 1.0),
+    **dict.fromkeys(("ms", "msec", "milliseconds"), 1e-3),
+    **dict.fromkeys(("us", "µs", "μs", "microseconds"), 1e-6),
+    **dict.fromkeys(("ns", "nanoseconds"), 1e-9),
+    **dict.fromkeys(("min", "minutes"), 60.0),
+    **dict.fromkeys(("h", "hours"), 3600.0),
+    **dict.fromkeys(("d", "days"), 86400.0),
+}
+"""Name of a unit of time → seconds."""
+
+_SINCE_1970 = {"milliseconds": 1e-3, "microseconds": 1e-6, "nanoseconds": 1e-9}
+_YEARS_2001_2100 = (9.8e8, 4.2e9)
+"""Seconds since 1970."""
+
+_LATEST = 1e11
+"""No clock in seconds shows more: it is the year 5138."""
+
+
+def as_seconds(
+    values: Any, where: str, found: StreamCollector | None = None, *, unit: str | None = None
+) -> NDArray[np.float64]:
+    """(samples,) times in seconds.
+
+    Args:
+        values: numbers; ISO 8601; datetimes or time differences of NumPy, pandas or Python. Dates become seconds since 1970, in
+            UTC where they name no zone.
+        where: what errors call them.
+        found: where a unit that was recognised is noted.
+        unit: of numbers, a key of `TIME_UNITS`; None: not stated.
+
+    Raises:
+        RecordingError: they are no times; or numbers that cannot be seconds and are nothing else for certain.
+    """
+    column = np.asarray(values)
+    if column.dtype.kind not in "iufMm":
+        column = _dates(values, where)
+    if column.dtype.kind in "Mm":
+        missing = np.isnat(column)
+        seconds = column.astype(f"{column.dtype.kind}8[ns]").astype(np.int64) / 1e9
+        return np.where(missing, np.nan, seconds)
+    numbers = column.astype(np.float64)
+    if unit:
+        return numbers * TIME_UNITS[unit.lower()]
+    largest = float(np.max(np.abs(numbers), initial=0.0, where=np.isfinite(numbers)))
+    if largest <= _LATEST:
+        return numbers
+    for name, factor in _SINCE_1970.items():
+        if found is not None and _YEARS_2001_2100[0] < largest * factor < _YEARS_2001_2100[1]:
+            found.doubt(
+                "time_unit_recognised",
+                f"{where}: the times reach {largest:.0f}, which no clock in seconds shows; they are taken for {name} since 1970. "
+                "If they are not, convert them to seconds.",
+            )
+            return numbers * factor
+    raise RecordingError(
+        f"{where}: the times reach {largest:.6g}, which no clock in seconds shows; milli-, micro- or nanoseconds may be meant. "
+        "Expected seconds. Convert them, or name the unit: time_ms, time_us, time_ns."
+    )
+
+
+def _dates(values: Any, where: str) -> NDArray[Any]:
+    """Text or objects as datetime64, or as numbers where they are numbers after all."""
+    import pandas
+
+    text = pandas.Series(np.asarray(values, dtype=object).reshape(-1))
+    numbers = pandas.to_numeric(text, errors="coerce")
+    if numbers.notna().any() or not len(text):
+        return np.asarray(numbers, np.float64)
+    try:
+        if text.map(lambda one: hasattr(one, "total_seconds")).all():
+            return np.asarray(pandas.to_timedelta(text))
+        dates = pandas.to_datetime(text.map(_trimmed), format="ISO8601", utc=True, errors="coerce")
+    except (ValueError, TypeError, OverflowError) as error:
+        raise RecordingError(f"{where} holds no times ({error}). Expected seconds, or dates in ISO 8601.") from error
+    bad = np.asarray(dates.isna() & text.notna())
+    if bad.any():
+        at = int(np.argmax(bad))
+        raise RecordingError(
+            f"{where}: the time of sample {at} is {str(text.iloc[at])[:40]!r}. Expected seconds, or dates in ISO 8601 such as "
+            "2023-01-31T10:00:00.250. Write them so."
+        )
+    return np.asarray(dates.dt.tz_localize(None))
+
+
+def _trimmed(one: Any) -> Any:
+    return one.strip() if isinstance(one, str) else one

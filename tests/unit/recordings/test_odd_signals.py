@@ -1,0 +1,248 @@
+"""Signal files as other programs write them, and with one bad part: what can be read is read, and the rest is named."""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.io import savemat
+
+from meco_hub.errors import RecordingError
+from meco_hub.recordings.signal_recording import SignalRecording
+from meco_hub.recordings.signals import read_signals, to_recording
+from xdf_files import xdf_stream
+
+DRAW = np.random.default_rng(0)
+EDA = np.round(3 + DRAW.normal(size=240) * 0.01, 4)
+TIMES = np.arange(240) / 4
+
+
+def codes(recording: SignalRecording) -> list[str]:
+    return [one.code for one in recording.warnings]
+
+
+# --- tables ---------------------------------------------------------------------------------------------------------
+
+
+def table(
+    path: Path, columns: dict[str, list[str]], *, sep: str = ",", above: str = "", encoding: str = "utf-8"
+) -> Path:
+    rows = "\n".join(sep.join(row) for row in zip(*columns.values(), strict=True))
+    path.write_bytes((above + sep.join(columns) + "\n" + rows + "\n").encode(encoding))
+    return path
+
+
+SECONDS, VALUES = [f"{one:g}" for one in TIMES], [f"{one:.4f}" for one in EDA]
+ISO = [f"2023-01-01 10:{int(one // 60):02d}:{one % 60:06.3f}" for one in TIMES]
+TABLES = {
+    "plain": ({"time": SECONDS, "eda": VALUES}, {}, []),
+    "words": ({"time": SECONDS, "eda": VALUES, "label": ["rest"] * 240}, {}, ["part_left_out"]),
+    "quoted": ({"time": SECONDS, "eda": [f'"{one}"' for one in VALUES]}, {}, []),
+    "quoted words": ({"time": SECONDS, "eda": VALUES, "note": ['"a, b"'] * 240}, {}, ["part_left_out"]),
+    "comments": ({"time": SECONDS, "eda": VALUES}, {"above": "# device X\n# 4 Hz, µS\n"}, []),
+    "header in a comment": ({"# time": SECONDS, "eda": VALUES}, {"above": "# device X\n"}, []),
+    "decimal comma": (
+        {"time": [one.replace(".", ",") for one in SECONDS], "eda": [one.replace(".", ",") for one in VALUES]},
+        {"sep": ";"},
+        [],
+    ),
+    "unit": ({"time (s)": SECONDS, "eda (µS)": VALUES}, {}, []),
+    "unit in latin-1": ({"time [s]": SECONDS, "eda [µS]": VALUES}, {"encoding": "latin-1"}, []),
+    "utf-16": ({"time": SECONDS, "eda": VALUES}, {"encoding": "utf-16"}, []),
+    "milliseconds": ({"time_ms": [f"{1000 * one:g}" for one in TIMES], "eda": VALUES}, {}, []),
+    "minutes": ({"time_min": [f"{one / 60:.12g}" for one in TIMES], "eda": VALUES}, {}, []),
+    "ISO 8601": ({"time": ISO, "eda": VALUES}, {}, []),
+    "ISO 8601 with a zone": ({"timestamp": [one.replace(" ", "T") + "+02:00" for one in ISO], "eda": VALUES}, {}, []),
+    "since 1970 in µs": (
+        {"unix_timestamp": [f"{1_700_000_000_000_000 + round(1e6 * one)}" for one in TIMES], "eda": VALUES},
+        {},
+        ["time_unit_recognised"],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_tables_of_every_hand_hold_the_same(kind: str, tmp_path: Path) -> None:
+    columns, form, expected = TABLES[kind]
+    recording = read_signals(table(tmp_path / "S.csv", columns, **form))
+    (stream,) = recording.streams.values()
+    assert list(recording.streams) == ["eda"]
+    np.testing.assert_array_equal(stream.values[:, 0], EDA)
+    np.testing.assert_allclose(stream.times - stream.times[0], TIMES, atol=2e-6)
+    assert stream.rate == pytest.approx(4, rel=1e-5)
+    assert stream.units == (("µS",) if "unit" in kind else ("",))
+    assert codes(recording) == expected
+    for one in recording.warnings:
+        assert expected != ["part_left_out"] or "label" in one.message or "note" in one.message
+
+
+def test_a_file_of_a_folder_that_is_no_table_is_left_out(tmp_path: Path) -> None:
+    table(tmp_path / "eda.csv", {"time": SECONDS, "eda": VALUES})
+    (tmp_path / "notes.csv").write_text("nothing,but,words\nhere,are,three\n")
+    (tmp_path / "empty.csv").write_text("")
+    recording = read_signals(tmp_path)
+    assert list(recording.streams) == ["eda"]
+    assert "notes.csv" in recording.warnings[0].message
+    assert "empty.csv" in recording.warnings[0].message
+
+
+def test_times_that_cannot_be_seconds_are_refused_or_named(tmp_path: Path) -> None:
+    since, count = 1_700_000_000.0, np.arange(8)
+    for factor in (1e3, 1e6, 1e9):
+        recording = to_recording({"eda": (np.zeros(8), (since + count) * factor)})
+        np.testing.assert_allclose(recording.streams["eda"].times, since + count, atol=1e-6)
+        assert codes(recording) == ["time_unit_recognised"]
+    with pytest.raises(RecordingError, match="no clock in seconds shows"):
+        to_recording({"eda": (np.zeros(8), 5e13 + count)})
+
+
+def test_dates_of_numpy_and_pandas_are_times() -> None:
+    dates = pandas.date_range("2023-01-01T10:00", periods=240, freq="250ms")
+    clocks = [
+        dates,
+        dates.tz_localize("Europe/Vienna"),
+        dates.to_numpy(),
+        dates - dates[0],
+        list(dates.to_pydatetime()),
+    ]
+    sources = [(EDA, clock) for clock in clocks] + [pandas.Series(EDA, index=dates), (EDA, pandas.Series(dates))]
+    for source in sources:
+        stream = to_recording({"eda": source}).streams["eda"]
+        np.testing.assert_allclose(stream.times - stream.times[0], TIMES, atol=1e-6)
+        np.testing.assert_array_equal(stream.values[:, 0], EDA)
+        assert stream.rate == pytest.approx(4)
+
+
+# --- one bad part ---------------------------------------------------------------------------------------------------
+
+
+BAD = {
+    "objects": {"x_values": np.array([{}], object), "x_rate": 1.0},
+    "text": {"x_values": np.array(["rest"] * 9), "x_rate": 1.0},
+    "no clock": {"x_values": np.zeros(9)},
+    "one time twice": {"x_values": np.zeros(3), "x_times": np.array([0.0, 5.0, 5.0])},
+    "another rate": {"x_values": np.zeros(9), "x_times": np.arange(9.0), "x_rate": 64.0},
+    "no rate": {"x_values": np.zeros(9), "x_rate": -1.0},
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_one_bad_array_is_named_and_the_others_are_read(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "S.npz"
+    np.savez(path, eda_values=EDA, eda_rate=4.0, **BAD[kind])  # pyright: ignore[reportArgumentType]
+    recording = read_signals(path)
+    assert list(recording.streams) == ["eda"]
+    np.testing.assert_array_equal(recording.streams["eda"].values[:, 0], EDA)
+    assert codes(recording) == ["part_left_out"]
+    assert "'x" in recording.warnings[0].message
+    np.savez(path, **BAD[kind])  # pyright: ignore[reportArgumentType]
+    with pytest.raises(RecordingError):
+        read_signals(path)
+
+
+def test_of_two_streams_in_a_dict_the_bad_one_is_left_out() -> None:
+    recording = to_recording({"eda": (EDA, 4.0), "x": (EDA, np.zeros(240))})
+    assert list(recording.streams) == ["eda"]
+    assert "stream 'x'" in recording.warnings[0].message
+
+
+# --- XDF ------------------------------------------------------------------------------------------------------------
+
+
+def xdf(path: Path, *streams: tuple[str, float, np.ndarray, np.ndarray]) -> Path:
+    pytest.importorskip("pyxdf")
+    chunks = [b"XDF:"]
+    for number, (name, rate, values, times) in enumerate(streams, start=1):
+        chunks += xdf_stream(number, name, "float32", rate, values.astype(np.float32)[:, None], times)
+    path.write_bytes(b"".join(chunks))
+    return path
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    rate=st.sampled_from([1.0, 4.0, 32.0, 128.0]),
+    at=st.floats(0.2, 0.8),
+    gap=st.floats(5.0, 120.0),
+    tremble=st.sampled_from([0.0, 0.02]),
+)
+def test_a_gap_of_an_xdf_stays_a_gap(
+    rate: float, at: float, gap: float, tremble: float, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    times = 5000 + np.arange(600) / rate
+    times[round(600 * at) :] += gap
+    stamps = times + np.random.default_rng(0).uniform(-tremble, tremble, 600) / rate
+    recording = read_signals(xdf(tmp_path_factory.mktemp("x") / "S.xdf", ("eda", rate, np.arange(600), stamps)))
+    found = recording.streams["eda"]
+    np.testing.assert_allclose(found.times - found.times[0], times - times[0], atol=3 * tremble / rate + 1e-6)
+    assert np.diff(found.times).max() == pytest.approx(gap + 1 / rate, abs=2 * tremble / rate + 1e-6)
+
+
+@pytest.mark.parametrize("back", [1.0, 3.0, 60.0])
+def test_a_clock_of_an_xdf_that_jumps_back_is_refused(back: float, tmp_path: Path) -> None:
+    times = 5000 + np.arange(1200) / 4
+    times[600:] -= back
+    with pytest.raises(RecordingError, match=r"after sample 599 .* runs backwards"):
+        read_signals(xdf(tmp_path / "S.xdf", ("eda", 4.0, np.arange(1200), times)))
+
+
+@pytest.mark.parametrize(("rate", "stamps"), [(10_000.0, [10.0, 15.5, 40.0, 41.0, 70.0]), (0.0, [10.0, 10.0, 20.0])])
+def test_numbers_that_mark_moments_spoil_no_signal(rate: float, stamps: list[float], tmp_path: Path) -> None:
+    times = 5000 + TIMES
+    markers = ("codes", rate, np.arange(len(stamps)), 5000 + np.array(stamps))
+    recording = read_signals(xdf(tmp_path / "S.xdf", ("eda", 4.0, EDA, times), markers, ("temp", 4.0, EDA, times)))
+    assert list(recording.streams) == ["eda", "temp"]
+    assert codes(recording) == ["part_left_out"]
+    assert "'codes'" in recording.warnings[0].message
+
+
+# --- MAT ------------------------------------------------------------------------------------------------------------
+
+
+def test_every_version_and_nesting_of_mat_holds_the_same(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    column = EDA[:, None]
+    path = tmp_path / "S.mat"
+
+    def nested(group, value) -> None:  # as MATLAB writes 7.3: turned round, and with its classes
+        for name, one in value.items():
+            if isinstance(one, dict):
+                nested(group.create_group(name), one)
+            else:
+                group.create_dataset(name, data=np.atleast_2d(one).T).attrs["MATLAB_class"] = b"double"
+
+    def hdf5(variables) -> None:
+        with h5py.File(path, "w", userblock_size=512) as file:
+            nested(file, variables)
+        with path.open("r+b") as file:
+            file.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + struct.pack("<HH", 0x0200, 0x4D49))
+
+    flat = {"eda_values": column, "eda_rate": 4.0}
+    for variables in (
+        flat,
+        {"eda": {"data": column, "fs": 4.0}},
+        {"eda": {"Data": column, "Fs": 4.0}},
+        {"S": {"eda": {"data": column, "fs": 4.0}}},
+        {"S": {"subject": {"eda": {"values": column, "times": TIMES[:, None]}}}},
+    ):
+        for write in (lambda one: savemat(path, one), lambda one: savemat(path, one, do_compression=True), hdf5):
+            write(variables)
+            (stream,) = read_signals(path).streams.values()
+            np.testing.assert_array_equal(stream.values, column)
+            assert (stream.rate, len(stream)) == (4.0, 240)
+    savemat(path, flat, format="4")
+    np.testing.assert_array_equal(read_signals(path).streams["eda"].values, column)
+
+
+def test_a_matrix_of_characters_names_one_channel_a_row(tmp_path: Path) -> None:
+    acc = {"data": DRAW.normal(size=(400, 3)), "fs": 32.0, "channels": np.array(["x", "y", "z"])}
+    savemat(tmp_path / "S.mat", {"acc": acc})
+    assert read_signals(tmp_path / "S.mat").streams["acc"].channels == ("x", "y", "z")
+
+
+def test_what_is_no_stream_is_named_by_its_path(tmp_path: Path) -> None:
+    savemat(tmp_path / "S.mat", {"S": {"eda": {"samples": EDA, "fs": 4.0}}})
+    with pytest.raises(RecordingError, match=r"holds 'S.eda.samples', 'S.eda.fs'. Expected"):
+        read_signals(tmp_path / "S.mat")
