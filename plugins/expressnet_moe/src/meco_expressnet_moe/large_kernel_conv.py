@@ -10,6 +10,8 @@ Notable:
 - Inference on a CPU keeps the kernel's spectrum. It is used only if the weight equals, value by value, the one it was made
   from, so it cannot be stale, whatever changed the weight; comparing costs a fraction of a millisecond. Training drops it.
 - float16 and bfloat16 are computed in float32 on the FFT path, and the result is rounded once.
+- An exported graph multiplies by matrices of cosines and sines in place of the FFT: onnxruntime computes its DFT operator slower
+  than the convolution itself, and matrix products up to forty times faster (`benchmarks/export.py` prints it).
 
 Memory: a kept spectrum takes about 4 · in · out · (H + k/2)² bytes, 7 MB for the layer above. Working memory on CPUs is some
 tens of MB, whatever the batch; elsewhere it grows with the batch.
@@ -17,9 +19,10 @@ tens of MB, whatever the batch; elsewhere it grows with the batch.
 Source: the convolution theorem; Mathieu, Henaff, LeCun 2013, "Fast Training of Convolutional Networks through FFTs".
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -32,6 +35,10 @@ Implementation = Literal["auto", "native", "fft"]
 _UNITS_PER_POINT = 200
 _UNITS_PER_PRODUCT = 15
 _UNITS_PER_KERNEL_POINT = 250 / 8
+# onnxruntime computes sixteen output channels, or none. It spends 5 ns on a complex product, of four operators that write what
+# the next one reads.
+_LANES = 16
+_UNITS_PER_UNFUSED_PRODUCT = 150
 # GPUs have far more arithmetic than bandwidth, so the FFT must win by more. An estimate: no GPU was at hand to measure.
 _ADVANTAGE_NEEDED = {"cpu": 1.0, "cuda": 4.0}
 
@@ -54,7 +61,7 @@ class LargeKernelConv2d(nn.Conv2d):
 
     Arguments, state dict and result are `nn.Conv2d`'s; relative error against float64 stays below 1e-5 in float32. Even kernels
     with `padding="same"` pad one more after than before, as `nn.Conv2d` does. The FFT takes stride 1, dilation 1, one group
-    and zero padding; anything else is computed natively. `torch.export`, ONNX and TorchScript always get the native graph.
+    and zero padding; anything else is computed natively, as are half precision in an exported graph, and TorchScript.
 
     Args:
         implementation: "auto" chooses by `prefers_fft`; "native" and "fft" insist (where possible).
@@ -85,6 +92,10 @@ class LargeKernelConv2d(nn.Conv2d):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         geometry = self._geometry(input) if self._can_use_fft(input) else None
+        if torch.compiler.is_exporting():
+            if geometry is None or not self._wants_matrices(input, geometry):
+                return self._native(input)
+            return _convolve_by_matrices(input, self.weight, self.bias, geometry)
         if geometry is None or not self._wants_fft(input, geometry):
             return self._native(input)
         with torch.autocast(device_type=input.device.type, enabled=False):
@@ -97,7 +108,7 @@ class LargeKernelConv2d(nn.Conv2d):
         return geometry is not None and self._wants_fft(input, geometry)
 
     def _can_use_fft(self, input: torch.Tensor) -> bool:
-        if self.implementation == "native" or input.is_meta or torch.compiler.is_exporting():
+        if self.implementation == "native" or input.is_meta:
             return False
         if torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
             return False
@@ -125,6 +136,15 @@ class LargeKernelConv2d(nn.Conv2d):
         out_channels, in_channels, kh, kw = self.weight.shape
         result = (geometry.height, geometry.width)
         return prefers_fft(in_channels, out_channels, (kh, kw), result, geometry.grid, input.device.type)
+
+    def _wants_matrices(self, input: torch.Tensor, geometry: Geometry) -> bool:
+        if input.dtype not in (torch.float32, torch.float64):
+            return False
+        if self.implementation == "fft":
+            return True
+        out_channels, in_channels, kh, kw = self.weight.shape
+        size = (geometry.height, geometry.width)
+        return prefers_matrices(in_channels, out_channels, (kh, kw), input.shape[-2:], size, geometry.grid)
 
     def _native(self, input: torch.Tensor) -> torch.Tensor:
         if input.device.type == "cpu" and max(self.kernel_size) > 9:
@@ -178,6 +198,24 @@ def prefers_fft(
         _UNITS_PER_POINT * (in_channels + out_channels) + (_UNITS_PER_PRODUCT + _UNITS_PER_KERNEL_POINT) * channels
     )
     return direct > by_fft * _ADVANTAGE_NEEDED[device_type]
+
+
+def prefers_matrices(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: tuple[int, int],
+    size: Sequence[int],
+    result_size: tuple[int, int],
+    grid: tuple[int, int],
+) -> bool:
+    """Whether an exported graph is expected to be quicker by matrices than by the direct sum: a function of shapes only."""
+    frequencies = grid[1] // 2 + 1
+    lanes = -(-out_channels // _LANES) * _LANES
+    direct = lanes * in_channels * kernel_size[0] * kernel_size[1] * result_size[0] * result_size[1]
+    by_matrices = _UNITS_PER_UNFUSED_PRODUCT * in_channels * out_channels * grid[0] * frequencies
+    for channels, (height, width) in ((in_channels, size), (out_channels, result_size)):
+        by_matrices += channels * frequencies * height * (2 * width + 4 * grid[0])
+    return direct > by_matrices
 
 
 def smooth_size(least: int) -> int:
@@ -251,6 +289,66 @@ def _convolve(x: torch.Tensor, spectrum: torch.Tensor, bias: torch.Tensor | None
         whole = torch.fft.irfft2(_contract(_spectrum_of(x[piece], geometry), spectrum.transpose(0, 1)), s=geometry.grid)
         result[piece] = whole[..., : geometry.height, : geometry.width] + shift
     return result
+
+
+def _convolve_by_matrices(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, geometry: Geometry
+) -> torch.Tensor:
+    """What `_convolve` computes, of matrix products alone. What concerns the kernel is constant: onnxruntime computes it once."""
+    grid = geometry.grid
+    real, imaginary = _transform(x, (geometry.pad_top, geometry.pad_left), grid)  # (B, I, G, F)
+    kernel_real, kernel_imaginary = _transform(weight, (0, 0), grid)  # (O, I, G, F)
+    parts = []
+    for i in range(
+        weight.shape[1]
+    ):  # X · conj(W); a sum over one axis of (B, O, I, G, F) would need memory for all of it
+        a, b, c, d = real[:, i, None], imaginary[:, i, None], kernel_real[:, i], kernel_imaginary[:, i]
+        parts.append((a * c + b * d, b * c - a * d))
+    spectrum = torch.cat([sum(part[1:], start=part[0]) for part in zip(*parts, strict=True)], dim=2)  # (B, O, 2G, F)
+    up, back = _inverse_matrices((geometry.height, geometry.width), grid, x.dtype)
+    columns = (up.to(x.device) @ spectrum).unflatten(2, (2, geometry.height))  # (B, O, 2, H′, F)
+    result = (columns @ back.to(x.device)).sum(dim=2)
+    return result if bias is None else result + bias[:, None, None]
+
+
+def _transform(x: torch.Tensor, before: tuple[int, int], grid: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Real and imaginary part of the spectrum of x, padded before: (P, Q, H, W) → twice (P, Q, G, F)."""
+    across, down = _matrices((x.shape[-2], x.shape[-1]), before, grid, x.dtype)
+    rows = (x.unsqueeze(2) @ across.to(x.device)).flatten(2, 3)  # (P, Q, 2H, F)
+    real, imaginary = (down.to(x.device) @ rows).chunk(2, dim=2)
+    return real, imaginary
+
+
+def _waves(places: np.ndarray, frequencies: np.ndarray, period: int) -> tuple[np.ndarray, np.ndarray]:
+    angles = np.outer(places, frequencies) % period * (2 * np.pi / period)
+    return np.cos(angles), np.sin(angles)
+
+
+@torch.compiler.assume_constant_result
+def _matrices(
+    size: tuple[int, int], before: tuple[int, int], grid: tuple[int, int], dtype: torch.dtype
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(2, W, F) for the rows, (2G, 2H) for the columns."""
+    places = [np.arange(length) + pad for length, pad in zip(size, before, strict=True)]
+    cosines, sines = _waves(places[1], np.arange(grid[1] // 2 + 1), grid[1])
+    across = np.stack([cosines, -sines])
+    cosines, sines = _waves(np.arange(grid[0]), places[0], grid[0])
+    down = np.block([[cosines, sines], [-sines, cosines]])
+    return torch.tensor(across, dtype=dtype), torch.tensor(down, dtype=dtype)
+
+
+@torch.compiler.assume_constant_result
+def _inverse_matrices(
+    size: tuple[int, int], grid: tuple[int, int], dtype: torch.dtype
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(2H′, 2G) for the columns, (2, F, W′) for the rows. Of a real signal half of the frequencies stand for both halves."""
+    frequencies = np.arange(grid[1] // 2 + 1)
+    twice = np.where((frequencies == 0) | (2 * frequencies == grid[1]), 1, 2)[:, None] / (grid[0] * grid[1])
+    cosines, sines = _waves(np.arange(size[0]), np.arange(grid[0]), grid[0])
+    up = np.block([[cosines, -sines], [sines, cosines]])
+    cosines, sines = _waves(frequencies, np.arange(size[1]), grid[1])
+    back = np.stack([cosines, -sines]) * twice
+    return torch.tensor(up, dtype=dtype), torch.tensor(back, dtype=dtype)
 
 
 def _contract(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
