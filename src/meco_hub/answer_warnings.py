@@ -20,8 +20,7 @@ CODES: dict[str, str] = {
     "several_faces": "The answer is for one of several faces of like prominence.",
     "face_small": "The face has fewer pixels than an expression can be told from.",
     "face_blurred": "The face is out of focus, moved or enlarged: it lacks the detail that an expression is told from.",
-    "face_turned": "The face is turned away from the camera.",
-    "picture_turned": "A face was found only after the picture was turned by a quarter or a half.",
+    "face_turned": "The face is turned away from the camera, or the picture lies on its side or stands on its head.",
     # eyes
     "no_events_in_window": "A window that the network looks at holds no event, though the recording has some elsewhere.",
     "background_not_grey": "The background of the event pictures is not the middle grey that stands for no event.",

@@ -101,7 +101,8 @@ def _list() -> Said:
     "Answer for pictures; folders are searched for pictures.",
     _flag("inputs", nargs="+", type=Path, metavar="FILE_OR_FOLDER"),
     _flag("--model", help="bundled checkpoint, folder or Hub id (default: the bundled face checkpoint)"),
-    _flag("--faces", choices=("cropped", "largest", "all"), help="whether faces must be found first"),
+    _flag("--faces", choices=("auto", "cropped", "largest", "all"), help="which faces are looked at"),
+    _flag("--min_face", type=float, metavar="PIXELS", help="side of the smallest face to be found"),
     _flag("--top_k", type=int, help="answers per face (default: all)"),
     _flag("--batch_size", type=int, default=8),
     _flag(

@@ -79,8 +79,10 @@ class EmotionRecognitionPipeline(ChunkPipeline):
     """Pipeline of the task "emotion-recognition".
 
     Args (to the constructor or to a call):
-        faces: "cropped" (the picture is one face already), "largest" (find faces, answer for the most prominent one) or "all".
-            Default: "largest" when the checkpoint's processor asks for it (`do_find_face`), otherwise "cropped".
+        faces: "auto" (find the most prominent face, and take the picture as it is where it is the crop of a face already, or holds
+            none, with a warning), "cropped" (take the picture as it is, whatever it shows), "largest" (the most prominent face) or
+            "all". Default: "largest" when the checkpoint's processor asks for it (`do_find_face`), otherwise "auto".
+        min_face: side in pixels of the smallest face to be found, for small faces in large pictures; costs time.
         top_k: answers per face; all when None.
         function_to_apply: "softmax", "sigmoid" or "none"; by default what the config's `problem_type` calls for.
         errors: "raise" stops at the first input that cannot be used; "return" answers `{"error": message}` in its place.
@@ -151,17 +153,22 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         errors: str | None = None,
         mirror: bool | None = None,
         on_warning: str | None = None,
+        min_face: float | None = None,
         **unknown: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         if unknown:
             raise ConfigurationError(
-                f"The emotion-recognition pipeline takes no {', '.join(sorted(unknown))}; it takes faces, top_k, "
+                f"The emotion-recognition pipeline takes no {', '.join(sorted(unknown))}; it takes faces, min_face, top_k, "
                 "function_to_apply, errors, mirror and on_warning, beside the arguments of every pipeline."
             )
         before: dict[str, Any] = {}
         after: dict[str, Any] = {}
         if faces is not None:
             before["faces"] = after["faces"] = _one_of("faces", faces, MODES)
+        if min_face is not None:
+            if isinstance(min_face, bool) or not isinstance(min_face, int | float) or not min_face >= 1:
+                raise ConfigurationError(f"min_face is {min_face!r}; expected pixels, 1 or more.")
+            before["min_face"] = min_face
         if errors is not None:
             before["errors"] = _one_of("errors", errors, _ERRORS)
         if on_warning is not None:
@@ -183,10 +190,15 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         return super().__call__(inputs, **kwargs)
 
     def preprocess(
-        self, input_: Any, faces: str | None = None, errors: str = "raise", on_warning: str = "warn"
+        self,
+        input_: Any,
+        faces: str | None = None,
+        errors: str = "raise",
+        on_warning: str = "warn",
+        min_face: float | None = None,
     ) -> Iterator[dict[str, Any]]:
         try:
-            yield from self._prepare(input_, faces, on_warning)
+            yield from self._prepare(input_, faces, min_face, on_warning)
         except InputError as error:
             if errors == "raise":
                 raise
@@ -198,11 +210,13 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         processor: Any = self._recordings
         return dict(processor([clip], return_tensors="pt"))
 
-    def _prepare(self, input_: Any, faces: str | None, on_warning: str) -> Iterator[dict[str, Any]]:
+    def _prepare(
+        self, input_: Any, faces: str | None, min_face: float | None, on_warning: str
+    ) -> Iterator[dict[str, Any]]:
         processor = self._recordings
         recording = processor.read(input_)
         pictures = isinstance(processor, PictureProcessor)
-        clips = processor.cut(recording, faces=faces) if pictures else processor.cut(recording)
+        clips = processor.cut(recording, faces=faces, min_face=min_face) if pictures else processor.cut(recording)
         # all of them before the first leaves: an error in the last must not follow half an answer
         ready, doubts = [], []
         for clip in clips:

@@ -396,6 +396,7 @@ def predict_files(
     *,
     model: str | None = None,
     faces: str | None = None,
+    min_face: float | None = None,
     top_k: int | None = None,
     batch_size: int = 8,
     annotate: Path | None = None,
@@ -406,7 +407,7 @@ def predict_files(
     Args:
         inputs: files and folders; of signals and eye clips a folder is one recording.
         model: bundled checkpoint, folder or Hub id; the bundled face checkpoint when None.
-        faces, top_k: as in `EmotionRecognitionPipeline`.
+        faces, min_face, top_k: as in `EmotionRecognitionPipeline`.
         batch_size: pictures per forward pass.
         annotate: folder to write the pictures to with their answers drawn in.
         strict: what would be answered with a warning is an error instead.
@@ -422,7 +423,12 @@ def predict_files(
 
     recognise = recogniser(model)
     files = list_files(inputs, pictures=not recognise.reads_recordings)
-    options = {"faces": faces, "errors": "return", "on_warning": "raise" if strict else "ignore"}  # rows hold them
+    options = {
+        "faces": faces,
+        "min_face": min_face,
+        "errors": "return",
+        "on_warning": "raise" if strict else "ignore",
+    }  # rows hold them
     answers = recognise((str(path) for path in files), batch_size=batch_size, top_k=top_k, **options)
     rows: list[dict[str, Any]] = []
     for path, answer in tqdm(zip(files, answers, strict=True), total=len(files), disable=len(files) < 32, unit="file"):
@@ -460,6 +466,7 @@ def walk_files(inputs: Sequence[Path], *, pictures: bool) -> Iterator[tuple[str,
 
 
 _PLACES = {
+    "looked_at": "text",
     "box": "numbers",
     "face_score": "number",
     "face_side": "number",
@@ -517,7 +524,7 @@ def _schema(names: Sequence[str], *, over_time: bool) -> Any:
 
     text, number = pyarrow.string(), pyarrow.float32()
     line, seconds = pyarrow.list_(number), pyarrow.float64()
-    kinds = {"numbers": line, "number": number, "seconds": seconds, "count": pyarrow.int64()}
+    kinds = {"text": text, "numbers": line, "number": number, "seconds": seconds, "count": pyarrow.int64()}
     fields = [("file", text), ("label", text), ("score", number), *((f"score_{name}", number) for name in names)]
     fields += [("face", pyarrow.int32()), *((name, kinds[kind]) for name, kind in _PLACES.items())]
     if over_time:
@@ -545,6 +552,7 @@ def predict_folder(
     *,
     model: str | None = None,
     faces: str | None = None,
+    min_face: float | None = None,
     batch_size: int = 8,
     part_size: int = PART_SIZE,
     strict: bool = False,
@@ -555,7 +563,7 @@ def predict_folder(
     Under `torchrun` or `accelerate launch` every process answers its share of the parts.
 
     Args:
-        inputs, model, faces, batch_size, strict: as of `predict_files`; folders as of `walk_files`.
+        inputs, model, faces, min_face, batch_size, strict: as of `predict_files`; folders as of `walk_files`.
         output: folder; what lies in it is drawn above `SCHEMA`.
         part_size: files in a part.
         progress: show a progress bar.
@@ -586,7 +594,7 @@ def predict_folder(
             output,
             walk_files(inputs, pictures=not over_time),
             model=checkpoint_fingerprint(source, getattr(recognise.model.config, "_commit_hash", None)),
-            settings={"faces": faces, "strict": strict, "columns": list(task.names)},
+            settings={"faces": faces, "min_face": min_face, "strict": strict, "columns": list(task.names)},
             part_size=part_size,
         )
 

@@ -14,11 +14,12 @@ everywhere else. About a millisecond for 112×112 pixels. All numbers are drawn 
 the same order and number (noise, which needs many, last), so that switching one change off leaves the others as they were.
 """
 
+import functools
 import io
 import logging
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Unpack
 
 import numpy as np
@@ -32,6 +33,9 @@ from .face_finder import DETECTORS, Face, FaceFinder, check_crop, crop_face
 from .pixel_preprocessor import PixelPreprocessor
 
 logger = logging.getLogger(__name__)
+
+LEVEL_FROM = 12.0
+"""Degrees: networks are trained with faces that lean so far; see `FaceAugmentation.rotation`."""
 
 _ON_NO_FACE = ("error", "whole_image")
 _MIDDLE_GREY = 127.5
@@ -48,7 +52,8 @@ class FacePreprocessorKwargs(ImagesKwargs, total=False):
         face_shift: moves the square down by this fraction of its side; negative moves it up.
         face_detector: name of the detector.
         detector_threshold: faces of a lower score do not count.
-        on_no_face: "error", or "whole_image", which logs a warning and takes the picture as it is.
+        on_no_face: "error", or "whole_image", which logs a warning and takes the picture as it is; holds with `do_find_face`, and
+            in a pipeline without it too where it is not the default of its class.
         return_faces: when calling, add "faces" to the result: the `Face` that was cut out of each picture, None where none was.
     """
 
@@ -102,17 +107,34 @@ class FacePreprocessor(PixelPreprocessor):
     @property
     def face_finder(self) -> FaceFinder:
         """The finder that `do_find_face` uses. Assign another one to use another model file; it is not saved."""
-        if self._finder is None:
-            self._finder = FaceFinder(str(self.face_detector), threshold=float(self.detector_threshold))
-        return self._finder
+        return self._finder or _finder(str(self.face_detector), float(self.detector_threshold))
 
     @face_finder.setter
     def face_finder(self, finder: FaceFinder | None) -> None:
         self._finder = finder
 
-    def crop_to_face(self, image: Image.Image, face: Face) -> Image.Image:
-        """The part of a picture that this processor's network wants to see of a face: `crop_face` with its fields."""
-        return crop_face(image, face.box, self.face_margin, square=self.face_square, shift=self.face_shift)
+    def cut_out(self, image: Image.Image, face: Face, **fields: Any) -> tuple[Image.Image, Face]:
+        """A face as this processor's network wants to see it, upright; and the face as a closer look shows it.
+
+        A face that leans by more than `LEVEL_FROM` degrees is turned level.
+
+        Args:
+            image: the picture.
+            face: one that `face_finder` found in it.
+            fields: `face_margin`, `face_square` and `face_shift`, where they are others than this processor's.
+        """
+        margin, square, shift = (
+            fields.get(name, getattr(self, name)) for name in ("face_margin", "face_square", "face_shift")
+        )
+        face = self.face_finder.look_closer(image, face)
+        if abs(face.tilt) > LEVEL_FROM:
+            reach = 1 + 2 * max(0.0, margin) + 2 * abs(shift)
+            levelled = self.face_finder.level(image, face, reach)
+            if levelled is not None:
+                level, inside = levelled
+                upright = replace(face, tilt=inside.tilt, yaw=inside.yaw)
+                return crop_face(level, inside.box, margin, square=square, shift=shift), upright
+        return crop_face(image, face.box, margin, square=square, shift=shift), face
 
     def _check_values(self, **kwargs: Any) -> None:
         size = kwargs["size"]
@@ -163,7 +185,7 @@ class FacePreprocessor(PixelPreprocessor):
     def _cut_out(self, picture: Image.Image, name: str, **kwargs: Any) -> tuple[Image.Image, Face | None]:
         detector, threshold = str(kwargs["face_detector"]), float(kwargs["detector_threshold"])
         own = (detector, threshold) == (self.face_detector, self.detector_threshold)
-        finder = self.face_finder if own else FaceFinder(detector, threshold=threshold)
+        finder = self.face_finder if own else _finder(detector, threshold)
         try:
             face = finder.find_largest(picture, name)
         except FaceNotFoundError:
@@ -171,15 +193,18 @@ class FacePreprocessor(PixelPreprocessor):
                 raise
             logger.warning("No face was found in %s; the whole picture is taken for one.", name)
             return picture, None
-        crop = crop_face(
-            picture, face.box, kwargs["face_margin"], square=kwargs["face_square"], shift=kwargs["face_shift"]
-        )
-        return crop, face
+        return self.cut_out(picture, face, **kwargs)
 
     def to_dict(self) -> dict[str, Any]:
         fields = super().to_dict()
         fields.pop("_finder", None)
         return fields
+
+
+@functools.cache
+def _finder(detector: str, threshold: float) -> FaceFinder:
+    """One finder for all processors of the same settings; its network is loaded once."""
+    return FaceFinder(detector, threshold=threshold)
 
 
 def _flatten(images: Any) -> Iterable[ImageSource]:

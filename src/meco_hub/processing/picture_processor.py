@@ -1,24 +1,47 @@
 """Pictures as recordings: the contract of a processor for any image processor, ours or transformers' own.
 
-Which faces of a picture are looked at is decided here: the picture itself, the most prominent face, or all.
+Which faces of a picture are looked at is decided here: by default the most prominent one, unless the picture is the crop of a face
+already; and what is in doubt about them.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from PIL import Image
 from transformers import FeatureExtractionMixin, ProcessorMixin
 
 from ..answer_warnings import AnswerWarning
-from ..errors import ConfigurationError, FaceNotFoundError
+from ..errors import ConfigurationError, DependencyError, FaceNotFoundError
 from ..recordings.images import describe_source, read_image
 from .face_finder import Face
 from .face_preprocessor import FacePreprocessor
 from .preprocessor import RecordingProcessor
 
-MODES = ("cropped", "largest", "all")
-"""The picture is one face already; the most prominent face; every face."""
+MODES = ("auto", "cropped", "largest", "all")
+"""The picture where it is the crop of a face, else as largest; the picture as it is; the most prominent face; every face."""
+
+# Chosen on 250 crops of LFW's fold 2; `benchmarks/face_warnings.py` tells how often each fires on fold 3.
+CROP_OVERLAP = 0.6
+"""Of a picture and of what would be cut out of it for its face, intersection over union, from which on it is a crop already. Crops
+of LFW have 0.72 and more."""
+
+SMALL_SIDE = 24.0
+"""Pixels of a face's longer side, below which expressions are told worse: accuracy falls from 0.91 at 24 to 0.74 at 16."""
+
+BLURRED = 0.05
+"""Least sharpness of a face, see `sharpness`: 1 in 100 crops of LFW is below 0.055, 9 in 10 are below 0.05 when blurred by 2 of 112
+pixels."""
+
+TURNED_YAW = 0.4
+"""Of the nose beside the middle of the eyes, in distances of the eyes; 1 in 100 crops of LFW is above 0.37."""
+
+LYING = 60.0
+"""Degrees of tilt from which on a picture lies on its side or stands on its head."""
+
+LIKE_PROMINENT = 0.5
+"""Prominence, score × area, of another face over that of the chosen one, from which on the choice is a matter of chance."""
 
 
 @dataclass(frozen=True)
@@ -28,14 +51,16 @@ class Picture:
     Attributes:
         image: RGB.
         name: what errors call it.
-        face: where in the whole picture it lies; None for the whole.
+        face: where in the whole picture it lies; None where nobody looked for it, or found it.
         warnings: what is in doubt about it.
+        looked_at: "face", what was cut out around `face`; or "picture", all of it.
     """
 
     image: Image.Image
     name: str = ""
     face: Face | None = None
     warnings: tuple[AnswerWarning, ...] = ()
+    looked_at: str = "picture"
 
 
 class PictureProcessor(RecordingProcessor):
@@ -57,7 +82,7 @@ class PictureProcessor(RecordingProcessor):
     @property
     def default_mode(self) -> str:
         """What the preprocessor asks for."""
-        return "largest" if self._ours.do_find_face else "cropped"
+        return "largest" if self._ours.do_find_face else "auto"
 
     def __call__(self, clips: Sequence[Any], return_tensors: str | None = None) -> Any:
         images = [clip.image if isinstance(clip, Picture) else clip for clip in clips]
@@ -72,41 +97,159 @@ class PictureProcessor(RecordingProcessor):
     def blank(self) -> Picture:
         return Picture(Image.new("RGB", (64, 64)))
 
-    def cut(self, recording: Picture, *, stride_s: float | None = None, faces: str | None = None) -> list[Picture]:
+    def cut(
+        self,
+        recording: Picture,
+        *,
+        stride_s: float | None = None,
+        faces: str | None = None,
+        min_face: float | None = None,
+    ) -> list[Picture]:
         """The faces of a picture, most prominent first, each with where it was; the picture itself where it is the face.
 
         Args:
             recording: the picture.
             stride_s: has no meaning here.
             faces: one of `MODES`; what the preprocessor asks for by default.
+            min_face: side in pixels of the smallest face to be found; see `FaceFinder.find`.
 
         Raises:
-            FaceNotFoundError: there is no face in it.
+            FaceNotFoundError: there is no face in it, and `faces` or the preprocessor's `on_no_face` does not take it as it is.
         """
-        mode, image = faces or self.default_mode, recording.image
+        mode, image, finder = faces or self.default_mode, recording.image, self._ours.face_finder
         if mode == "cropped":
             return [recording]
-        finder = self._ours.face_finder
-        found = finder.find(image)
+        try:
+            quick = mode == "auto" and min_face is None
+            found = finder.find(image, first=True) if quick else finder.find(image, min_face=min_face)
+        except DependencyError as error:
+            if mode != "auto":
+                raise
+            return [_doubtful(recording, "face_not_looked_for", f"The picture was taken for a face unseen. {error}")]
         if not found:
+            return [self._whole(recording, mode, faces is not None, finder.threshold)]
+        crowd = () if mode == "all" else _crowd(found)
+        if mode == "auto" and self._is_crop(image, found[0]):
+            face = found[0]
+            upright = image.rotate(90 * round(face.tilt / 90), expand=True) if abs(face.tilt) > LYING else image
+            return [replace(recording, image=upright, face=face, warnings=(*crowd, *_doubts(upright, face)))]
+        clips = []
+        for face in found if mode == "all" else found[:1]:
+            crop, closer = self._ours.cut_out(image, face)
+            clips.append(Picture(crop, recording.name, closer, (*crowd, *_doubts(crop, closer)), "face"))
+        return clips
+
+    def _takes_whole(self, mode: str, asked: bool) -> bool:
+        """Whether a picture without a face is answered for; `on_no_face` says so where it is not just a default."""
+        ours = self._ours
+        decides = ours is self._processor and (
+            ours.on_no_face != type(ours).on_no_face or (ours.do_find_face and not asked)
+        )
+        return ours.on_no_face == "whole_image" if decides else mode == "auto"
+
+    def _whole(self, recording: Picture, mode: str, asked: bool, threshold: float) -> Picture:
+        """A picture without a face, as it is, or the error about it."""
+        size = f"{recording.image.width}×{recording.image.height} pixels"
+        if mode == "all" or not self._takes_whole(mode, asked):
             raise FaceNotFoundError(
-                f"No face was found in {recording.name} ({image.width}×{image.height} pixels); expected at least one of score "
-                f'{finder.threshold}. If the picture is a cropped face already, pass faces="cropped".'
+                f"No face was found in {recording.name} ({size}); expected at least one of score {threshold}. If the picture is a "
+                'cropped face already, pass faces="cropped".'
             )
-        chosen = found[:1] if mode == "largest" else found
-        return [Picture(self._ours.crop_to_face(image, face), recording.name, face) for face in chosen]
+        return _doubtful(
+            recording,
+            "no_face_found",
+            f"No face of score {threshold} was found in the picture ({size}), so all of it was taken for one. Pass "
+            'faces="cropped" if it is one.',
+        )
+
+    def _is_crop(self, image: Image.Image, face: Face) -> bool:
+        """Whether a picture shows about what would be cut out of it for its face."""
+        (x0, y0, x1, y1), half = face.box, face.side * (0.5 + self._ours.face_margin)
+        across = max(0.0, min(image.width, (x0 + x1) / 2 + half) - max(0.0, (x0 + x1) / 2 - half))
+        down = max(0.0, min(image.height, (y0 + y1) / 2 + half) - max(0.0, (y0 + y1) / 2 - half))
+        common = across * down
+        return common >= CROP_OVERLAP * (image.width * image.height + 4 * half * half - common)
 
     def locate(self, clip: Picture) -> dict[str, Any]:
         """What was looked at, as every answer holds it; None for what nobody looked for or found.
 
-        `box`: where the face is, in pixels of the picture; `face_score`: the finder's confidence, 0…1; `face_side`: longer side of
-        the box in pixels; `tilt`: degrees clockwise by which the face leans.
+        `looked_at`: "face", what was cut out around the box, or "picture", all of it; `box`: where the face is, in pixels of the
+        picture; `face_score`: the finder's confidence, 0…1; `face_side`: longer side of the box in pixels; `tilt`: degrees
+        clockwise by which the face leans, and was turned level when it was cut out.
         """
         face = clip.face
-        if face is None:
-            return {"box": None, "face_score": None, "face_side": None, "tilt": None}
-        tilt = None if face.tilt is None else round(face.tilt, 1)
-        return {"box": describe_box(face), "face_score": face.score, "face_side": round(face.side, 1), "tilt": tilt}
+        return {
+            "looked_at": clip.looked_at,
+            "box": describe_box(face),
+            "face_score": None if face is None else face.score,
+            "face_side": None if face is None else round(face.side, 1),
+            "tilt": None if face is None else round(face.tilt, 1),
+        }
+
+
+def _doubtful(recording: Picture, code: str, message: str) -> Picture:
+    return replace(recording, warnings=(*recording.warnings, AnswerWarning(code, message)))
+
+
+def _crowd(found: Sequence[Face]) -> tuple[AnswerWarning, ...]:
+    """The doubt whether the first of several faces is the one that is meant."""
+    first, *others = found
+    like = [one for one in others if one.score * one.area >= LIKE_PROMINENT * first.score * first.area]
+    if not like:
+        return ()
+    return (
+        AnswerWarning(
+            "several_faces",
+            f"{len(like) + 1} faces are as prominent, the first two {first.side:.0f} and {like[0].side:.0f} pixels large; the "
+            'answer is for one. Pass faces="all" for each.',
+        ),
+    )
+
+
+def _doubts(shown: Image.Image, face: Face) -> list[AnswerWarning]:
+    """What is in doubt about a face, as it is shown to the network."""
+    found: list[AnswerWarning] = []
+    if face.side < SMALL_SIDE:
+        found.append(
+            AnswerWarning(
+                "face_small",
+                f"The face is {face.side:.0f} pixels wide; expected {SMALL_SIDE:.0f} or more. Take a larger picture of it.",
+            )
+        )
+    if abs(face.tilt) > LYING:
+        found.append(
+            AnswerWarning(
+                "face_turned",
+                f"The face is turned by {face.tilt:.0f} degrees clockwise in the picture, and was turned back before it was looked "
+                "at. Turn the picture upright, if it lies on its side.",
+            )
+        )
+    elif face.yaw is not None and abs(face.yaw) > TURNED_YAW:
+        found.append(
+            AnswerWarning(
+                "face_turned",
+                f"The face is turned away from the camera: its nose lies {abs(face.yaw):.2f} distances of the eyes beside their "
+                f"middle; expected {TURNED_YAW:g} or less. Take a picture from the front.",
+            )
+        )
+    sharp = sharpness(shown)
+    if sharp < BLURRED and face.side >= SMALL_SIDE:
+        found.append(
+            AnswerWarning(
+                "face_blurred",
+                f"The face has a sharpness of {sharp:.3f}; expected {BLURRED:g} or more. Take a picture in focus.",
+            )
+        )
+    return found
+
+
+def sharpness(face: Image.Image) -> float:
+    """How much of the contrast of a face lies in its finest detail, at 64×64 pixels or as many as it has; small where blurred."""
+    side = max(4, min(64, *face.size))
+    values = np.asarray(face.convert("L").resize((side, side), Image.Resampling.BILINEAR), np.float32)
+    inner = values[1:-1, 1:-1]
+    around = (values[:-2, 1:-1] + values[2:, 1:-1] + values[1:-1, :-2] + values[1:-1, 2:]) / 4
+    return float((inner - around).std() / max(float(values.std()), 1.0))
 
 
 def recording_processor(processor: Any) -> RecordingProcessor:

@@ -208,7 +208,7 @@ def test_find_face_cuts_it_out(hopper):
     picture = Image.open(hopper).convert("RGB")
     assert face == FaceFinder().find_largest(picture)
     crop = crop_face(picture, face.box, 0.2, shift=-0.05)
-    assert crop.size == processor.crop_to_face(picture, face).size
+    assert crop.size == processor.cut_out(picture, face)[0].size
     whole = FacePreprocessor()
     assert torch.equal(batch["pixel_values"], whole(crop, return_tensors="pt")["pixel_values"])
     assert not torch.equal(batch["pixel_values"], whole(picture, return_tensors="pt")["pixel_values"])
