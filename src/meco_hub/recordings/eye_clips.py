@@ -48,7 +48,7 @@ FOLDERS = (("frame", "event"), ("frames", "events"))
 """Names of the two folders in which pictures of a recording lie."""
 
 KEYS = ("frames", "events", "frame_times", "frames_per_second", "offset_us", "name", *OPTIONS)
-MARGIN_US = 1_000_000
+MARGIN_US = 200_000
 """What is read of a file of events before the first frame and after the last, microseconds."""
 
 _OF_WHOLE = ("max_events", "out_of_bounds")  # of OPTIONS, what `iterate_events` does not know

@@ -231,7 +231,7 @@ def test_of_a_file_only_what_lies_around_the_frames_is_kept(tmp_path: Path) -> N
             }
         )
         assert isinstance(clip.events, EventRecording)
-        assert 1000 < len(clip.events) < 4000
+        assert 600 < len(clip.events) < 1000
         for start, end in clip.event_spans(range(14), 33_000).tolist():
             whole = t[(t + offset >= start) & (t + offset < end)] + offset
             np.testing.assert_array_equal(clip.events.between(start, end).t, whole)

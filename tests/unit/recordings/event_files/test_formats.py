@@ -76,6 +76,23 @@ def test_memory_is_bounded_by_the_part_and_not_by_the_file(form: str, makers, tm
     assert peak < (24e6 if form.startswith("evt") else 2e6)
 
 
+@pytest.mark.parametrize("form", ["evt3", "evt2", "aedat4", "npy", "npz", "hdf5", "csv"])
+def test_a_span_keeps_no_more_than_it_holds(form: str, makers, tmp_path: Path) -> None:
+    events = makers.events(150_000, span_us=2_000_000)
+    path = makers.write(form, tmp_path, events)
+    span = {"start_us": 1_000_000, "end_us": 1_020_000}
+    read_events(path, **span)  # imports, once
+    tracemalloc.start()
+    part = read_events(path, **span)
+    kept, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert 1000 < len(part) < 2000
+    assert kept < 3 * part.nbytes + 200_000  # all of it takes 2 MB
+    assert peak < 32e6  # a block of 65,536 lines
+    whole = read_events(path)
+    np.testing.assert_array_equal(part.t, whole.between(*span.values()).t)
+
+
 def test_more_than_max_events_is_an_error(makers, tmp_path: Path) -> None:
     path = makers.write("npy", tmp_path, makers.events())
     with pytest.raises(RecordingError, match=r"more than 2999 events.*iterate_events"):
