@@ -273,3 +273,36 @@ def test_one_unusable_clip_costs_the_others_nothing(drawn: DrawnSequence) -> Non
         assert one["score"] == pytest.approx(other["score"], abs=1e-5)
         assert one["training_data"] == "synthetic"
         assert one["streams"]["missing"] == []
+
+
+def test_units_and_options_reach_the_answer(drawn: DrawnSequence, tmp_path: Path) -> None:
+    """Seconds in arrays and files, nanoseconds by word; what is in doubt is in the answer, what cannot be asks."""
+    config = MCOENetConfig.small(image_size=32)
+    processor = MCOENetProcessor.for_config(config)
+    recognise = pipeline("emotion-recognition", model=MCOENetForEmotionRecognition(config).eval(), processor=processor)
+    columns = {"x": drawn.x, "y": drawn.y, "t": drawn.t, "p": drawn.p}
+    base = {"frames": drawn.frames, "frame_times": drawn.frame_times}
+    expected = recognise({**base, "events": columns})
+    assert expected[0]["warnings"] == []
+    np.savez(tmp_path / "clip.npz", **{**columns, "t": drawn.t / 1e6})
+    named = {"a": drawn.x, "b": drawn.y, "c": drawn.t * 1000, "d": drawn.p}
+    by_word = {
+        "events": named,
+        "time_unit": "ns",
+        "columns": {"x": "a", "y": "b", "t": "c", "p": "d"},
+        "width": 64,
+        "height": 64,
+    }
+    for source in ({"events": {**columns, "t": drawn.t / 1e6}}, {"events": tmp_path / "clip.npz"}, by_word):
+        assert recognise({**base, **source}) == expected
+    with pytest.raises(RecordingError, match=r"which no event camera with 4096 pixels gives.*time_unit=, perhaps ns"):
+        recognise({**base, "events": {**columns, "t": drawn.t * 1000}})
+    outside = {**columns, "x": np.where(np.arange(len(drawn.x)) % 50, drawn.x, 70)}
+    with pytest.raises(RecordingError, match="outside the sensor"):
+        recognise({**base, "events": outside})
+    assert recognise({**base, "events": outside, "out_of_bounds": "drop"})[0]["warnings"] == []
+    csv = "x,y,t,p\n" + "".join(f"{x},{y},{t},{p}\n" for x, y, t, p in zip(*columns.values(), strict=True))
+    (tmp_path / "cut.csv").write_text(csv + "3,4")
+    kept = recognise({**base, "events": tmp_path / "cut.csv", "damaged": "keep"}, on_warning="ignore")
+    assert [one["code"] for one in kept[0]["warnings"]] == ["damaged_file"]
+    assert kept[0]["score"] == expected[0]["score"]
