@@ -399,13 +399,12 @@ def _from_mapping(source: Mapping[str, Any], margin_us: int) -> EyeClip:
         times = _given_times(source, len(clip), name)
         return EyeClip(clip.frames, clip.events, times, name=name)
     if frames is not None and _is_path(frames) and _is_path(events) and Path(frames) == Path(events):
-        both = _from_camera(read_events(events, **how))  # one file, and how to read it
-        return replace(both, name=name)
+        return replace(_from_camera(read_events({"events": events, **how})), name=name)
     pictures = _frames(frames)
     times = None if pictures is None else _given_times(source, len(pictures), name)
     if times is None and isinstance(pictures, VideoPictures):
         times = pictures.times
-    recorded = _events(source, how, name, None if times is None or not len(times) else times, margin_us)
+    recorded = _events(source, how, name, times if times is not None and times.size else None, margin_us)
     if pictures is None:
         times = _given_times(source, len(recorded) if isinstance(recorded, Pictures) else None, name)
     if times is None and pictures is None and isinstance(recorded, EventRecording) and len(recorded):
@@ -441,42 +440,39 @@ def _events(
 ) -> Pictures | EventRecording | None:
     """The clip's events; of a file, what lies within `margin_us` around the times of its frames."""
     source: Any = clip.get("events")
-    offset = clip.get("offset_us")
-    if _is_path(source) and not Path(source).is_dir() and not Path(source).is_file():
-        raise RecordingError(f"{name}: there is no event file {source}. Check the path.")
-    raw = (_is_path(source) and Path(source).is_file() and Path(source).suffix.lower() not in VIDEO_SUFFIXES) or (
-        isinstance(source, EventRecording | Mapping) or bool(getattr(getattr(source, "dtype", None), "names", None))
-    )
-    if not raw:
+    path = Path(source) if _is_path(source) else None
+    if path is not None and not path.exists():
+        raise RecordingError(f"{name}: there is no event file {path}. Check the path.")
+    rows = isinstance(source, EventRecording | Mapping) or bool(getattr(getattr(source, "dtype", None), "names", None))
+    video = path is not None and path.suffix.lower() in VIDEO_SUFFIXES
+    if video or (not rows if path is None else path.is_dir()):
         _refuse_options(clip, name)
-        if source is None or isinstance(source, Pictures):
-            return source
-        if _is_path(source):
-            return PictureFiles(_pictures_in(Path(source), "events")) if Path(source).is_dir() else read_video(source)
-        return as_pictures(source, "events")
+        if path is not None:
+            return read_video(path) if video else PictureFiles(_pictures_in(path, "events"))
+        return None if source is None else as_pictures(source, "events")
+    offset: Any = clip.get("offset_us")
     if offset is not None and (isinstance(offset, bool) or not isinstance(offset, int | np.integer)):
         raise RecordingError(f"{name}: offset_us is {offset!r}; expected whole microseconds.")
-    ends = [how.get(side) for side in ("start_us", "end_us")]
-    told = times is not None and np.ndim(times) == 1 and np.asarray(times).dtype.kind in "iu"
-    if (
-        not _is_path(source)
-        or times is None
-        or not told
-        or not all(one is None or isinstance(one, int) for one in ends)
-    ):
-        recorded = read_events({"events": source, **how}, frames=False)
-    else:
-        span = np.asarray([times[0], times[-1]]).astype(np.int64) - int(offset or 0) + [-margin_us, margin_us + 1]
-        start, end = (int(side) for side in span)
-        within = {
-            "start_us": max(start, start if ends[0] is None else ends[0]),
-            "end_us": min(end, end if ends[1] is None else ends[1]),
-        }
-        recorded = read_events(source, frames=False, **{**how, **within})
-        if not len(recorded):
-            raise _beside_the_frames(source, how, name, times, int(offset or 0))
+    shift = int(offset or 0)
+    known = path is not None and times is not None and times.ndim == 1 and times.dtype.kind in "iu"
+    within = _around(times, shift, margin_us, how) if known and times is not None else {}
+    recorded = read_events({"events": source, **how, **within}, frames=False)
+    if within and not len(recorded) and times is not None:
+        raise _beside_the_frames(source, how, name, times, shift)
     recorded = recorded if recorded.name else replace(recorded, name=name)
-    return recorded if offset is None else recorded.shift(int(offset))
+    return recorded.shift(shift) if shift else recorded
+
+
+def _around(times: NDArray[Any], shift: int, margin_us: int, how: Mapping[str, Any]) -> dict[str, Any]:
+    """The span of a file of events that windows around these frames may reach, within the one that was asked for."""
+    span: dict[str, Any] = {
+        "start_us": int(times[0]) - shift - margin_us,
+        "end_us": int(times[-1]) - shift + margin_us + 1,
+    }
+    for side, narrower in (("start_us", max), ("end_us", min)):
+        asked = how.get(side, span[side])
+        span[side] = narrower(span[side], int(asked)) if isinstance(asked, int | np.integer) else asked
+    return span
 
 
 def _beside_the_frames(
