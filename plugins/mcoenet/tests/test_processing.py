@@ -306,3 +306,15 @@ def test_units_and_options_reach_the_answer(drawn: DrawnSequence, tmp_path: Path
     kept = recognise({**base, "events": tmp_path / "cut.csv", "damaged": "keep"}, on_warning="ignore")
     assert [one["code"] for one in kept[0]["warnings"]] == ["damaged_file"]
     assert kept[0]["score"] == expected[0]["score"]
+
+
+def test_an_answer_says_that_no_event_lay_in_what_it_looked_at(drawn: DrawnSequence) -> None:
+    """Two seconds of frames, and events in the first tenth of a second only."""
+    config = MCOENetConfig.small(image_size=32)
+    processor = MCOENetProcessor.for_config(config)
+    recognise = pipeline("emotion-recognition", model=MCOENetForEmotionRecognition(config).eval(), processor=processor)
+    early = {"x": drawn.x, "y": drawn.y, "t": np.linspace(0, 99_999, len(drawn.t)).astype(np.int64), "p": drawn.p}
+    clip = {"frames": np.zeros((60, 260, 346), np.uint8), "events": early, "frame_times": np.arange(60) * 33_333}
+    (answer, *_) = recognise(clip, on_warning="ignore")
+    assert answer["events"] == 0
+    assert [one["code"] for one in answer["warnings"]] == ["no_events_in_window"]

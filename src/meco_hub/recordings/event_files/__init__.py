@@ -66,6 +66,7 @@ class EventFile:
         notes: what a reader found or had to assume.
         frames: (time in microseconds, (height, width) uint8), where they were asked for.
         warnings: what is in doubt.
+        unknown_types: of words, where the format has types of words.
     """
 
     blocks: Iterator[EventColumns]
@@ -74,6 +75,7 @@ class EventFile:
     notes: dict[str, int | str] = field(default_factory=dict)
     frames: list[tuple[int, NDArray[np.uint8]]] = field(default_factory=list)
     warnings: list[AnswerWarning] = field(default_factory=list)
+    unknown_types: set[int] = field(default_factory=set)
 
     def count(self, what: str, number: int) -> None:
         """Add to a note that counts."""

@@ -155,21 +155,24 @@ def _high_half_first(head: NDArray[np.uint8]) -> bool:
 def _blocks(
     stream: BinaryIO, start: int, word: np.dtype, decode: Decoder, request: ReadRequest, file: EventFile
 ) -> Iterator[EventColumns]:
-    words = 0
+    words = events = 0
     with stream:
         stream.seek(start)
         while data := stream.read(_BLOCK_WORDS * word.itemsize):
             whole = len(data) // word.itemsize
             if whole:
                 words += whole
-                yield decode(np.frombuffer(data, word, whole))
+                block = decode(np.frombuffer(data, word, whole))
+                events += len(block[2])
+                yield block
             if len(data) % word.itemsize:
                 raise RecordingError(
                     f"{request.path}: the events end within a word of {word.itemsize} bytes, so the file was cut short. Copy it "
                     'again, or read what there is with damaged="keep".'
                 )
     unknown = file.notes.get("unknown_words", 0)
-    if isinstance(unknown, int) and 2 * unknown > words:
+    # many words of one reserved type fill up a file
+    if isinstance(unknown, int) and 2 * unknown > words and (len(file.unknown_types) > 1 or not events):
         raise RecordingError(
             f"{request.path}: {unknown} of {words} words are of no type that {file.notes['format']} knows. The header names the "
             "wrong format, or the file is damaged."
@@ -220,9 +223,11 @@ def set_bits(masks: NDArray[np.integer]) -> tuple[NDArray[np.intp], NDArray[np.i
     return which, bit
 
 
-def count_unknown(kind: NDArray[np.uint8], known: tuple[int, ...]) -> int:
+def note_unknown(file: EventFile, kind: NDArray[np.uint8], known: tuple[int, ...]) -> None:
     counts = np.bincount(kind, minlength=16)
-    return int(counts.sum() - counts[list(known)].sum())
+    counts[list(known)] = 0
+    file.count("unknown_words", int(counts.sum()))
+    file.unknown_types.update(np.flatnonzero(counts).tolist())
 
 
 class Dat:
@@ -254,7 +259,7 @@ class Evt2:
     def events(self, words: NDArray[np.unsignedinteger]) -> tuple[NDArray[np.intp], EventColumns]:
         """The events among the words, and which words they are."""
         kind = (words >> 28).astype(np.uint8)
-        self.file.count("unknown_words", count_unknown(kind, _KNOWN_2))
+        note_unknown(self.file, kind, _KNOWN_2)
         at = np.flatnonzero(kind <= 1)
         high, known = self.high.at(kind == 0x8, words & 0xFFFFFFF, at)
         if not known.all():
@@ -285,7 +290,7 @@ class Evt3:
     """EVT 3.0: 16-bit words; four bits of type, twelve of content."""
 
     Y, X, BASE, VECTOR_12, VECTOR_8, LOW, HIGH = 0x0, 0x2, 0x3, 0x4, 0x5, 0x6, 0x8
-    KNOWN = (Y, X, BASE, VECTOR_12, VECTOR_8, LOW, 0x7, HIGH, 0x9, 0xA, 0xE, 0xF)  # with 0x9 files are filled up
+    KNOWN = (Y, X, BASE, VECTOR_12, VECTOR_8, LOW, 0x7, HIGH, 0xA, 0xE, 0xF)
 
     def __init__(self, file: EventFile) -> None:
         self.file = file
@@ -296,7 +301,7 @@ class Evt3:
 
     def decode(self, words: NDArray[np.unsignedinteger]) -> EventColumns:
         kind, content = (words >> 12).astype(np.uint8), words & 0xFFF
-        self.file.count("unknown_words", count_unknown(kind, self.KNOWN))
+        note_unknown(self.file, kind, self.KNOWN)
         vector = (kind == self.VECTOR_12) | (kind == self.VECTOR_8)
         at = np.flatnonzero(vector | (kind == self.X))
         row, row_known = self.row.at(kind == self.Y, content & 0x7FF, at)

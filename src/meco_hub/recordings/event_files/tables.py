@@ -211,7 +211,8 @@ def _require_numbers(values: NDArray, called: str) -> None:
 #
 # Without names the usual orders are tried. Lines that begin with "#", "%" or "//" are comments; a first line
 # of just two whole numbers is the sensor's width and height, as some data sets of the Robotics and Perception Group have
-# it. Polarity may be True and False, as pandas writes it.
+# it. Polarity may be True and False, as pandas writes it; between semicolons or tabs a comma is a decimal point, as Excel writes
+# it where that is the custom.
 
 _COMMENTS = ("#", "%", "//")
 _BLOCK_LINES = 65536
@@ -234,7 +235,10 @@ def open_text(request: ReadRequest) -> EventFile:
         opening = list(itertools.islice(lines, 2))
         if not opening:
             raise RecordingError(f"{request.path} has no line that could be an event; expected lines of x, y, t and p.")
-        delimiter = next((mark for mark in ",;\t" if mark in opening[-1][1]), None)
+        delimiter = next((mark for mark in ";\t," if mark in opening[-1][1]), None)
+        if delimiter in (";", "\t") and "," in opening[-1][1]:
+            opening = [(number, line.replace(",", ".")) for number, line in opening]
+            lines = ((number, line.replace(",", ".")) for number, line in lines)
         head = [field.strip().strip('"') for field in opening[0][1].split(delimiter)]
         names: list[str] | None = None
         if len(head) == 2 and all(field.isdecimal() for field in head):

@@ -176,6 +176,17 @@ def test_text_of_pandas_and_of_excel(mark: str, words: tuple[str, str], makers, 
     assert _same(read_events(path, columns="xytp"), events)
 
 
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_decimal_commas(delimiter: str, makers, tmp_path: Path) -> None:
+    events, path = makers.events(200), tmp_path / "clip.csv"
+    rows = zip(*(column.tolist() for column in events), strict=True)
+    lines = [delimiter.join((f"{t / 1e6:.6f}".replace(".", ","), str(x), str(y), str(p))) for x, y, t, p in rows]
+    path.write_text("\n".join([delimiter.join(("Timestamp", "X", "Y", "Polarity")), *lines]), encoding="utf-8-sig")
+    assert _same(read_events(path), events)
+    path.write_text("\n".join(lines))
+    assert _same(read_events(path), events)
+
+
 @pytest.mark.parametrize(("form", "fault"), [("%.18e", "e"), ("%d", "whole"), ("%.6f", "point")])
 def test_numbers_say_their_unit_by_what_they_are_and_not_by_how_they_are_written(
     form: str, fault: str, makers, tmp_path: Path
