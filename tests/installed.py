@@ -45,7 +45,6 @@ NEED_AN_EXTRA = {
     "train": ["train", "--recipe", "meco_expressnet_moe/fer2013", "--data_dir", "x", "--output_dir", "y"],
     "train again": ["evaluate", "meco-expressnet-lfw5", "--dataset", "fer2013", "--data_dir", "x", "--output_dir", "y"],
     "train too": ["predict", "x", "--output", "y"],
-    "cards": ["card", "meco-expressnet-lfw5", "--html", "card.html"],
 }
 
 
