@@ -16,9 +16,8 @@ from typing import Any
 from meco_hub import plugins
 from meco_hub.answers import task_of_model
 from meco_hub.corpora.see_scores import score_sequence_sets, table
-from meco_hub.evaluation.clip_runs import predict_runs, write_runs
 from meco_hub.evaluation.conditions import AppliedCondition, conditions_for
-from meco_hub.evaluation.predict import RecordingRows
+from meco_hub.evaluation.predict import RecordingRows, predict_runs, write_runs
 from meco_hub.loading import load_model, load_processor
 from meco_hub.train import main as train
 from meco_hub.training.recipes import load_recipe

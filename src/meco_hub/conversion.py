@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from .errors import CheckpointError, ConversionError
-from .labels import canonical
+from .labels import canonical_or_own
 
 State = dict[str, torch.Tensor]
 
@@ -128,14 +128,7 @@ def name_classes(
             f"labels gives {len(names)} names ({', '.join(names)}), and {source} has {count} outputs; expected "
             f"as many different names, or one of {', '.join(fitting) or 'no known label space'}. Correct labels (--labels)."
         )
-    return [_canonical_or_own(name) for name in names]
-
-
-def _canonical_or_own(name: str) -> str:
-    try:
-        return canonical(name)
-    except KeyError:
-        return name
+    return [canonical_or_own(name) for name in names]
 
 
 def read_state_dict(path: Path) -> State:

@@ -39,6 +39,13 @@ def canonical(name: str) -> str:
     return folded
 
 
+def canonical_or_own(name: str) -> str:
+    """The canonical name of an expression in any usual spelling; any other name as it stands."""
+    folded = name.strip().lower()
+    folded = _SPELLINGS.get(folded, folded)
+    return folded if folded in EXPRESSIONS else name.strip()
+
+
 @dataclass(frozen=True)
 class LabelSpace:
     """Names in the order of their indices.

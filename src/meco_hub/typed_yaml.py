@@ -67,7 +67,8 @@ class FieldReader:
             value = "no" if value is False and "no" in inner else value  # YAML 1.1 reads a bare `no` as False
             if value in inner:
                 return value
-            raise self._wrong(path, value, " or ".join(map(repr, inner)) + suggest(value, inner).rstrip("?"))
+            offer = suggest(value, inner).rstrip("?")
+            raise self._wrong(path, value, f"{' or '.join(map(repr, inner))}{'.' if offer else ''}{offer}")
         if origin in (list, tuple) and isinstance(value, list | tuple):
             return origin(self._value(inner[0], one, f"{path}[{place}]") for place, one in enumerate(value))
         if origin is dict and isinstance(value, Mapping):

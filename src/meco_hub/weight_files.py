@@ -4,6 +4,7 @@ Opening a safetensors file reads its header alone (name → dtype, shape, place)
 itself, or that is none, before any number is used.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -55,12 +56,12 @@ def read_header(file: Path) -> dict[str, TensorEntry]:
             )
     try:
         with safe_open(file, framework="np") as tensors:
-            parts = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118 — no mapping
-            return {
-                name: TensorEntry(dtype, tuple(part.get_shape()), floating=dtype.startswith(("F", "BF")))
-                for name, part in parts.items()
-                for dtype in [part.get_dtype()]
-            }
+            entries = {}
+            for name in tensors.keys():  # noqa: SIM118 — no mapping
+                part = tensors.get_slice(name)
+                dtype = part.get_dtype()
+                entries[name] = TensorEntry(dtype, tuple(part.get_shape()), dtype.startswith(("F", "BF")))
+            return entries
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             f"{file} cannot be read: it has {file.stat().st_size} bytes, and safetensors says: {error}. Expected a whole file of "
@@ -129,6 +130,15 @@ def read_weights(folder: Path, variant: str | None = None) -> dict[str, TensorEn
     if single.is_file():
         return read_header(single)
     return _check_shards(index) if index.is_file() else None
+
+
+def hash_weights(folder: Path) -> str | None:
+    """SHA-256 (hex) of a folder's file of weights; None where there is none of the usual name."""
+    file = folder / WEIGHTS
+    if not file.is_file():
+        return None
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def check_folder(folder: Path, variant: str | None = None) -> dict[str, TensorEntry] | None:
@@ -207,7 +217,11 @@ def explain_absence(
     present = next(filter(None, map(cached, paths)), None)
     wanted = paths[0]
     if present is not None:
-        missing = [shard for shard in _shards(present) if not (present.parent / shard).is_file()]
+        try:
+            shards = read_index(present) if present.name == INDEX else {}
+        except CheckpointError:
+            shards = {}  # damaged, which is for others to say
+        missing = [shard for shard in sorted(shards) if not (present.parent / shard).is_file()]
         if not missing:
             return None
         wanted = f"{subfolder}/{missing[0]}" if subfolder else missing[0]
@@ -219,16 +233,6 @@ def explain_absence(
             f"once where there is a network (`hf download {name}`), or unset HF_HUB_OFFLINE."
         )
     return _ask(name, wanted, paths, revision, str(where))
-
-
-def _shards(file: Path) -> list[str]:
-    """The files that an index of weights names; none for any other file."""
-    if file.name != INDEX:
-        return []
-    try:
-        return sorted(set(json.loads(file.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError):
-        return []  # damaged, which is for others to say
 
 
 def _ask(name: str, wanted: str, paths: Sequence[str], revision: str | None, where: str) -> CheckpointError | None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import meco_hub
-from meco_hub.publishing.staging import STUB, write_stub
+from meco_hub.publishing.hub import STUB, write_stub
 
 _PROGRAM = """
 import json, os, sys, contextlib

@@ -33,8 +33,7 @@ def _header(file: Path) -> dict[str, Any]:
 
 
 def test_a_sound_file_says_what_it_holds(file: Path) -> None:
-    expected = {"a": TensorEntry("F32", (2, 3), floating=True), "b": TensorEntry("I64", (4,), floating=False)}
-    assert read_header(file) == expected
+    assert read_header(file) == {"a": TensorEntry("F32", (2, 3), True), "b": TensorEntry("I64", (4,), False)}
     assert read_header(file)["a"].floating
     assert not read_header(file)["b"].floating
 

@@ -25,7 +25,7 @@ from ..plugins import load_dotted
 if TYPE_CHECKING:
     import datasets
 
-    from .protocols import Protocol
+    from .splits import Protocol
 
 __all__ = ["FACE_COLUMNS", "Corpus", "Target"]
 
@@ -76,7 +76,7 @@ class Corpus:
         time_continuous: the targets run over time, in the `annotations` of each recording.
         scored_seconds: from when to when within each recording the official metric counts.
         groups: string columns that reports are broken down by ("lighting").
-        protocols: dotted path of a mapping from the value of the option `split` to the `protocols.Protocol` that such a division
+        protocols: dotted path of a mapping from the value of the option `split` to the `splits.Protocol` that such a division
             is, its default first; reports say what the division that a corpus publishes may claim.
         suspicious_above: concordance (CCC) beyond which a figure is a bug or a leak until it is proved otherwise; reports warn.
     """
@@ -124,7 +124,9 @@ class Corpus:
         """
         for option in options:
             if option not in self.options:
-                raise ConfigurationError(self._no_such_option(option))
+                known = f"It takes: {', '.join(self.options)}." if self.options else "It takes none."
+                offer = suggest(option, self.options)
+                raise ConfigurationError(f"The corpus {self.name!r} has no option {option!r}.{offer} {known}")
         root = Path(data_dir).expanduser()
         if not root.exists():
             raise CorpusError(f"{self.name}: {root} does not exist. Expected {self.layout}. Check the path.")
@@ -172,10 +174,6 @@ class Corpus:
                 f"The reader of the corpus {self.name!r}, {path!r}, cannot be imported: {error}. Fix or reinstall "
                 "the distribution that provides it."
             ) from error
-
-    def _no_such_option(self, option: str) -> str:
-        known = f"It takes: {', '.join(self.options)}." if self.options else "It takes none."
-        return f"The corpus {self.name!r} has no option {option!r}.{suggest(option, self.options)} {known}"
 
     def _check(self, splits: "datasets.DatasetDict") -> None:
         """Hold a reader to the contract, so that a plugin's slip shows here and not as a wrong figure later."""

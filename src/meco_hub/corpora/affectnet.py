@@ -207,7 +207,12 @@ def _csv_split(
     dropped: Counter[str] = Counter()
     missing: list[str] = []
     for row in read_rows(tree, name, CSV_COLUMNS, headerless=CSV_COLUMNS):
-        label = _csv_label(row)
+        code = _csv_number(row, "expression", 0, 10)
+        if not code.is_integer():
+            raise CorpusError(
+                f"{row.where}: expression is {row['expression']!r}. Expected a whole number from 0 to 10."
+            )
+        label = int(code)
         if label in WITHOUT_EXPRESSION or label >= num_classes:
             dropped[WITHOUT_EXPRESSION.get(label, LABELS.names[min(label, 7)])] += 1
             continue
@@ -251,13 +256,6 @@ def _by_tail(tree: FileTree) -> dict[str, list[str]]:
     for name in tree.images():
         pictures.setdefault("/".join(name.split("/")[-2:]), []).append(name)
     return pictures
-
-
-def _csv_label(row: CsvRow) -> int:
-    value = _csv_number(row, "expression", 0, 10)
-    if not value.is_integer():
-        raise CorpusError(f"{row.where}: expression is {row['expression']!r}. Expected a whole number from 0 to 10.")
-    return int(value)
 
 
 def _csv_number(row: CsvRow, column: str, low: float, high: float) -> float:

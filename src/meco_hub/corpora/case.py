@@ -10,7 +10,7 @@ Data 6:196; CC BY 4.0. Two forms are read:
 
 A row of the npz is one person watching one film for 50 s. The challenge's metric is the RMSE per file on seconds 10 to 40,
 averaged over the files of a fold and then over folds. Everybody sees the same eight films: a model may win by recognising
-the film, so report a predictor that is told the film beside the figure. The signals hold the artefacts of splines, values far
+the film, so report a predictor that knows the film beside the figure. The signals hold the artefacts of splines, values far
 out of any body's range; nothing is clipped here.
 """
 
@@ -30,7 +30,6 @@ from ..recordings.signal_files.npz import read_npz
 from ..recordings.signal_recording import SignalRecording, Stream
 from . import Corpus, Target
 from .file_tree import FileTree, open_tree, read_path
-from .protocols import with_folds
 from .recording_rows import (
     LAYOUT_COLUMN,
     Layout,
@@ -43,6 +42,7 @@ from .recording_rows import (
     pick_streams,
     robust_reference,
 )
+from .splits import with_folds
 
 if TYPE_CHECKING:
     import datasets
@@ -84,7 +84,7 @@ corpus = Corpus(
     reader="meco_hub.corpora.case:read_row",
     options={
         "modalities": f"which channels make a stream: {', '.join(LAYOUTS)} (npz) or case_raw_6 (csv), or a mapping "
-        "{stream: [channel, …]}. Default: case_5, case_raw_6",
+        "{stream: [channel, …]}. Default: case_5, case_raw_6"
     },
     targets=TARGETS,
     time_continuous=True,

@@ -35,7 +35,6 @@ from ..recordings.signal_files.edf import EdfFile
 from ..recordings.signal_recording import SignalRecording
 from . import Corpus, Target
 from .file_tree import open_tree, read_path, read_rows
-from .protocols import with_folds
 from .recording_rows import (
     LAYOUT_COLUMN,
     Layout,
@@ -48,6 +47,7 @@ from .recording_rows import (
     pick_streams,
     robust_reference,
 )
+from .splits import with_folds
 
 if TYPE_CHECKING:
     import datasets
@@ -136,16 +136,11 @@ def _read(path: Path, modalities: str | Mapping[str, Sequence[str]]) -> list[Rec
             )
         rows: list[RecordingRow] = []
         for name in tqdm(files, desc="DEAP", unit=" people", disable=None):
-            rows += _trials(tree.image_path(name), name.rpartition("/")[2][:3], layout)
+            address, person = tree.image_path(name), name.rpartition("/")[2][:3]
+            data, labels, _ = _load(address)
+            for trial, (samples, ratings) in enumerate(zip(data, labels.tolist(), strict=True)):
+                rows.append(_row(person, trial + 1, f"{address}#{trial}", samples, ratings, layout))
         return rows
-
-
-def _trials(address: str, person: str, layout: str) -> list[RecordingRow]:
-    data, labels, _ = _load(address)
-    return [
-        _row(person, trial + 1, f"{address}#{trial}", data[trial], labels[trial].tolist(), layout)
-        for trial in range(len(data))
-    ]
 
 
 def _row(
@@ -166,7 +161,7 @@ def _row(
 
 
 def read_row(row: Mapping[str, Any]) -> SignalRecording:
-    """The recording of one trial: streams by modality at 128 Hz from −3 s to 60 s, asked about from 0 to 60 s; of the original
+    """The recording of one trial: streams by modality at 128 Hz from −3 s to 60 s, its own time 0 to 60 s; of the original
     files, at 512 Hz."""
     address, _, trial = row["source"].rpartition("#")
     if address.endswith(".bdf"):
@@ -274,7 +269,7 @@ def rows_of(path: Path, modalities: str | Mapping[str, Sequence[str]]) -> list[R
 
 
 def read_bdf_row(row: Mapping[str, Any]) -> SignalRecording:
-    """The recording of one video: streams by modality at 512 Hz from −3 s to 60 s, asked about from 0 to 60 s."""
+    """The recording of one video: streams by modality at 512 Hz from −3 s to 60 s, its own time 0 to 60 s."""
     file, _, trial = row["source"].rpartition("#")
     _, centre = _person(file, Path(file).stat().st_mtime_ns)
     data = _samples(file, int(trial))
@@ -319,7 +314,9 @@ def _person(file: str, changed: int) -> tuple[NDArray[np.int64], NDArray[np.floa
             f"{file}, stream Status: {len(starts)} videos begin (code {VIDEO_BEGINS}), or one begins less than {BEFORE_S:g} s "
             f"after the recording or {VIDEO_S:g} s before its end. Expected {TRIALS} whole videos. Copy the file again."
         )
-    before = [_take(opened, labels, int(one - BEFORE_S * BDF_RATE), int(BEFORE_S * BDF_RATE)) for one in starts]
+    before = [
+        _read_channels(opened, labels, int(one - BEFORE_S * BDF_RATE), int(BEFORE_S * BDF_RATE)) for one in starts
+    ]
     return starts, robust_reference(np.concatenate(before))
 
 
@@ -327,7 +324,7 @@ def _samples(file: str, trial: int) -> NDArray[np.float32]:
     """(samples, 40) of one video and the seconds before it."""
     starts, _ = _person(file, Path(file).stat().st_mtime_ns)
     opened, first = EdfFile(Path(file)), int(starts[trial] - BEFORE_S * BDF_RATE)
-    return _take(opened, _labels(opened, file), first, int((BEFORE_S + VIDEO_S) * BDF_RATE))
+    return _read_channels(opened, _labels(opened, file), first, int((BEFORE_S + VIDEO_S) * BDF_RATE))
 
 
 def _labels(opened: EdfFile, file: str) -> dict[str, int]:
@@ -346,7 +343,7 @@ def _labels(opened: EdfFile, file: str) -> dict[str, int]:
     return labels
 
 
-def _take(opened: EdfFile, labels: Mapping[str, int], first: int, count: int) -> NDArray[np.float32]:
+def _read_channels(opened: EdfFile, labels: Mapping[str, int], first: int, count: int) -> NDArray[np.float32]:
     def one(name: str) -> NDArray[np.float64]:
         return opened.physical(labels[name.lower()], first, count)
 

@@ -30,7 +30,6 @@ from ..errors import ConfigurationError, CorpusError, RecordingError
 from ..recordings.signal_files.mat import read_mat
 from ..recordings.signal_recording import SignalRecording, Stream
 from . import Corpus, Target
-from .protocols import with_folds
 from .recording_rows import (
     LAYOUT_COLUMN,
     Layout,
@@ -43,6 +42,7 @@ from .recording_rows import (
     layout_of,
     robust_reference,
 )
+from .splits import with_folds
 
 if TYPE_CHECKING:
     import datasets
@@ -90,7 +90,12 @@ def read(
         ConfigurationError, UnknownNameError: an option makes no sense.
     """
     layout = choose_layout(modalities, LAYOUTS, ELECTRODES + ECG)
-    _check_rates(layout)
+    for name, channels in json.loads(layout).items():
+        if 0 < len(set(channels) & set(ECG)) < len(channels):
+            raise ConfigurationError(
+                f"modalities: the stream {name!r} has {', '.join(channels)}, EEG and ECG, whose rates differ. Expected one of "
+                "the two. Keep them apart."
+            )
     file = path / "DREAMER.mat" if path.is_dir() else path
     if not file.is_file():
         raise CorpusError(f"{path} holds no DREAMER.mat. Expected {corpus.layout}.")
@@ -129,16 +134,6 @@ def read_row(row: Mapping[str, Any]) -> SignalRecording:
         streams[name] = Stream(samples[:, places], times, rate, channels)
         reference[name] = person.references[sensor][:, places]
     return SignalRecording(streams, 0.0, USED_S, row["sample_id"], reference=reference)
-
-
-def _check_rates(layout: str) -> None:
-    """Refuse a stream of both sensors, whose rates differ; `layout` is that of `choose_layout`."""
-    for name, channels in json.loads(layout).items():
-        if 0 < len(set(channels) & set(ECG)) < len(channels):
-            raise ConfigurationError(
-                f"modalities: the stream {name!r} has {', '.join(channels)}, EEG and ECG, whose rates differ. Expected one of "
-                "the two. Keep them apart."
-            )
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ test (which papers report). The distribution has three forms, all read here, eac
                             numbers; usage Training, PublicTest, PrivateTest       (the challenge's own file)
     icml_face_data.csv      the same, with spaces in the header
     train/ and test/        <emotion>/*.jpg, where test/ holds both tests: 28,709 and 7,178 pictures. File names begin
-                            with PublicTest_ or PrivateTest_, by which they can be told apart again
+                            with PublicTest_ or PrivateTest_, by which they can be separated again
 
 A figure on the 7,178 merged pictures compares with none on the 3,589; `public_test` chooses. Folders need not hold both:
 test/ alone is a split as well. The labels are known to be noisy (people agree with them on about 65 %), and more than 1,500
@@ -28,8 +28,8 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..errors import ConfigurationError, CorpusError, UnknownNameError
-from ..labels import LabelSpace, canonical
+from ..errors import ConfigurationError, CorpusError
+from ..labels import LabelSpace, canonical_or_own
 from . import Corpus
 from .file_tree import HASH_COLUMN, CsvRow, FileTree, first_few, open_tree, read_rows
 from .tables import FaceRow, build_splits
@@ -126,9 +126,9 @@ def majority(votes: "ArrayLike") -> "NDArray[np.int64]":
     """
     import numpy as np
 
-    heard = _without_single(votes)
-    best = heard.argmax(axis=1)
-    agreed = (2 * heard.max(axis=1) > heard.sum(axis=1)) & (best < len(EXPRESSIONS))
+    counted = _without_single(votes)
+    best = counted.argmax(axis=1)
+    agreed = (2 * counted.max(axis=1) > counted.sum(axis=1)) & (best < len(EXPRESSIONS))
     return np.where(agreed, best, -1).astype(np.int64)
 
 
@@ -141,9 +141,9 @@ def shares(votes: "ArrayLike", names: Sequence[str]) -> "NDArray[np.float32]":
     """
     import numpy as np
 
-    heard = _without_single(votes)[:, [EXPRESSIONS.index(name) for name in names]].astype(np.float32)
-    total = heard.sum(axis=1, keepdims=True)
-    return np.divide(heard, total, out=np.zeros_like(heard), where=total > 0)
+    counted = _without_single(votes)[:, [EXPRESSIONS.index(name) for name in names]].astype(np.float32)
+    total = counted.sum(axis=1, keepdims=True)
+    return np.divide(counted, total, out=np.zeros_like(counted), where=total > 0)
 
 
 def _without_single(votes: "ArrayLike") -> "NDArray[np.int64]":
@@ -189,7 +189,7 @@ def read(path: Path, *, public_test: str | None = None, votes: bool = False) -> 
 
     Raises:
         CorpusError: another layout; a row with a wrong number of pixels, a value outside 0…255, an unknown emotion or
-            usage (the message gives the line); file names that do not tell the tests apart when that was asked for.
+            usage (the message gives the line); file names that do not separate the tests when `public_test` wants that.
         ConfigurationError: an unknown `public_test`.
     """
     import datasets
@@ -210,7 +210,7 @@ def read_faces(
 ) -> tuple[dict[str, list[FaceRow]], str]:
     """The rows of every split, and the corpus's address for messages.
 
-    Each row's extras hold `content_sha256`, and `votes`, the ten counts of FER+, when they are asked for and there. Errors as of
+    Each row's extras hold `content_sha256`, and `votes`, the ten counts of FER+, when they are wanted and there. Errors as of
     `read`, and a CorpusError when they are needed and not there.
     """
     if public_test not in (None, "validation", "merged"):
@@ -224,7 +224,10 @@ def read_faces(
         if tables:
             return _read_csv(tree, tables[0], merged=public_test == "merged", votes=votes)
         roots = [
-            folder for side in ("train", "test") for folder in tree.folders_above(side) if _emotions(tree, folder, side)
+            folder
+            for side in ("train", "test")
+            for folder in tree.folders_above(side)
+            if any(name.count("/") == folder.count("/") + 2 for name in tree.images(f"{folder}{side}/"))
         ]
         if not roots:
             raise CorpusError(
@@ -233,16 +236,11 @@ def read_faces(
                 "no labels.)"
             )
         splits = _read_folders(tree.below(roots[0]), public_test)
-        if told := _find_votes(tree, votes):
+        if found := _find_votes(tree, votes):
             for rows in splits.values():
-                for row, counts in zip(rows, told.of_files([row.sample_id for row in rows]).tolist(), strict=True):
+                for row, counts in zip(rows, found.of_files([row.sample_id for row in rows]).tolist(), strict=True):
                     row.extras["votes"] = counts
         return splits, tree.below(roots[0]).where("")
-
-
-def _emotions(tree: FileTree, folder: str, side: str) -> bool:
-    """Does the folder hold pictures in <side>/<something>/?"""
-    return any(name.count("/") == folder.count("/") + 2 for name in tree.images(f"{folder}{side}/"))
 
 
 def _find_votes(tree: FileTree, votes: str) -> Votes | None:
@@ -268,10 +266,12 @@ def _read_csv(tree: FileTree, name: str, *, merged: bool, votes: str) -> tuple[d
         content = gray_png(_pixels(row), SIDE)
         every.append(_face(f"{usage}/{number:06d}", _label(row), content=content))
         parts[usage].append(every[-1])
-    if told := _find_votes(tree, votes):
-        for row, counts in zip(every, told.of_rows(len(every)).tolist(), strict=True):
+    if found := _find_votes(tree, votes):
+        for row, counts in zip(every, found.of_rows(len(every)).tolist(), strict=True):
             row.extras["votes"] = counts
-    return _name_splits(parts, merged=merged), tree.where(name)
+    public, private = parts["public_test"], parts["private_test"]
+    held_out = {"test": public + private} if merged else {"validation": public, "test": private}
+    return {"train": parts["train"], **held_out}, tree.where(name)
 
 
 def picture_hash(content: bytes) -> str:
@@ -291,15 +291,9 @@ def picture_hash(content: bytes) -> str:
 
 
 def _face(sample_id: str, label: int, *, content: bytes, path: str | None = None) -> FaceRow:
-    """A row whose content is told by its pixels; it holds the bytes only where no path leads to them."""
-    told: dict[str, Any] = {HASH_COLUMN: picture_hash(content)}
-    return FaceRow(sample_id, label, path=path, content=None if path else content, extras=told)
-
-
-def _name_splits(parts: dict[str, list[FaceRow]], *, merged: bool) -> dict[str, list[FaceRow]]:
-    if merged:
-        return {"train": parts["train"], "test": parts["public_test"] + parts["private_test"]}
-    return {"train": parts["train"], "validation": parts["public_test"], "test": parts["private_test"]}
+    """A row with the hash of its pixels; it holds the bytes only where no path leads to them."""
+    found: dict[str, Any] = {HASH_COLUMN: picture_hash(content)}
+    return FaceRow(sample_id, label, path=path, content=None if path else content, extras=found)
 
 
 def _label(row: CsvRow) -> int:
@@ -373,7 +367,8 @@ def _usage(name: str) -> str | None:
 def _rows(tree: FileTree, names: Sequence[str]) -> list[FaceRow]:
     rows, strange = [], []
     for name in names:
-        label = _folder_label(name)
+        parts = name.split("/")
+        label = LABELS.label2id.get(canonical_or_own(parts[1])) if len(parts) == 3 else None
         if label is None:
             strange.append(name)
         else:
@@ -384,12 +379,3 @@ def _rows(tree: FileTree, names: Sequence[str]) -> list[FaceRow]:
             "angry disgust fear happy neutral sad surprise. Move them away."
         )
     return rows
-
-
-def _folder_label(name: str) -> int | None:
-    """The label of "<split>/<emotion>/<file>"; None when the path is another or the emotion unknown."""
-    parts = name.split("/")
-    try:
-        return LABELS.label2id.get(canonical(parts[1])) if len(parts) == 3 else None
-    except UnknownNameError:
-        return None

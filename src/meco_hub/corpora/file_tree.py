@@ -1,6 +1,6 @@
 """The files of a corpus: a folder or a zip seen as one set of names, csv files read row by row, and the bytes behind a row.
 
-Corpora travel as folders and as archives; readers ask for names and bytes and need not care which. Nothing is ever extracted.
+Corpora travel as folders and as archives; readers get names and bytes and need not care which. Nothing is ever extracted.
 Names are posix paths relative to the root; what operating systems leave behind (`.DS_Store`, `__MACOSX`, `Thumbs.db`) is not
 listed.
 """
@@ -223,7 +223,7 @@ def read_rows(
         tree: where the file lies.
         name: its path in the tree.
         required: columns (lower case) that must be there.
-        headerless: columns of a file without header, where such copies are known; told by the first row having as many
+        headerless: columns of a file without header, where such copies are known; recognised by the first row having as many
             cells and none of the required names.
 
     Raises:

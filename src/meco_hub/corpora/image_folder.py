@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import ConfigurationError, CorpusError, UnknownNameError
-from ..labels import EXPRESSIONS, canonical
+from ..errors import ConfigurationError, CorpusError
+from ..labels import EXPRESSIONS, canonical_or_own
 from . import Corpus
 from .file_tree import CsvRow, FileTree, first_few, open_tree, read_rows
 from .tables import FaceRow, build_splits
@@ -86,30 +86,17 @@ def read(
     with open_tree(path) as opened:
         tree = _descend(opened)
         pictures = _from_index(tree) if INDEX in tree else _from_folders(tree)
-        kept = _without(pictures, [label_name(name) for name in ignore_labels], tree)
+        kept = _without(pictures, [canonical_or_own(name) for name in ignore_labels], tree)
         names = _label_order(kept, labels, tree)
         index = {name: position for position, name in enumerate(names)}
         splits: dict[str, list[FaceRow]] = {}
         for picture in kept:
-            row = FaceRow(
-                sample_id=picture.file,
-                label=index[picture.label],
-                path=tree.image_path(picture.file),
-                identity=picture.identity,
-                fold=picture.fold,
-            )
+            file, path = picture.file, tree.image_path(picture.file)
+            row = FaceRow(file, index[picture.label], path, identity=picture.identity, fold=picture.fold)
             splits.setdefault(picture.split or "all", []).append(row)
         order = [name for name in ("train", "validation", "test", "all") if name in splits]
         ordered = {name: splits[name] for name in [*order, *sorted(set(splits) - set(order))]}
         return build_splits(ordered, names, address=str(tree.root))
-
-
-def label_name(raw: str) -> str:
-    """The canonical noun of an expression in any usual spelling; any other name as it stands."""
-    try:
-        return canonical(raw)
-    except UnknownNameError:
-        return raw.strip()
 
 
 def _descend(tree: FileTree) -> FileTree:
@@ -148,7 +135,7 @@ def _from_folders(tree: FileTree) -> list[_Picture]:
     for file in files:
         parts = file.split("/")
         split = SPLIT_NAMES[parts[0].lower()] if with_splits else ""
-        pictures.append(_Picture(file, label_name(parts[-2]), split))
+        pictures.append(_Picture(file, canonical_or_own(parts[-2]), split))
     return pictures
 
 
@@ -176,7 +163,7 @@ def _from_index(tree: FileTree) -> list[_Picture]:
         f"{picture.file} (listed as {picture.label})"
         for picture in pictures
         if "/" in picture.file
-        and (folder := label_name(picture.file.split("/")[-2])) in known
+        and (folder := canonical_or_own(picture.file.split("/")[-2])) in known
         and folder != picture.label
     ]
     if elsewhere:
@@ -206,7 +193,7 @@ def _picture(row: CsvRow) -> _Picture:
         raise CorpusError(
             f"{row.where}: the split is {split!r}. Expected a plain word such as train, validation, test."
         )
-    return _Picture(row["file"], label_name(row["label"]), split, row.get("identity", ""), number)
+    return _Picture(row["file"], canonical_or_own(row["label"]), split, row.get("identity", ""), number)
 
 
 def _without(pictures: list[_Picture], ignored: list[str], tree: FileTree) -> list[_Picture]:
@@ -227,7 +214,7 @@ def _label_order(pictures: list[_Picture], labels: Sequence[str] | None, tree: F
         if counts.keys() <= set(EXPRESSIONS):
             return [name for name in EXPRESSIONS if name in counts]
         return sorted(counts)
-    names = [label_name(name) for name in labels]
+    names = [canonical_or_own(name) for name in labels]
     if len(set(names)) < len(names):
         raise ConfigurationError(f"image_folder: labels names a class twice: {', '.join(names)}. Remove one of them.")
     strange = [f"{name} ({count} pictures)" for name, count in sorted(counts.items()) if name not in names]

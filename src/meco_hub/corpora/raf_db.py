@@ -42,7 +42,7 @@ corpus = Corpus(
     loader="meco_hub.corpora.raf_db:read",
     options={
         "pictures": '"aligned" (default): 100×100, aligned; "original": as found on the web, with the face somewhere. The '
-        "DATASET copy has the aligned ones only",
+        "DATASET copy has the aligned ones only"
     },
     citation='Li, Deng & Du 2017, "Reliable Crowdsourcing and Deep Locality-Preserving Learning for Expression Recognition '
     'in the Wild", CVPR',
@@ -55,7 +55,7 @@ def read(path: Path, *, pictures: str = "aligned") -> "datasets.DatasetDict":
 
     Raises:
         CorpusError: another layout; a line that is no "train_00001.jpg 5"; lists and pictures that disagree.
-        ConfigurationError: an unknown value of `pictures`, or "original" asked of a copy without them.
+        ConfigurationError: an unknown value of `pictures`, or "original" for a copy without them.
     """
     if pictures not in ("aligned", "original"):
         raise ConfigurationError(f'raf_db: pictures is {pictures!r}. Expected "aligned" or "original".')

@@ -13,7 +13,6 @@ import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,7 +37,7 @@ LAYOUT_COLUMN = "modalities"
 def choose_layout(
     choice: str | Mapping[str, Sequence[str]], presets: Mapping[str, Layout], channels: Sequence[str]
 ) -> str:
-    """The layout asked for, as JSON.
+    """The chosen layout, as JSON.
 
     Args:
         choice: a preset's name or a mapping.
@@ -75,14 +74,9 @@ def choose_layout(
     return json.dumps({name: list(group) for name, group in choice.items()})
 
 
-@lru_cache(maxsize=64)
-def _parse(text: str) -> dict[str, tuple[str, ...]]:
-    return {name: tuple(group) for name, group in json.loads(text).items()}
-
-
 def layout_of(row: Mapping[str, Any]) -> Layout:
     """The layout that a row was loaded with."""
-    return _parse(row[LAYOUT_COLUMN])
+    return {name: tuple(group) for name, group in json.loads(row[LAYOUT_COLUMN]).items()}
 
 
 def pick_streams(

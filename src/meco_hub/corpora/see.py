@@ -21,13 +21,13 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConfigurationError, CorpusError, UnknownNameError
-from ..labels import canonical
+from ..errors import ConfigurationError, CorpusError
+from ..labels import EXPRESSIONS, canonical_or_own
 from ..recordings.eye_clips import EyeClip
 from ..recordings.pictures import PictureFiles
 from . import Corpus
 from .file_tree import FileTree, first_few, open_tree
-from .protocols import official
+from .splits import official
 
 if TYPE_CHECKING:
     import datasets
@@ -142,15 +142,15 @@ def read(
         if value not in known:
             raise ConfigurationError(f"see: {key} is {value!r}. Expected {' or '.join(map(repr, known))}.")
     with open_tree(path) as tree:
-        roots = [root for root in tree.folders_with(annotations) if _holds_streams(tree, root)]
+        streams = [f"{folder}/" for folder in STREAM_FOLDERS.values()]
+        roots = [
+            root
+            for root in tree.folders_with(annotations)
+            if all(any(name.startswith(root + stream) for name in tree.names) for stream in streams)
+        ]
         if not roots:
             raise CorpusError(f"{path} is not laid out as SEE. Expected {corpus.layout}. Check that data_dir is right.")
         return _read_root(tree.below(roots[0]), annotations, split, split_seed, missing, content)
-
-
-def _holds_streams(tree: FileTree, root: str) -> bool:
-    prefixes = tuple(f"{root}{folder}/" for folder in STREAM_FOLDERS.values())
-    return all(any(name.startswith(prefix) for name in tree.names) for prefix in prefixes)
 
 
 def _read_root(
@@ -225,7 +225,9 @@ def _row(
         raise CorpusError(
             f"{tree.where(folders['frames'][0])}: not one picture of [{start}, {end}) is there. Copy them again."
         )
-    archive, at = _addresses(tree, folders)
+    archive = str(tree.root) if tree.image_path("").startswith("zip://") else ""
+    inside = {stream: tree.base + folder for stream, (folder, _) in folders.items()}
+    at = inside if archive else {stream: f"{tree.root / folder}/" for stream, folder in inside.items()}
     compared = kept if content == "all" else sorted({kept[0], kept[len(kept) // 2], kept[-1]})
     return {
         "sample_id": sequence,
@@ -291,13 +293,6 @@ def read_clip(row: Mapping[str, Any]) -> EyeClip:
     return EyeClip(frames, events, name=row["sample_id"])
 
 
-def _addresses(tree: FileTree, folders: Mapping[str, _Folder]) -> tuple[str, dict[str, str]]:
-    """The zip ("" for a folder), and where each stream's pictures lie, inside the zip or absolutely."""
-    if tree.image_path("").startswith("zip://"):
-        return str(tree.root), {stream: tree.base + folder for stream, (folder, _) in folders.items()}
-    return "", {stream: f"{tree.root / tree.base / folder}/" for stream, (folder, _) in folders.items()}
-
-
 def _picture(archive: str, folder: str, number: int) -> str:
     return f"zip://{folder}{number:05d}.jpg::{archive}" if archive else f"{folder}{number:05d}.jpg"
 
@@ -354,13 +349,10 @@ def read_annotations(tree: FileTree, name: str) -> tuple[list[str], dict[str, An
 
 def label_names(tokens: list[str], where: str) -> list[str]:
     """Canonical names in the file's own order; tokens that are no expressions keep their own."""
-    names = []
-    for token in tokens:
-        try:
-            names.append(canonical(token))
-        except UnknownNameError:
-            logger.warning("%s: the label %r is no known expression and keeps its name.", where, token)
-            names.append(token)
+    names = [canonical_or_own(token) for token in tokens]
+    for name in names:
+        if name not in EXPRESSIONS:
+            logger.warning("%s: the label %r is no known expression and keeps its name.", where, name)
     if len(set(names)) != len(names):
         raise CorpusError(f"{where} names an expression twice: {', '.join(tokens)}. Keep one spelling.")
     return names

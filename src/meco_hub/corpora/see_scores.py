@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CorpusError, InputError, UnknownNameError
-from ..labels import canonical
+from ..errors import CorpusError, InputError
+from ..labels import canonical_or_own
 from .see import parse_sequence_name
 
 logger = logging.getLogger(__name__)
@@ -189,21 +189,21 @@ def _score_runs(
     )
 
 
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object, refusing the key that stands in it twice: json would silently keep the last."""
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InputError(f"{twice!r} stands twice in one object")
-    return made
-
-
 def _read_json(file: Path) -> Any:
+    def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        """A JSON object, refusing the key that stands in it twice: json would silently keep the last."""
+        names = [name for name, _ in pairs]
+        for name in names:
+            if names.count(name) > 1:
+                raise InputError(
+                    f"{file}: {name!r} stands twice in one object. Expected each once. Remove one of them."
+                )
+        return dict(pairs)
+
     try:
-        return json.loads(file.read_text(encoding="utf-8-sig"), object_pairs_hook=_no_duplicates)
-    except InputError as error:
-        raise InputError(f"{file}: {error}. Expected each sequence once. Remove one of them.") from error
+        return json.loads(file.read_text(encoding="utf-8-sig"), object_pairs_hook=without_duplicates)
+    except InputError:
+        raise
     except (OSError, ValueError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
         raise InputError(f"{file} cannot be read as JSON: {error}. Copy it again from its source.") from error
 
@@ -212,20 +212,10 @@ def _class_of(label: Any, where: str) -> str:
     """The class that a spelling means."""
     if not isinstance(label, str):
         raise InputError(f"{where}: the label is {label!r}; expected the name of a class.")
-    try:
-        name = canonical(label)
-    except UnknownNameError:
-        name = ""
+    name = canonical_or_own(label)
     if name not in SHORT_NAMES:
         raise InputError(f"{where}: the label {label!r} is none of {', '.join(SHORT_NAMES)}. Correct the file.")
     return name
-
-
-def _what_name_says(sequence: str) -> dict[str, str]:
-    try:
-        return parse_sequence_name(sequence)
-    except CorpusError as error:
-        raise InputError(str(error)) from error
 
 
 def _answer(entries: Any, where: str) -> str:
@@ -330,7 +320,10 @@ def score_sequence_files(paths: str | Path | Sequence[str | Path]) -> SequenceSc
                 f"{file} and {used[0]} answer different sequences: {len(differing)} stand in one only, such as {differing[0]!r}. "
                 "Expected runs of one test set. Score them apart."
             )
-    said = {name: _what_name_says(name) for name in names}
+    try:
+        said = {name: parse_sequence_name(name) for name in names}
+    except CorpusError as error:
+        raise InputError(str(error)) from error
     place = {name: index for index, name in enumerate(SHORT_NAMES)}
     truth = np.array([place[_class_of(said[name]["emotion"], name)] for name in names])
     predicted = np.array([[place[own[name]] for name in names] for own in answers])

@@ -11,7 +11,18 @@
 Every function gives (the rest, the part) in the order of the rows. What falls where is decided by SHA-256 of seed and
 name, with exactly rounded sums: it depends neither on the order of the rows, nor on the platform, nor on the version of a
 random generator. Rows are cut before windowing, so windows stay where their row is. Check a split with `leak_check` (in
-`leaks.py`) before training on it; whole protocols, leave-one-subject-out among them, are in `protocols.py`.
+`leaks.py`) before training on it.
+
+Whole series of folds are protocols, each named for what its figures may claim:
+
+    P0  random_rows             rows at random                              leaky, diagnostic only
+    P1  cross_trial             k-fold over everybody's own trials           people on both sides
+    P2  leave_one_subject_out   a fold for every person
+    P3  subject_folds           k groups of people
+    P4  unseen_stimuli          a person and stimuli, neither of which training has seen
+
+    for fold in folds(data, "P2"):
+        train, test = fold.take(data)
 """
 
 import hashlib
@@ -19,54 +30,54 @@ import logging
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConfigurationError, CorpusError
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ConfigurationError, CorpusError, unknown_name
 from .file_tree import content_hashes, first_few
 from .tables import column, with_column
 
 if TYPE_CHECKING:
-    import datasets
+    from datasets import Dataset, DatasetDict
+
+    Sides = tuple[Dataset, Dataset]
+    """The rest, and the part that is held out; or training and test."""
 
 
 logger = logging.getLogger(__name__)
 
 
-def by_identity(
-    dataset: "datasets.Dataset", fraction: float, *, seed: int, stratify: bool = True, unknown: str = "error"
-) -> "tuple[datasets.Dataset, datasets.Dataset]":
-    """Hold out whole people.
+def by_identity(dataset: "Dataset", fraction: float, *, seed: int) -> "Sides":
+    """Hold out whole people, such that each label keeps its share as far as they allow, the rarest labels first.
 
     Args:
         dataset: with the columns identity and sample_id, and label where there are classes.
         fraction: share of the rows to hold out, 0 < fraction < 1.
         seed: another seed, other people.
-        stratify: keep each label's share, rarest labels first; else, and where rows have no label, only the number of rows.
-        unknown: what to do with rows of unknown identity: "error", or "separate" to count each as a person of its own,
-            which is right only if none of them shows the same person as another.
 
     Returns:
         (the rest, the held-out part).
 
     Raises:
         CorpusError: identities are unknown, or too few to cut.
-        ConfigurationError: `fraction` or `unknown` makes no sense.
+        ConfigurationError: `fraction` makes no sense.
     """
     _check_fraction(fraction)
-    assignment = _assign(dataset, [1 - fraction, fraction], seed, stratify, unknown)
+    assignment = _assign(dataset, [1 - fraction, fraction], seed)
     return _cut(dataset, lambda row: assignment[row] == 1, f"a share of {fraction:g}")
 
 
-def assign_folds(
-    dataset: "datasets.Dataset", n_folds: int, *, seed: int, stratify: bool = True, unknown: str = "error"
-) -> "datasets.Dataset":
+def assign_folds(dataset: "Dataset", n_folds: int, *, seed: int) -> "Dataset":
     """Give every row a fold 0 … n_folds − 1 such that no person is in two; replaces the column `fold`.
 
     Arguments and errors as for `by_identity`.
     """
     if n_folds < 2:
         raise ConfigurationError(f"n_folds is {n_folds}. Expected 2 or more.")
-    assignment = _assign(dataset, [1 / n_folds] * n_folds, seed, stratify, unknown)
+    assignment = _assign(dataset, [1 / n_folds] * n_folds, seed)
     empty = sorted(set(range(n_folds)).difference(assignment))
     if empty:
         raise CorpusError(
@@ -76,11 +87,11 @@ def assign_folds(
     return with_column(dataset, "fold", assignment, "int32")
 
 
-def by_fold(dataset: "datasets.Dataset", folds: Iterable[int]) -> "tuple[datasets.Dataset, datasets.Dataset]":
+def by_fold(dataset: "Dataset", folds: Iterable[int]) -> "Sides":
     """Hold out the rows of some folds.
 
     Returns:
-        (the rest, the rows of `folds`); the rest may be empty, when all folds are asked for.
+        (the rest, the rows of `folds`); the rest may be empty, when all folds are wanted.
 
     Raises:
         CorpusError: rows without a fold.
@@ -102,9 +113,7 @@ def by_fold(dataset: "datasets.Dataset", folds: Iterable[int]) -> "tuple[dataset
     return _cut(dataset, lambda row: numbers[row] in wanted, f"folds {wanted}", rest_may_be_empty=True)
 
 
-def stratified(
-    dataset: "datasets.Dataset", fraction: float, *, seed: int
-) -> "tuple[datasets.Dataset, datasets.Dataset]":
+def stratified(dataset: "Dataset", fraction: float, *, seed: int) -> "Sides":
     """Hold out single pictures, the same share of every label (±1 row; `round(fraction · n)` in all).
 
     People may end up on both sides: use it only where identities are not published, and say so beside the figure.
@@ -133,9 +142,7 @@ def stratified(
     return _cut(dataset, lambda row: row in chosen, f"a share of {fraction:g}")
 
 
-def by_content(
-    dataset: "datasets.Dataset", fraction: float, *, seed: int
-) -> "tuple[datasets.Dataset, datasets.Dataset]":
+def by_content(dataset: "Dataset", fraction: float, *, seed: int) -> "Sides":
     """Hold out pictures such that no two that are the same (`contents.py`) are on two sides, whatever their labels say.
 
     For corpora that do not say who is shown and hold pictures more than once. People may end up on both sides: say so.
@@ -152,11 +159,11 @@ def by_content(
     _check_fraction(fraction)
     _refuse_known_people(dataset)
     grouped = with_column(dataset, "identity", content_hashes(dataset), datasets.Value("string"))
-    assignment = _assign(grouped, [1 - fraction, fraction], seed, stratify=True, unknown="error")
+    assignment = _assign(grouped, [1 - fraction, fraction], seed)
     return _cut(dataset, lambda row: assignment[row] == 1, f"a share of {fraction:g}")
 
 
-def without_content_of(dataset: "datasets.Dataset", *others: "datasets.Dataset") -> "datasets.Dataset":
+def without_content_of(dataset: "Dataset", *others: "Dataset") -> "Dataset":
     """The rows whose content stands in none of the others; what is left out is said in the log."""
     known = {one for other in others for one in content_hashes(other)}
     keep = [row for row, one in enumerate(content_hashes(dataset)) if one not in known]
@@ -166,7 +173,7 @@ def without_content_of(dataset: "datasets.Dataset", *others: "datasets.Dataset")
     return dataset.select(keep)
 
 
-def by_trial(dataset: "datasets.Dataset", fraction: float, *, seed: int) -> "tuple[datasets.Dataset, datasets.Dataset]":
+def by_trial(dataset: "Dataset", fraction: float, *, seed: int) -> "Sides":
     """Hold out whole trials: of everybody, `round(fraction · n)` of their n trials.
 
     People stand on both sides, which is what a subject-dependent protocol means; say so beside the figure.
@@ -196,9 +203,7 @@ def by_trial(dataset: "datasets.Dataset", fraction: float, *, seed: int) -> "tup
     return _cut(dataset, lambda row: (people[row], trials[row]) in held, f"a share of {fraction:g} of the trials")
 
 
-def by_stimulus(
-    dataset: "datasets.Dataset", fraction: float, *, seed: int
-) -> "tuple[datasets.Dataset, datasets.Dataset]":
+def by_stimulus(dataset: "Dataset", fraction: float, *, seed: int) -> "Sides":
     """Hold out whole stimuli, `round(fraction · n)` of n and at least one; people stand on both sides.
 
     Arguments, result and errors as for `by_trial`, with the column stimulus.
@@ -210,7 +215,7 @@ def by_stimulus(
     return _cut(dataset, lambda row: stimuli[row] in held, f"a share of {fraction:g} of the stimuli")
 
 
-def _known(dataset: "datasets.Dataset", name: str) -> list[str]:
+def _known(dataset: "Dataset", name: str) -> list[str]:
     """A column of names, none of which is unknown."""
     if name not in dataset.column_names:
         raise CorpusError(f"The rows have no column {name}. Expected one to divide them by it. Use another split.")
@@ -224,26 +229,22 @@ def _known(dataset: "datasets.Dataset", name: str) -> list[str]:
     return values
 
 
-def _assign(dataset: "datasets.Dataset", shares: Sequence[float], seed: int, stratify: bool, unknown: str) -> list[int]:
+def _assign(dataset: "Dataset", shares: Sequence[float], seed: int) -> list[int]:
     """The bin of every row: people go, one by one, where they bring the labels nearest to their shares.
 
     People who hold much of a rare label come first, because they are the hardest to place; the many who hold one picture
-    of a frequent label come last and even things out. Distance is the squared relative error per label and bin.
+    of a frequent label come last and even things out. Distance is the squared relative error per label and bin. Where rows have
+    no label, only their number counts.
     """
-    if unknown not in ("error", "separate"):
-        raise ConfigurationError(f'unknown is {unknown!r}. Expected "error" or "separate".')
-    identities, names = column(dataset, "identity"), column(dataset, "sample_id")
-    stratify = stratify and "label" in dataset.column_names
-    labels = column(dataset, "label") if stratify else [0] * len(identities)
-    nameless = [names[row] for row, identity in enumerate(identities) if not identity]
-    if nameless and unknown == "error":
+    people, names = column(dataset, "identity"), column(dataset, "sample_id")
+    labels = column(dataset, "label") if "label" in dataset.column_names else [0] * len(people)
+    nameless = [name for name, who in zip(names, people, strict=True) if not who]
+    if nameless:
         raise CorpusError(
-            f"Nobody says who is shown in {first_few(nameless)}. Expected an identity for every row. Add identities; "
-            "or, if every such picture shows another person, say unknown='separate'; or use `stratified` and say so."
+            f"Nobody says who is shown in {first_few(nameless)}. Expected an identity for every row. Add identities, or use "
+            "`stratified` and say so."
         )
-    # an identity and a sample_id may be the same string, hence the kind beside the name
-    people = [("person", who) if who else ("picture", names[row]) for row, who in enumerate(identities)]
-    holdings: dict[tuple[str, str], Counter[Any]] = defaultdict(Counter)
+    holdings: dict[str, Counter[Any]] = defaultdict(Counter)
     for who, label in zip(people, labels, strict=True):
         holdings[who][label] += 1
     totals = Counter(labels)
@@ -251,12 +252,12 @@ def _assign(dataset: "datasets.Dataset", shares: Sequence[float], seed: int, str
         holdings,
         key=lambda who: (
             -max(n / totals[label] for label, n in holdings[who].items()),
-            _rank(seed, "/".join(who)),
+            _rank(seed, f"person/{who}"),
             who,
         ),
     )
     filled = [Counter[Any]() for _ in shares]
-    place: dict[tuple[str, str], int] = {}
+    place: dict[str, int] = {}
     for who in order:
         # growth of Σ (n − share·total)² / (share·total²) when this person joins the bin; fsum is exact on any platform
         growth = [
@@ -292,9 +293,7 @@ def _rank(seed: int, name: str) -> bytes:
     return hashlib.sha256(f"{seed}/{name}".encode()).digest()
 
 
-def _cut(
-    dataset: "datasets.Dataset", in_part: Callable[[int], bool], what: str, rest_may_be_empty: bool = False
-) -> "tuple[datasets.Dataset, datasets.Dataset]":
+def _cut(dataset: "Dataset", in_part: Callable[[int], bool], what: str, rest_may_be_empty: bool = False) -> "Sides":
     sides: tuple[list[int], list[int]] = ([], [])
     for row in range(len(dataset)):
         sides[in_part(row)].append(row)
@@ -306,7 +305,7 @@ def _cut(
     return dataset.select(sides[0]), dataset.select(sides[1])
 
 
-def _refuse_known_people(dataset: "datasets.Dataset") -> None:
+def _refuse_known_people(dataset: "Dataset") -> None:
     if any(column(dataset, "identity")):
         raise CorpusError(
             "The data set says who is shown, and single pictures of one person would fall on both sides. "
@@ -317,3 +316,247 @@ def _refuse_known_people(dataset: "datasets.Dataset") -> None:
 def _check_fraction(fraction: float) -> None:
     if not 0 < fraction < 1:
         raise ConfigurationError(f"The fraction to hold out is {fraction!r}. Expected a number between 0 and 1.")
+
+
+# --- Protocols --------------------------------------------------------------------------------------------------------
+# A figure is worth what its protocol lets it claim, so each says what its two sides share, and whether that makes the figure
+# a diagnostic at best; `official` says the same of a division that a corpus publishes.
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What a division is called, and what its figures may claim.
+
+    Attributes:
+        name: "P2", or "official".
+        unit: what is kept together: "subject", "trial", "stimulus", "subject and stimulus", "row", or as a corpus has it.
+        leaky: the sides share what a new user of the model would not have given it; a figure is a diagnostic only.
+        why: one sentence for reports.
+        shares: kinds (of `leaks.KINDS`) that stand on both sides on purpose; hand them to `leak_check(allow=…)`. What leaks
+            by a mistake that the protocol makes is not among them, so that the check finds it.
+    """
+
+    name: str
+    unit: str
+    leaky: bool
+    why: str
+    shares: tuple[str, ...] = ("stimulus",)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As reports hold it."""
+        return {**asdict(self), "shares": list(self.shares)}
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.unit}{', LEAKY' if self.leaky else ''}): {self.why}"
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One division.
+
+    Attributes:
+        name: the person, the fold's number, or both.
+        train, test: row numbers, in the order of the rows. Rows in neither are left out (P4).
+    """
+
+    name: str
+    train: NDArray[np.int64]
+    test: NDArray[np.int64]
+
+    def take(self, dataset: "Dataset") -> "Sides":
+        """(train, test) of the data set that the fold was made from."""
+        return dataset.select(self.train), dataset.select(self.test)
+
+
+PROTOCOLS = {
+    one.name: one
+    for one in (
+        Protocol("P0", "row", True, "random rows: neighbours in time stand on both sides; leaky, for diagnosis only"),
+        Protocol(
+            "P1",
+            "trial",
+            False,
+            "subject-dependent: everybody is tested on trials of their own that training has not seen, and trained on others",
+            ("identity", "stimulus"),
+        ),
+        Protocol(
+            "P2", "subject", False, "leave one subject out: nobody is tested who was trained on; stimuli are shared"
+        ),
+        Protocol("P3", "subject", False, "groups of subjects: nobody is tested who was trained on; stimuli are shared"),
+        Protocol(
+            "P4",
+            "subject and stimulus",
+            False,
+            "leave one subject out, on stimuli that training has not seen: recognising the stimulus cannot help",
+            (),
+        ),
+    )
+}
+"""The protocols that every corpus can be tested by, where it has the columns."""
+
+
+def official(unit: str, why: str, *, leaky: bool = False, shares: Sequence[str] = ("stimulus",)) -> Protocol:
+    """The division that a corpus publishes, for what it is.
+
+    >>> official("sequence", "volunteers occur on both sides", leaky=True, shares=("identity",)).leaky
+    True
+    """
+    return Protocol("official", unit, leaky, why, tuple(shares))
+
+
+def folds(dataset: "Dataset", protocol: str, *, n_folds: int = 5, seed: int = 0) -> list[Fold]:
+    """The folds of a protocol, by its name.
+
+    Args:
+        dataset: with the columns identity and sample_id, and what the protocol cuts by: trial, stimulus.
+        protocol: "P0" … "P4".
+        n_folds: of P0, P1 and P3 how many folds; of P4 into how many parts the stimuli are cut.
+        seed: another seed, other folds; P2 takes none.
+
+    Raises:
+        UnknownNameError: no such protocol.
+        CorpusError: the columns do not say what the protocol cuts by, or there is too little of it.
+        ConfigurationError: `n_folds` below 2.
+    """
+    if protocol not in _MAKERS:
+        raise unknown_name("protocol", protocol, _MAKERS)
+    if n_folds < 2:
+        raise ConfigurationError(f"n_folds is {n_folds}. Expected 2 or more.")
+    return _MAKERS[protocol](dataset, n_folds, seed)
+
+
+def find_fold(dataset: "Dataset", protocol: str, name: str, *, n_folds: int, seed: int) -> Fold:
+    """The fold of that name; other arguments and errors as for `folds`.
+
+    Raises:
+        UnknownNameError: the protocol has no such fold.
+    """
+    made = {fold.name: fold for fold in folds(dataset, protocol, n_folds=n_folds, seed=seed)}
+    if name not in made:
+        raise unknown_name(f"fold of {protocol}", name, made)
+    return made[name]
+
+
+def number_folds(
+    dataset: "Dataset", protocol: str, *, n_folds: int = 5, seed: int = 0, stratify_by: str | None = None
+) -> "Dataset":
+    """The data set with its column `fold` replaced by the folds of P0, P1, P2 or P3.
+
+    Arguments and errors as for `folds`; `stratify_by`, of P3 alone, as for `subject_folds`.
+
+    Raises:
+        ConfigurationError: P4, whose folds leave rows out and so are no column.
+    """
+    if protocol == "P4":
+        raise ConfigurationError("P4 leaves rows out of each fold, so it is no column of folds. Use splits.folds.")
+    if stratify_by and protocol != "P3":
+        raise ConfigurationError(
+            f"stratify_by is {stratify_by!r}, and the protocol {protocol}. Only P3 spreads people so."
+        )
+    made = (
+        subject_folds(dataset, n_folds, seed, stratify_by=stratify_by)
+        if stratify_by
+        else folds(dataset, protocol, n_folds=n_folds, seed=seed)
+    )
+    numbers = np.full(len(dataset), -1)
+    for number, fold in enumerate(made):
+        numbers[fold.test] = number
+    return with_column(dataset, "fold", numbers.tolist(), "int32")
+
+
+def with_folds(
+    splits: "DatasetDict", protocol: str, address: str, *, n_folds: int = 5, stratify_by: str | None = None
+) -> "DatasetDict":
+    """A corpus of one split "all" with its folds numbered; as it is, with a warning, where too few people make no groups."""
+    subjects = len(set(column(splits["all"], "identity")))
+    if protocol == "P3" and subjects < n_folds:
+        logger.warning("%s: %d people make no %d folds; the column fold is −1.", address, subjects, n_folds)
+    else:
+        splits["all"] = number_folds(splits["all"], protocol, n_folds=n_folds, stratify_by=stratify_by)
+    return splits
+
+
+def random_rows(dataset: "Dataset", n_folds: int, seed: int) -> list[Fold]:
+    """P0: k-fold over single rows. Leaky: what lies a second apart stands on both sides."""
+    return _by_bin(_assign_in_turn(column(dataset, "sample_id"), n_folds, seed, "rows"), n_folds)
+
+
+def cross_trial(dataset: "Dataset", n_folds: int, seed: int) -> list[Fold]:
+    """P1: everybody's trials go into k folds in turn, each person's for itself.
+
+    Trials of a corpus may be sorted by stimulus; an order of their own for each person keeps a fold from
+    being a fixed set of stimuli.
+    """
+    people, trials = _known(dataset, "identity"), _known(dataset, "trial")
+    rows: dict[str, list[int]] = defaultdict(list)
+    for row, who in enumerate(people):
+        rows[who].append(row)
+    bins = [0] * len(people)
+    for who, own in rows.items():
+        assigned = _assign_in_turn([f"{who}/{trials[row]}" for row in own], n_folds, seed, f"trials of {who}")
+        for row, place in zip(own, assigned, strict=True):
+            bins[row] = place
+    return _by_bin(bins, n_folds)
+
+
+def leave_one_subject_out(dataset: "Dataset") -> list[Fold]:
+    """P2: a fold for every person, in the order of their names."""
+    people = np.asarray(_known(dataset, "identity"))
+    names = sorted(set(people.tolist()))
+    if len(names) < 2:
+        raise CorpusError(f"The rows are of {len(names)} person. Expected two or more to leave one out.")
+    return [Fold(who, np.flatnonzero(people != who), np.flatnonzero(people == who)) for who in names]
+
+
+def subject_folds(dataset: "Dataset", n_folds: int, seed: int, *, stratify_by: str | None = None) -> list[Fold]:
+    """P3: people go into k folds in turn.
+
+    Args:
+        dataset, n_folds, seed: as for `folds`.
+        stratify_by: column of something that people have one of (the site where they were recorded), spread over the folds.
+    """
+    people = _known(dataset, "identity")
+    strata = column(dataset, stratify_by) if stratify_by else [""] * len(people)
+    return _by_bin(_assign_in_turn(people, n_folds, seed, "people", strata), n_folds)
+
+
+def unseen_stimuli(dataset: "Dataset", n_folds: int, seed: int) -> list[Fold]:
+    """P4: for every person and every of k parts of the stimuli, test that person on that part; training sees neither."""
+    people = np.asarray(_known(dataset, "identity"))
+    parts = np.asarray(_assign_in_turn(_known(dataset, "stimulus"), n_folds, seed, "stimuli"))
+    made = []
+    for whole in leave_one_subject_out(dataset):
+        for part in range(n_folds):
+            theirs, shown = people == whole.name, parts == part
+            if (theirs & shown).any():  # not everybody need have seen every part
+                name = f"{whole.name}/{part}"
+                made.append(Fold(name, np.flatnonzero(~theirs & ~shown), np.flatnonzero(theirs & shown)))
+    return made
+
+
+_MAKERS: dict[str, Callable[["Dataset", int, int], list[Fold]]] = {
+    "P0": random_rows,
+    "P1": cross_trial,
+    "P2": lambda dataset, n_folds, seed: leave_one_subject_out(dataset),
+    "P3": subject_folds,
+    "P4": unseen_stimuli,
+}
+
+
+def _assign_in_turn(
+    units: Sequence[str], n_folds: int, seed: int, what: str, strata: Sequence[str] | None = None
+) -> list[int]:
+    """The bin of every row: its unit's place in the order of ranks, modulo the number of folds, one stratum after the other."""
+    stratum = dict(zip(units, strata or [""] * len(units), strict=True))
+    if len(stratum) < n_folds:
+        raise CorpusError(
+            f"There are {len(stratum)} {what} for {n_folds} folds. Expected as many or more. Ask for fewer folds."
+        )
+    order = sorted(stratum, key=lambda unit: (stratum[unit], _rank(seed, unit), unit))
+    place = {unit: number % n_folds for number, unit in enumerate(order)}
+    return [place[unit] for unit in units]
+
+
+def _by_bin(bins: Sequence[int], n_folds: int) -> list[Fold]:
+    numbers = np.asarray(bins)
+    return [Fold(str(n), np.flatnonzero(numbers != n), np.flatnonzero(numbers == n)) for n in range(n_folds)]

@@ -102,7 +102,7 @@ def read(
         people = [who for who in people if (number := _PERSON.match(who)) and int(number[1]) in labels]
         rows: list[RecordingRow] = []
         for who in tqdm(people, desc="Stress-Predict", unit=" people", disable=None):
-            address = _address(path, tree, who)
+            address = json.dumps([str(path.absolute()), f"{tree.base}Raw_data/{who}/"])
             rows += _windows(who, address, labels[int(who[1:])], int(window_s), int(stride_s), purity, margin_s)
         splits = build_recordings(
             rows, label_names=LABELS.names, extras={"margin_s": "float64"}, address=tree.where("")
@@ -204,24 +204,17 @@ def _windows(
 
 def _warn_of_absent(tree: FileTree, people: list[str], labels: Mapping[int, object]) -> None:
     there = {name.split("/")[1] for name in tree.names if name.startswith("Raw_data/")}
-    unlabelled, unworn = (
-        sorted(there.difference(people)),
-        sorted(set(labels).difference(int(who[1:]) for who in people)),
-    )
+    unlabelled = sorted(there.difference(people))
+    unworn = sorted(set(labels).difference(int(who[1:]) for who in people))
     if unlabelled:
         logger.warning("%s: no labels for %s; left out.", tree.where(""), first_few(unlabelled))
     if unworn:
         logger.warning("%s: no recording of the participants %s; left out.", tree.where(""), first_few(unworn))
 
 
-def _address(path: Path, tree: FileTree, who: str) -> str:
-    """Where a person's files lie, as one string: JSON of [root, folder inside]."""
-    return json.dumps([str(path.absolute()), f"{tree.base}Raw_data/{who}/"])
-
-
 @lru_cache(maxsize=64)
 def _session(address: str, summary_s: int) -> tuple[EmpaticaSession, dict[str, NDArray[np.float64]]]:
-    """A person's session and label-free reference; an hour takes 4 MB."""
+    """A person's session and label-free reference; an hour takes 4 MB. `address`: JSON of [root, folder inside]."""
     from ..processing.resampling import session_level, summary_key  # which imports scipy
 
     root, folder = json.loads(address)

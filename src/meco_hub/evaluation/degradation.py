@@ -54,39 +54,29 @@ def degrade(
         if condition.unit:
             entry["unit"] = condition.unit
         if condition.unchanged:
-            metrics, realised = dict(clean), 0.0
+            metrics, realised = clean, 0.0
         else:
             applied = AppliedCondition(condition, **known, streams=streams)
-            metrics, unreadable = _answer(applied, answer, clean, condition.name)
+            try:
+                metrics, predictions = answer(applied)
+                unreadable = predictions.unreadable
+            except InputError as error:
+                # that a model has no answer without one of its sensors is a finding, and the other conditions go on
+                logger.warning("Nothing can be answered under %s: %s", condition.name, error)
+                metrics, unreadable = {key: 0 if key == "n" else None for key in clean}, {"*": str(error)}
             if unreadable:
                 entry["unreadable"] = unreadable
-            realised = _missing(applied)
+            pairs = gather_object([(applied.present, applied.possible)])
+            present, possible = (sum(column) for column in zip(*pairs, strict=True))
+            realised = 1.0 - present / possible if possible else None
             entry.update(applied.notes)
         # one stream always stays, so that less is missing than the condition's rate says
         if streams and condition.family == "missing":
             entry["realised"] = realised
-        entries.append(
-            {**entry, "metrics": metrics, "relative_drop": relative_drop(clean.get(metric), metrics.get(metric))}
-        )
+        entry["metrics"] = dict(metrics)
+        entry["relative_drop"] = relative_drop(clean.get(metric), metrics.get(metric))
+        entries.append(entry)
     return entries
-
-
-def _answer(
-    applied: AppliedCondition, answer: Answer, clean: Metrics, name: str
-) -> tuple[dict[str, Any], dict[str, str]]:
-    try:
-        metrics, predictions = answer(applied)
-    except InputError as error:
-        # that a model has no answer without one of its sensors is a finding, and the other conditions go on
-        logger.warning("Nothing can be answered under %s: %s", name, error)
-        return {key: 0 if key == "n" else None for key in clean}, {"*": str(error)}
-    return dict(metrics), predictions.unreadable
-
-
-def _missing(applied: AppliedCondition) -> float | None:
-    pairs = gather_object([(applied.present, applied.possible)])
-    present, possible = (sum(column) for column in zip(*pairs, strict=True))
-    return 1.0 - present / possible if possible else None
 
 
 def same_label(clean: Predictions, found: Predictions) -> float | None:
@@ -155,7 +145,7 @@ LAG_OPTIONS = {"output_routing": True}
 
 
 def estimates_lags(model: PreTrainedModel) -> bool:
-    """Whether a model may say how late each modality is; its output tells whether it does."""
+    """Whether a model may say how late each modality is; its output shows whether it does."""
     return "output_routing" in accepted_inputs(model)
 
 
@@ -252,8 +242,8 @@ class RoutingRecord:
     def __init__(self, model: PreTrainedModel) -> None:
         if "output_router_logits" not in accepted_inputs(model):
             raise ConfigurationError(
-                f"Routing was asked of {type(model).__name__}, which has no routers: its forward takes no output_router_logits. "
-                "Leave routing out, or use a checkpoint of a mixture of experts."
+                f"Routing was requested of {type(model).__name__}, which has no routers: its forward takes no "
+                "output_router_logits. Leave routing out, or use a checkpoint of a mixture of experts."
             )
         config: Any = model.config
         self._name = type(model).__name__
@@ -347,10 +337,7 @@ def describe_routers(routed: RoutedRows) -> list[dict[str, Any]]:
 
 
 def tables_by(
-    by: str,
-    routed: RoutedRows | Sequence[tuple[str, RoutedRows]],
-    keys: Sequence[str] = (),
-    names: Sequence[str] = (),
+    by: str, routed: RoutedRows | Sequence[tuple[str, RoutedRows]], keys: Sequence[str] = (), names: Sequence[str] = ()
 ) -> list[dict[str, Any]]:
     """Mean shares of the weight, one table per router.
 

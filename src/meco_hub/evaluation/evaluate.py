@@ -8,7 +8,6 @@ evaluate_checkpoint           loads the model and its processor
     Evaluation.repeat                       answers to other clips of the same rows, several times
 """
 
-import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,13 +23,13 @@ from .. import plugins
 from ..answers import Calibration, Task, calibration_of, task_of_model
 from ..corpora import Corpus
 from ..corpora.leaks import fingerprint
-from ..corpora.protocols import PROTOCOLS, find_fold
+from ..corpora.splits import PROTOCOLS, find_fold
 from ..errors import ConfigurationError
 from ..loading import load_model, load_processor
 from ..prediction import join_processes
 from ..processing.picture_processor import recording_processor
+from ..weight_files import hash_weights
 from .calibration import describe_calibration
-from .clip_runs import check_runs, describe_runs, predict_runs, write_runs
 from .conditions import AppliedCondition, conditions_for
 from .degradation import (
     LAG_OPTIONS,
@@ -48,9 +47,9 @@ from .degradation import (
 from .intervals import bootstrap, class_groups
 from .metrics import compute_metrics, softmax
 from .pictures import require_matplotlib
-from .predict import Predictions, RecordingRows, predict_rows
+from .predict import Predictions, RecordingRows, check_runs, describe_runs, predict_rows, predict_runs, write_runs
 from .references import plain_answers, reference_values
-from .report import Report, list_warnings, write_json, write_pictures, write_predictions, write_table, write_values
+from .report import build_report, list_warnings, write_json, write_pictures, write_predictions, write_values
 from .report_file import control_of, read_report
 from .series import AlignedPredictions, align_predictions, score_answers, summarise
 from .task import (
@@ -75,7 +74,7 @@ class EvaluationSettings:
     Attributes:
         split: one split; None is all of them.
         folds: samples of these folds only; None is all of them.
-        protocol: "P0" … "P4" instead of `folds`; see `corpora/protocols.py`.
+        protocol: "P0" … "P4" instead of `folds`; see `corpora/splits.py`.
         protocol_fold: which of its folds is tested, by name or number.
         protocol_folds, protocol_seed: how it is cut.
         batch_size: clips per forward pass.
@@ -170,7 +169,7 @@ def evaluate_model(
     folder = Path(output_dir)
     predictions = evaluation.predict()
     under_conditions = evaluation.predict_under_conditions(predictions)
-    written = evaluation.report(
+    report = evaluation.report(
         predictions,
         folder,
         checkpoint=describe_checkpoint(model, checkpoint) | {"control": control_of(model.config, run)},
@@ -179,7 +178,6 @@ def evaluate_model(
         routing=evaluation.describe_routing(predictions),
         **under_conditions,
     )
-    report = written.to_dict()
     report["warnings"] = list_warnings(report, corpus)
     for sentence in report["warnings"]:
         logger.warning("%s", sentence)
@@ -209,7 +207,7 @@ def choose_rows(splits: datasets.DatasetDict, settings: EvaluationSettings) -> d
         return take_folds(pool, settings.folds)
     if settings.folds is not None or settings.protocol_fold is None:
         raise ConfigurationError(
-            f"The protocol {settings.protocol} was asked for with folds {settings.folds} and protocol_fold "
+            f"The protocol {settings.protocol} was requested with folds {settings.folds} and protocol_fold "
             f"{settings.protocol_fold}. Expected protocol_fold, one of the protocol's own, and no folds."
         )
     fold = find_fold(
@@ -236,11 +234,6 @@ def label_rows(
 
 def describe_checkpoint(model: PreTrainedModel, checkpoint: str) -> dict[str, Any]:
     """What identifies the weights that were evaluated; names, never paths."""
-    weights = Path(checkpoint) / "model.safetensors"
-    digest = None
-    if weights.is_file():
-        with weights.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
     return {
         # a Hub id is its own name; of a folder only the last part says anything to others
         "name": Path(checkpoint).resolve().name if Path(checkpoint).exists() else checkpoint,
@@ -248,17 +241,9 @@ def describe_checkpoint(model: PreTrainedModel, checkpoint: str) -> dict[str, An
         "class": type(model).__name__,
         "distribution": plugins.architectures().distributions.get(model.config.model_type),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "weights_sha256": digest,
+        "weights_sha256": hash_weights(Path(checkpoint)),
         "operating_point": getattr(model.config, "operating_point", None),
     }
-
-
-def _describe_protocol(corpus: Corpus, settings: EvaluationSettings) -> dict[str, Any] | None:
-    if settings.protocol is None:
-        own = corpus.own_protocol(settings.options)
-        return own.to_dict() if own is not None else None
-    cut = {"fold": settings.protocol_fold, "n_folds": settings.protocol_folds, "seed": settings.protocol_seed}
-    return {**PROTOCOLS[settings.protocol].to_dict(), **cut}
 
 
 def describe_data(
@@ -273,12 +258,18 @@ def describe_data(
     # of what was answered: a file that cannot be read is listed, and must not lose the finished evaluation here
     answered = subset.dataset.select(predictions.positions)
     people = answered["identity"][:]
+    if settings.protocol is None:
+        own = corpus.own_protocol(settings.options)
+        protocol = own.to_dict() if own is not None else None
+    else:
+        cut = {"fold": settings.protocol_fold, "n_folds": settings.protocol_folds, "seed": settings.protocol_seed}
+        protocol = {**PROTOCOLS[settings.protocol].to_dict(), **cut}
     return {
         "corpus": corpus.name,
         "options": dict(settings.options),
         "split": settings.split,
         "folds": list(settings.folds) if settings.folds is not None else None,
-        "protocol": _describe_protocol(corpus, settings),
+        "protocol": protocol,
         "leak_check": (run or {}).get("data", {}).get("leak_check"),
         "seen": seen_people(run, corpus.name, people),
         "fingerprint": fingerprint(answered),
@@ -365,7 +356,7 @@ class Evaluation:
         return predictions
 
     def predict_under_conditions(self, clean_predictions: Predictions) -> dict[str, Any]:
-        """The headline metrics under every condition, beside the clean ones; what `Report` takes of them."""
+        """The headline metrics under every condition, beside the clean ones; what `build_report` takes of them."""
         if not self._conditions:
             return {}
 
@@ -388,13 +379,7 @@ class Evaluation:
         }
         clean, metric = self.headline(clean_predictions), "ccc" if self.task.regression else "uar"
         entries = degrade(
-            self._conditions,
-            answer,
-            clean,
-            metric,
-            known=known,
-            streams=self._streams,
-            progress=self.settings.progress,
+            self._conditions, answer, clean, metric, known=known, streams=self._streams, progress=self.settings.progress
         )
         if not self.task.regression:
             untouched = {one.name for one in self._conditions if one.unchanged}
@@ -402,7 +387,7 @@ class Evaluation:
         return {"conditions": entries, "condition_families": summarise_families(entries, clean, metric)}
 
     def describe_routing(self, predictions: Predictions) -> dict[str, Any] | None:
-        """Which expert served whom; None where routing was not asked for."""
+        """Which expert served whom; None where routing is not wanted."""
         if not self._routed:
             return None
         clean, names, tables = self._routed["clean"], self.task.names, []
@@ -436,8 +421,8 @@ class Evaluation:
         metrics = compute_metrics(self._labels(predictions), self._scores(predictions), self.task.names)
         return {"n": metrics.n, **metrics.flat()}
 
-    def report(self, predictions: Predictions, folder: Path, **parts: Any) -> Report:
-        """Metrics, intervals, groups and references; writes the predictions beside the report. `parts` are handed to `Report`."""
+    def report(self, predictions: Predictions, folder: Path, **parts: Any) -> dict[str, Any]:
+        """Metrics, intervals, groups and references; writes the predictions beside the report. `parts` go to `build_report`."""
         columns = self._columns(predictions)
         plain = plain_answers(
             parts["run"],
@@ -448,27 +433,19 @@ class Evaluation:
             self.task,
             progress=self.settings.progress and _is_main_process(),
         )
-        made = self._report_values if self.task.regression else self._report_classes
-        return Report(
-            **made(predictions, columns, plain, parts["run"], folder),
-            names=self.task.names,
-            seconds=predictions.seconds,
-            **parts,
-        )
+        if self.task.regression:
+            made = self._report_values(predictions, columns, plain, parts["run"], folder)
+        else:
+            made = self._report_classes(predictions, columns, plain, folder)
+        return build_report(**made, names=self.task.names, seconds=predictions.seconds, **parts)
 
     def _report_classes(
-        self,
-        predictions: Predictions,
-        columns: dict[str, list[Any]],
-        plain: Mapping[str, Any],
-        run: Mapping[str, Any] | None,
-        folder: Path,
+        self, predictions: Predictions, columns: dict[str, list[Any]], plain: Mapping[str, Any], folder: Path
     ) -> dict[str, Any]:
         names, labels, scores = self.task.names, self._labels(predictions), self._scores(predictions)
         uncalibrated = compute_metrics(labels, predictions.class_scores(), names)
         if _is_main_process():
-            write_predictions(folder / "predictions.csv", names, predictions.sample_ids, labels, scores)
-            write_table(folder / "predictions.parquet", names, predictions.sample_ids, labels, scores)
+            write_predictions(folder, names, predictions.sample_ids, labels, scores)
         people = columns["identity"]
         return {
             "metrics": compute_metrics(labels, scores, names),

@@ -12,7 +12,7 @@ RGB). What follows physics is computed in linear light (IEC 61966-2-1, "sRGB"): 
 pixel holds `FULL_WELL` electrons. Lengths are shares of the picture's width, so that a picture suffers alike at any size.
 
 Of faces there are families of how the picture came about, too: cropped a little aside, turned, mirrored, framed, darkened, scaled
-down. A person reads the same expression all the same, so these tell how steady a network is. Shift and size count pixels, because
+down. A person reads the same expression all the same, so these show how steady a network is. Shift and size count pixels, because
 that is how crops and cameras differ; `size` has no value 0, its curve is over the pixels that are left.
 
 There are two sets of random numbers: those of the scene (from where the light comes, what is covered), which stay while a film

@@ -10,12 +10,13 @@ Conventions, because toolkits differ:
 - Cross-entropy is in nats.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, roc_auc_score
 
 from ..errors import InputError
@@ -41,17 +42,14 @@ class ReliabilityBin:
     accuracy: float | None
 
 
-def log_softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(n, classes) scores → (n, classes) logarithms of probabilities."""
-    shifted = np.asarray(logits, np.float64) - np.max(logits, axis=1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-
-
 def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(n, classes) scores → (n, classes) probabilities."""
-    shifted = np.asarray(logits, np.float64) - np.max(logits, axis=1, keepdims=True)
-    exponentials = np.exp(shifted)
-    return exponentials / exponentials.sum(axis=1, keepdims=True)
+    """(n, classes) scores → (n, classes) probabilities, in double precision."""
+    return special.softmax(np.asarray(logits, np.float64), axis=1)
+
+
+def log_softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(n, classes) scores → (n, classes) logarithms of probabilities, in double precision."""
+    return special.log_softmax(np.asarray(logits, np.float64), axis=1)
 
 
 def cross_entropy(labels: NDArray[np.integer], logits: NDArray[np.floating]) -> float:
@@ -81,26 +79,20 @@ def reliability(
     )
 
 
-def _gaps(bins: tuple[ReliabilityBin, ...]) -> list[tuple[int, float]]:
+def _gaps(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> list[tuple[int, float]]:
     """Samples, and the gap between confidence and accuracy, of every bin that has samples."""
-    return [
-        (one.n, abs(one.accuracy - one.confidence))
-        for one in bins
-        if one.accuracy is not None and one.confidence is not None
-    ]
+    bins = reliability(labels, probabilities)
+    return [(one.n, abs((one.accuracy or 0.0) - (one.confidence or 0.0))) for one in bins if one.n]
 
 
-def calibration_error(labels: NDArray[np.integer], probabilities: NDArray[np.floating], bins: int = BINS) -> float:
+def calibration_error(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> float:
     """ECE of the top label."""
-    gaps = _gaps(reliability(labels, probabilities, bins))
-    return sum(n * gap for n, gap in gaps) / len(labels)
+    return sum(n * gap for n, gap in _gaps(labels, probabilities)) / len(labels)
 
 
-def maximum_calibration_error(
-    labels: NDArray[np.integer], probabilities: NDArray[np.floating], bins: int = BINS
-) -> float:
+def maximum_calibration_error(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> float:
     """MCE of the top label. One stray sample in a bin of its own can make it; read it beside the bins."""
-    return max(gap for _, gap in _gaps(reliability(labels, probabilities, bins)))
+    return max(gap for _, gap in _gaps(labels, probabilities))
 
 
 def brier_score(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> float:
@@ -228,35 +220,6 @@ def macro_auroc(labels: NDArray[np.integer], probabilities: NDArray[np.floating]
         if positive.any() and not positive.all():
             areas.append(float(roc_auc_score(positive, probabilities[:, index])))
     return float(np.mean(areas)) if areas else None
-
-
-def weighted_auroc(
-    positive: NDArray[np.bool_], scores: NDArray[np.floating]
-) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
-    """AUROC of samples that count more or less: the weighted share of pairs in the right order, ties counting half.
-
-    Args:
-        positive: (n,) whether a sample is of the class.
-        scores: (n,) larger for the class.
-
-    Returns:
-        (weightings, n) weights, none negative → (weightings,) areas; NaN where positives or negatives have no weight. The samples
-        are ranked once, so that thousands of weightings cost little.
-    """
-    positives, negatives = np.flatnonzero(positive), np.flatnonzero(~positive)
-    negatives = negatives[np.argsort(scores[negatives], kind="stable")]
-    first, last = (np.searchsorted(scores[negatives], scores[positives], side=side) for side in ("left", "right"))
-
-    def area(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        # below[i]: weight of the i lowest negatives; those that equal a positive are half below it
-        below = np.zeros((len(weights), len(negatives) + 1))
-        np.cumsum(weights[:, negatives], axis=1, out=below[:, 1:])
-        own = weights[:, positives]
-        ordered = (own * (below[:, first] + below[:, last])).sum(axis=1) / 2
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return ordered / (own.sum(axis=1) * below[:, -1])
-
-    return area
 
 
 def top_k_accuracy(labels: NDArray[np.integer], scores: NDArray[np.floating], k: int) -> float:
@@ -499,13 +462,7 @@ class Averages:
 
     def to_dict(self) -> dict[str, Any]:
         """As report.json holds it."""
-        return {
-            "unit": self.unit,
-            "units": self.units,
-            **self.mean,
-            "sd": self.sd,
-            "constant": self.constant,
-        }
+        return {"unit": self.unit, "units": self.units, **self.mean, "sd": self.sd, "constant": self.constant}
 
 
 def average(parts: Sequence[RegressionMetrics], names: Sequence[str], unit: str) -> Averages:

@@ -1,7 +1,8 @@
 """Pictures of a report: confusion, reliability, degradation and routing.
 
 Colours are of Okabe and Ito's palette and of cividis, which people who see colours differently, and grey printers, tell apart;
-lines differ in marker and dash too. `report.write_pictures` draws whatever a report has.
+lines differ in marker and dash too. `report.write_pictures` draws whatever a report has. Everywhere `file` is the PNG to write,
+and `title` stands over the picture.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -98,8 +99,6 @@ def draw_confusion(counts: Any, labels: Sequence[str], file: str | Path, *, titl
     Args:
         counts: (classes, classes), rows true, columns predicted.
         labels: class names in order.
-        file: PNG to write.
-        title: over the picture.
     """
     table = np.asarray(counts, np.float64)
     _check(table, len(labels), len(labels))
@@ -125,9 +124,7 @@ def draw_reliability(
 
     Args:
         bins: of the report: "low", "high", "n", "confidence", "accuracy" (null without samples).
-        file: PNG to write.
         ece: expected calibration error, written into the title.
-        title: over the picture.
     """
     with _picture(file, 5.6, 6.2) as figure:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
@@ -174,11 +171,9 @@ def draw_degradation(
 
     Args:
         curves: name → "levels" and "values", of one length. A level whose value is None breaks the line.
-        file: PNG to write.
         metric: what the values are, for the axis.
         level: what the levels are, with their unit, for the axis.
         clean: value without any condition, drawn as a line across.
-        title: over the picture.
     """
     with _picture(file, 7.2, 4.6) as figure:
         axes = figure.add_subplot()
@@ -216,21 +211,14 @@ def draw_degradation(
 
 
 def draw_bars(
-    values: Mapping[str, float | None],
-    file: str | Path,
-    *,
-    metric: str,
-    clean: float | None = None,
-    title: str = "",
+    values: Mapping[str, float | None], file: str | Path, *, metric: str, clean: float | None = None, title: str = ""
 ) -> Path:
     """A figure under conditions that have no order, such as which sensors are there.
 
     Args:
         values: name → value; None leaves its place empty.
-        file: PNG to write.
         metric: what the values are, for the axis.
         clean: value without any condition, drawn as a line.
-        title: over the picture.
     """
     heights = _numbers(list(values.values()))
     with _picture(file, 7.2, max(2.4, 0.34 * len(values) + 1.3)) as figure:
@@ -267,10 +255,8 @@ def draw_routing(
         shares: (rows, experts) in [0, 1]; NaN where there was nothing to route.
         rows: classes, conditions, lights: whatever is served.
         experts: names of the experts.
-        file: PNG to write.
         what: what a share is of, for the scale.
         by: what the rows are, for the axis.
-        title: over the picture.
     """
     table = np.asarray(shares, np.float64)
     _check(table, len(rows), len(experts))

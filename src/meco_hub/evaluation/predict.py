@@ -1,14 +1,18 @@
-"""Rows of a corpus as recordings: read when asked for, and kept once read when there is room.
+"""Rows of a corpus as recordings: read when needed, and kept once read when there is room.
 
 Training and evaluation fetch recordings here and nowhere else, so that a picture, an eye clip and an hour of signals are the same
 thing to them: something that a processor takes.
 """
 
+import hashlib
+import json
 import logging
+import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -23,10 +27,12 @@ from transformers import PreTrainedModel
 
 from ..answers import accepted_inputs, combine_clips, mirrored_too
 from ..corpora import Corpus
-from ..errors import InputError
+from ..errors import ConfigurationError, InputError
+from ..processing.eye_preprocessor import ClipSampling
 from ..processing.picture_processor import recording_processor
 from ..processing.preprocessor import RecordingProcessor
 from ..recordings.eye_clips import EyeClip
+from .metrics import softmax
 
 logger = logging.getLogger(__name__)
 
@@ -184,85 +190,75 @@ def to_device(value: Any, device: torch.device) -> Any:
     return value.to(device)
 
 
-def _middle(clip: Any) -> float:
-    return (clip.start + clip.end) / 2 if hasattr(clip, "start") and hasattr(clip, "end") else float("nan")
+def _prepare(
+    processor: RecordingProcessor,
+    rows: RecordingRows,
+    chosen: Sequence[int],
+    *,
+    batch_size: int,
+    stride_s: float | None,
+    condition: Condition | None,
+    clip_condition: ClipCondition | None,
+    workers: int,
+) -> Iterator[_Batch]:
+    """Read, cut and process, batch by batch; arguments are those of `predict_rows`."""
 
-
-def _process(processor: Any, clips: Sequence[Any]) -> dict[str, Any]:
-    return dict(processor(list(clips), return_tensors="pt"))
-
-
-class _Preparation:
-    """Reads, cuts and processes, batch by batch."""
-
-    def __init__(
-        self,
-        processor: RecordingProcessor,
-        rows: RecordingRows,
-        chosen: Sequence[int],
-        batch_size: int,
-        stride_s: float | None,
-        condition: Condition | None,
-        clip_condition: ClipCondition | None,
-        workers: int,
-    ) -> None:
-        self._processor, self._rows, self._chosen = processor, rows, chosen
-        self._batch_size, self._stride, self._workers = batch_size, stride_s, workers
-        self._condition, self._clip_condition = condition, clip_condition
-
-    def __iter__(self) -> Iterator[_Batch]:
-        pending: list[tuple[int, Any]] = []
-        failures: list[tuple[int, str]] = []
-        with ThreadPoolExecutor(max_workers=self._workers) as pool:
-            for first in range(0, len(self._chosen), self._batch_size):
-                for row, clips, reason in pool.map(self._read, self._chosen[first : first + self._batch_size]):
-                    if reason:
-                        failures.append((row, reason))
-                    pending += [(row, clip) for clip in clips]
-                while len(pending) >= self._batch_size or (failures and not pending):
-                    yield self._batch(pending[: self._batch_size], failures)
-                    del pending[: self._batch_size]
-                    failures = []
-            if pending or failures:
-                yield self._batch(pending, failures)
-
-    def _read(self, row: int) -> tuple[int, list[Any], str]:
+    def read(row: int) -> tuple[int, list[Any], str]:
         try:
-            recording, name = self._rows[row], self._rows.sample_ids[row]
-            if self._condition is not None:
-                recording = self._condition(recording, name)
-            own = self._processor
-            clips = list(own.cut(recording, stride_s=self._stride)) if own.cuts else [recording]
+            recording, name = rows[row], rows.sample_ids[row]
+            if condition is not None:
+                recording = condition(recording, name)
+            clips = list(processor.cut(recording, stride_s=stride_s)) if processor.cuts else [recording]
             # as in the pipeline, what was not measured is in no mean; a recording of nothing else is answered all the same
-            clips = [clip for clip in clips if not own.is_silent(recording, clip)] or clips
-            if self._clip_condition is not None:
-                clips = [self._clip_condition(clip, name, number) for number, clip in enumerate(clips)]
+            clips = [clip for clip in clips if not processor.is_silent(recording, clip)] or clips
+            if clip_condition is not None:
+                clips = [clip_condition(clip, name, number) for number, clip in enumerate(clips)]
             return row, clips, ""
         except InputError as error:
             return row, [], str(error)
 
-    def _batch(self, pending: list[tuple[int, Any]], failures: list[tuple[int, str]]) -> _Batch:
-        failures = list(failures)
-        if not pending:
-            return _Batch([], [], [], None, failures)
-        try:
-            inputs = _process(self._processor, [clip for _, clip in pending])
-        except InputError:
-            # the processor refused the batch because of one of its clips; find out which by asking for each alone
-            good: list[tuple[int, Any]] = []
-            for row, clip in pending:
-                try:
-                    _process(self._processor, [clip])
-                    good.append((row, clip))
-                except InputError as error:
-                    failures.append((row, str(error)))
-            if not good:
-                return _Batch([], [], [], None, failures)
-            pending = good
-            inputs = _process(self._processor, [clip for _, clip in pending])
-        middles = [_middle(clip) for _, clip in pending]
-        times = [self._processor.step_times(clip) for _, clip in pending]
-        return _Batch([row for row, _ in pending], middles, times, inputs, failures)
+    pending: list[tuple[int, Any]] = []
+    failures: list[tuple[int, str]] = []
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        for first in range(0, len(chosen), batch_size):
+            for row, clips, reason in pool.map(read, chosen[first : first + batch_size]):
+                if reason:
+                    failures.append((row, reason))
+                pending += [(row, clip) for clip in clips]
+            while len(pending) >= batch_size or (failures and not pending):
+                yield _make_batch(processor, pending[:batch_size], failures)
+                del pending[:batch_size]
+                failures = []
+        if pending or failures:
+            yield _make_batch(processor, pending, failures)
+
+
+def _make_batch(
+    processor: RecordingProcessor, pending: list[tuple[int, Any]], failures: list[tuple[int, str]]
+) -> _Batch:
+    def process(clips: list[Any]) -> dict[str, Any]:
+        return dict(processor(clips, return_tensors="pt"))
+
+    good, failures, inputs = pending, list(failures), None
+    try:
+        if pending:
+            inputs = process([clip for _, clip in pending])
+    except InputError:
+        # the processor refused the batch because of one of its clips; find out which by trying each alone
+        good = []
+        for row, clip in pending:
+            try:
+                process([clip])
+                good.append((row, clip))
+            except InputError as error:
+                failures.append((row, str(error)))
+        if good:
+            inputs = process([clip for _, clip in good])
+    middles = [
+        (one.start + one.end) / 2 if hasattr(one, "start") and hasattr(one, "end") else math.nan for _, one in good
+    ]
+    times = [processor.step_times(clip) for _, clip in good]
+    return _Batch([row for row, _ in good], middles, times, inputs, failures)
 
 
 def _ahead(batches: Iterator[_Batch]) -> Iterator[_Batch]:
@@ -275,7 +271,7 @@ def _ahead(batches: Iterator[_Batch]) -> Iterator[_Batch]:
             yield current  # pyright: ignore[reportReturnType]
 
 
-def _join(answers: list[tuple[NDArray[np.float32], float, NDArray[np.float64] | None]]) -> RowAnswer:
+def _join_clips(answers: list[tuple[NDArray[np.float32], float, NDArray[np.float64] | None]]) -> RowAnswer:
     outputs = np.stack([one[0] for one in answers])
     middles = np.asarray([one[1] for one in answers])
     times = [one[2] for one in answers]
@@ -331,12 +327,13 @@ def predict_rows(
     takes = accepted_inputs(model)
     found: dict[int, list[tuple[NDArray[np.float32], float, NDArray[np.float64] | None]]] = {}
     failed: dict[int, str] = {}
-    preparation = _Preparation(
-        recording_processor(processor), rows, own, batch_size, stride_s, condition, clip_condition, workers
-    )
+    batches = _prepare(
+        recording_processor(processor), rows, own, batch_size=batch_size, stride_s=stride_s, condition=condition,
+        clip_condition=clip_condition, workers=workers,
+    )  # fmt: skip
     show = progress and state.is_local_main_process
     with torch.inference_mode(), tqdm(total=len(own), unit="rec", disable=not show, desc="predict") as bar:
-        for batch in _ahead(iter(preparation)):
+        for batch in _ahead(batches):
             for row, reason in batch.failures:
                 failed.setdefault(row, reason)
             if batch.inputs is not None:
@@ -348,7 +345,7 @@ def predict_rows(
                 for place, (row, logits) in enumerate(zip(batch.owners, answer.cpu().numpy(), strict=True)):
                     found.setdefault(row, []).append((logits, batch.middles[place], batch.times[place]))
             bar.update(len(found.keys() | failed.keys()) - bar.n)
-    answers = {row: _join(parts) for row, parts in found.items() if row not in failed}
+    answers = {row: _join_clips(parts) for row, parts in found.items() if row not in failed}
     if state.num_processes > 1 and not together:
         answers, failed = dict(gather_object(list(answers.items()))), dict(gather_object(list(failed.items())))
     for row, reason in sorted(failed.items()):
@@ -364,3 +361,145 @@ def predict_rows(
         unreadable={rows.sample_ids[row]: reason for row, reason in sorted(failed.items())},
         seconds=time.perf_counter() - began,
     )
+
+
+# --- Runs -------------------------------------------------------------------------------------------------------------
+# The same test set many times, each time with other clips of its recordings: what a metric owes to the choice of clips.
+#
+#     runs = predict_runs(model, processor, rows, runs=20)
+#     write_runs(folder, runs, names)                             # files that `corpora/see_scores.py` scores
+#
+# A model that sees four frames of a sequence answers differently for four others. Baselines of event-based emotion
+# recognition therefore run their test set 20 times with random starts, and average the metrics over the runs. For every
+# recording, run r draws from a generator seeded with (seed, r, sample_id), so that clips depend neither on the order nor on
+# what shares a batch. Recordings are decoded once for all runs, where they fit into memory.
+
+CACHE_BYTES = 4_000_000_000
+"""Memory for decoded recordings; when they need more, they are decoded in every run."""
+
+
+def sample_clips(sampling: ClipSampling, run: int, seed: int = 0, before: Condition | None = None) -> Condition:
+    """The condition under which every recording shows the clip that one run draws.
+
+    Args:
+        sampling: the rule.
+        run: number of the run; another one draws other clips.
+        seed: of all runs.
+        before: a condition that is applied first (darkness, a missing stream).
+    """
+
+    def condition(recording: Any, sample_id: str) -> Any:
+        changed = recording if before is None else before(recording, sample_id)
+        digest = hashlib.sha256(f"{seed}/{run}/{sample_id}".encode()).digest()
+        return sampling(changed, np.random.default_rng(np.frombuffer(digest, np.uint32)))
+
+    return condition
+
+
+def check_runs(processor: Any, runs: int) -> ClipSampling:
+    """The processor's rule by which runs draw their clips.
+
+    Raises:
+        ConfigurationError: there is none, or `runs` is no positive number.
+    """
+    rule = recording_processor(processor).clip_sampling
+    if rule is None:
+        raise ConfigurationError(
+            f"{type(processor).__name__} has no clip_sampling, so every run would be the same. Evaluate once."
+        )
+    if isinstance(runs, bool) or not isinstance(runs, int) or runs < 1:
+        raise ConfigurationError(f"runs is {runs!r}; expected a whole number from 1 on.")
+    return rule
+
+
+def predict_runs(
+    model: PreTrainedModel,
+    processor: Any,
+    rows: RecordingRows,
+    *,
+    runs: int,
+    seed: int = 0,
+    condition: Condition | None = None,
+    batch_size: int = 32,
+    progress: bool = True,
+) -> list[Predictions]:
+    """Answer for every row, `runs` times.
+
+    Args:
+        model: a head of classes.
+        processor: the checkpoint's processor; its `clip_sampling` says how clips are drawn.
+        rows: the recordings.
+        runs: how often.
+        seed: another seed, other clips.
+        condition: what happens to a recording before a clip of it is drawn.
+        batch_size: clips per forward pass.
+        progress: show progress bars.
+
+    Raises:
+        ConfigurationError: the processor draws no clips, or `runs` is no positive number.
+        InputError: not one row can be used.
+    """
+    rule = check_runs(processor, runs)
+    readable = rows.survey(CACHE_BYTES, progress, "test samples") if runs > 1 else None
+    found = []
+    for run in range(runs):
+        if progress and PartialState().is_local_main_process:
+            logger.info("Run %d of %d.", run + 1, runs)
+        draw = sample_clips(rule, run, seed, condition)
+        found.append(
+            predict_rows(
+                model, processor, rows, chosen=readable, batch_size=batch_size, condition=draw, progress=progress
+            )
+        )
+    return found
+
+
+def describe_runs(metrics: Sequence[Mapping[str, float | None]]) -> dict[str, Any]:
+    """Mean and standard deviation (n − 1) over runs of every metric that all of them have; of the choice of clips, not of seeds."""
+    keys = [key for key in metrics[0] if all(one.get(key) is not None for one in metrics)]
+    values = {key: np.asarray([one[key] for one in metrics], np.float64) for key in keys}
+    return {
+        "count": len(metrics),
+        "mean": {key: float(column.mean()) for key, column in values.items()},
+        "sd": {key: float(column.std(ddof=1)) if len(column) > 1 else None for key, column in values.items()},
+    }
+
+
+def write_sequence_file(
+    file: Path, sequences: Sequence[str], names: Sequence[str], probabilities: NDArray[np.floating]
+) -> None:
+    """Write one run in the same layout, each list sorted by score.
+
+    Args:
+        file: where to.
+        sequences: (n,) names, which should say the truth if the file is to be scored.
+        names: class names in the order of the columns.
+        probabilities: (n, classes).
+    """
+    results = {}
+    for name, row in zip(sequences, probabilities, strict=True):
+        best = np.argsort(-np.asarray(row), kind="stable")
+        results[name] = [{"label": names[index], "score": float(row[index])} for index in best]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"results": results}), encoding="utf-8")
+
+
+def write_runs(folder: str | Path, runs: Sequence[Predictions], names: Sequence[str]) -> list[Path]:
+    """Write each run as a file `run_00.json` … that `score_sequence_files` reads.
+
+    Args:
+        folder: where to; files of former runs in it are replaced, and others of that name are removed.
+        runs: what `predict_runs` gave.
+        names: class names in the order of the logits.
+
+    Returns:
+        The files, in the order of the runs.
+    """
+    place = Path(folder)
+    for stale in place.glob("run_*.json"):
+        stale.unlink()  # a former evaluation of more runs would be averaged in
+    files = []
+    for number, predictions in enumerate(runs):
+        files.append(place / f"run_{number:02d}.json")
+        write_sequence_file(files[-1], predictions.sample_ids, names, softmax(predictions.class_scores()))
+    return files

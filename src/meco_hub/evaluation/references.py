@@ -21,6 +21,7 @@ from ..answers import Task
 from ..corpora import Corpus
 from ..errors import InputError
 from ..recordings.signal_recording import SignalRecording, Stream
+from .metrics import log_softmax
 from .predict import RecordingRows
 from .series import AlignedPredictions, mean_known
 
@@ -118,10 +119,7 @@ class PlainPredictor:
             subjects: (n,) subject of each row; all rows of a subject that are given here set their scale.
         """
         line = scaled_within(statistics, subjects) @ np.asarray(self.coefficients).T + np.asarray(self.intercept)
-        if self.method == "ridge":
-            return line
-        peak = line.max(axis=1, keepdims=True)
-        return line - peak - np.log(np.exp(line - peak).sum(axis=1, keepdims=True))
+        return line if self.method == "ridge" else log_softmax(line)
 
     def to_dict(self) -> dict[str, Any]:
         """As run.json holds it."""

@@ -9,7 +9,7 @@ import math
 import platform
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ def list_warnings(report: Mapping[str, Any], corpus: Corpus) -> list[str]:
     """Sentences without which the metrics of a report must not be quoted; none is good news.
 
     Args:
-        report: as `Report.to_dict` gives it.
+        report: as `build_report` gives it.
         corpus: what was evaluated on, which may know when a value is too good.
     """
     found = [describe_control(report["checkpoint"].get("control"))]
@@ -80,11 +80,25 @@ def library_versions() -> dict[str, str]:
     }
 
 
-@dataclass(frozen=True)
-class Report:
-    """An evaluation, complete.
+def build_report(
+    metrics: ClassificationMetrics | ValueScores,
+    intervals: Intervals,
+    names: Sequence[str],
+    *,
+    checkpoint: Mapping[str, Any],
+    data: Mapping[str, Any],
+    seconds: float,
+    groups: Mapping[str, Any] | None = None,
+    references: Mapping[str, Mapping[str, Any]] | None = None,
+    calibration: Mapping[str, Any] | None = None,
+    conditions: Sequence[Mapping[str, Any]] = (),
+    condition_families: Mapping[str, Mapping[str, Any]] | None = None,
+    routing: Mapping[str, Any] | None = None,
+    run: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """An evaluation, complete, as `report.json` holds it.
 
-    Attributes:
+    Args:
         metrics: of classes or of values; see `metrics.py` and `series.py` for the conventions.
         intervals: confidence intervals.
         names: class or target names in the order of the outputs.
@@ -100,66 +114,40 @@ class Report:
         routing: which expert served what; see `docs/report.md`.
         run: where the weights come from: what their run.json says of recipe, seed and data.
     """
-
-    metrics: ClassificationMetrics | ValueScores
-    intervals: Intervals
-    names: Sequence[str]
-    checkpoint: Mapping[str, Any]
-    data: Mapping[str, Any]
-    seconds: float
-    groups: Mapping[str, Any] = field(default_factory=dict)
-    references: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    calibration: Mapping[str, Any] | None = None
-    conditions: Sequence[Mapping[str, Any]] = ()
-    condition_families: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    routing: Mapping[str, Any] | None = None
-    run: Mapping[str, Any] | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The report as `report.json` holds it."""
-        values = isinstance(self.metrics, ValueScores)
-        return {
-            "schema": SCHEMA,
-            "schema_version": SCHEMA_VERSION,
-            "kind": "regression" if values else "classification",
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "checkpoint": dict(self.checkpoint),
-            "data": {"protocol": None, "leak_check": None, **self.data},
-            **(_values(self.metrics) if isinstance(self.metrics, ValueScores) else _classes(self.metrics, self.names)),
-            "confidence_intervals": self.intervals.to_dict(),
-            "groups": dict(self.groups),
-            "references": {name: dict(row) for name, row in self.references.items()},
-            "calibration": dict(self.calibration) if self.calibration else None,
-            "conditions": [dict(one) for one in self.conditions],
-            "condition_families": {name: dict(row) for name, row in self.condition_families.items()},
-            "routing": dict(self.routing) if self.routing else None,
-            "run": dict(self.run) if self.run else None,
-            "warnings": [],
-            "seconds": round(self.seconds, 3),
-            "versions": library_versions(),
+    if isinstance(metrics, ValueScores):
+        figures = {
+            "targets": list(metrics.names),
+            "headline": metrics.headline,
+            "metrics": dict(metrics.metrics),
+            "levels": dict(metrics.levels),
         }
-
-
-def _classes(metrics: ClassificationMetrics, names: Sequence[str]) -> dict[str, Any]:
+    else:
+        counts = metrics.confusion.tolist()
+        figures = {
+            "metrics": {"n": metrics.n, **metrics.flat()},
+            "per_class": {name: asdict(one) for name, one in metrics.per_class.items()},
+            "confusion_matrix": {"labels": list(names), "rows": "true", "columns": "predicted", "counts": counts},
+            "reliability": {"of": "top label", "bins": [asdict(one) for one in metrics.bins]},
+        }
     return {
-        "metrics": {"n": metrics.n, **metrics.flat()},
-        "per_class": {name: asdict(one) for name, one in metrics.per_class.items()},
-        "confusion_matrix": {
-            "labels": list(names),
-            "rows": "true",
-            "columns": "predicted",
-            "counts": metrics.confusion.tolist(),
-        },
-        "reliability": {"of": "top label", "bins": [asdict(one) for one in metrics.bins]},
-    }
-
-
-def _values(scores: ValueScores) -> dict[str, Any]:
-    return {
-        "targets": list(scores.names),
-        "headline": scores.headline,
-        "metrics": dict(scores.metrics),
-        "levels": dict(scores.levels),
+        "schema": SCHEMA,
+        "schema_version": SCHEMA_VERSION,
+        "kind": "regression" if isinstance(metrics, ValueScores) else "classification",
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "checkpoint": dict(checkpoint),
+        "data": {"protocol": None, "leak_check": None, **data},
+        **figures,
+        "confidence_intervals": intervals.to_dict(),
+        "groups": dict(groups or {}),
+        "references": dict(references or {}),
+        "calibration": calibration,
+        "conditions": list(conditions),
+        "condition_families": dict(condition_families or {}),
+        "routing": routing,
+        "run": run,
+        "warnings": [],
+        "seconds": round(seconds, 3),
+        "versions": library_versions(),
     }
 
 
@@ -184,48 +172,32 @@ def write_json(value: Any, file: Path) -> None:
 
 
 def write_predictions(
-    file: Path,
+    folder: Path,
     names: Sequence[str],
     sample_ids: Sequence[str],
     labels: NDArray[np.integer],
     logits: NDArray[np.floating],
 ) -> None:
-    """One line per sample: sample_id, label, prediction, and the probability of each class under its name."""
-    probabilities, predictions = softmax(logits), logits.argmax(axis=1)  # as the metrics take it
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w", newline="", encoding="utf-8") as stream:
+    """`predictions.csv` and `predictions.parquet`, a line per sample: sample_id, label, prediction, probability of each class.
+
+    The csv has six decimals, under the classes' names; Parquet has every digit, in float32, under `score_<class>`.
+    """
+    probabilities = softmax(logits)
+    truth = [names[label] for label in labels]
+    predicted = [names[index] for index in logits.argmax(axis=1)]  # as the metrics take it
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "predictions.csv").open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["sample_id", "label", "prediction", *names])
-        for sample, label, prediction, row in zip(sample_ids, labels, predictions, probabilities, strict=True):
-            writer.writerow([sample, names[label], names[prediction], *(f"{value:.6f}" for value in row)])
+        for sample, label, prediction, row in zip(sample_ids, truth, predicted, probabilities, strict=True):
+            writer.writerow([sample, label, prediction, *(f"{value:.6f}" for value in row)])
+    columns: dict[str, Any] = {"sample_id": list(sample_ids), "label": truth, "prediction": predicted}
+    for name, column in zip(names, probabilities.T, strict=True):
+        columns[f"score_{name}"] = np.ascontiguousarray(column, np.float32)
+    parquet.write_table(pyarrow.table(columns), folder / "predictions.parquet")
 
 
-def write_table(
-    file: Path,
-    names: Sequence[str],
-    sample_ids: Sequence[str],
-    labels: NDArray[np.integer],
-    logits: NDArray[np.floating],
-) -> None:
-    """The same as Parquet, with every digit: sample_id, label, prediction, and `score_<class>` in float32."""
-    probabilities = softmax(logits)
-    columns: dict[str, Any] = {
-        "sample_id": list(sample_ids),
-        "label": [names[label] for label in labels],
-        "prediction": [names[index] for index in logits.argmax(axis=1)],
-    }
-    for index, name in enumerate(names):
-        columns[f"score_{name}"] = np.ascontiguousarray(probabilities[:, index], np.float32)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    parquet.write_table(pyarrow.table(columns), file)
-
-
-def write_values(
-    file: Path,
-    names: Sequence[str],
-    sample_ids: Sequence[str],
-    aligned: AlignedPredictions,
-) -> None:
+def write_values(file: Path, names: Sequence[str], sample_ids: Sequence[str], aligned: AlignedPredictions) -> None:
     """One line per value: sample_id, time_s or window, and per target `<target>_true` and `<target>`, in native units.
 
     An unknown truth (NaN) is an empty cell.

@@ -53,7 +53,7 @@ def describe_control(control: str | None) -> str:
 
 
 def read_report(file: Path) -> dict[str, Any]:
-    """Read a report.json of any version, with the keys of the newest: what an older one does not tell is null or empty.
+    """Read a report.json of any version, with the keys of the newest: what an older one lacks is null or empty.
 
     Raises:
         InputError: it is no report, or of a version that this library does not know yet.

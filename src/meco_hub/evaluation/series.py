@@ -261,6 +261,15 @@ def score_series(
         own = [parts[row] for row in rows]
         return _official([each[row] for row in rows], _pool(own, names), names, ())[0]
 
+    def score_reference(name: str, values: Sequence[NDArray[np.floating]]) -> dict[str, float]:
+        _check_rows(len(series), {f"reference {name!r}": values})
+        lines = []
+        for line, own in zip(series, values, strict=True):
+            predictions = np.broadcast_to(np.asarray(own, np.float64), np.shape(line.truth))
+            lines.append(TimeSeries(line.times, line.truth, predictions).between(scored_seconds))
+        scored = [regression_metrics(one.truth, one.predictions, names) for one in lines]
+        return _official(scored, _pool(lines, names), names, folds)[0]
+
     # moments of a recording stay together, whoever's it is
     people = [subjects[index] if subjects else "" for index in range(len(parts))]
     units = [subject or f"\0{index}" for index, subject in enumerate(people)]
@@ -279,29 +288,9 @@ def score_series(
             "moment": _level(truth, predictions, names, [people[int(row)] for row in owners] if subjects else []),
         },
         intervals=replace(means, bounds=bounds),
-        references={
-            name: _score_reference(name, series, values, names, scored_seconds, folds)
-            for name, values in (references or {}).items()
-        },
-        groups=group_metrics(groups, score_group, minimum=2) if groups else {},
+        references={name: score_reference(name, values) for name, values in (references or {}).items()},
+        groups=group_metrics(groups, len(series), score_group, minimum=2) if groups else {},
     )
-
-
-def _score_reference(
-    name: str,
-    series: Sequence[TimeSeries],
-    values: Sequence[NDArray[np.floating]],
-    names: Sequence[str],
-    scored_seconds: tuple[float, float] | None,
-    folds: Sequence[int],
-) -> dict[str, float]:
-    _check_rows(len(series), {f"reference {name!r}": values})
-    parts = []
-    for line, own in zip(series, values, strict=True):
-        predictions = np.broadcast_to(np.asarray(own, np.float64), np.shape(line.truth))
-        parts.append(TimeSeries(line.times, line.truth, predictions).between(scored_seconds))
-    each = [regression_metrics(one.truth, one.predictions, names) for one in parts]
-    return _official(each, _pool(parts, names), names, folds)[0]
 
 
 def _check_rows(rows: int, given: Mapping[str, Sequence[Any] | NDArray[Any]]) -> None:

@@ -39,7 +39,7 @@ def clip_conditions() -> dict[str, Condition]:
     found: list[Condition] = []
 
     def add(family: str, unit: str, value: float | str, apply: Callable[..., EyeClip]) -> None:
-        found.append(Condition(family, value, unit, apply, unchanged=value == 0))
+        found.append(Condition(family, value, unit, _leave if value == 0 else apply, unchanged=value == 0))
 
     for family, fault in FAULTS.items():
         for value in () if fault.of_faces else fault.values:
@@ -74,20 +74,20 @@ def _spoil_one(
     return spoil(picture, scene, sensor, change, value)
 
 
+def _leave(clip: EyeClip, generator: Random) -> EyeClip:
+    return clip
+
+
 def _without(clip: EyeClip, generator: Random, stream: str) -> EyeClip:
     return clip.without([stream])
 
 
 def _lose_frames(clip: EyeClip, generator: Random, share: float) -> EyeClip:
-    if share == 0:
-        return clip
     lost = generator.random(len(clip)) < share
     return clip.change_frames(partial(_black_where, lost=lost))
 
 
 def _lose_events(clip: EyeClip, generator: Random, share: float) -> EyeClip:
-    if share == 0:
-        return clip
     lost = generator.random(len(clip)) < share
     if isinstance(clip.events, EventRecording):
         # every event belongs to the next frame, those after the last one to the last
@@ -101,8 +101,6 @@ def _lose_events(clip: EyeClip, generator: Random, share: float) -> EyeClip:
 
 
 def _add_events(clip: EyeClip, generator: Random, share: float) -> EyeClip:
-    if share == 0:
-        return clip
     seed = _seed(generator)
     if isinstance(clip.events, EventRecording):
         return replace(clip, events=_with_false_events(clip, clip.events, np.random.default_rng(seed), share))
@@ -110,7 +108,7 @@ def _add_events(clip: EyeClip, generator: Random, share: float) -> EyeClip:
 
 
 def _delay_events(clip: EyeClip, generator: Random, steps: int) -> EyeClip:
-    if steps == 0 or clip.events is None:
+    if clip.events is None:
         return clip
     if isinstance(clip.events, EventRecording):
         step_us = round(float(np.median(np.diff(_times(clip))))) if len(clip) > 1 else 0

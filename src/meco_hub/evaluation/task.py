@@ -1,4 +1,4 @@
-"""What a model is asked for: classes or values, by name, in order, on which scale.
+"""What a model answers: classes or values, by name, in order, on which scale.
 
 Models answer values on the scale [−1, 1] of their targets' range; people rate and read native units. Everything outside a model
 is in native units, and this is the one place where the two are turned into each other.

@@ -5,13 +5,13 @@ nobody stated is called "not stated"; what a card must not lack (limits) is an e
 
 A plugin's hand-written `card.md`: what holds for every checkpoint of an architecture, whoever trained it.
 
-It is Markdown with one `##` heading a section. Who uses a model must be told what it is not for and where it fails, so a card
+It is Markdown with one `##` heading a section. Users of a model must know what it is not for and where it fails, so a card
 without limits is an error, not a gap.
 """
 
-import html
 import json
 import re
+from collections import defaultdict
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -23,8 +23,9 @@ from jinja2 import Environment, StrictUndefined
 
 from .. import plugins
 from ..errors import CardError, import_optional
-from ..evaluation.report_file import control_of, describe_control
+from ..evaluation.report_file import control_of, describe_control, read_report
 from ..plugins import CORE, licence_of
+from ..weight_files import WEIGHTS, hash_weights
 from .card_notes import FILE, CardNotes, list_gaps, read_notes
 from .card_tables import (
     adjustment_sentences,
@@ -48,21 +49,19 @@ REQUIRED = ("What it is", "Intended use", "Not for", "Limits", "Training data", 
 KNOWN = (*REQUIRED, "What it guarantees", "Licences", "How to load")
 
 
-_CALLS = {
-    "face": 'recognise("portrait.jpg")',
-    "eye": 'recognise({"frames": "clip.mp4", "events": "clip.aedat4"})',
-}
-
-LEGAL_NOTE = (
-    "Inferring emotions or intentions from biometric data makes an *emotion recognition system* under Regulation (EU) "
-    "2024/1689 (the AI Act), Article 3(39). Article 5(1)(f) prohibits its use in the areas of workplace and education "
-    "institutions, except for medical or safety reasons. Article 50(3) obliges whoever deploys one to inform the natural "
-    "persons exposed to it. Other laws may be stricter. This is no legal advice."
-)
+_CALLS = {"face": 'recognise("portrait.jpg")', "eye": 'recognise({"frames": "clip.mp4", "events": "clip.aedat4"})'}
 
 
 def _template(name: str) -> str:
     return files(str(__package__)).joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _render(name: str, **values: Any) -> str:
+    environment = Environment(
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined, autoescape=False
+    )
+    environment.filters |= {"number": number, "item": one_item, "figures": notes_table, "source": describe_source}
+    return environment.from_string(_template(name)).render(**values)
 
 
 def _read_json(file: Path, needed: bool = False) -> dict[str, Any] | None:
@@ -83,23 +82,16 @@ def _read_json(file: Path, needed: bool = False) -> dict[str, Any] | None:
 
 def _read_report(folder: Path) -> dict[str, Any] | None:
     """The report beside the weights, if it is about these weights."""
-    import hashlib
-
-    from ..evaluation.report_file import read_report
-
     file = folder / "report.json"
     if not file.is_file():
         return None
     report = read_report(file)
-    stated, weights = report["checkpoint"].get("weights_sha256"), folder / "model.safetensors"
-    if stated and weights.is_file():
-        with weights.open("rb") as stream:
-            own = hashlib.file_digest(stream, "sha256").hexdigest()
-        if own != stated:
-            raise CardError(
-                f"{file} is about other weights: it names SHA-256 {stated[:12]}…, {weights.name} has {own[:12]}…. Evaluate these, "
-                "or take the report away."
-            )
+    stated, own = report["checkpoint"].get("weights_sha256"), hash_weights(folder)
+    if stated and own and own != stated:
+        raise CardError(
+            f"{file} is about other weights: it names SHA-256 {stated[:12]}…, {WEIGHTS} has {own[:12]}…. Evaluate these, or take "
+            "the report away."
+        )
     return report
 
 
@@ -154,7 +146,7 @@ def render_card(folder: Path, *, repo_id: str | None = None) -> str:
 
     Args:
         folder: config.json beside weights; run.json, report.json and card.yaml where there are any.
-        repo_id: where it will lie on the Hub; the card then tells how to load it from there.
+        repo_id: where it will lie on the Hub; the card then says how to load it from there.
 
     Returns:
         Markdown below YAML metadata, ready to be README.md.
@@ -187,11 +179,8 @@ def render_card(folder: Path, *, repo_id: str | None = None) -> str:
         notes.evaluation.dataset if notes.evaluation else ""
     ) or f"Corpus `{(report or {}).get('data', {}).get('corpus')}`"
     distribution = plugins.architectures().distributions[entry.model_type]
-    environment = Environment(
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined, autoescape=False
-    )
-    environment.filters |= {"number": number, "item": one_item, "figures": notes_table, "source": describe_source}
-    body = environment.from_string(_template("card.md.jinja")).render(
+    body = _render(
+        "card.md.jinja",
         title=name
         + (", trained on synthetic data" if synthetic else "")
         + (", a control that learnt nothing" if control else ""),
@@ -216,22 +205,16 @@ def render_card(folder: Path, *, repo_id: str | None = None) -> str:
         class_table=class_table(report) if report else "",
         report_tables=report_tables(report) if report else [],
         validation=validation_sentence(run),
-        sections={key: sections.get(key, "") for key in (*sections, *_OPTIONAL)},
+        sections=defaultdict(str, sections),
         data_lines=data_lines(run),
         training=training_lines(run),
         core_licence=licence_of(CORE),
         plugin_licence=licence_of(distribution),
         weights_licence=_weights_licence(notes),
-        legal_note=LEGAL_NOTE,
     )
     card = f"---\n{metadata.to_yaml(line_break=chr(10))}\n---\n\n{_tidy(body)}"
     check_card(card, str(folder))
     return card
-
-
-_OPTIONAL = (
-    "What it is", "What it guarantees", "Intended use", "Not for", "Limits", "Training data", "Licences", "Legal note"
-)  # fmt: skip
 
 
 def _tidy(body: str) -> str:
@@ -340,14 +323,6 @@ def write_form(folder: Path) -> Path:
     return file
 
 
-_STYLE = """
-body { max-width: 52rem; margin: 2rem auto; padding: 0 1rem; font: 16px/1.5 system-ui, sans-serif; color: #222 }
-table { border-collapse: collapse; margin: 1rem 0 } td, th { border: 1px solid #ccc; padding: .25rem .6rem; text-align: left }
-pre { background: #f4f4f4; padding: .8rem; overflow-x: auto } code { background: #f4f4f4 } img { max-width: 100% }
-.tags { color: #666; font-size: .9rem }
-"""
-
-
 def render_html(card: str) -> str:
     """The page of a card; HTML inside the Markdown is shown as text, never run.
 
@@ -365,8 +340,4 @@ def render_html(card: str) -> str:
         data.get("tags") or []
     )
     body = markdown_it.MarkdownIt("commonmark", {"html": False}).enable("table").render(parsed.text)
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>{html.escape(title[1] if title else 'Model card')}</title><style>{_STYLE}</style></head><body>\n"
-        f'<p class="tags">{html.escape(" · ".join(labels))}</p>\n{body}</body></html>\n'
-    )
+    return _render("card.html.jinja", title=title[1] if title else "Model card", labels=labels, body=body)

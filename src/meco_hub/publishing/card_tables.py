@@ -73,7 +73,7 @@ def figures_table(report: Mapping[str, Any]) -> str:
     intervals = report.get("confidence_intervals") or {}
     rows = []
     for key, value in report["metrics"].items():
-        if value is None:  # undefined here, or not told by an older report
+        if value is None:  # undefined here, or not in an older report
             continue
         between = intervals.get(key)
         text = number(value) + (f" [{number(between[0])}, {number(between[1])}]" if between else "")
@@ -301,12 +301,8 @@ def _named(row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     return ((key, value) for key, value in row.items() if key in NAMES or key.partition("_")[0] in NAMES)
 
 
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def _figures(report: Mapping[str, Any]) -> Iterator[tuple[str, str, Any, str | None, dict[str, Any] | None]]:
-    """(key, name, value, dataset_config, metric_args) of every figure that a report tells of the model."""
+    """(key, name, value, dataset_config, metric_args) of every figure of the model in a report."""
     intervals = report.get("confidence_intervals") or {}
     how = {key: intervals[key] for key in ("level", "method", "unit") if key in intervals}
     for key, value in report["metrics"].items():
@@ -350,7 +346,7 @@ def eval_results(
     results = []
 
     def add(key: str, name: str, value: Any, **where: Any) -> None:
-        if _number(value):  # an undefined figure (null) is no result
+        if isinstance(value, int | float) and not isinstance(value, bool):  # an undefined figure (null) is no result
             task = {"task_type": tag, "task_name": "Emotion recognition"}
             results.append(EvalResult(metric_type=key, metric_name=name, metric_value=value, **task, **where))
 

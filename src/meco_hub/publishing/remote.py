@@ -21,14 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
-from huggingface_hub import (
-    CommitInfo,
-    CommitOperationAdd,
-    CommitOperationDelete,
-    HfApi,
-    constants,
-    get_token,
-)
+from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, constants, get_token
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError, RevisionNotFoundError
 
 from ..errors import PublishingError
@@ -41,7 +34,7 @@ ATTEMPTS = 4
 """Of a request that huggingface_hub does not itself repeat."""
 
 PATIENCE = 300.0
-"""Seconds; a server that asks for more than this is not waited for."""
+"""Seconds; a server that demands a longer wait is not waited for."""
 
 MAIN = "main"
 
@@ -73,7 +66,7 @@ class Failure:
         kind: "status", "connection", "timeout", "disk", "offline", "missing repository", "missing revision" or "other".
         text: what was seen, in words, free of secrets.
         status: the HTTP status, where the server answered.
-        retry_after: seconds that the server asked for.
+        retry_after: seconds that the server wants us to wait.
         advice: what the user can do.
     """
 
@@ -90,7 +83,7 @@ class Failure:
 
     @property
     def refused(self) -> bool:
-        """The server said no, so nothing came of the request; otherwise it may have done what it was asked."""
+        """The server said no, so nothing came of the request; otherwise it may have carried it out."""
         return self.status is not None and (self.status < 500 or self.status == 507) and self.status != 408
 
 
@@ -240,19 +233,16 @@ class Remote:
                 "was sent. Make it private in its settings, or push to another name."
             )
         if self.branch != MAIN:
-            info = self._open_branch()
+            info = self._ask("looking at", lambda: self._info(self.branch), missing=True)
+            if info is None:
+                self._ask(
+                    "making the branch of",
+                    lambda: self._api.create_branch(self.repo_id, branch=self.branch, exist_ok=True),
+                )
+                info = self._ask("looking at", lambda: self._info(self.branch), missing=True)
         if info is None:
             return Head(None, frozenset())
         return Head(info.sha, frozenset(one.rfilename for one in info.siblings or ()))
-
-    def _open_branch(self) -> Any:
-        info = self._ask("looking at", lambda: self._info(self.branch), missing=True)
-        if info is None:
-            self._ask(
-                "making the branch of", lambda: self._api.create_branch(self.repo_id, branch=self.branch, exist_ok=True)
-            )
-            info = self._ask("looking at", lambda: self._info(self.branch), missing=True)
-        return info
 
     def _info(self, revision: str | None) -> Any:
         return self._api.model_info(self.repo_id, revision=revision)
@@ -341,8 +331,8 @@ class Remote:
     def _ask(
         self, doing: str, act: Callable[[], _Answer], *, missing: bool = False, fine: int = 0, attempts: int = ATTEMPTS
     ) -> Any:
-        """The answer to what may be asked again without harm; None where `missing` allows that there is nothing, or for a status
-        that is as good as success.
+        """The answer to a request that may be repeated without harm; None where `missing` allows that there is nothing, or for
+        a status that is as good as success.
 
         Raises:
             PublishingError: there is no answer.

@@ -88,10 +88,6 @@ def _bare(hint: Any) -> Any:
     return kind
 
 
-def _checkpointing(text: str) -> str | int:
-    return text if text == "epoch" else _positive(text)
-
-
 def _positive(text: str) -> int:
     if text.isdecimal() and int(text) > 0:
         return int(text)
@@ -103,8 +99,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m meco_hub.train",
         description="Train a model by a recipe. `accelerate launch -m meco_hub.train …` uses more than one process.",
-        epilog="Exit codes: 0 done; 1 an error, in one line; 2 wrong usage; 143 (SIGTERM), 130 (Ctrl-C) or 138 (SIGUSR1) told to "
-        "stop, after a checkpoint was written, from which --resume_from_checkpoint auto goes on.",
+        epilog="Exit codes: 0 done; 1 an error, in one line; 2 wrong usage; 143 (SIGTERM), 130 (Ctrl-C) or 138 (SIGUSR1) stopped "
+        "by a signal, after a checkpoint was written, from which --resume_from_checkpoint auto goes on.",
         argument_default=argparse.SUPPRESS,  # a flag that is not given must leave no trace that could override
         allow_abbrev=False,
     )
@@ -119,7 +115,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--set", nargs="+", action="extend", metavar="KEY=VALUE", help="any recipe key, dotted, its value in YAML"
     )
     state = parser.add_argument_group("checkpoints and trackers")
-    state.add_argument("--checkpointing_steps", type=_checkpointing, help="a number of optimiser steps, or 'epoch'")
+    state.add_argument(
+        "--checkpointing_steps",
+        type=lambda text: text if text == "epoch" else _positive(text),
+        help="a number of optimiser steps, or 'epoch'",
+    )
     state.add_argument("--checkpoints_total_limit", type=_positive, help="keep only the newest so many")
     state.add_argument("--resume_from_checkpoint", help="a checkpoint's folder, or 'auto' for the newest of output_dir")
     state.add_argument("--with_tracking", action="store_true", help="report to all trackers that are installed")

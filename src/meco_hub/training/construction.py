@@ -32,7 +32,8 @@ def _refuse_unknown(given: Iterable[str], known: Sequence[str], section: str, ow
             )
 
 
-def _processor_options(kind: type) -> list[str]:
+def processor_options(kind: type) -> list[str]:
+    """What a processor's class may be configured by."""
     declared = getattr(kind, "valid_kwargs", None)
     if declared is not None:
         return sorted(declared.__annotations__)  # a TypedDict's include those it inherits
@@ -141,7 +142,7 @@ def _build_processor(entry: plugins.Architecture, config: Any, options: dict[str
             f"{entry.model_type!r} declares no processor, so nothing can be fed to it. Fix its plugin."
         )
     kind = plugins.load_dotted(path)
-    _refuse_unknown(options, _processor_options(kind), "processor", kind.__name__)
+    _refuse_unknown(options, processor_options(kind), "processor", kind.__name__)
     # where windows, rates and grids are the model's, they are not said twice
     return kind.for_config(config, **options) if issubclass(kind, PublishedProcessor) else kind(**options)
 
@@ -156,7 +157,7 @@ def build(recipe: Recipe, task: Task) -> tuple[PreTrainedModel, Any]:
     Raises:
         UnknownNameError: no such architecture or checkpoint.
         ConfigurationError: a field that the config or the processor does not have, backbone weights for an architecture
-            that takes none, or values asked of an architecture that knows classes only.
+            that takes none, or values for an architecture that knows classes only.
     """
     if recipe.model_name_or_path is not None:
         return _from_checkpoint(recipe, task)

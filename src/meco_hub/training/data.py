@@ -24,8 +24,16 @@ from ..answers import Task
 from ..corpora import Corpus
 from ..corpora.file_tree import with_content_hashes
 from ..corpora.leaks import LeakReport, fingerprint, leak_check
-from ..corpora.protocols import PROTOCOLS, find_fold
-from ..corpora.splits import by_content, by_identity, by_stimulus, by_trial, stratified, without_content_of
+from ..corpora.splits import (
+    PROTOCOLS,
+    by_content,
+    by_identity,
+    by_stimulus,
+    by_trial,
+    find_fold,
+    stratified,
+    without_content_of,
+)
 from ..errors import ConfigurationError, InputError, LeakError
 from ..evaluation.predict import RecordingRows
 from ..evaluation.report_file import PERMUTED

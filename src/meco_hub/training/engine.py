@@ -63,7 +63,7 @@ def check_engine(accelerator: Accelerator, recipe: Recipe) -> None:
 
 
 def gather_weights(accelerator: Accelerator, model: Any) -> dict[str, Any] | None:
-    """The whole model's weights, for the main process to write; None where it has them anyway. Every process must ask."""
+    """The whole model's weights, for the main process to write; None where it has them anyway. Every process must call it."""
     return accelerator.get_state_dict(model) if in_parts(accelerator) else None
 
 
@@ -180,7 +180,7 @@ def _open_gpus() -> tuple[Any, list[Any]]:
 SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name)]
 
 _SAME_S = 2.0
-"""A terminal tells all processes and torchrun tells them again: signals so close together, in seconds, are one."""
+"""A terminal signals all processes and torchrun signals them again: signals so close together, in seconds, are one."""
 
 
 def ignore_in_worker(_: int) -> None:
@@ -190,7 +190,7 @@ def ignore_in_worker(_: int) -> None:
 
 
 class Interruption:
-    """Notes signals while it is entered, and asks all processes whether one has.
+    """Notes signals while it is entered, and finds out whether any process has received one.
 
     Only the main thread may handle signals; entered in another, it listens to none, and the process ends as it would have.
 

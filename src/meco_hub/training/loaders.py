@@ -157,7 +157,7 @@ class Example(NamedTuple):
 
 
 def build_augmentation(options: dict[str, Any] | None) -> Augmentation | None:
-    """The augmentation that a recipe asks for.
+    """The augmentation that a recipe names.
 
     Raises:
         ConfigurationError: it has no name, or its options do not fit.
@@ -304,16 +304,6 @@ class Collate:
         return {"labels": torch.from_numpy(scaled), "label_mask": torch.from_numpy(known)}
 
 
-def check_labels(processor: Any, task: Task, time_continuous: bool) -> None:
-    """Refuse values over time for a processor that cannot lay them on a model's time grid.
-
-    Raises:
-        ConfigurationError: it has no `targets`.
-    """
-    if task.regression and time_continuous:
-        recording_processor(processor).targets([], list(task.names))
-
-
 # --- Loaders ----------------------------------------------------------------------------------------------------------
 # The loaders of a run: recordings read, cut, drawn, augmented and collated into batches.
 
@@ -325,7 +315,7 @@ class Loaders:
     Attributes:
         train: prepared by Accelerate.
         collate: what makes its batches.
-        sampler: the order of the training examples; tell it the epoch.
+        sampler: the order of the training examples; set its epoch.
         examples: what is trained on.
         train_rows, validation_rows: the recordings of either side.
         train_readable, validation_readable: their rows that can be read.
@@ -340,11 +330,6 @@ class Loaders:
     train_readable: list[int]
     validation_readable: list[int]
 
-    def class_counts(self, classes: int) -> NDArray[np.int64]:
-        """(classes,) examples of each class as they are shown in an epoch."""
-        drawn = [draw.index for draw in self.sampler]
-        return np.bincount(self.examples.labels[drawn], minlength=classes)
-
     def unreadable(self) -> dict[str, dict[str, str]]:
         """Side → sample_id → why it was left out."""
         return {"train": self.train_rows.unreadable, "validation": self.validation_rows.unreadable}
@@ -354,17 +339,13 @@ def build_criterion(recipe: Recipe, task: Task, loaders: Loaders) -> Classificat
     """The label loss; that of classes knows how often each is shown."""
     if task.regression:
         return RegressionLoss(recipe.mse_weight, recipe.ccc_weight)
-    shown = loaders.class_counts(len(task.names)).astype(np.float64)
+    drawn = [draw.index for draw in loaders.sampler]
+    shown = np.bincount(loaders.examples.labels[drawn], minlength=len(task.names)).astype(np.float64)
     return ClassificationLoss(recipe.label_smoothing, shown / shown.sum(), recipe.logit_adjustment)
 
 
 def build_loaders(
-    recipe: Recipe,
-    data: TrainingData,
-    model: PreTrainedModel,
-    processor: Any,
-    accelerator: Accelerator,
-    progress: bool,
+    recipe: Recipe, data: TrainingData, model: PreTrainedModel, processor: Any, accelerator: Accelerator, progress: bool
 ) -> Loaders:
     """Read the recordings, fit what the processor must know of them, and prepare the loader.
 
@@ -372,7 +353,10 @@ def build_loaders(
         InputError: not one recording of a side can be read.
         ConfigurationError: the augmentation does not exist or does not take its options, or the processor does not fit the corpus.
     """
-    check_labels(processor, data.task, data.corpus.time_continuous)
+    if data.task.regression and data.corpus.time_continuous:
+        recording_processor(processor).targets(
+            [], data.names
+        )  # which raises where it cannot lay ratings on the model's grid
     cache = int(recipe.cache_gb * 1e9)
     if data.permutation is not None and data.corpus.time_continuous:
         train_rows: RecordingRows = ExchangedRatings(data.corpus, data.train.dataset, data.permutation)

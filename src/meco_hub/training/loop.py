@@ -22,12 +22,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from accelerate import Accelerator, skip_first_batches
-from accelerate.utils import (
-    DataLoaderConfiguration,
-    DistributedDataParallelKwargs,
-    ProjectConfiguration,
-    set_seed,
-)
+from accelerate.utils import DataLoaderConfiguration, DistributedDataParallelKwargs, ProjectConfiguration, set_seed
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
@@ -160,7 +155,11 @@ class TrainingRun:
         self.frozen = FrozenModules(model, recipe.frozen_modules)
         self.sizes = ImageSizes(model, loaders.collate, recipe.image_sizes)
         optimizer = build_optimizer(model, recipe)
-        self.distillation: Any = self._build_distillation(model, optimizer)
+        self.distillation: Any = None
+        if recipe.distillation is not None:
+            teacher = build_teacher(recipe.distillation).to(accelerator.device)
+            self.distillation = Distillation(model, teacher, recipe.distillation)
+            optimizer.add_param_group({"params": list(self.distillation.parameters()), "lr": recipe.learning_rate})
         self.soft_head: Any = None
         if recipe.soft_label_head:
             self.soft_head = SoftLabelHead(model, recipe.soft_label_head)
@@ -189,15 +188,6 @@ class TrainingRun:
         prior = None if self.data.task.regression else class_prior(loaders.examples.labels, len(self.data.names))
         self.criterion = build_criterion(recipe, self.data.task, loaders)
         self.validator = Validator(accelerator, recipe, self.data, loaders, self.processor, prior)
-
-    def _build_distillation(self, model: PreTrainedModel, optimizer: torch.optim.Optimizer) -> Distillation | None:
-        recipe = self.recipe.distillation
-        if recipe is None:
-            return None
-        teacher = build_teacher(recipe).to(self.accelerator.device)
-        built = Distillation(model, teacher, recipe)
-        optimizer.add_param_group({"params": list(built.parameters()), "lr": self.recipe.learning_rate})
-        return built
 
     @property
     def validated_model(self) -> PreTrainedModel:

@@ -141,7 +141,7 @@ class FeatureLayer(nn.Module):
     Args:
         student: a head whose last layer is the `nn.Linear` named `classifier`.
         outputs: how many the layer has; None: as many as the classifier.
-        key: recipe key that asked for it, for the message.
+        key: recipe key that it comes from, for the message.
 
     Raises:
         ConfigurationError: the student has no such `classifier`.

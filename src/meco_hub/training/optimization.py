@@ -34,10 +34,6 @@ def _require_backbone(model: PreTrainedModel, key: str) -> nn.Module:
     return backbone
 
 
-def _inside(name: str, module: str) -> bool:
-    return name == module or name.startswith(f"{module}.")
-
-
 def rate_factors(model: PreTrainedModel, recipe: Recipe) -> dict[str, float]:
     """Parameter name → factor on its learning rate, by the longest module name of the recipe that it stands in.
 
@@ -52,7 +48,7 @@ def rate_factors(model: PreTrainedModel, recipe: Recipe) -> dict[str, float]:
             )
     factors: dict[str, float] = {}
     for name, _ in model.named_parameters():
-        fitting = [module for module in recipe.learning_rate_factors if _inside(name, module)]
+        fitting = [module for module in recipe.learning_rate_factors if f"{name}.".startswith(f"{module}.")]
         factors[name] = recipe.learning_rate_factors[max(fitting, key=len)] if fitting else 1.0
     return factors
 
@@ -108,10 +104,7 @@ def build_schedule(
     warmup = recipe.num_warmup_steps if recipe.warmup_ratio is None else int(recipe.warmup_ratio * total_steps)
     if recipe.lr_scheduler_type not in ("exponential_per_epoch", "step_per_epoch"):
         return get_scheduler(
-            recipe.lr_scheduler_type,
-            optimizer,
-            num_warmup_steps=warmup * ticks,
-            num_training_steps=total_steps * ticks,
+            recipe.lr_scheduler_type, optimizer, num_warmup_steps=warmup * ticks, num_training_steps=total_steps * ticks
         )
 
     first = 1 if recipe.lr_scheduler_type == "exponential_per_epoch" else 0
@@ -132,7 +125,7 @@ class BackboneFreeze:
         epochs: how many; 0 does nothing at all.
 
     Raises:
-        ConfigurationError: epochs are asked for and the model has no backbone.
+        ConfigurationError: `epochs` is not 0 and the model has no backbone.
     """
 
     def __init__(self, model: PreTrainedModel, epochs: int) -> None:
@@ -257,7 +250,7 @@ class LossSum:
         self._sum += samples * loss.detach()
 
     def of_all(self) -> list[float]:
-        """The sum of every process; every process must ask at the same time."""
+        """The sum of every process; every process must call it at the same time."""
         return cast(torch.Tensor, self._accelerator.gather(self._sum)).tolist()
 
 

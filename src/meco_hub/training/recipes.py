@@ -84,7 +84,7 @@ class ValidationRecipe:
 
 @dataclass(frozen=True)
 class ProtocolRecipe:
-    """One fold of a protocol of `corpora/protocols.py`: trained on its one side, and never looked at the other."""
+    """One fold of a protocol of `corpora/splits.py`: trained on its one side, and never looked at the other."""
 
     name: Annotated[
         Literal["P0", "P1", "P2", "P3", "P4"], "P0 random rows (leaky), P1 trials, P2 one subject, P3 subjects, P4"
@@ -310,11 +310,13 @@ class Recipe:
         _check_combinations(self)
 
 
+def _wrong(key: str, problem: str) -> ConfigurationError:
+    return ConfigurationError(f"Recipe key {key!r} {problem}. Correct it in the recipe or by its flag.")
+
+
 def _demand(condition: bool, key: str, seen: Any, expected: str) -> None:
     if not condition:
-        raise ConfigurationError(
-            f"Recipe key {key!r} is {seen!r}; expected {expected}. Correct it in the recipe or by its flag."
-        )
+        raise _wrong(key, f"is {seen!r}; expected {expected}")
 
 
 def _check_numbers(part: Any, prefix: str = "") -> None:
@@ -388,9 +390,7 @@ def recipe_from_dict(values: Mapping[str, Any], where: str = "the recipe") -> Re
     """
 
     def refuse(path: str, problem: str) -> ConfigurationError:
-        return ConfigurationError(
-            f"{f'Recipe key {path!r}' if path else where} {problem}. Correct it there or by its flag."
-        )
+        return _wrong(path, problem) if path else ConfigurationError(f"{where} {problem}. Correct it.")
 
     return FieldReader(refuse).read(Recipe, values)
 

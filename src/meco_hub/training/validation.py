@@ -28,7 +28,7 @@ from ..evaluation.calibration import (
     write_operating_point,
 )
 from ..evaluation.metrics import ClassificationMetrics, compute_metrics
-from ..evaluation.predict import Predictions, predict_rows
+from ..evaluation.predict import predict_rows
 from ..evaluation.series import AlignedPredictions, ValueMetrics, align_predictions, summarise
 from .data import TrainingData
 from .engine import in_parts
@@ -133,25 +133,17 @@ class Validator:
                 together=in_parts(self._accelerator) if together is None else together,
                 progress=False,
             )
-        labels = self._data.validation.labels[predictions.positions]
-        result = self._values(predictions, labels) if self._data.task.regression else self._classes(predictions, labels)
-        if not np.isfinite(result.outputs).all():
-            raise _diverged()
-        return result
-
-    def _classes(self, predictions: Predictions, labels: NDArray[Any]) -> ValidationResult:
-        scores = predictions.class_scores()
-        if not np.isfinite(scores).all():
-            raise _diverged()
-        return ValidationResult(scores, labels, compute_metrics(labels, scores, self._data.names))
-
-    def _values(self, predictions: Predictions, labels: NDArray[Any]) -> ValidationResult:
-        values = predictions.values()
-        if not np.isfinite(values).all():  # before metrics are made of them
-            raise _diverged()
-        data = self._data
+        data, labels = self._data, self._data.validation.labels[predictions.positions]
+        outputs = predictions.values() if data.task.regression else predictions.class_scores()
+        if not np.isfinite(outputs).all():  # before metrics are made of them
+            raise ConfigurationError(
+                "The model gives scores that are not finite on validation: training diverged. Lower learning_rate, set "
+                "max_grad_norm, or train with mixed_precision no."
+            )
+        if not data.task.regression:
+            return ValidationResult(outputs, labels, compute_metrics(labels, outputs, data.names))
         aligned = align_predictions(predictions, self._loaders.validation_rows, data.validation, data.corpus, data.task)
-        return ValidationResult(data.task.native(values), labels, summarise(aligned, data.corpus, data.names), aligned)
+        return ValidationResult(data.task.native(outputs), labels, summarise(aligned, data.corpus, data.names), aligned)
 
     def value(self, result: ValidationResult, epoch: int = 0) -> float:
         """The recipe's selection criterion, signed so that larger is better.
@@ -235,7 +227,7 @@ class PostTrainingChoices:
 
     Attributes:
         validation: metrics of the weights as they are saved, and "before_operating_point" where one was chosen.
-        operating_point, calibration: None where the recipe asks for none.
+        operating_point, calibration: None where the recipe has none.
     """
 
     validation: dict[str, Any]
@@ -273,10 +265,3 @@ def choose_after_training(
     if calibration is not None:
         write_calibration(model, calibration)
     return PostTrainingChoices(describe_metrics(final) | validation, point, calibration)
-
-
-def _diverged() -> ConfigurationError:
-    return ConfigurationError(
-        "The model gives scores that are not finite on validation: training diverged. Lower learning_rate, set "
-        "max_grad_norm, or train with mixed_precision no."
-    )

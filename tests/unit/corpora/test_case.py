@@ -10,8 +10,7 @@ import pytest
 from look_alikes import write_case_csv
 from meco_hub.corpora.case import CHANNELS, _annotations, _physiology, corpus
 from meco_hub.corpora.leaks import fingerprint, leak_check
-from meco_hub.corpora.protocols import folds
-from meco_hub.corpora.splits import by_fold
+from meco_hub.corpora.splits import by_fold, folds
 from meco_hub.corpora.synthetic.signals import write_case_npz
 from meco_hub.errors import ConfigurationError, CorpusError, UnknownNameError
 

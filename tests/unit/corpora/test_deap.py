@@ -9,7 +9,7 @@ import pytest
 
 from meco_hub.corpora.deap import CHANNELS, corpus
 from meco_hub.corpora.leaks import fingerprint, leak_check
-from meco_hub.corpora.protocols import PROTOCOLS, folds
+from meco_hub.corpora.splits import PROTOCOLS, folds
 from meco_hub.corpora.synthetic.signals import python2_pickle, write_deap
 from meco_hub.errors import CorpusError, UnknownNameError
 

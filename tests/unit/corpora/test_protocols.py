@@ -4,8 +4,7 @@ import datasets
 import pytest
 
 from meco_hub.corpora.leaks import leak_check
-from meco_hub.corpora.protocols import PROTOCOLS, folds, number_folds, official, subject_folds
-from meco_hub.corpora.splits import by_stimulus, by_trial
+from meco_hub.corpora.splits import PROTOCOLS, by_stimulus, by_trial, folds, number_folds, official, subject_folds
 from meco_hub.errors import ConfigurationError, CorpusError, LeakError, UnknownNameError
 
 PEOPLE, FILMS, PIECES = 8, 6, 3

@@ -10,7 +10,7 @@ from sklearn import metrics as sk
 
 from meco_hub.corpora.see_scores import score_sequence_files, score_sequence_sets, table
 from meco_hub.errors import InputError
-from meco_hub.evaluation.clip_runs import write_sequence_file
+from meco_hub.evaluation.predict import write_sequence_file
 
 TOKENS = ("angry", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
 LIGHTS = ("normal", "Overexposed", "Low", "HDR")

@@ -56,11 +56,6 @@ def test_seed_changes_people_and_rows_do_not() -> None:
     assert shuffled["sample_id"][:] != sorted(shuffled["sample_id"])  # the order of the rows given is kept
 
 
-def test_without_stratification_only_the_number_counts() -> None:
-    part = by_identity(table(MANY), 0.25, seed=0, stratify=False)[1]
-    assert len(part) == pytest.approx(375, abs=16)
-
-
 def test_a_rare_label_is_shared_out_even_when_few_hold_it() -> None:
     rows = [(f"p{n}", 0) for n in range(400)] + [(f"p{n}", 2) for n in range(8)]
     folded = assign_folds(table(rows), 4, seed=0)
@@ -103,16 +98,6 @@ def test_unknown_people() -> None:
     data = table([("x", 0), ("", 0), ("", 1), ("y", 1)])
     with pytest.raises(CorpusError, match="Nobody says who is shown in 00001, 00002"):
         by_identity(data, 0.5, seed=0)
-    rest, part = by_identity(data, 0.5, seed=0, unknown="separate")
-    assert len(rest) + len(part) == 4
-    with pytest.raises(ConfigurationError, match="unknown is 'drop'"):
-        by_identity(data, 0.5, seed=0, unknown="drop")
-
-
-def test_a_person_called_like_a_picture() -> None:
-    data = table([("00001", 0), ("", 0)])  # the second row's own name is "00001": two people all the same
-    rest, part = by_identity(data, 0.5, seed=0, unknown="separate")
-    assert len(rest) == len(part) == 1
 
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5])

@@ -11,8 +11,7 @@ from meco_hub.corpora.see import corpus
 from meco_hub.corpora.see_scores import score_sequence_files
 from meco_hub.corpora.synthetic.eyes import SEE, write_see
 from meco_hub.errors import ConfigurationError
-from meco_hub.evaluation.clip_runs import predict_runs, sample_clips, write_runs
-from meco_hub.evaluation.predict import RecordingRows
+from meco_hub.evaluation.predict import RecordingRows, predict_runs, sample_clips, write_runs
 from meco_hub.processing.eye_preprocessor import ClipSampling
 from meco_hub.processing.preprocessor import RecordingProcessor
 from meco_hub.recordings.eye_clips import EyeClip

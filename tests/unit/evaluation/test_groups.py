@@ -81,4 +81,4 @@ def test_lengths_are_checked() -> None:
     with pytest.raises(InputError, match=r"19 rows and there are 20"):
         class_groups({"g": ["x"] * 19}, labels, logits, NAMES)
     with pytest.raises(InputError, match="as many"):
-        group_metrics({"g": ["x"], "h": ["x", "y"]}, lambda rows: {"n": len(rows)})
+        group_metrics({"g": ["x"], "h": ["x", "y"]}, 1, lambda rows: {"n": len(rows)})

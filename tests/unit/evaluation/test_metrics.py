@@ -5,6 +5,7 @@ import pytest
 from sklearn import metrics as sk
 
 from meco_hub.errors import InputError
+from meco_hub.evaluation.intervals import weighted_auroc
 from meco_hub.evaluation.metrics import (
     calibration_error,
     compute_metrics,
@@ -13,7 +14,6 @@ from meco_hub.evaluation.metrics import (
     scores_of_confusion,
     softmax,
     top_k_accuracy,
-    weighted_auroc,
 )
 
 # Rows true, columns predicted, as printed by the authors of arXiv 2510.13493 (AffectNet-7, AffectNet-8, RAF-DB, FER-2013).

@@ -11,7 +11,7 @@ from pyarrow import parquet
 from meco_hub.errors import InputError
 from meco_hub.evaluation.intervals import bootstrap
 from meco_hub.evaluation.metrics import compute_metrics, softmax
-from meco_hub.evaluation.report import Report, write_json, write_predictions, write_table, write_values
+from meco_hub.evaluation.report import build_report, write_json, write_predictions, write_values
 from meco_hub.evaluation.report_file import SCHEMA_VERSION, read_report
 from meco_hub.evaluation.series import AlignedPredictions, TimeSeries, score_trials
 
@@ -21,23 +21,22 @@ def test_the_tables_name_the_class_that_the_figures_count(tmp_path: Path) -> Non
     labels, logits, names = np.array([1]), np.array([[0.0, 1e-17]]), ["neutral", "anger"]
     assert softmax(logits).tolist() == [[0.5, 0.5]]
     assert compute_metrics(labels, logits, names).war == 1.0
-    write_predictions(tmp_path / "p.csv", names, ["a"], labels, logits)
-    assert next(csv.DictReader((tmp_path / "p.csv").open()))["prediction"] == "anger"
-    write_table(tmp_path / "p.parquet", names, ["a"], labels, logits)
-    assert parquet.read_table(tmp_path / "p.parquet")["prediction"].to_pylist() == ["anger"]
+    write_predictions(tmp_path, names, ["a"], labels, logits)
+    assert next(csv.DictReader((tmp_path / "predictions.csv").open()))["prediction"] == "anger"
+    assert parquet.read_table(tmp_path / "predictions.parquet")["prediction"].to_pylist() == ["anger"]
 
 
 def test_report_holds_what_it_promises(tmp_path: Path) -> None:
     labels, names = np.array([0, 0, 1, 1]), ["neutral", "anger", "fear"]
     logits = np.eye(3)[[0, 1, 1, 1]] * 2.0
-    report = Report(
+    report = build_report(
         metrics=compute_metrics(labels, logits, names),
         intervals=bootstrap(labels, logits.argmax(1), 3, resamples=20),
         names=names,
         checkpoint={"name": "some", "operating_point": None},
         data={"corpus": "image_folder"},
         seconds=1.23456,
-    ).to_dict()
+    )
     write_json(report, tmp_path / "deep" / "report.json")
     read = json.loads((tmp_path / "deep" / "report.json").read_text(encoding="utf-8"))
     assert (read["schema"], read["schema_version"], read["kind"]) == (
@@ -73,10 +72,9 @@ def test_json_is_strict_and_rows_stay_rows(tmp_path: Path) -> None:
 
 
 def test_predictions_are_named(tmp_path: Path) -> None:
-    write_predictions(
-        tmp_path / "p.csv", ["neutral", "anger"], ["a.jpg", 'b",.jpg'], np.array([0, 1]), np.array([[2.0, 0], [1.0, 0]])
-    )
-    with (tmp_path / "p.csv").open(newline="", encoding="utf-8") as stream:
+    logits = np.array([[2.0, 0], [1.0, 0]])
+    write_predictions(tmp_path, ["neutral", "anger"], ["a.jpg", 'b",.jpg'], np.array([0, 1]), logits)
+    with (tmp_path / "predictions.csv").open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     assert [row["sample_id"] for row in rows] == ["a.jpg", 'b",.jpg']
     assert [(row["label"], row["prediction"]) for row in rows] == [("neutral", "neutral"), ("anger", "neutral")]
@@ -91,13 +89,13 @@ def test_a_report_of_values(tmp_path: Path) -> None:
         truth, [one[None] + 1 for one in truth], names, [f"p{index % 3}" for index in range(12)],
         references={"training mean": np.full((12, 2), 5.0)}, groups={"sex": ["m", "w"] * 6}, resamples=20,
     )  # fmt: skip
-    report = Report(
+    report = build_report(
         metrics=scores, intervals=scores.intervals,
         groups=scores.groups, references=scores.references, names=names, checkpoint={"name": "some"},
         data={"corpus": "deap", "protocol": {"name": "P0", "leaky": True, "why": "random windows"}}, seconds=1.0,
         calibration={"method": "affine"}, conditions=[{"condition": "missing", "level": 0.5, "metrics": {"rmse": 2.0}}],
         run={"recipe": "some"},
-    ).to_dict()  # fmt: skip
+    )  # fmt: skip
     write_json(report, tmp_path / "report.json")
     read = read_report(tmp_path / "report.json")
     assert read["kind"] == "regression"

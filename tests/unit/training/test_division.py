@@ -9,7 +9,7 @@ import pytest
 
 from meco_hub import plugins
 from meco_hub.corpora import Corpus, Target
-from meco_hub.corpora.protocols import folds
+from meco_hub.corpora.splits import folds
 from meco_hub.errors import CorpusError, LeakError, RecordingError, UnknownNameError
 from meco_hub.evaluation.task import LabelledSubset, task_of_corpus
 from meco_hub.recordings.signal_recording import SignalRecording, Stream

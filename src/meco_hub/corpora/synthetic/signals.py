@@ -139,7 +139,7 @@ def generator(key: str) -> np.random.Generator:
 # Seeded look-alikes of the corpora of signals: each in its on-disk layout, with computed signals in place of people.
 #
 # Names, shapes, rates, units and file formats are those of the originals, none of their content; the numbers of people,
-# trials and minutes are small unless asked for. What is to be predicted is in the signals: arousal drives heart rate, skin
+# trials and minutes are small by default. What is to be predicted is in the signals: arousal drives heart rate, skin
 # conductance and the power of the EEG, valence the muscles of the face, so that training on a look-alike can succeed and a
 # test can say so. The same arguments write the same bytes.
 #
