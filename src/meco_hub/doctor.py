@@ -142,7 +142,13 @@ def examine_versions() -> tuple[dict[str, str | None], dict[str, list[str]], lis
         extra: sorted(str(one).partition(";")[0].strip() for one in optional if _applies(one, extra) and not _fits(one))
         for extra in sorted(names - {"test"})
     }
-    return versions, extras, [*findings, *_opencv_doubles()]
+    # all of them install the same folder `cv2`; the last one wins, and uninstalling one tears holes into the others
+    opencv = {name: version for name in _OPENCV if (version := plugins.installed_version(name)) is not None}
+    if len(opencv) > 1:
+        seen = " and ".join(f"{name} {version}" for name, version in opencv.items())
+        fix = f"pip uninstall -y {' '.join(opencv)} && pip install opencv-python-headless"
+        findings.append(Finding("OpenCV", f"{seen} overwrite each other's files", fix))
+    return versions, extras, findings
 
 
 def _read(lines: Iterable[str]) -> list[Requirement]:
@@ -171,16 +177,6 @@ def _compare(one: Requirement, who: str, level: Literal["error", "warning"] = "e
     installed = plugins.installed_version(one.name)
     seen = "not installed" if installed is None else f"{installed} is installed"
     return [Finding(one.name, f"{seen}; {who} {wanted}", f'pip install "{wanted}"', level=level)]
-
-
-def _opencv_doubles() -> list[Finding]:
-    """All of them install the same folder `cv2`; the last one wins, and uninstalling one tears holes into the others."""
-    found = {name: version for name in _OPENCV if (version := plugins.installed_version(name)) is not None}
-    if len(found) < 2:
-        return []
-    seen = " and ".join(f"{name} {version}" for name, version in found.items())
-    fix = f"pip uninstall -y {' '.join(found)} && pip install opencv-python-headless"
-    return [Finding("OpenCV", f"{seen} overwrite each other's files", fix)]
 
 
 # --- Accelerator ------------------------------------------------------------------------------------------------------
@@ -336,7 +332,7 @@ def examine_cache() -> tuple[dict[str, Any], list[Finding]]:
 
 
 # --- Plugins ----------------------------------------------------------------------------------------------------------
-# Each is read in a process of its own before this process dares to.
+# Each is read in a process of its own before this process reads it.
 #
 # One that hangs or crashes would take the doctor with it, and one that imports torch is noticed only where nobody has
 # imported it before. Afterwards the classes of all are imported as transformers would import them, in one more process.
@@ -468,9 +464,9 @@ def _examine_classes(owners: Iterable[str], patience_s: float) -> tuple[set[str]
     return impaired, findings
 
 
-def _no_classes(name: str, owner: str, story: str) -> Finding:
-    last = story.strip().splitlines()[-1] if story.strip() else "no reason given"
-    return Finding(f"plugin {name}", f"its classes do not import: {last}", f"pip install --upgrade {owner}", story)
+def _no_classes(name: str, owner: str, text: str) -> Finding:
+    last = text.strip().splitlines()[-1] if text.strip() else "no reason given"
+    return Finding(f"plugin {name}", f"its classes do not import: {last}", f"pip install --upgrade {owner}", text)
 
 
 # --- All of it --------------------------------------------------------------------------------------------------------

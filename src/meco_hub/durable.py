@@ -3,7 +3,7 @@
 What is written gets a hidden name first (`.best.partial`), reaches the disk, and takes its place by renaming, which a file
 system does wholly or not at all. What it replaces steps aside (`.best.replaced`) and what is to go is renamed
 (`.step_2.removed`) before anything in it is deleted. So a name without a dot in front is never half of something, and
-`restore_after_kill` can tell from the hidden names alone what was under way when a process was killed.
+`restore_after_kill` knows from the hidden names alone what was under way when a process was killed.
 """
 
 import os
@@ -67,7 +67,7 @@ def swap_in(place: Path) -> None:
 
 
 def move_files(written: Path, folder: Path, last: str) -> None:
-    """Move the files that `begin(written)` was asked for into `folder`, beside what it holds already.
+    """Move the files that were written into the folder of `begin(written)` into `folder`, beside what it holds already.
 
     Args:
         written: the name they were written under, on the same file system.
@@ -122,7 +122,7 @@ def restore_after_kill(folder: Path, names: re.Pattern[str], is_complete: Callab
     Args:
         folder: in which `swap_in`, `move_files` and `remove` were under way.
         names: of what was written in it; anything else is left alone.
-        is_complete: tells whether something that was being written is whole.
+        is_complete: says whether something that was being written is whole.
 
     Returns:
         What was found and done, in words, one line each; nothing when all was in order.

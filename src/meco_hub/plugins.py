@@ -103,7 +103,10 @@ class Architecture:
     api_version: int = 1
 
     def __post_init__(self) -> None:
-        _announce(self)
+        # before all are read there is nobody to wait for
+        late = architectures.cache_info().currsize > 0 and _admit(self)
+        for subscriber in _subscribers:
+            subscriber(self, late=late)
 
 
 class Subscriber(Protocol):
@@ -115,16 +118,9 @@ class Subscriber(Protocol):
 _subscribers: list[Subscriber] = []
 
 
-def subscribe(tell: Subscriber) -> None:
+def subscribe(subscriber: Subscriber) -> None:
     """Have a function called with every architecture at the moment when its plugin declares it."""
-    _subscribers.append(tell)
-
-
-def _announce(entry: Architecture) -> None:
-    # before all are read there is nobody to wait for
-    late = architectures.cache_info().currsize > 0 and _admit(entry)
-    for tell in _subscribers:
-        tell(entry, late=late)
+    _subscribers.append(subscriber)
 
 
 @dataclass(frozen=True)
@@ -303,7 +299,7 @@ def _read_one(name: str, entry: EntryPoint, check: Callable[[str, Any], str | No
 
 
 def _upgrade(owner: str) -> str:
-    return f"pip install --upgrade {CORE} {owner}, or tell its author"
+    return f"pip install --upgrade {CORE} {owner}, or write to its author"
 
 
 def _is_being_imported(entry: EntryPoint) -> bool:
@@ -492,7 +488,7 @@ def locate_checkpoint(name: str | PathLike[str] | None) -> str:
     found = checkpoints()
     if name in found:
         return str(found[name])
-    # A Hub id has exactly one slash and is no path; anything else would be asked of the Hub in vain.
+    # A Hub id has exactly one slash and is no path; the Hub can know nothing else.
     if name.count("/") == 1 and not name.startswith((".", "/", "~")) and not Path(name).parent.is_dir():
         return name
     raise unknown_name("folder, bundled checkpoint or Hub id", name, found, "`meco list` shows the bundled ones.")

@@ -88,6 +88,15 @@ def _configs() -> "Iterator[tuple[Architecture, Any]]":
             yield entry, config
 
 
+def _processors(*fields: str) -> "Iterator[tuple[Architecture, Any, Any]]":
+    """Every architecture with its config and the first of its processors that stands under one of these fields."""
+    for entry, config in _configs():
+        path = next(filter(None, (getattr(entry, field) for field in fields)), None)
+        processor = _load(entry, path) if path else None
+        if processor is not None:
+            yield entry, config, processor
+
+
 def _register_configs(module: "ModuleType") -> None:
     for entry, config in _configs():
         _register(entry, module.AutoConfig.register, entry.model_type, config)
@@ -123,10 +132,7 @@ def _native(module: "ModuleType", name: str) -> "Callable[..., object]":
 
 
 def _register_image_processors(module: "ModuleType") -> None:
-    for entry, config in _configs():
-        processor = _load(entry, entry.image_processor) if entry.image_processor else None
-        if processor is None:
-            continue
+    for entry, config, processor in _processors("image_processor"):
         try:
             register = module.AutoImageProcessor.register
         except ImportError:
@@ -141,20 +147,15 @@ def _register_image_processors(module: "ModuleType") -> None:
 
 
 def _register_feature_extractors(module: "ModuleType") -> None:
-    for entry, config in _configs():
-        extractor = _load(entry, entry.feature_extractor) if entry.feature_extractor else None
-        if extractor is not None:
-            _register(entry, module.AutoFeatureExtractor.register, config, extractor)
+    for entry, config, extractor in _processors("feature_extractor"):
+        _register(entry, module.AutoFeatureExtractor.register, config, extractor)
 
 
 def _register_processors(module: "ModuleType") -> None:
-    for entry, config in _configs():
-        # Without an entry of its own, transformers would try one kind after another, and for a repository with a stub ask
-        # whether remote code may run, though nothing remote is needed.
-        path = entry.processor or entry.feature_extractor or entry.image_processor
-        processor = _load(entry, path) if path else None
-        if processor is not None:
-            _register(entry, module.AutoProcessor.register, config, processor)
+    # Without an entry of its own, transformers would try one kind after another, and for a repository with a stub ask whether
+    # remote code may run, though nothing remote is needed.
+    for entry, config, processor in _processors("processor", "feature_extractor", "image_processor"):
+        _register(entry, module.AutoProcessor.register, config, processor)
 
 
 def _register_pipeline(module: "ModuleType") -> None:
@@ -168,7 +169,7 @@ def _register_pipeline(module: "ModuleType") -> None:
 
 
 def _watch_declarations(module: "ModuleType") -> None:
-    """`plugins` is imported: hear of every architecture when it is declared."""
+    """`plugins` is imported: be called with every architecture when it is declared."""
     module.subscribe(_declared)
 
 

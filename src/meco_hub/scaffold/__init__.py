@@ -1,6 +1,10 @@
-"""The names of a new plugin: all of them follow from the one that its author chose.
+"""`meco new`: a plugin of one's own, written from templates; it installs, trains on synthetic data and passes the conformance kit.
 
-PluginNames.of("my-model").distribution      # meco-my-model; the package is meco_my_model, the config MecoMyModelConfig
+    folder = write_plugin("my-model", "face")            # ./meco-my-model, a distribution of that name
+
+The templates are the files of a plugin as they lie in `templates/`: those below `shared` go into every plugin, those below the
+kind beside them. `{{word}}` is filled in, PACKAGE and MODULE in paths likewise; `.inc` files are parts that several templates
+share.
 """
 
 import importlib.util
@@ -12,13 +16,15 @@ from .. import plugins
 from ..errors import ConfigurationError, PluginError
 from ..version import __version__
 
+__all__ = ["KINDS", "Kind", "PluginNames", "write_plugin"]
+
 _PATTERN = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _LONGEST = 40
 
 
 @dataclass(frozen=True)
 class PluginNames:
-    """What things are called in a plugin.
+    """What things are called in a plugin; all names follow from the one that its author chose.
 
     Attributes:
         words: the name as given, in small letters and hyphens, without "meco".
@@ -68,15 +74,8 @@ class PluginNames:
 
     def slots(self) -> dict[str, str]:
         """What templates call them."""
-        return {
-            "distribution": self.distribution,
-            "package": self.package,
-            "model_type": self.package,
-            "module": self.module,
-            "prefix": self.prefix,
-            "title": self.title,
-            "api_version": str(plugins.API_VERSION),
-        }
+        own = {name: getattr(self, name) for name in ("distribution", "package", "module", "prefix", "title")}
+        return own | {"model_type": self.package, "api_version": str(plugins.API_VERSION)}
 
     def refuse_taken(self) -> None:
         """Make sure that nothing is called so yet.
@@ -100,13 +99,9 @@ class PluginNames:
             )
 
 
-# --- Kinds ------------------------------------------------------------------------------------------------------------
-# What differs between plugins for faces, eyes and signals, in a few words each; what differs in code is in the templates.
-
-
 @dataclass(frozen=True)
 class Kind:
-    """A kind of recording, in words.
+    """What differs between plugins for faces, eyes and signals, in words; what differs in code is in the templates.
 
     Attributes:
         looks_at: after "looks at …".
@@ -190,18 +185,6 @@ KINDS = {
 }
 """What a model can look at."""
 
-
-# --- Scaffold ---------------------------------------------------------------------------------------------------------
-# `meco new`: a plugin of one's own, written from templates; it installs, trains on synthetic data and passes the
-# conformance kit.
-#
-#     folder = write_plugin("my-model", "face")            # ./meco-my-model, a distribution of that name
-#
-# The templates are the files of a plugin as they lie in `templates/`: those below `shared` go into every plugin, those
-# below the kind beside them. `{{word}}` is filled in, PACKAGE and MODULE in paths likewise; `.inc` files are parts that
-# several templates share.
-
-__all__ = ["KINDS", "Kind", "PluginNames", "write_plugin"]
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _SLOT = re.compile(r"\{\{(\w+)\}\}")

@@ -62,7 +62,7 @@ def parametrize_with_checks(
 
     Args:
         model_type, config, processor, recordings: as of `checks`.
-        skip: check → why it is not asked of this plugin; pytest reports the reason.
+        skip: check → why it is not run on this plugin; pytest reports the reason.
 
     Raises:
         UnknownNameError: no such architecture, or `skip` names a check that does not apply to it.

@@ -1,4 +1,4 @@
-"""What is asked of a processor, of the answers to what it gives, of models that read several streams, and of rubbish handed in."""
+"""Rules for processors, for the answers to what they give, for models that read several streams, and for unusable input."""
 
 import dataclasses
 import inspect
@@ -17,14 +17,13 @@ from ..processing.picture_processor import recording_processor
 from ..processing.signal_windower import SignalWindower
 from ..recordings.eye_clips import EyeClip
 from ..recordings.signal_recording import SignalRecording, Stream
-from .check import NotConforming, refusal, require, rule
+from .check import NotConforming, is_ours, refusal, require, rule
 from .subject import (
     CLOCKS,
     Batch,
     Subject,
     changed,
     draw_session,
-    is_ours,
     leaves,
     make_pipeline,
     quiet,
@@ -34,7 +33,7 @@ from .subject import (
     with_raw_events,
 )
 
-# What is asked of a processor: it travels with the weights, is missed where it is not there, and gives the same tensors again.
+# A processor travels with the weights, is missed where it is not there, and gives the same tensors again.
 
 _FILES = ("preprocessor_config.json", "processor_config.json")
 
@@ -147,7 +146,7 @@ def _require_same(expected: Batch, given: Batch, seen: str, fix: str) -> None:
         require(path in there and torch.equal(one, there[path]), seen.format(".".join(path)), fix)
 
 
-# What is asked of answers: one item's does not depend on its neighbours, on chance, or on the precision more than it must.
+# Answers: one item's does not depend on its neighbours, on chance, or on the precision more than it must.
 
 TOLERANCE = 1e-5
 
@@ -287,8 +286,7 @@ def dropouts_off(model: Any) -> None:
             module.p = 0.0
 
 
-# What is asked of models that read several streams: any of them may be missing, masked, in another order, or on another
-# clock.
+# Models that read several streams: any of them may be missing, masked, in another order, or on another clock.
 
 _GARBAGE = 1e3
 """Finite, and far from whatever was measured."""
@@ -384,12 +382,14 @@ def _stream_tensors(subject: Subject, batch: Batch) -> list[list[tuple[str, ...]
     return [[(name,)] for name in order]
 
 
-def _allows_absence(subject: Subject) -> bool:
-    # a config may say that a stream must not be missing; the refusal is then checked by `subsets_of_streams`
-    return getattr(subject.config(), "missing_modality", "zeros") != "error"
-
-
-@rule(lambda subject: _has_streams(subject) and _takes(subject, "modality_presence") and _allows_absence(subject))
+# a config may say that a stream must not be missing; the refusal is then checked by `subsets_of_streams`
+@rule(
+    lambda subject: (
+        _has_streams(subject)
+        and _takes(subject, "modality_presence")
+        and getattr(subject.config(), "missing_modality", "zeros") != "error"
+    )
+)
 def absent_streams(subject: Subject) -> None:
     """What stands in the place of a stream that is marked as absent changes nothing, not by a bit."""
     model, batch = subject.shared_model, subject.batch()
@@ -424,12 +424,6 @@ def absent_streams(subject: Subject) -> None:
         )
 
 
-def _some_subsets(names: list[str]) -> list[tuple[str, ...]]:
-    """All of them up to four streams; of more, those of one stream, those that lack one, and the whole."""
-    sizes = range(1, len(names) + 1) if len(names) <= 4 else {1, len(names) - 1, len(names)}
-    return [chosen for size in sizes for chosen in combinations(names, size)]
-
-
 @rule(_has_streams)
 def subsets_of_streams(subject: Subject) -> None:
     """Whichever of the declared streams are there, there is an answer; a stream that must be there is named where it is not."""
@@ -439,7 +433,9 @@ def subsets_of_streams(subject: Subject) -> None:
         f"{type(subject.processor).__name__} declares no streams.",
         "Give it `modality_names` (signals) or `streams` (eyes).",
     )
-    for chosen in _some_subsets(names):
+    # all of them up to four streams; of more, those of one stream, those that lack one, and the whole
+    sizes = range(1, len(names) + 1) if len(names) <= 4 else {1, len(names) - 1, len(names)}
+    for chosen in (some for size in sizes for some in combinations(names, size)):
         gone = [name for name in names if name not in chosen]
         left = [one.without(gone) if gone else one for one in recordings]
         processor = subject.processor
@@ -584,7 +580,7 @@ def _shifted(recording: Any) -> Any:
     return recording
 
 
-# What is asked of models and processors that are handed rubbish: our error, saying what was seen.
+# Input that cannot be used is refused by our error, saying what was seen.
 
 
 @rule()

