@@ -13,13 +13,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 from transformers import PreTrainedModel
 
 from ..answers import Calibration
 from ..errors import ConfigurationError, InputError
-from .metrics import calibration_error, count_confusion, cross_entropy, scores_of_confusion, softmax
+from .metrics import Floats, Ints, calibration_error, count_confusion, cross_entropy, scores_of_confusion, softmax
 
 logger = logging.getLogger(__name__)
 
@@ -82,25 +81,25 @@ class OperatingPoint:
         return asdict(self)
 
 
-def class_prior(labels: NDArray[np.integer], num_classes: int) -> NDArray[np.float64]:
+def class_prior(labels: Ints, num_classes: int) -> Floats:
     """(classes,) share of each class, one added to each count so that an absent class has a logarithm."""
     counts = np.bincount(labels, minlength=num_classes) + 1.0
     return counts / counts.sum()
 
 
-def correct(logits: NDArray[np.floating], prior: NDArray[np.floating], tau: float) -> NDArray[np.float64]:
+def correct(logits: Floats, prior: Floats, tau: float) -> Floats:
     """(n, classes) logits − tau · log(prior)."""
     return np.asarray(logits, np.float64) - tau * np.log(prior)
 
 
 def choose_operating_point(
-    logits: NDArray[np.floating],
-    labels: NDArray[np.integer],
-    prior: NDArray[np.floating],
+    logits: Floats,
+    labels: Ints,
+    prior: Floats,
     names: Sequence[str],
     *,
     rule: str,
-    taus: Sequence[float] | NDArray[np.floating],
+    taus: Sequence[float] | Floats,
     war_floor: float | None = None,
     chosen_on: str = "validation",
 ) -> OperatingPoint:
@@ -194,9 +193,7 @@ SMALLEST_TEMPERATURE, LARGEST_TEMPERATURE = 0.1, 10.0
 _SMALLEST_SD = 1e-8
 
 
-def fit_temperature(
-    logits: NDArray[np.floating], labels: NDArray[np.integer], *, fitted_on: str = "validation"
-) -> Calibration:
+def fit_temperature(logits: Floats, labels: Ints, *, fitted_on: str = "validation") -> Calibration:
     """Find the temperature on validation samples.
 
     Args:
@@ -249,7 +246,7 @@ def fit_temperature(
     )
 
 
-def _fit_line(truth: NDArray[np.float64], values: NDArray[np.float64]) -> tuple[float, float, bool]:
+def _fit_line(truth: Floats, values: Floats) -> tuple[float, float, bool]:
     """Slope ≥ 0, intercept, and whether the slope was held at 0; two (n,) arrays."""
     if not len(truth):
         return 1.0, 0.0, False
@@ -262,11 +259,7 @@ def _fit_line(truth: NDArray[np.float64], values: NDArray[np.float64]) -> tuple[
 
 
 def fit_affine(
-    predictions: NDArray[np.floating],
-    truth: NDArray[np.floating],
-    names: Sequence[str],
-    *,
-    fitted_on: str = "validation",
+    predictions: Floats, truth: Floats, names: Sequence[str], *, fitted_on: str = "validation"
 ) -> Calibration:
     """Find slope and intercept of every target on validation items.
 

@@ -18,6 +18,8 @@ from ..errors import InputError
 from .metrics import (
     NAMES,
     SMALLEST_SD,
+    Floats,
+    Ints,
     checked_values,
     compute_metrics,
     regression_metrics,
@@ -66,7 +68,7 @@ class Intervals:
         }
 
 
-def _group(identities: Sequence[str], n: int) -> tuple[NDArray[np.int64], str]:
+def _group(identities: Sequence[str], n: int) -> tuple[Ints, str]:
     """(n,) index of each sample's subject; those without a name are one each."""
     known = [bool(name) for name in identities]
     if not any(known):
@@ -75,7 +77,7 @@ def _group(identities: Sequence[str], n: int) -> tuple[NDArray[np.int64], str]:
     return np.unique(np.asarray(keys, dtype=object), return_inverse=True)[1].astype(np.int64), "identity"
 
 
-def _draws(units: int, resamples: int, seed: int) -> Iterator[NDArray[np.float64]]:
+def _draws(units: int, resamples: int, seed: int) -> Iterator[Floats]:
     """(chunk, units) how often each unit was drawn, chunk by chunk."""
     generator = np.random.default_rng(seed)
     for start in range(0, resamples, _CHUNK):
@@ -88,7 +90,7 @@ def _draws(units: int, resamples: int, seed: int) -> Iterator[NDArray[np.float64
 def _collect(
     identities: Sequence[str],
     n: int,
-    score: Callable[[NDArray[np.int64], int], Callable[[NDArray[np.float64]], dict[str, NDArray[np.float64]]]],
+    score: Callable[[Ints, int], Callable[[Floats], dict[str, Floats]]],
     resamples: int,
     seed: int,
 ) -> Intervals:
@@ -96,7 +98,7 @@ def _collect(
     groups, unit = _group(identities or [""] * n, n)
     units = int(groups.max()) + 1
     score_weights = score(groups, units)
-    drawn: dict[str, list[NDArray[np.float64]]] = {}
+    drawn: dict[str, list[Floats]] = {}
     for weights in _draws(units, resamples, seed):
         for name, values in score_weights(weights).items():
             drawn.setdefault(name, []).append(values)
@@ -110,9 +112,7 @@ def _collect(
     return Intervals(bounds, LEVEL, unit, units, resamples, seed)
 
 
-def weighted_auroc(
-    positive: NDArray[np.bool_], scores: NDArray[np.floating]
-) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+def weighted_auroc(positive: NDArray[np.bool_], scores: Floats) -> Callable[[Floats], Floats]:
     """AUROC of samples that count more or less: the weighted share of pairs in the right order, ties counting half.
 
     Args:
@@ -127,7 +127,7 @@ def weighted_auroc(
     negatives = negatives[np.argsort(scores[negatives], kind="stable")]
     first, last = (np.searchsorted(scores[negatives], scores[positives], side=side) for side in ("left", "right"))
 
-    def area(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    def area(weights: Floats) -> Floats:
         # below[i]: weight of the i lowest negatives; those that equal a positive are half below it
         below = np.zeros((len(weights), len(negatives) + 1))
         np.cumsum(weights[:, negatives], axis=1, out=below[:, 1:])
@@ -139,9 +139,7 @@ def weighted_auroc(
     return area
 
 
-def _resampled_auroc(
-    labels: NDArray[np.integer], probabilities: NDArray[np.floating], groups: NDArray[np.int64]
-) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+def _resampled_auroc(labels: Ints, probabilities: Floats, groups: Ints) -> Callable[[Floats], Floats]:
     """(chunk, units) weights → (chunk,) macro AUROC over the classes that a resample defines."""
     # a class that nobody or everybody belongs to is undefined in every resample
     classes = [index for index in range(probabilities.shape[1]) if 0 < int((labels == index).sum()) < len(labels)]
@@ -150,7 +148,7 @@ def _resampled_auroc(
     area = {index: weighted_auroc(labels == index, probabilities[:, index]) for index in classes}
     step = max(1, _CELLS // len(labels))
 
-    def score(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    def score(weights: Floats) -> Floats:
         areas = np.full((len(classes), len(weights)), np.nan)
         for start in range(0, len(weights), step):
             per_sample = weights[start : start + step][:, groups]
@@ -164,12 +162,12 @@ def _resampled_auroc(
 
 
 def bootstrap(
-    labels: NDArray[np.integer],
-    predictions: NDArray[np.integer],
+    labels: Ints,
+    predictions: Ints,
     num_classes: int,
     identities: Sequence[str] = (),
     *,
-    probabilities: NDArray[np.floating] | None = None,
+    probabilities: Floats | None = None,
     resamples: int = 2000,
     seed: int = 0,
 ) -> Intervals:
@@ -187,13 +185,13 @@ def bootstrap(
     labels = np.asarray(labels, np.int64)
     cells = num_classes * num_classes
 
-    def score(groups: NDArray[np.int64], units: int) -> Callable[..., dict[str, NDArray[np.float64]]]:
+    def score(groups: Ints, units: int) -> Callable[..., dict[str, Floats]]:
         place = groups * cells + labels * num_classes + np.asarray(predictions, np.int64)
         own = np.bincount(place, minlength=units * cells).reshape(units, cells).astype(np.float64)
         used = own.sum(axis=0) > 0  # most cells of a confusion matrix are never hit by anyone
         area = _resampled_auroc(labels, probabilities, groups) if probabilities is not None else None
 
-        def of(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        def of(weights: Floats) -> dict[str, Floats]:
             confusion = np.zeros((len(weights), cells))
             confusion[:, used] = weights @ own[:, used]
             scores = scores_of_confusion(confusion.reshape(len(weights), num_classes, num_classes))
@@ -207,7 +205,7 @@ def bootstrap(
     return _collect(identities, len(labels), score, resamples, seed)
 
 
-def _moments(truth: NDArray[np.float64], predictions: NDArray[np.float64]) -> NDArray[np.float64]:
+def _moments(truth: Floats, predictions: Floats) -> Floats:
     """(n, targets, 8) what sums to the metrics of any subset: 1, p, y, p², y², py, |e|, e²; zeros where truth is unknown."""
     known = ~np.isnan(truth)
     y = np.where(known, truth, 0.0)
@@ -219,7 +217,7 @@ def _moments(truth: NDArray[np.float64], predictions: NDArray[np.float64]) -> ND
     return np.stack([known.astype(np.float64), p, y, p * p, y * y, p * y, np.abs(error), error**2], axis=-1)
 
 
-def _metrics_of_moments(sums: NDArray[np.float64], bias: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+def _metrics_of_moments(sums: Floats, bias: Floats) -> dict[str, Floats]:
     """(…, targets, 8) sums, and the (targets,) distance of the two middles → metric → (…, targets)."""
     n = sums[..., 0]
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -235,8 +233,8 @@ def _metrics_of_moments(sums: NDArray[np.float64], bias: NDArray[np.float64]) ->
 
 
 def bootstrap_values(
-    truth: NDArray[np.floating],
-    predictions: NDArray[np.floating],
+    truth: Floats,
+    predictions: Floats,
     names: Sequence[str],
     identities: Sequence[str] = (),
     *,
@@ -256,11 +254,11 @@ def bootstrap_values(
         counts = (~np.isnan(truth)).sum(axis=0)
         bias = np.where(counts > 0, np.nansum(predictions - truth, axis=0) / np.maximum(counts, 1), 0.0)
 
-    def score(groups: NDArray[np.int64], units: int) -> Callable[..., dict[str, NDArray[np.float64]]]:
+    def score(groups: Ints, units: int) -> Callable[..., dict[str, Floats]]:
         own = np.zeros((units, *moments.shape[1:]))
         np.add.at(own, groups, moments)
 
-        def of(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        def of(weights: Floats) -> dict[str, Floats]:
             sums = (weights @ own.reshape(units, -1)).reshape(len(weights), *own.shape[1:])
             found = _metrics_of_moments(sums, bias)
             flat = {}
@@ -289,12 +287,12 @@ def bootstrap_means(
     values = np.array([[row[key] for key in keys] for row in rows], np.float64)
     known = ~np.isnan(values)
 
-    def score(groups: NDArray[np.int64], units: int) -> Callable[..., dict[str, NDArray[np.float64]]]:
+    def score(groups: Ints, units: int) -> Callable[..., dict[str, Floats]]:
         total, count = np.zeros((units, len(keys))), np.zeros((units, len(keys)))
         np.add.at(total, groups, np.where(known, values, 0.0))
         np.add.at(count, groups, known)
 
-        def of(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        def of(weights: Floats) -> dict[str, Floats]:
             with np.errstate(invalid="ignore", divide="ignore"):
                 means = (weights @ total) / (weights @ count)
             return {key: means[:, i] for i, key in enumerate(keys)}
@@ -314,7 +312,7 @@ def bootstrap_means(
 SMALLEST_GROUP = 10
 """Samples that a value needs to take part in a gap."""
 
-Score = Callable[[NDArray[np.int64]], Mapping[str, Any]]
+Score = Callable[[Ints], Mapping[str, Any]]
 """Row numbers of one value → its metrics; what is no number (recalls by class, say) takes no part in gaps."""
 
 
@@ -367,8 +365,8 @@ def group_metrics(
 
 def class_groups(
     columns: Mapping[str, Sequence[str]],
-    labels: NDArray[np.integer],
-    logits: NDArray[np.floating],
+    labels: Ints,
+    logits: Floats,
     names: Sequence[str],
     identities: Sequence[str] = (),
     *,
@@ -383,7 +381,7 @@ def class_groups(
         resamples: of the intervals.
     """
 
-    def score(rows: NDArray[np.int64]) -> dict[str, Any]:
+    def score(rows: Ints) -> dict[str, Any]:
         own, predicted = compute_metrics(labels[rows], logits[rows], names), logits[rows].argmax(axis=1)
         subjects = [identities[int(row)] for row in rows] if identities else []
         intervals = bootstrap(labels[rows], predicted, len(names), subjects, resamples=resamples)
@@ -399,8 +397,8 @@ def class_groups(
 
 def value_groups(
     columns: Mapping[str, Sequence[str]],
-    truth: NDArray[np.floating],
-    predictions: NDArray[np.floating],
+    truth: Floats,
+    predictions: Floats,
     names: Sequence[str],
     identities: Sequence[str] = (),
     *,
@@ -408,7 +406,7 @@ def value_groups(
 ) -> dict[str, Any]:
     """`group_metrics` for values: pooled `regression_metrics`, and intervals over subjects; arguments as of `class_groups`."""
 
-    def score(rows: NDArray[np.int64]) -> dict[str, Any]:
+    def score(rows: Ints) -> dict[str, Any]:
         subjects = [identities[int(row)] for row in rows] if identities else []
         intervals = bootstrap_values(truth[rows], predictions[rows], names, subjects, resamples=resamples)
         own = regression_metrics(truth[rows], predictions[rows], names)

@@ -21,6 +21,11 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, r
 
 from ..errors import InputError
 
+Floats = NDArray[np.floating]
+"""Scores, probabilities or values."""
+Ints = NDArray[np.integer]
+"""Class indices, row numbers or counts."""
+
 BINS = 15
 """Bins of a reliability diagram, as in Guo et al. 2017."""
 
@@ -42,24 +47,22 @@ class ReliabilityBin:
     accuracy: float | None
 
 
-def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+def softmax(logits: Floats) -> Floats:
     """(n, classes) scores → (n, classes) probabilities, in double precision."""
     return special.softmax(np.asarray(logits, np.float64), axis=1)
 
 
-def log_softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+def log_softmax(logits: Floats) -> Floats:
     """(n, classes) scores → (n, classes) logarithms of probabilities, in double precision."""
     return special.log_softmax(np.asarray(logits, np.float64), axis=1)
 
 
-def cross_entropy(labels: NDArray[np.integer], logits: NDArray[np.floating]) -> float:
+def cross_entropy(labels: Ints, logits: Floats) -> float:
     """Mean negative log-likelihood of the true classes, in nats; (n,) class indices and (n, classes) scores before softmax."""
     return float(-log_softmax(logits)[np.arange(len(labels)), labels].mean())
 
 
-def reliability(
-    labels: NDArray[np.integer], probabilities: NDArray[np.floating], bins: int = BINS
-) -> tuple[ReliabilityBin, ...]:
+def reliability(labels: Ints, probabilities: Floats, bins: int = BINS) -> tuple[ReliabilityBin, ...]:
     """Confidence and accuracy, bin by bin; (n,) class indices and (n, classes) probabilities."""
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
@@ -79,23 +82,23 @@ def reliability(
     )
 
 
-def _gaps(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> list[tuple[int, float]]:
+def _gaps(labels: Ints, probabilities: Floats) -> list[tuple[int, float]]:
     """Samples, and the gap between confidence and accuracy, of every bin that has samples."""
     bins = reliability(labels, probabilities)
     return [(one.n, abs((one.accuracy or 0.0) - (one.confidence or 0.0))) for one in bins if one.n]
 
 
-def calibration_error(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> float:
+def calibration_error(labels: Ints, probabilities: Floats) -> float:
     """ECE of the top label."""
     return sum(n * gap for n, gap in _gaps(labels, probabilities)) / len(labels)
 
 
-def maximum_calibration_error(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> float:
+def maximum_calibration_error(labels: Ints, probabilities: Floats) -> float:
     """MCE of the top label. One stray sample in a bin of its own can make it; read it beside the bins."""
     return max(gap for _, gap in _gaps(labels, probabilities))
 
 
-def brier_score(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> float:
+def brier_score(labels: Ints, probabilities: Floats) -> float:
     """Mean over samples of the squared distance between probabilities and truth, in [0, 2]."""
     distance = np.array(probabilities, np.float64)
     distance[np.arange(len(labels)), labels] -= 1
@@ -156,7 +159,7 @@ class ClassificationMetrics:
     ece: float
     loss: float
     per_class: dict[str, ClassMetrics]
-    confusion: NDArray[np.int64]
+    confusion: Ints
     auroc: float | None
     mce: float
     brier: float
@@ -180,14 +183,12 @@ class ClassificationMetrics:
         }
 
 
-def count_confusion(
-    labels: NDArray[np.integer], predictions: NDArray[np.integer], num_classes: int
-) -> NDArray[np.int64]:
+def count_confusion(labels: Ints, predictions: Ints, num_classes: int) -> Ints:
     """(classes, classes) counts, rows true, columns predicted."""
     return confusion_matrix(labels, predictions, labels=np.arange(num_classes))
 
 
-def scores_of_confusion(confusion: NDArray[np.integer | np.floating]) -> dict[str, NDArray[np.float64]]:
+def scores_of_confusion(confusion: NDArray[np.integer | np.floating]) -> dict[str, Floats]:
     """UAR, WAR and macro-F1 of confusion matrices, any number at once.
 
     Args:
@@ -212,7 +213,7 @@ def scores_of_confusion(confusion: NDArray[np.integer | np.floating]) -> dict[st
         }
 
 
-def macro_auroc(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> float | None:
+def macro_auroc(labels: Ints, probabilities: Floats) -> float | None:
     """Mean one-vs-rest AUROC over the classes that have positives and negatives."""
     areas = []
     for index in range(probabilities.shape[1]):
@@ -222,7 +223,7 @@ def macro_auroc(labels: NDArray[np.integer], probabilities: NDArray[np.floating]
     return float(np.mean(areas)) if areas else None
 
 
-def top_k_accuracy(labels: NDArray[np.integer], scores: NDArray[np.floating], k: int) -> float:
+def top_k_accuracy(labels: Ints, scores: Floats, k: int) -> float:
     """Share of samples whose true class is among the k best; (n,) class indices and (n, classes) scores on any scale."""
     own = scores[np.arange(len(labels)), labels][:, None]
     earlier = np.arange(scores.shape[1]) < np.asarray(labels)[:, None]
@@ -230,9 +231,7 @@ def top_k_accuracy(labels: NDArray[np.integer], scores: NDArray[np.floating], k:
     return float((before < k).mean())
 
 
-def compute_metrics(
-    labels: NDArray[np.integer], logits: NDArray[np.floating], names: Sequence[str]
-) -> ClassificationMetrics:
+def compute_metrics(labels: Ints, logits: Floats, names: Sequence[str]) -> ClassificationMetrics:
     """All metrics of one set of predictions.
 
     Args:
@@ -370,7 +369,7 @@ class RegressionMetrics:
         return {"n": self.n, **self.flat(), **bias, **spread, "constant": self.constant}
 
 
-def correlation(truth: NDArray[np.floating], predictions: NDArray[np.floating]) -> tuple[float, float, bool]:
+def correlation(truth: Floats, predictions: Floats) -> tuple[float, float, bool]:
     """PCC, CCC and whether they are undefined (and 0) for want of spread; two (n,) arrays, n ≥ 1."""
     centred_truth, centred = truth - truth.mean(), predictions - predictions.mean()
     variance_truth, variance = float(np.mean(centred_truth**2)), float(np.mean(centred**2))
@@ -383,7 +382,7 @@ def correlation(truth: NDArray[np.floating], predictions: NDArray[np.floating]) 
     return pcc, 2 * covariance / (variance_truth + variance + distance), False
 
 
-def _target_metrics(truth: NDArray[np.floating], predictions: NDArray[np.floating]) -> TargetMetrics:
+def _target_metrics(truth: Floats, predictions: Floats) -> TargetMetrics:
     known = ~np.isnan(truth)
     truth, predictions = truth[known], predictions[known]
     if not len(truth):
@@ -403,9 +402,7 @@ def _target_metrics(truth: NDArray[np.floating], predictions: NDArray[np.floatin
     )
 
 
-def checked_values(
-    truth: NDArray[np.floating], predictions: NDArray[np.floating], names: Sequence[str]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def checked_values(truth: Floats, predictions: Floats, names: Sequence[str]) -> tuple[Floats, Floats]:
     """Truth and predictions as (n, targets) of float64.
 
     Raises:
@@ -425,9 +422,7 @@ def checked_values(
     return truth, predictions
 
 
-def regression_metrics(
-    truth: NDArray[np.floating], predictions: NDArray[np.floating], names: Sequence[str]
-) -> RegressionMetrics:
+def regression_metrics(truth: Floats, predictions: Floats, names: Sequence[str]) -> RegressionMetrics:
     """All metrics of one set of predictions.
 
     Args:
@@ -478,9 +473,7 @@ def average(parts: Sequence[RegressionMetrics], names: Sequence[str], unit: str)
     return Averages(unit, len(used), mean, sd, sum(one.constant for one in used))
 
 
-def per_subject(
-    subjects: Sequence[str], truth: NDArray[np.floating], predictions: NDArray[np.floating], names: Sequence[str]
-) -> Averages | None:
+def per_subject(subjects: Sequence[str], truth: Floats, predictions: Floats, names: Sequence[str]) -> Averages | None:
     """Metrics of every subject, then averaged; items of unknown subjects ("") take no part. None when nobody is named."""
     rows: dict[str, list[int]] = {}
     for index, subject in enumerate(subjects):

@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from tqdm import tqdm
 
@@ -21,7 +20,7 @@ from ..answers import Task
 from ..corpora import Corpus
 from ..errors import InputError
 from ..recordings.signal_recording import SignalRecording, Stream
-from .metrics import log_softmax
+from .metrics import Floats, Ints, log_softmax
 from .predict import RecordingRows
 from .series import AlignedPredictions, mean_known
 
@@ -35,7 +34,7 @@ STATISTICS = ("mean", "sd", "slope")
 """Of each channel, in its own unit; slope is per second."""
 
 
-def window_statistics(recording: SignalRecording, channels: Mapping[str, int]) -> NDArray[np.float64]:
+def window_statistics(recording: SignalRecording, channels: Mapping[str, int]) -> Floats:
     """Mean, standard deviation and slope of every channel between the recording's start and end.
 
     Args:
@@ -68,7 +67,7 @@ def _describe(stream: Stream | None, channel: int, start: float) -> list[float]:
     return [float(values.mean()), float(values.std()), slope]
 
 
-def scaled_within(statistics: NDArray[np.float64], groups: Sequence[str]) -> NDArray[np.float64]:
+def scaled_within(statistics: Floats, groups: Sequence[str]) -> Floats:
     """Each subject's windows with mean 0 and variance 1 per column; NaN, and columns that are constant, become 0.
 
     Args:
@@ -111,7 +110,7 @@ class PlainPredictor:
     penalty: tuple[float, ...]
     rows: int
 
-    def answer(self, statistics: NDArray[np.float64], subjects: Sequence[str]) -> NDArray[np.float64]:
+    def answer(self, statistics: Floats, subjects: Sequence[str]) -> Floats:
         """(n, names) native values, or logarithms of the probabilities of classes.
 
         Args:
@@ -152,11 +151,7 @@ class PlainPredictor:
 
 
 def fit_ridge(
-    statistics: NDArray[np.float64],
-    subjects: Sequence[str],
-    values: NDArray[np.floating],
-    channels: Mapping[str, int],
-    names: Sequence[str],
+    statistics: Floats, subjects: Sequence[str], values: Floats, channels: Mapping[str, int], names: Sequence[str]
 ) -> PlainPredictor | None:
     """Ridge regression of every target by itself; the penalty has the least error on rows left out one by one.
 
@@ -187,11 +182,7 @@ def fit_ridge(
 
 
 def fit_logistic(
-    statistics: NDArray[np.float64],
-    subjects: Sequence[str],
-    labels: NDArray[np.integer],
-    channels: Mapping[str, int],
-    names: Sequence[str],
+    statistics: Floats, subjects: Sequence[str], labels: Ints, channels: Mapping[str, int], names: Sequence[str]
 ) -> PlainPredictor | None:
     """Logistic regression, every class counting the same; arguments as of `fit_ridge`, `labels` being (n,) class indices.
 
@@ -218,7 +209,7 @@ def fit_logistic(
     )
 
 
-def _unit(scaled: NDArray[np.float64]) -> NDArray[np.float64]:
+def _unit(scaled: Floats) -> Floats:
     """(numbers,) spread of each column, so that the penalty weighs them alike: subjects without a sensor leave zeros in it."""
     spread = scaled.std(axis=0)
     return np.where(spread > 0, spread, 1.0)
@@ -236,7 +227,7 @@ def _unit(scaled: NDArray[np.float64]) -> NDArray[np.float64]:
 #
 # Oracles know what no sensor can know; a model that is no better than one of them may have learnt no more than that.
 
-Answers = dict[str, list[NDArray[np.float64]]]
+Answers = dict[str, list[Floats]]
 """Predictor → for every row (targets,) native values, which hold throughout a recording."""
 
 
@@ -272,13 +263,13 @@ def reference_values(
 def plain_answers(
     run: Mapping[str, Any] | None,
     rows: RecordingRows,
-    positions: Sequence[int] | NDArray[np.int64],
+    positions: Sequence[int] | Ints,
     subjects: Sequence[str],
     corpus: Corpus,
     task: Task,
     *,
     progress: bool = True,
-) -> dict[str, NDArray[np.float64]]:
+) -> dict[str, Floats]:
     """What the straight line of the training says: its name → (n, outputs); empty where there is none for these data.
 
     Each recording is read once more, and described as a whole, however many clips the model makes of it.
@@ -317,16 +308,14 @@ def _training_means(train: Mapping[str, Any], columns: Mapping[str, Sequence[str
     return found
 
 
-def row_ratings(aligned: AlignedPredictions, scored_seconds: tuple[float, float] | None) -> NDArray[np.float64]:
+def row_ratings(aligned: AlignedPredictions, scored_seconds: tuple[float, float] | None) -> Floats:
     """(n, targets) rating of each row, over time its mean on the scored seconds; NaN where there is none."""
     if not aligned.series:
         return aligned.truth
     return np.stack([mean_known(one.between(scored_seconds).truth) for one in aligned.series])
 
 
-def subject_means(
-    ratings: NDArray[np.floating], subjects: Sequence[str], trials: Sequence[str] = ()
-) -> NDArray[np.float64] | None:
+def subject_means(ratings: Floats, subjects: Sequence[str], trials: Sequence[str] = ()) -> Floats | None:
     """(n, targets) mean of the same subject's ratings, each trial or recording counting once; None where somebody is unnamed.
 
     Args:
@@ -340,7 +329,7 @@ def subject_means(
     rows: dict[Any, list[int]] = {}
     for row, unit in enumerate(units):
         rows.setdefault(unit, []).append(row)
-    by_subject: dict[str, list[NDArray[np.float64]]] = {}
+    by_subject: dict[str, list[Floats]] = {}
     for own in rows.values():
         by_subject.setdefault(subjects[own[0]], []).append(mean_known(np.asarray(ratings[own], np.float64)))
     means = {who: mean_known(np.stack(own)) for who, own in by_subject.items()}

@@ -19,7 +19,7 @@ from ..corpora import Corpus
 from ..errors import CorpusError, InputError
 from ..recordings.signal_recording import SignalRecording
 from .intervals import Intervals, bootstrap_means, bootstrap_values, group_metrics, value_groups
-from .metrics import RegressionMetrics, average, per_subject, regression_metrics
+from .metrics import Floats, Ints, RegressionMetrics, average, per_subject, regression_metrics
 from .predict import Predictions, RecordingRows, RowAnswer
 from .task import LabelledSubset
 
@@ -37,7 +37,7 @@ _EDGE_S = 1e-6
 """Seconds by which times at the edge of the scored part may be off through rounding."""
 
 
-def mean_known(rows: NDArray[np.floating]) -> NDArray[np.float64]:
+def mean_known(rows: Floats) -> Floats:
     """(targets,) mean over rows, NaN left out; NaN where nothing is known."""
     known = ~np.isnan(rows)
     counts = known.sum(axis=0)
@@ -68,9 +68,7 @@ class ValueScores:
     groups: dict[str, Any] = field(default_factory=dict)
 
 
-def _level(
-    truth: NDArray[np.float64], predictions: NDArray[np.float64], names: Sequence[str], subjects: Sequence[str]
-) -> dict[str, Any]:
+def _level(truth: Floats, predictions: Floats, names: Sequence[str], subjects: Sequence[str]) -> dict[str, Any]:
     averaged = per_subject(subjects, truth, predictions, names) if subjects else None
     return {
         "pooled": regression_metrics(truth, predictions, names).to_dict(),
@@ -83,13 +81,11 @@ class _Trials:
     """Rows joined to trials: first row, mean truth and mean prediction of each."""
 
     first: list[int]
-    truth: NDArray[np.float64]
-    predictions: NDArray[np.float64]
+    truth: Floats
+    predictions: Floats
 
 
-def _join_trials(
-    keys: Sequence[Hashable], truth: NDArray[np.float64], windows: Sequence[NDArray[np.floating]]
-) -> _Trials:
+def _join_trials(keys: Sequence[Hashable], truth: Floats, windows: Sequence[Floats]) -> _Trials:
     rows: dict[Hashable, list[int]] = {}
     for index, key in enumerate(keys):
         rows.setdefault(key, []).append(index)
@@ -102,13 +98,13 @@ def _join_trials(
 
 
 def score_trials(
-    truth: NDArray[np.floating],
-    windows: Sequence[NDArray[np.floating]],
+    truth: Floats,
+    windows: Sequence[Floats],
     names: Sequence[str],
     subjects: Sequence[str] = (),
     *,
     trials: Sequence[str] = (),
-    references: Mapping[str, NDArray[np.floating]] | None = None,
+    references: Mapping[str, Floats] | None = None,
     groups: Mapping[str, Sequence[str]] | None = None,
     resamples: int = 2000,
 ) -> ValueScores:
@@ -176,9 +172,9 @@ class TimeSeries:
         predictions: (moments, targets) native values.
     """
 
-    times: NDArray[np.float64]
-    truth: NDArray[np.floating]
-    predictions: NDArray[np.floating]
+    times: Floats
+    truth: Floats
+    predictions: Floats
 
     def between(self, scored_seconds: tuple[float, float] | None) -> "TimeSeries":
         """The moments with start ≤ time ≤ end; all of them for None."""
@@ -224,7 +220,7 @@ def score_series(
     *,
     scored_seconds: tuple[float, float] | None = None,
     folds: Sequence[int] = (),
-    references: Mapping[str, Sequence[NDArray[np.floating]]] | None = None,
+    references: Mapping[str, Sequence[Floats]] | None = None,
     groups: Mapping[str, Sequence[str]] | None = None,
     resamples: int = 2000,
 ) -> ValueScores:
@@ -257,11 +253,11 @@ def score_series(
     part = f"on seconds {scored_seconds[0]:g} to {scored_seconds[1]:g} of each" if scored_seconds else "of each"
     within = "recordings of a fold, then over folds" if len(set(folds)) > 1 else "recordings"
 
-    def score_group(rows: NDArray[np.int64]) -> dict[str, Any]:
+    def score_group(rows: Ints) -> dict[str, Any]:
         own = [parts[row] for row in rows]
         return _official([each[row] for row in rows], _pool(own, names), names, ())[0]
 
-    def score_reference(name: str, values: Sequence[NDArray[np.floating]]) -> dict[str, float]:
+    def score_reference(name: str, values: Sequence[Floats]) -> dict[str, float]:
         _check_rows(len(series), {f"reference {name!r}": values})
         lines = []
         for line, own in zip(series, values, strict=True):
@@ -318,15 +314,13 @@ class AlignedPredictions:
         windows: for each recording (clips, targets) answers.
     """
 
-    positions: NDArray[np.int64]
+    positions: Ints
     series: list[TimeSeries]
-    truth: NDArray[np.float64]
-    windows: list[NDArray[np.float64]]
+    truth: Floats
+    windows: list[Floats]
 
 
-def _ratings(
-    recording: SignalRecording, name: str, names: tuple[str, ...]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _ratings(recording: SignalRecording, name: str, names: tuple[str, ...]) -> tuple[Floats, Floats]:
     """(times since the recording began, (moments, targets) ratings)."""
     missing = [target for target in names if target not in recording.annotations]
     if missing:
@@ -343,13 +337,13 @@ def _ratings(
 
 def mean_ratings(
     recording: SignalRecording, names: tuple[str, ...], scored_seconds: tuple[float, float] | None
-) -> NDArray[np.float64]:
+) -> Floats:
     """(targets,) mean of the ratings of a recording on its scored seconds; NaN where there are none."""
     times, truth = _ratings(recording, recording.name, names)
     return mean_known(TimeSeries(times - recording.start, truth, truth).between(scored_seconds).truth)
 
 
-def _over_time(answer: RowAnswer, times: NDArray[np.float64], task: Task) -> NDArray[np.float64]:
+def _over_time(answer: RowAnswer, times: Floats, task: Task) -> Floats:
     """(moments, targets) native values; a model that answers once per clip holds its answer at the clip's middle."""
     if answer.times is not None:
         known, values = stitch(answer.times, answer.outputs)
@@ -380,7 +374,7 @@ def align_predictions(
         CorpusError: a recording without the ratings that the corpus promises.
     """
 
-    def corrected(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    def corrected(values: Floats) -> Floats:
         return values if calibration is None else calibration.apply(values)
 
     series, windows = [], []
@@ -403,7 +397,7 @@ def score_answers(
     columns: Mapping[str, Sequence[str]],
     *,
     folds: Sequence[int] = (),
-    references: Mapping[str, Sequence[NDArray[np.floating]]] | None = None,
+    references: Mapping[str, Sequence[Floats]] | None = None,
 ) -> ValueScores:
     """All that a report says of values.
 
