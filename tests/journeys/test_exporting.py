@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from PIL import Image
@@ -207,8 +208,37 @@ def test_int8_is_measured_and_refused_where_it_costs_too_much(
     assert made.quantization["calibration_rows"] + made.quantization["test_rows"] == 36  # and no person in both
     assert 0 <= made.quantization["after"] <= 1
     proto = onnx.load(str(tmp_path / "out" / "model.onnx"))
+    assert made.quantization["method"] == "static"
     assert "QuantizeLinear" in {node.op_type for node in proto.graph.node}
     assert len(pipeline("emotion-recognition", model=str(tmp_path / "out"))(Image.new("RGB", (64, 64)))) >= 3
+
+
+@pytest.mark.parametrize(
+    ("shape", "operator", "weights", "method", "operators"),
+    [
+        ([1, 8, 4, 4], "Conv", (8, 8, 1, 1), "static", {"QuantizeLinear", "DequantizeLinear", "Conv"}),
+        ([1, 4, 8], "MatMul", (8, 8), "dynamic", {"DynamicQuantizeLinear", "MatMulInteger", "Cast", "Mul", "Relu"}),
+    ],
+)
+def test_pictures_are_quantised_with_measured_ranges_and_signals_without(
+    shape: list[int], operator: str, weights: tuple[int, ...], method: str, operators: set[str], tmp_path: Path
+) -> None:
+    file, draws = tmp_path / "model.onnx", np.random.default_rng(0)
+    nodes = [onnx.helper.make_node(operator, ["x", "w"], ["y"]), onnx.helper.make_node("Relu", ["y"], ["z"])]
+    sides = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name in "xz"]
+    kept = [onnx.numpy_helper.from_array(draws.normal(size=weights).astype(np.float32), "w")]
+    graph = onnx.helper.make_graph(nodes, "one", sides[:1], sides[1:], kept)
+    opset = [onnx.helper.make_opsetid("", 20)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=10), str(file))
+    feeds = [{"x": draws.normal(size=shape).astype(np.float32)} for _ in range(4)]
+    expected = onnxruntime.InferenceSession(str(file)).run(None, feeds[0])[0]
+    assert exporting.quantize_graph(file, feeds) == method
+    assert {
+        node.op_type for node in onnx.load(str(file)).graph.node
+    } == operators  # Relu is in the range, where there is one
+    found = onnxruntime.InferenceSession(str(file)).run(None, feeds[0])[0]
+    np.testing.assert_allclose(found, expected, atol=0.02 * expected.max())
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
 
 
 def test_a_missing_stream_of_an_eye_is_an_input_of_the_graph(tmp_path: Path) -> None:
