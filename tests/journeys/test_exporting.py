@@ -17,13 +17,22 @@ import torch
 from PIL import Image
 from transformers import pipeline
 
-from meco_hub import exporting, plugins
+from meco_hub import answer_warnings, exporting, plugins
 from meco_hub.cli import main
 from meco_hub.corpora.synthetic.faces import draw_face, write_image_folder
-from meco_hub.errors import CheckpointError, ConfigurationError, DependencyError, InputError
+from meco_hub.errors import (
+    CheckpointError,
+    ConfigurationError,
+    DependencyError,
+    DoubtfulInputError,
+    InputError,
+    PublishingError,
+)
 from meco_hub.exported import flatten, is_exported, unflatten
 from meco_hub.exporting import export_checkpoint, write_export
 from meco_hub.loading import load_model, load_processor
+from meco_hub.processing.preprocessor import RecordingProcessor
+from meco_hub.publishing.hub import push_folder
 
 REPOSITORY = Path(__file__).parents[2]
 DATA = REPOSITORY.parent / "shared" / "data"
@@ -68,6 +77,26 @@ def test_the_pipeline_answers_alike(exported: Path, tiny_checkpoint: Path, faces
         for one, other in zip(ours(faces, batch_size=batch_size), theirs(faces, batch_size=batch_size), strict=True):
             assert [entry["label"] for entry in one] == [entry["label"] for entry in other]
             assert [entry["score"] for entry in one] == pytest.approx([entry["score"] for entry in other], abs=1e-5)
+
+
+def test_warnings_reach_answers_alike(
+    exported: Path, tiny_checkpoint: Path, faces: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(answer_warnings.CODES, "tried_out", "A test put it there.")
+    doubt = answer_warnings.AnswerWarning("tried_out", "It is doubted for the test.")
+    monkeypatch.setattr(RecordingProcessor, "check", lambda *_: [doubt])
+    for folder in (exported, tiny_checkpoint):
+        recognise = pipeline("emotion-recognition", model=str(folder))
+        with pytest.warns(answer_warnings.DoubtfulInputWarning, match="doubted for the test"):
+            answer = recognise(str(faces[0]))
+        assert [entry["warnings"] for entry in answer] == [[doubt.to_dict()]] * len(answer)
+        with pytest.raises(DoubtfulInputError, match="tried_out"):
+            recognise(str(faces[0]), on_warning="raise")
+
+
+def test_a_push_is_refused_in_a_sentence(exported: Path) -> None:
+    with pytest.raises(PublishingError, match=r"a graph without weights; .* `hf upload me/mine "):
+        push_folder(exported, "me/mine", dry_run=True)
 
 
 def test_predict_answers_alike(

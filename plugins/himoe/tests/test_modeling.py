@@ -17,6 +17,8 @@ from meco_himoe import alignment, experts
 from meco_himoe.configuration_himoe import HiMoEConfig
 from meco_himoe.modeling_himoe import HiMoEForEmotionRecognition, HiMoEModel
 from meco_hub.errors import CheckpointError, ConfigurationError, InputError
+from meco_hub.exported import flatten
+from meco_hub.exporting import trace
 from meco_hub.training.construction import relabel
 
 Model = HiMoEForEmotionRecognition
@@ -626,14 +628,27 @@ def test_half_precision_checkpoints_keep_time_whole(make_model: Make, tmp_path: 
     assert model.head[0].weight.dtype == torch.bfloat16
 
 
+def lengthen(batch: dict[str, Any], times: float) -> dict[str, Any]:
+    """The same streams with so many times their samples, the end repeating the beginning."""
+
+    def changed(stream: torch.Tensor) -> torch.Tensor:
+        return torch.cat([stream, stream], dim=1)[:, : int(times * stream.shape[1])]
+
+    return {
+        name: {key: changed(one) for key, one in value.items()} if isinstance(value, dict) else value
+        for name, value in batch.items()
+    }
+
+
 @pytest.mark.slow
 @torch.no_grad()
-def test_exports(make_model: Make, make_batch: Make) -> None:
+def test_exports_with_a_batch_and_lengths_that_vary(make_model: Make, make_batch: Make) -> None:
     model = make_model()
-    batch = make_batch(model.config)
-    exported = torch.export.export(model, args=(), kwargs=batch, strict=False)
-    other = make_batch(model.config, seed=5)
-    torch.testing.assert_close(exported.module()(**other).logits, model(**other).logits, rtol=1e-4, atol=1e-5)
+    program = trace(model, flatten(make_batch(model.config))).module()
+    for size, times in ((1, 1.0), (5, 0.5), (3, 1.75)):
+        batch = lengthen(make_batch(model.config, size=size, seed=5), times)
+        found = program(*flatten(batch).values())
+        torch.testing.assert_close(found, model(**batch).logits, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow

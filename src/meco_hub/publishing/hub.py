@@ -31,6 +31,7 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from .. import plugins
 from ..errors import MecoError, PublishingError
+from ..exported import is_exported
 from ..loading import load_processor
 from ..weight_files import INDEX, WEIGHTS, check_folder, list_some, read_index
 from .contents import CARD, SHARD, Contents, is_ours, read_contents, read_json
@@ -112,6 +113,11 @@ def push_folder(
         CheckpointError, MecoError: the folder is no checkpoint, or its card is not fit to print.
     """
     folder = Path(folder)
+    if is_exported(folder):
+        raise PublishingError(
+            f"{folder} is what `meco export` wrote, a graph without weights; expected a checkpoint, from which others can go on. "
+            f"Nothing was sent. Push what it was made from; `hf upload {repo_id} {folder}` sends the graph as it is, card and all."
+        )
     remote = _remote(repo_id, revision, token)
     contents = read_contents(folder, secrets=remote.secrets)
     with blame_disk():

@@ -6,6 +6,7 @@ Then time encoding, Transformer layer, stems, encoders. Source of the continuous
 """
 
 from contextlib import AbstractContextManager, nullcontext
+from functools import reduce
 
 import torch
 from torch import nn
@@ -258,7 +259,7 @@ class SignalStem(nn.Module):
             keep = enough.unsqueeze(-1).to(samples.dtype)  # finite by now, so a product is safe
             hidden = F.gelu(self.norm_in(_convolve(self.conv_in, samples))) * keep
             samples = hidden + F.gelu(self.norm(_convolve(self.conv, hidden))) * keep
-        patches = samples.unflatten(1, (coverage.shape[1], -1)).flatten(2)  # (B, N, P/r · F)
+        patches = samples.unflatten(1, (-1, self.patch // self.stride)).flatten(2)  # (B, N, P/r · F)
         # what is missing from a patch is made up for, as in partial convolutions; the bias needs no making up
         vectors = F.linear(patches, self.patch_embedding.weight)
         vectors = vectors / coverage.clamp(min=0.5).unsqueeze(-1).to(vectors.dtype)
@@ -328,7 +329,7 @@ class ModalityEncoders(nn.Module):
             held = (-1, patch)
             time = masked_mean(t[:, :length].unflatten(1, held), o[:, :length].unflatten(1, held), dim=-1)
             parts.append((vectors, time, coverage >= self.min_coverage))
-        most = max(part[0].shape[1] for part in parts)
+        most = reduce(torch.sym_max, [part[0].shape[1] for part in parts])  # max would fix the lengths of a graph
         tokens = torch.stack([F.pad(vectors, (0, 0, 0, most - vectors.shape[1])) for vectors, _, _ in parts])
         time = torch.stack([F.pad(time, (0, most - time.shape[1])) for _, time, _ in parts])
         mask = torch.stack([F.pad(mask, (0, most - mask.shape[1])) for _, _, mask in parts])
