@@ -45,7 +45,7 @@ _SMALLEST_SENSOR = 32 * 32
 _BEYOND_MICROSECONDS = 10**17  # 3,170 years of microseconds; what is larger counts nanoseconds since 1970
 _LAST_MICROSECOND = 2**62  # what lies beyond is damage, and would overflow when differences are taken
 _PERIOD = 2**32
-_LONGEST_PAUSE = 60_000_000  # over an overflow, where the events themselves know no longer one
+_LONGEST_PAUSE = 60_000_000
 _LATE_SHARE = 0.01  # of events; where more come late, the events are not in the order of time at all
 _FOLLOWING = 10  # events that tell a clock that starts anew from one that comes late
 LONGEST_DELAY_US, _SHORTEST_RESTART_US = 1_000_000, 1_000
@@ -72,6 +72,7 @@ class EventClock:
         self.warnings: list[AnswerWarning] = []
         self._last: int | None = None
         self._turns, self._counter = 0, True
+        self._pause = float(_LONGEST_PAUSE)  # over an overflow, at most: little longer than where nothing overflows
 
     def settle(
         self, x: NDArray[Any], y: NDArray[Any], t: NDArray[Any], *, pixels: int | None = None, point: bool = False
@@ -88,11 +89,12 @@ class EventClock:
         """
         t = t[:SAMPLE]
         steps = np.diff(t.astype(np.float64)) if t.dtype.kind in "iuf" else np.zeros(0)
+        self._overflows(steps)  # which looks at the pauses, before the first block is counted on
         in_order = int(np.count_nonzero(steps < 0)) <= max(1, _LATE_SHARE * len(steps))
         self._counter = in_order and _fits_counter(t)
         if self.unit is not None:
             return
-        wraps = self._counter and bool(_overflows(steps).any())
+        wraps = self._counter and bool(self._overflows(steps).any())
         self.unit = "us" if wraps else self._tell(x[:SAMPLE], y[:SAMPLE], t, pixels, point)
         self.notes["time_unit"] = f"{self.unit} (detected)"
 
@@ -163,24 +165,24 @@ class EventClock:
             return t
         values = t.astype(np.int64)
         steps = np.diff(values, prepend=before)
-        turns = np.cumsum(_overflows(steps)) + self._turns
+        turns = np.cumsum(self._overflows(steps)) + self._turns
         turns -= np.cumsum(
             (steps > _PERIOD // 2) & (turns > 0)
         )  # an event from before the overflow that comes after it
         self._turns = int(turns[-1])
         return values + _PERIOD * turns
 
+    def _overflows(self, steps: NDArray[Any]) -> NDArray[np.bool_]:
+        """Where a counter of 32 bits overflowed: far back, and after a pause like others of this recording."""
+        pauses = steps[(steps > 0) & (steps <= _PERIOD // 2)]
+        self._pause = max(self._pause, 2 * float(pauses.max(initial=0)))
+        return (steps < -_PERIOD // 2) & (steps + _PERIOD <= self._pause)
+
 
 def _fits_counter(t: NDArray[Any]) -> bool:
     """Whole numbers that 32 bits can hold."""
     whole = t.dtype.kind in "iu" or (t.dtype.kind == "f" and bool((t == np.floor(t)).all()))
     return bool(whole and len(t) and t.min() >= -_PERIOD // 2 and t.max() < _PERIOD)
-
-
-def _overflows(steps: NDArray[Any]) -> NDArray[np.bool_]:
-    """Where a counter of 32 bits overflowed: far back, and after a pause no longer than pauses are in this recording."""
-    pauses = steps[(steps > 0) & (steps <= _PERIOD // 2)]
-    return (steps < -_PERIOD // 2) & (steps + _PERIOD <= max(_LONGEST_PAUSE, 10 * pauses.max(initial=0)))
 
 
 def _sides(places: NDArray[Any]) -> int:

@@ -164,11 +164,21 @@ class EventRecording:
             )
         clock = EventClock(called, time_unit)
         clock.settle(columns["x"], columns["y"], columns["t"], pixels=width * height if width and height else None)
-        settled = settle_columns(*(columns[key] for key in "xy"), clock(columns["t"]), columns["p"], called)
+        settled = settle_columns(columns["x"], columns["y"], clock(columns["t"]), columns["p"], called)
         OneClock(called).see(*settled)
         notes = clock.notes if clock.unit != "us" else {}
         warnings = tuple(clock.warnings)
-        return EventRecording(*settled, width, height, name, frames, frame_times, notes, warnings, out_of_bounds)
+        return EventRecording(
+            *settled,
+            width=width,
+            height=height,
+            name=name,
+            frames=frames,
+            frame_times=frame_times,
+            notes=notes,
+            warnings=warnings,
+            out_of_bounds=out_of_bounds,
+        )
 
     @staticmethod
     def from_any(

@@ -183,7 +183,9 @@ def _request(
         whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
         if value is not None and key in ("start_us", "end_us", "width", "height") and not whole:
             raise RecordingError(f"{path}: {key} is {value!r}; expected a whole number.")
-    numbers = {key: int(value) if isinstance(value, np.integer) else value for key, value in options.items()}
+    numbers: dict[str, Any] = {
+        key: int(value) if isinstance(value, np.integer) else value for key, value in options.items()
+    }
     if numbers.get("damaged", "error") not in ("error", "keep"):
         raise RecordingError(f'{path}: damaged is {numbers["damaged"]!r}; expected "error" or "keep".')
     return ReadRequest(Path(path), chunk, frames=frames, **numbers)
@@ -224,7 +226,8 @@ def _parts(request: ReadRequest) -> Iterator[tuple[EventFile, EventRecording]]:
     seen = given = 0
 
     def recording(*columns: Any) -> EventRecording:
-        part = EventRecording(*columns, file.width or request.width, file.height or request.height, watch.called)
+        width, height = file.width or request.width, file.height or request.height
+        part = EventRecording(*columns, width=width, height=height, name=watch.called)
         if request.start_us is None and request.end_us is None:
             return part
         inside = part.between(*request.span)
@@ -236,7 +239,7 @@ def _parts(request: ReadRequest) -> Iterator[tuple[EventFile, EventRecording]]:
         """The events of a block that can be used, and what is wrong with the rest."""
 
         def settle(last: int) -> EventColumns:
-            return settle_columns(*(column[:last] for column in block), watch.called)
+            return settle_columns(*(column[:last] for column in block), called=watch.called)
 
         length = len(block[2])
         try:
@@ -278,7 +281,7 @@ def _parts(request: ReadRequest) -> Iterator[tuple[EventFile, EventRecording]]:
             AnswerWarning("damaged_file", f"{problem} What comes before is kept: {seen} events, to {watch.highest} µs.")
         )
     if not given:
-        yield file, recording(*settle_columns(*[np.empty(0, np.int64)] * 4, watch.called))
+        yield file, recording(*settle_columns(*[np.empty(0, np.int64)] * 4, called=watch.called))
 
 
 def _opener(request: ReadRequest) -> Callable[[ReadRequest], EventFile]:

@@ -183,7 +183,7 @@ def _parse_streams(text: str, request: ReadRequest) -> list[_Stream]:
         if number.isdecimal():
             name = attributes.get("originalOutputName") or f"stream {number}"
             kind, camera = attributes.get("typeIdentifier", ""), info.get("source", "")
-            streams.append(_Stream(int(number), kind, name, *sides, camera))
+            streams.append(_Stream(int(number), kind, name, *sides, source=camera))
     return streams
 
 
