@@ -99,7 +99,7 @@ def _list() -> Said:
 @_command(
     "predict",
     "Answer for pictures; folders are searched for pictures.",
-    _flag("inputs", nargs="+", type=Path, metavar="FILE_OR_FOLDER"),
+    _flag("inputs", nargs="+", metavar="FILE_OR_FOLDER"),
     _flag("--model", help="bundled checkpoint, folder or Hub id (default: the bundled face checkpoint)"),
     _flag("--faces", choices=("auto", "cropped", "largest", "all"), help="which faces are looked at"),
     _flag("--min_face", type=float, metavar="PIXELS", help="side of the smallest face to be found"),
@@ -117,7 +117,7 @@ def _list() -> Said:
     _flag("--strict", action="store_true", help="no doubtful answers: what has warnings is an error"),
 )
 def _predict(
-    inputs: list[Path],
+    inputs: list[str],
     output: Path | None,
     part_size: int | None,
     top_k: int | None,
@@ -534,6 +534,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code; our own errors are printed to stderr as one line and give 1.
     """
+    for stream in (sys.stdout, sys.stderr):
+        # a name that the terminal cannot encode must not cost what was worked out
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["train"]:
         from .train import main as train
@@ -547,7 +551,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             said = run(**flags)
             if said is None:
                 return 0
-            lines = [json.dumps(said.data, indent=2, ensure_ascii=False)] if as_json else said.lines
+            # a terminal that cannot show a name gets an escape that JSON knows
+            utf8 = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") == "utf8"
+            lines = [json.dumps(said.data, indent=2, ensure_ascii=not utf8)] if as_json else said.lines
             for line in lines:
                 print(line)
             return said.code

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,7 +20,7 @@ from tqdm import tqdm
 
 from . import plugins
 from .errors import ConfigurationError, InputError, MecoError
-from .recordings.images import read_image
+from .recordings.images import CLUTTER, PICTURE_SUFFIXES, read_image
 
 if TYPE_CHECKING:  # of the extra `train`, which answers for single files need not have
     import pyarrow
@@ -342,36 +343,42 @@ def annotate_image(image: Image.Image, answer: list[dict[str, Any]], lines: int 
 PART_SIZE = 512
 """Files in a part: what a kill may cost, and what is in memory at once."""
 
-PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"})
 
-
-def list_files(inputs: Sequence[Path], *, pictures: bool = True) -> list[Path]:
-    """The files named, with folders replaced by the pictures below them, in sorted order.
+def list_files(inputs: Sequence[Path | str], *, pictures: bool = True) -> list[str]:
+    """The files named, with folders replaced by the pictures below them, in sorted order; what was left out is logged.
 
     A path that does not exist stays in the list: reading it gives the error that names it.
 
     Args:
-        inputs: files and folders.
+        inputs: files, folders, and addresses.
         pictures: False for signals and eye clips, of which a folder is one recording.
 
     Raises:
         InputError: nothing is left, or a folder holds no picture.
     """
-    files: list[Path] = []
+    files: list[str] = []
+    left_out: Counter[str] = Counter()
     for path in inputs:
-        if not (pictures and path.is_dir()):
-            files.append(path)
+        if not pictures:
+            files.append(str(path))
             continue
-        inside = sorted(sub for sub in path.rglob("*") if sub.suffix.lower() in PICTURES and sub.is_file())
+        inside = [name for name, _ in walk_files([path], pictures=True, left_out=left_out)]
         if not inside:
             raise InputError(
-                f"The folder {path} holds no picture; expected files ending in {', '.join(sorted(PICTURES))}. "
+                f"The folder {path} holds no picture; expected files ending in {', '.join(sorted(PICTURE_SUFFIXES))}. "
                 "Name the files themselves if they end otherwise."
             )
         files += inside
     if not files:
         raise InputError("No file was named; expected at least one picture.")
+    _tell_left_out(left_out)
     return files
+
+
+def _tell_left_out(left_out: Mapping[str, int]) -> None:
+    if left_out:
+        seen = ", ".join(f"{count} {why}" for why, count in sorted(left_out.items()))
+        logger.warning("Left out of the folders, because they are no pictures by their names: %s.", seen)
 
 
 def _annotate(rows: list[dict[str, Any]], folder: Path) -> None:
@@ -387,12 +394,12 @@ def _annotate(rows: list[dict[str, Any]], folder: Path) -> None:
             count += 1
             name = f"{source.stem}-{count}.png"
         taken.add(name)
-        annotate_image(read_image(source), row["answer"]).save(folder / name)
+        annotate_image(read_image(row["file"]), row["answer"]).save(folder / name)
         row["annotated"] = str(folder / name)
 
 
 def predict_files(
-    inputs: Sequence[Path],
+    inputs: Sequence[Path | str],
     *,
     model: str | None = None,
     faces: str | None = None,
@@ -405,7 +412,7 @@ def predict_files(
     """Answer for every file, or for every picture in a folder.
 
     Args:
-        inputs: files and folders; of signals and eye clips a folder is one recording.
+        inputs: files, folders and addresses; of signals and eye clips a folder is one recording.
         model: bundled checkpoint, folder or Hub id; the bundled face checkpoint when None.
         faces, min_face, top_k: as in `EmotionRecognitionPipeline`.
         batch_size: pictures per forward pass.
@@ -419,6 +426,11 @@ def predict_files(
         InputError: there is no file at all.
         UnknownNameError, CheckpointError: the model cannot be found or loaded.
     """
+    _check_batch(batch_size)
+    if annotate is not None and annotate.exists() and not annotate.is_dir():
+        raise ConfigurationError(
+            f"{annotate} is a file; expected a folder to write annotated pictures to. Name another."
+        )
     from .pipeline import recogniser  # with torch and transformers, which listing files needs not
 
     recognise = recogniser(model)
@@ -429,40 +441,52 @@ def predict_files(
         "errors": "return",
         "on_warning": "raise" if strict else "ignore",
     }  # rows hold them
-    answers = recognise((str(path) for path in files), batch_size=batch_size, top_k=top_k, **options)
+    answers = recognise((name for name in files), batch_size=batch_size, top_k=top_k, **options)
     rows: list[dict[str, Any]] = []
-    for path, answer in tqdm(zip(files, answers, strict=True), total=len(files), disable=len(files) < 32, unit="file"):
+    for name, answer in tqdm(zip(files, answers, strict=True), total=len(files), disable=len(files) < 32, unit="file"):
         if isinstance(answer, dict) and "error" in answer:
-            rows.append({"file": str(path), "error": answer["error"]})
+            rows.append({"file": name, "error": answer["error"]})
         else:
-            rows.append({"file": str(path), "answer": answer})
+            rows.append({"file": name, "answer": answer})
     if annotate is not None:
         _annotate(rows, annotate)
     return rows
 
 
-def walk_files(inputs: Sequence[Path], *, pictures: bool) -> Iterator[tuple[str, int]]:
+def walk_files(
+    inputs: Sequence[Path | str], *, pictures: bool, left_out: "Counter[str] | None" = None
+) -> Iterator[tuple[str, int]]:
     """(path, size in bytes) of the files named and of those in the folders, one at a time and always in the same order.
 
     Args:
         inputs: files and folders. Of folders every picture below them is taken; or, of signals and eye clips, of which a folder
-            may itself be one, every entry.
+            may itself be one, every entry. What is hidden, or left there by an operating system, is not followed.
         pictures: whether pictures are looked for.
+        left_out: is told what lies in the folders and is no picture: how many files of which ending.
     """
-    for path in inputs:
-        if not path.is_dir():
+    for given in inputs:
+        path = Path(given)
+        if "://" in str(given):
+            yield str(given), -1  # an address, or a place in a zip file, which Path would shorten
+        elif not path.is_dir():
             yield str(path), path.stat().st_size if path.is_file() else -1
         elif pictures:
             for folder, inner, names in os.walk(path):
-                inner.sort()
-                for name in sorted(names):
+                inner[:] = sorted(name for name in inner if not _is_clutter(name))
+                for name in sorted(name for name in names if not _is_clutter(name)):
                     file = Path(folder, name)
-                    if file.suffix.lower() in PICTURES and file.is_file():
+                    if file.suffix.lower() in PICTURE_SUFFIXES and file.is_file():
                         yield str(file), file.stat().st_size
+                    elif left_out is not None:
+                        left_out[file.suffix.lower() or "without an ending"] += 1
         else:
             for entry in sorted(path.iterdir()):
-                if not entry.name.startswith("."):
+                if not _is_clutter(entry.name):
                     yield str(entry), entry.stat().st_size if entry.is_file() else -1
+
+
+def _is_clutter(name: str) -> bool:
+    return name.startswith(".") or name in CLUTTER
 
 
 _PLACES = {
@@ -547,7 +571,7 @@ def write_csv(rows: Iterable[Mapping[str, Any]], stream: TextIO) -> None:
 
 
 def predict_folder(
-    inputs: Sequence[Path],
+    inputs: Sequence[Path | str],
     output: Path,
     *,
     model: str | None = None,
@@ -582,6 +606,9 @@ def predict_folder(
     from .answers import task_of_model
     from .pipeline import recogniser
 
+    _check_batch(batch_size)
+    if output.exists() and not output.is_dir():
+        raise ConfigurationError(f"{output} is a file; expected a folder for the data set of answers. Name another.")
     # listing millions of files takes one process longer than the others would usually wait
     state = join_processes(timedelta(days=1))
     source = plugins.locate_checkpoint(model)
@@ -592,13 +619,15 @@ def predict_folder(
     def begin() -> ResumableRun:
         return open_run(
             output,
-            walk_files(inputs, pictures=not over_time),
+            walk_files(inputs, pictures=not over_time, left_out=left_out),
             model=checkpoint_fingerprint(source, getattr(recognise.model.config, "_commit_hash", None)),
             settings={"faces": faces, "min_face": min_face, "strict": strict, "columns": list(task.names)},
             part_size=part_size,
         )
 
+    left_out: Counter[str] = Counter()
     run = _decide_together(begin)
+    _tell_left_out(left_out)
     schema = _schema(task.names, over_time=over_time)
     options = {
         "faces": faces,
@@ -623,6 +652,11 @@ def predict_folder(
                 time.sleep(0.5)
             bar.update(bar.total - bar.n)
     return {**run.counts(), "answers": str(output / ANSWERS)}
+
+
+def _check_batch(batch_size: int) -> None:
+    if batch_size < 1:
+        raise ConfigurationError(f"The batch size is {batch_size}; expected 1 or more.")
 
 
 def _decide_together(begin: Any) -> Any:

@@ -2,7 +2,10 @@
 
 import io
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +80,68 @@ def test_errors_are_one_line_and_exit_with_one(
     assert "Traceback" not in printed
     assert main(["convert", "meco_expresnet_moe", "x.h5", str(tmp_path / "out")]) == 1
     assert "Did you mean 'meco_expressnet_moe'" in capsys.readouterr().err
+
+
+def test_every_picture_of_a_folder_is_answered_or_named(
+    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever its format and its name; what is left out is said, and clutter is not followed."""
+    folder = tmp_path / "in"
+    (folder / "__MACOSX").mkdir(parents=True)
+    (folder / ".hidden").mkdir()
+    picture = Image.new("RGB", (40, 40), (90, 100, 110))
+    Image.init()  # Pillow may be built without some formats
+    formats = {
+        "a.avif": "AVIF",
+        "b.jfif": "JPEG",
+        "c.pgm": "PPM",
+        "d.TGA": "TGA",
+        "e.jp2": "JPEG2000",
+        "日本.png": "PNG",
+    }
+    formats |= {"__MACOSX/x.jpg": "JPEG", ".hidden/y.jpg": "JPEG", "._z.jpg": "JPEG", "photo.bin": "PNG"}
+    for name, kind in formats.items():
+        if kind in Image.SAVE:
+            picture.save(folder / name, kind)
+    (folder / "notes.txt").write_text("no picture")
+    expected = sorted(name for name in formats if "/" not in name and name[0] != "." and name != "photo.bin")
+    expected = [name for name in expected if (folder / name).is_file()]
+    main(["predict", str(folder), "--model", str(tiny_checkpoint), "--json", "--faces", "cropped"])
+    rows = json.loads(capsys.readouterr().out)
+    assert [Path(row["file"]).name for row in rows] == expected
+    assert not [row for row in rows if "error" in row]
+    assert "no pictures by their names: 1 .bin, 1 .txt" in caplog.text
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(("encoding", "flag"), [("utf-8:strict", []), ("latin-1", ["--json"]), ("ascii", ["--csv"])])
+def test_a_name_that_the_terminal_cannot_encode_costs_no_answer(
+    tiny_checkpoint: Path, tmp_path: Path, encoding: str, flag: list[str]
+) -> None:
+    names = [b"caf\xe9.png", "caf\u00e9-2.png".encode(), "\u65e5\u672c.png".encode()]
+    for name in names:
+        Image.new("RGB", (40, 40), (90, 100, 110)).save(tmp_path / os.fsdecode(name), "PNG")
+    words = [sys.executable, "-m", "meco_hub", "predict", str(tmp_path), "--model", str(tiny_checkpoint), *flag]
+    done = subprocess.run(
+        [*words, "--faces", "cropped", "--top_k", "1"],
+        capture_output=True, env=os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    text = done.stdout.decode(encoding.partition(":")[0])
+    assert len(json.loads(text) if "--json" in flag else text.splitlines()) == len(names) + ("--csv" in flag)
+
+
+@pytest.mark.parametrize("flag", ["--annotate", "--output", "--batch_size"])
+def test_what_cannot_be_is_refused_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flag: str
+) -> None:
+    (path,) = _write_faces(tmp_path, 1)
+    value = "0" if flag == "--batch_size" else str(path)
+    # no checkpoint is read before
+    assert main(["predict", str(path), "--model", str(tmp_path / "none"), flag, value]) == 1
+    printed = capsys.readouterr().err
+    assert "ConfigurationError" in printed
+    assert printed.count("\n") == 1
 
 
 def test_wrong_usage_exits_with_two(capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from ..errors import CorpusError
-from ..recordings.images import open_zip
+from ..recordings.images import CLUTTER, PICTURE_SUFFIXES, open_zip
 from .tables import column, with_column
 
 if TYPE_CHECKING:
@@ -34,15 +34,9 @@ def first_few(items: Iterable[object], limit: int = 5) -> str:
     return f"{', '.join(texts[:limit])}, … ({len(texts)} in all)"
 
 
-IMAGE_SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .bmp .webp .tif .tiff .gif .ppm .pgm .avif .jp2".split()  # noqa: SIM905
-)
-"""Endings, in lower case, by which a file counts as a picture."""
-
 READ_ERRORS = (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 """What the standard library raises on a file or zip member that cannot be read (RuntimeError: encrypted)."""
 
-_CLUTTER = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
 _DRIVE = re.compile(r"^[A-Za-z]:")
 
 
@@ -76,7 +70,7 @@ class FileTree:
 
     def images(self, folder: str = "") -> list[str]:
         """Names of all pictures below `folder` ("" or "some/folder/")."""
-        return [n for n in self.names if n.startswith(folder) and PurePosixPath(n).suffix.lower() in IMAGE_SUFFIXES]
+        return [n for n in self.names if n.startswith(folder) and PurePosixPath(n).suffix.lower() in PICTURE_SUFFIXES]
 
     def folders_with(self, name: str) -> list[str]:
         """Every folder ("" or "some/folder/") that holds the relative path `name`, shallowest first."""
@@ -202,7 +196,7 @@ def _walk(root: Path) -> Iterator[str]:
 
 
 def _is_clutter(parts: list[str]) -> bool:
-    return any(part.startswith(".") or part in _CLUTTER for part in parts)
+    return any(part.startswith(".") or part in CLUTTER for part in parts)
 
 
 class CsvRow(dict[str, str]):

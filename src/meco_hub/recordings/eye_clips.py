@@ -31,7 +31,7 @@ from ..answer_warnings import AnswerWarning, once_a_code
 from ..errors import ConfigurationError, RecordingError, unknown_name
 from .event_recording import EventRecording
 from .events import OPTIONS, iterate_events, read_events
-from .images import describe_source
+from .images import PICTURE_SUFFIXES, describe_source
 from .pictures import (
     VIDEO_SUFFIXES,
     PictureArray,
@@ -43,7 +43,6 @@ from .pictures import (
     read_video,
 )
 
-PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".pgm"})
 FOLDERS = (("frame", "event"), ("frames", "events"))
 """Names of the two folders in which pictures of a recording lie."""
 

@@ -43,8 +43,18 @@ MAX_PIXELS = 89_478_485  # where Pillow, too, begins to warn of a decompression 
 MAX_BYTES = 2**29  # of a file, a zip member or a download
 TIMEOUT_S = 20.0  # for a server
 MIN_SIDE = 8  # pixels; fewer cannot hold a face, and make every array layout unambiguous (channels are 1, 3 or 4)
-FORMATS = ("AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA", "TIFF", "WEBP")
+FORMATS = ("AVIF", "BMP", "GIF", "HEIF", "ICO", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 
+_ENDINGS = "avif bmp gif heic heif hif ico j2k jfif jp2 jpe jpeg jpg mpo pbm pgm png pnm ppm tga tif tiff webp"
+PICTURE_SUFFIXES = frozenset(f".{ending}" for ending in _ENDINGS.split())
+"""Endings, in lower case, by which a file of a folder counts as a picture; how it is read is decided by its bytes."""
+
+CLUTTER = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
+"""What operating systems leave in folders and archives, beside what is hidden by a dot."""
+
+_HEIF = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")  # brands of ISO 23008-12
+
+_ROUNDING = 1e-3  # by which floating-point values may lie outside [0, 1]: resampling and half precision overshoot
 _ORIENTATION = 0x0112  # the EXIF tag
 # What Pillow's decoders raise on damaged files; they document OSError only.
 _DECODER_ERRORS = (
@@ -121,17 +131,30 @@ def describe_source(source: Any) -> str:
     return f"object of type {type(source).__name__}"
 
 
-@functools.cache
 def _formats() -> list[str]:
-    Image.init()  # loads all plugins once; Pillow may be built without some
+    Image.init()  # loads all plugins once; Pillow may be built without some, and others may register one later
     return [name for name in FORMATS if name in Image.OPEN]
+
+
+def _open_heif(data: bytes, name: str) -> Image.Image:
+    """A HEIC file, as telephones write them, by pillow-heif, which need not be registered with Pillow."""
+    try:
+        import pillow_heif  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise ImageError(
+            f"{name} is a HEIC picture, which Pillow alone does not read. Run pip install pillow-heif, or convert it."
+        ) from error
+    return pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=True).to_pillow()
 
 
 def _decode(data: bytes, name: str) -> Image.Image:
     if not data:
         raise ImageError(f"{name} is empty (0 bytes); expected an image file. Copy or download it again.")
     try:
-        image = Image.open(io.BytesIO(data), formats=_formats())
+        heif = data[4:8] == b"ftyp" and data[8:12] in _HEIF and "HEIF" not in _formats()
+        image = _open_heif(data, name) if heif else Image.open(io.BytesIO(data), formats=_formats())
+    except ImageError:
+        raise
     except Image.UnidentifiedImageError as error:
         raise ImageError(
             f"{name} is not an image that can be read: {len(data)} bytes that begin with {data[:12]!r}. Expected one of "
@@ -230,12 +253,12 @@ def _from_array(array: np.ndarray, name: str) -> Image.Image:
         if not np.isfinite(array).all():
             raise ImageError(f"{name} holds NaN or infinity; expected finite values in [0, 1].")
         low, high = float(array.min()), float(array.max())
-        if low < 0 or high > 1:
+        if low < -_ROUNDING or high > 1 + _ROUNDING:
             raise ImageError(
                 f"{name} holds values from {low:.4g} to {high:.4g}; expected floating point in [0, 1]. Divide by 255, undo a "
                 "normalisation, or convert to uint8."
             )
-        array = np.multiply(array, 255, dtype=np.float32).round().astype(np.uint8)
+        array = np.multiply(np.clip(array, 0, 1), 255, dtype=np.float32).round().astype(np.uint8)
     elif array.dtype != np.uint8:
         seen = f"values from {array.min()} to {array.max()}" if array.dtype.kind in "iub" else "no numbers"
         raise ImageError(

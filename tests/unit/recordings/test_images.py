@@ -493,3 +493,33 @@ def test_errors_survive_a_worker():
 
 def test_pillows_global_switch_is_left_alone():
     assert ImageFile.LOAD_TRUNCATED_IMAGES is False
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("off", [1e-7, 2e-7, 5e-4])
+def test_floats_that_overshoot_by_rounding_are_clipped(dtype, off) -> None:
+    values = np.full((16, 16, 3), 0.5, dtype)
+    values[0, 0], values[1, 1] = 1 + off, -off
+    pixels = np.asarray(read_image(values))
+    assert (pixels[0, 0] == 255).all()
+    assert (pixels[1, 1] == 0).all()
+    values[0, 0] = 1.1
+    with pytest.raises(ImageError, match=r"expected floating point in \[0, 1\]"):
+        read_image(values)
+
+
+def test_heic_is_read_where_pillow_heif_is_installed(tmp_path) -> None:
+    """Registered with Pillow or not; otherwise the error names the package."""
+    try:
+        import pillow_heif
+    except ImportError:
+        with pytest.raises(ImageError, match=r"is a HEIC picture.*pip install pillow-heif"):
+            read_image(b"\x00\x00\x00\x1cftypheic" + b"\x00" * 40)
+        return
+    picture = Image.new("RGB", (64, 48), (200, 100, 50))
+    pillow_heif.from_pillow(picture).save(tmp_path / "a.heic", quality=90)
+    read = read_image(tmp_path / "a.heic")
+    assert read.size == (64, 48)
+    assert np.abs(np.asarray(read).astype(int) - [200, 100, 50]).max() < 12
+    with pytest.raises(ImageError, match=r"HEIC|damaged"):
+        read_image((tmp_path / "a.heic").read_bytes()[:60])
