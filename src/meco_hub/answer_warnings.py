@@ -32,6 +32,16 @@ CODES: dict[str, str] = {
     "recording_unfinished": "The recorder did not close the file, or it was cut off between two whole parts.",
     "stream_ends_early": "A sensor stops long before the others; its file may have been cut off.",
     "time_unit_recognised": "Times that no clock in seconds shows were taken for milli-, micro- or nanoseconds since 1970.",
+    "time_unit_unlikely": "By its times a stream ticks much slower or faster than in training, as in another unit of time.",
+    "stream_name_unknown": "A stream that is not read may be one that is missed.",
+    "stream_name_twice": "Two streams of a file have one name; each is known by its name and number.",
+    "channels_unnamed": "A stream does not name its channels; they were taken in the checkpoint's order.",
+    "unit_unknown": "A stream's unit cannot be converted to the checkpoint's; its numbers were taken as they are.",
+    "unit_unlikely": "A stream's level fits training in another unit only.",
+    "outside_training_range": "A stream's level or spread is far from everything in training.",
+    "sensor_flat": "A stream is constant, as of a sensor that is off or not worn; it was left out.",
+    "sensor_saturated": "Many samples of a stream are at one end of its range.",
+    "reference_needed": "The recording is too short to be normalised by its own level.",
     "packet_repeated": "Samples of a recording that goes on came twice; the first ones are kept.",
 }
 """Code → what it means, in one sentence; one place for all kinds of recording."""

@@ -96,6 +96,13 @@ def _list() -> Said:
     return Said(found, lines())
 
 
+def _stream_choice(text: str) -> tuple[str, list[str]]:
+    name, _, channels = text.partition("=")
+    if not name or not channels:
+        raise argparse.ArgumentTypeError(f"{text!r} is no NAME=CHANNEL[,CHANNEL…]")
+    return name, channels.split(",")
+
+
 @_command(
     "predict",
     "Answer for pictures; folders are searched for pictures.",
@@ -105,6 +112,13 @@ def _list() -> Said:
     _flag("--min_face", type=float, metavar="PIXELS", help="side of the smallest face to be found"),
     _flag("--top_k", type=int, help="answers per face (default: all)"),
     _flag("--batch_size", type=int, default=8),
+    _flag(
+        "--streams",
+        nargs="+",
+        type=_stream_choice,
+        metavar="NAME=CHANNEL[,CHANNEL…]",
+        help="which stream or channels of a recording a stream of the model is: eda=GSR.phasic,GSR.tonic",
+    ),
     _flag(
         "--output",
         type=Path,
@@ -123,12 +137,14 @@ def _predict(
     top_k: int | None,
     annotate: Path | None,
     csv: bool,
+    streams: list[tuple[str, list[str]]] | None,
     **options: Any,
 ) -> Said | None:
     from .prediction import PART_SIZE, predict_files, predict_folder, write_csv
 
     if output is None:
-        rows = predict_files(inputs, top_k=top_k, annotate=annotate, **options)
+        chosen = dict(streams) if streams else None
+        rows = predict_files(inputs, top_k=top_k, annotate=annotate, streams=chosen, **options)
         failed = sum("error" in row for row in rows)
 
         def lines() -> Iterator[str]:
@@ -143,10 +159,10 @@ def _predict(
                 _aside(f"{failed} of {len(rows)} files could not be used.")
 
         return Said(rows, lines(), 1 if failed else 0)
-    if annotate is not None or top_k is not None:
+    if annotate is not None or top_k is not None or streams:
         raise ConfigurationError(
-            "--output was passed together with --annotate or --top_k; expected it alone: the table holds every score and no "
-            "picture. Leave one of them out."
+            "--output was passed together with --annotate, --top_k or --streams; expected it alone: the table holds every score "
+            "and no picture, of streams as they are named. Leave one of them out."
         )
     report = predict_folder(inputs, output, part_size=part_size or PART_SIZE, **options)
 

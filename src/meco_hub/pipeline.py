@@ -12,8 +12,9 @@ the clips of one recording become one answer (`answers.py`). A picture is a reco
 those of inferred expressions, not of felt emotions.
 """
 
+import inspect
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -89,6 +90,7 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         mirror: of pictures, answer by the mean over the picture and its mirror image, in twice the time.
         on_warning: "warn" shows what is in doubt about an input as a Python warning, "ignore" leaves it to the answer, whose every
             entry holds it under "warnings" either way, and "raise" refuses the input; see `answer_warnings`.
+        streams: of signals, stream that the checkpoint reads → the stream or channels of the input that it is made of.
 
     Inputs are what the checkpoint's processor reads. For faces: paths, bytes, PIL images, arrays. For signals and eye clips:
     files, folders, mappings of streams, or recordings of ours. Lists and generators of them everywhere. `stream` answers while
@@ -154,12 +156,13 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         mirror: bool | None = None,
         on_warning: str | None = None,
         min_face: float | None = None,
+        streams: Mapping[str, str | Sequence[str]] | None = None,
         **unknown: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         if unknown:
             raise ConfigurationError(
                 f"The emotion-recognition pipeline takes no {', '.join(sorted(unknown))}; it takes faces, min_face, top_k, "
-                "function_to_apply, errors, mirror and on_warning, beside the arguments of every pipeline."
+                "function_to_apply, errors, mirror, on_warning and streams, beside the arguments of every pipeline."
             )
         before: dict[str, Any] = {}
         after: dict[str, Any] = {}
@@ -173,6 +176,10 @@ class EmotionRecognitionPipeline(ChunkPipeline):
             before["errors"] = _one_of("errors", errors, _ERRORS)
         if on_warning is not None:
             before["on_warning"] = _one_of("on_warning", on_warning, ON_WARNING)
+        if streams is not None:
+            if "streams" not in inspect.signature(self._recordings.read).parameters:
+                raise ConfigurationError("streams= was passed; it is for checkpoints that read signals. Leave it out.")
+            before["streams"] = streams
         if top_k is not None:
             if top_k < 1:
                 raise ConfigurationError(f"top_k={top_k} was passed; expected 1 or more. Leave it out for all labels.")
@@ -196,9 +203,11 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         errors: str = "raise",
         on_warning: str = "warn",
         min_face: float | None = None,
+        streams: Mapping[str, str | Sequence[str]] | None = None,
     ) -> Iterator[dict[str, Any]]:
+        options = {} if streams is None else {"streams": streams}
         try:
-            yield from self._prepare(input_, faces, min_face, on_warning)
+            yield from self._prepare(input_, faces, min_face, on_warning, options)
         except InputError as error:
             if errors == "raise":
                 raise
@@ -211,10 +220,10 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         return dict(processor([clip], return_tensors="pt"))
 
     def _prepare(
-        self, input_: Any, faces: str | None, min_face: float | None, on_warning: str
+        self, input_: Any, faces: str | None, min_face: float | None, on_warning: str, options: dict[str, Any]
     ) -> Iterator[dict[str, Any]]:
         processor = self._recordings
-        recording = processor.read(input_)
+        recording = processor.read(input_, **options)
         pictures = isinstance(processor, PictureProcessor)
         clips = processor.cut(recording, faces=faces, min_face=min_face) if pictures else processor.cut(recording)
         # all of them before the first leaves: an error in the last must not follow half an answer

@@ -408,6 +408,7 @@ def predict_files(
     batch_size: int = 8,
     annotate: Path | None = None,
     strict: bool = False,
+    streams: Mapping[str, Sequence[str]] | None = None,
 ) -> list[dict[str, Any]]:
     """Answer for every file, or for every picture in a folder.
 
@@ -418,6 +419,7 @@ def predict_files(
         batch_size: pictures per forward pass.
         annotate: folder to write the pictures to with their answers drawn in.
         strict: what would be answered with a warning is an error instead.
+        streams: of signals, as in `EmotionRecognitionPipeline`.
 
     Returns:
         One row per file in order: {"file", "answer"} or {"file", "error"}.
@@ -435,12 +437,13 @@ def predict_files(
 
     recognise = recogniser(model)
     files = list_files(inputs, pictures=not recognise.reads_recordings)
-    options = {
+    options: dict[str, Any] = {
         "faces": faces,
         "min_face": min_face,
         "errors": "return",
-        "on_warning": "raise" if strict else "ignore",
-    }  # rows hold them
+        "on_warning": "raise" if strict else "ignore",  # rows hold them
+        **({} if streams is None else {"streams": streams}),
+    }
     answers = recognise((name for name in files), batch_size=batch_size, top_k=top_k, **options)
     rows: list[dict[str, Any]] = []
     for name, answer in tqdm(zip(files, answers, strict=True), total=len(files), disable=len(files) < 32, unit="file"):

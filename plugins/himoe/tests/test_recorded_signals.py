@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import meco_hub
+from meco_hub.errors import RecordingError
 from meco_hub.recordings.signal_recording import Stream
 
 STRESS, CASE = "meco-himoe-stress", "meco-himoe-case"
@@ -123,3 +124,168 @@ def test_a_level_is_measured_on_whatever_can_be_answered_for(name: str, stress: 
         level = processor.measure(source)
         assert level.keys() == expected.keys() == {"eda"}
         np.testing.assert_array_equal(level["eda"], expected["eda"])
+
+
+# --- names, channels, units, clocks, presence ---------------------------------------------------------------------------
+
+
+def warned(answers: Any) -> list[str]:
+    return [one["code"] for one in answers[0]["warnings"]]
+
+
+def session(seed: int = 0, seconds: int = 100, rate: float = 20.0) -> dict[str, Stream]:
+    """What `meco-himoe-case` reads, at levels of its training, with every channel named."""
+    draw, count = np.random.default_rng(seed), int(seconds * rate)
+    levels = {
+        "cardiac": {"IHR": (75, 4), "PTT": (0.27, 0.01)},
+        "eda": {"phasic": (0.2, 0.1), "tonic": (8, 0.5)},
+        "resp": {"resp": (20, 9)},
+        "temp": {"temp": (33, 0.05)},
+        "emg": {"trap": (0.5, 0.2), "zyg": (0.3, 0.2), "corr": (0.1, 0.03)},
+    }
+    return {
+        name: Stream.regular(
+            np.stack([level + spread * draw.normal(size=count) for level, spread in channels.values()], axis=1),
+            rate,
+            channels=tuple(channels),
+        )
+        for name, channels in levels.items()
+    }
+
+
+def turned(stream: Stream, order: list[int], names: dict[str, str] | None = None) -> Stream:
+    channels = tuple((names or {}).get(stream.channels[place], stream.channels[place]) for place in order)
+    return replace(stream, values=stream.values[:, order], channels=channels)
+
+
+def test_the_order_of_named_channels_changes_nothing(case: Any) -> None:
+    streams = session()
+    expected = case(streams)
+    assert warned(expected) == []
+    swapped = {name: turned(one, list(range(one.values.shape[1]))[::-1]) for name, one in streams.items()}
+    assert rated(case(swapped)) == rated(expected)
+    others = {"phasic": "EDA_Phasic", "tonic": "EDATon", "trap": "EMG Trapezius", "zyg": "ZEMGEnv", "corr": "emg_coru"}
+    spelt = {name: turned(one, list(range(one.values.shape[1]))[::-1], others) for name, one in streams.items()}
+    assert rated(case(spelt)) == rated(expected)
+    bare = case({**streams, "eda": replace(streams["eda"], channels=())}, on_warning="ignore")
+    assert (rated(bare), warned(bare)) == (rated(expected), ["channels_unnamed"])
+    with pytest.raises(RecordingError, match=r"'eda' has the channels left, right; expected phasic, tonic"):
+        case({**streams, "eda": replace(streams["eda"], channels=("left", "right"))})
+
+
+UNITS = [
+    ("temp", "°F", lambda one: one * 9 / 5 + 32),
+    ("temp", "degF", lambda one: one * 9 / 5 + 32),
+    ("temp", "K", lambda one: one + 273.15),
+    ("eda", "S", lambda one: one / 1e6),
+    ("eda", "nS", lambda one: one * 1e3),
+    ("eda", "mS", lambda one: one / 1e3),
+]
+
+
+@pytest.mark.parametrize(("name", "unit", "turn"), UNITS)
+def test_units_travel_and_are_converted_or_doubted(name: str, unit: str, turn: Any, case: Any) -> None:
+    streams = session()
+    expected = case(streams)
+    stream = streams[name]
+    there = replace(stream, values=turn(stream.values))
+    named = case({**streams, name: replace(there, units=(unit,) * stream.values.shape[1])})
+    for label, scores in rated(expected).items():
+        np.testing.assert_allclose(rated(named)[label], scores, atol=1e-6)
+    assert warned(named) == []
+    unnamed = case({**streams, name: there}, on_warning="ignore")
+    assert warned(unnamed) == ["unit_unlikely"]
+    assert unnamed[0]["streams"]["distance"][name] >= 0.5
+    odd = case({**streams, name: replace(stream, units=("furlong",) * stream.values.shape[1])}, on_warning="ignore")
+    assert warned(odd) == ["unit_unknown"]
+    processor = case.feature_extractor
+    level = processor.measure({name: there})
+    with pytest.raises(RecordingError, match="Measure the reference on a recording in the same unit"):
+        case(replace(processor.read(streams), reference=level))
+
+
+def test_what_is_far_from_training_is_said_with_both_ranges(case: Any) -> None:
+    streams = session()
+    far = case({**streams, "resp": Stream.regular(9000 + streams["resp"].values, 20.0)}, on_warning="ignore")
+    (doubt,) = far[0]["warnings"]
+    assert doubt["code"] == "outside_training_range"
+    assert "at 9.02e+03" in doubt["message"]
+    assert "in training between -1.89 and 51.3" in doubt["message"]
+    near = case(streams)[0]["streams"]
+    assert set(near["distance"]) == set(near["clipped"]) == set(streams)
+    assert max(near["distance"].values()) == 0
+
+
+def test_a_constant_is_no_signal(case: Any) -> None:
+    streams = session()
+    without = case({name: one for name, one in streams.items() if name != "eda"})
+    flat = case({**streams, "eda": replace(streams["eda"], values=np.full((2000, 2), 3.0))}, on_warning="ignore")
+    assert rated(flat) == rated(without)
+    assert warned(flat) == ["sensor_flat"]
+    assert flat[0]["streams"]["missing"] == ["eda"]
+    with pytest.raises(RecordingError, match="is 3, 3 all the time"):
+        case({"eda": (np.full((2000, 2), 3.0), 20.0)})
+    clipped = replace(streams["resp"], values=np.minimum(streams["resp"].values, 20))
+    assert warned(case({**streams, "resp": clipped}, on_warning="ignore")) == ["sensor_saturated"]
+
+
+@pytest.mark.parametrize("name", ["GSR", "EDA", "Skin Conductance", "Shimmer_1234"])
+def test_a_stream_under_another_name_is_offered_and_can_be_chosen(name: str, stress: Any) -> None:
+    recording = watch()
+    expected = stress(recording)
+    other = {name: recording["eda"], "temp": recording["temp"]}
+    answers = stress(other, on_warning="ignore")
+    assert warned(answers) == ["stream_name_unknown"]
+    assert f"{name!r} may be 'eda'" in answers[0]["warnings"][0]["message"]
+    chosen = stress(other, streams={"eda": name})
+    assert rated(chosen) == rated(expected)
+    assert warned(chosen) == []
+    with pytest.raises(RecordingError, match=r"holds .*expected at least one of .*Did you mean .* for 'eda'"):
+        stress({name: recording["eda"]})
+
+
+def test_markers_are_no_offer(stress: Any) -> None:
+    markers = {"marker": (np.ones(3), np.array([0.0, 9.0, 20.0])), "Trigger": (np.arange(9.0), 1.0)}
+    assert warned(stress({**watch(), **markers})) == []
+
+
+@pytest.mark.parametrize(("factor", "says"), [(1e3, "in milliseconds it would be"), (1 / 86400, "datenum")])
+def test_a_unit_of_time_that_cannot_be_is_refused_before_anything_is_computed(
+    factor: float, says: str, stress: Any, case: Any
+) -> None:
+    for recognise, recording in (
+        (stress, watch()),
+        (case, {name: (one.values, 20.0) for name, one in session().items()}),
+    ):
+        timed = {name: (values, factor * np.arange(len(values)) / rate) for name, (values, rate) in recording.items()}
+        with pytest.raises(RecordingError, match=says):
+            recognise(timed)
+
+
+def test_minutes_for_seconds_are_doubted(case: Any) -> None:
+    timed = {name: replace(one, times=one.times / 60, rate=None) for name, one in session().items()}
+    assert "time_unit_unlikely" in warned(case(timed, on_warning="ignore"))
+
+
+def test_one_window_that_would_be_normalised_by_itself_is_refused(stress: Any) -> None:
+    with pytest.raises(RecordingError, match="lasts one window of 60 s and brings no reference"):
+        stress(watch(1))
+    processor = stress.feature_extractor
+    level = processor.measure(watch(30))
+    one, other = (stress(replace(processor.read(watch(1, seed)), reference=level)) for seed in (1, 2))
+    assert rated(one) != rated(other)
+    assert warned(stress(watch(5), on_warning="ignore")) == ["reference_needed"]
+    assert warned(stress(watch(12))) == []
+    with pytest.raises(RecordingError, match=r"too short: eda has 1 sample in 0.25 s, at least half of 60 s needed"):
+        stress({"eda": (np.ones(1), 4.0)})
+
+
+def test_the_command_line_offers_and_takes_the_choice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from meco_hub.cli import main
+
+    recording = watch()
+    np.savez(tmp_path / "S.npz", GSR_values=recording["eda"][0], GSR_rate=4.0)
+    assert main(["predict", str(tmp_path / "S.npz"), "--model", STRESS]) == 1
+    assert "Did you mean 'GSR' for 'eda'?" in capsys.readouterr().out
+    assert main(["predict", str(tmp_path / "S.npz"), "--model", STRESS, "--streams", "eda=GSR"]) == 0
+    assert "stress 0." in capsys.readouterr().out

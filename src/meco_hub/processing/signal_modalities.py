@@ -23,6 +23,45 @@ _CHOICES = {
 }
 
 
+Pairs = tuple[tuple[float, float], ...]
+"""(least, most) of each channel."""
+
+
+@dataclass(frozen=True)
+class TrainingRange:
+    """How a stream ran in the recordings that a checkpoint was trained on.
+
+    Attributes:
+        rate: usual samples per second; None of an irregular stream.
+        center, scale: least and greatest level of any recording, and spread about it, of each channel as `measure_level` has them.
+    """
+
+    rate: float | None
+    center: Pairs
+    scale: Pairs
+
+    @staticmethod
+    def parse(name: str, channels: int, value: Any) -> "TrainingRange":
+        """As a config holds it.
+
+        Raises:
+            ConfigurationError: it is none, or has another number of channels.
+        """
+        try:
+            rate = None if value["rate"] is None else float(value["rate"])
+            center, scale = (
+                tuple((float(low), float(high)) for low, high in value[key]) for key in ("center", "scale")
+            )
+            if len(center) != channels or len(scale) != channels:
+                raise ValueError(f"{len(center)} and {len(scale)} channels instead of {channels}")
+        except (KeyError, TypeError, ValueError) as error:
+            raise ConfigurationError(
+                f"Modality {name!r}: trained_on is {value!r} ({error}); expected rate, and center and scale as pairs of least and "
+                "greatest, one a channel."
+            ) from error
+        return TrainingRange(rate, center, scale)
+
+
 @dataclass(frozen=True)
 class Modality:
     """One kind of signal, under the name of the stream that carries it.
@@ -36,6 +75,9 @@ class Modality:
         highpass_hz, lowpass_hz: zero-phase filter at the stream's own rate, before it is put on the grid; None: no limit.
         summary_s: the model sees, instead of samples, mean, slope, spread and roughness of every channel over so many seconds;
             `channels` is then four times the stream's, `sampling_rate` 1 / `summary_s`. None: it sees samples.
+        channel_names: of the stream's channels, in the order of the model's input; a stream that names its own is put into it.
+        units: of the stream's channels; a stream that names its own is converted.
+        trained_on: how the streams of training ran; inputs far from it get a warning.
     """
 
     name: str
@@ -46,6 +88,9 @@ class Modality:
     highpass_hz: float | None = None
     lowpass_hz: float | None = None
     summary_s: float | None = None
+    channel_names: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
+    trained_on: TrainingRange | None = None
 
     def __post_init__(self) -> None:
         for field in ("sampling_rate", "max_gap_s", "highpass_hz", "lowpass_hz", "summary_s"):
@@ -73,6 +118,18 @@ class Modality:
             )
         if self.summary_s is not None:
             self._check_summary(self.summary_s)
+        for field in ("channel_names", "units"):
+            value = getattr(self, field)
+            names = not isinstance(value, str) and all(isinstance(one, str) for one in value)
+            if not names or (value and len(value) != self.stream_channels):
+                raise ConfigurationError(
+                    f"Modality {self.name!r}: {field} is {value!r}; expected {self.stream_channels} names, one a channel."
+                )
+            object.__setattr__(self, field, tuple(value))
+        if self.trained_on is not None and not isinstance(self.trained_on, TrainingRange):
+            object.__setattr__(
+                self, "trained_on", TrainingRange.parse(self.name, self.stream_channels, self.trained_on)
+            )
 
     def _check_summary(self, seconds: float) -> None:
         if self.channels % PARTS or abs(self.sampling_rate * seconds - 1) > 1e-3:

@@ -1,6 +1,5 @@
 """A recording's streams, checked and put on the grids of their modalities."""
 
-import difflib
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,9 +12,11 @@ from numpy.typing import NDArray
 from transformers.feature_extraction_utils import BatchFeature
 
 from ..errors import ConfigurationError, RecordingError
+from ..recordings.signal_names import may_be
 from ..recordings.signal_recording import SignalRecording, Stream, check_stream
 from .resampling import LONGEST_STEP, GridPlan, are_real, interpolate, is_on_grid, plan_grid
-from .signal_modalities import Modality, add_own_level
+from .signal_doubts import fit_stream, range_distance
+from .signal_modalities import Modality, Statistics, add_own_level
 
 
 @lru_cache(maxsize=64)
@@ -44,6 +45,8 @@ def prepare(recording: SignalRecording, modalities: Sequence[Modality]) -> Signa
     for one in modalities:
         stream = recording.streams.get(one.name)
         if stream is not None and len(stream):
+            if not recording.prepared:
+                stream = fit_stream(stream, one, f"{recording.name or 'recording'}, stream {one.name!r}")[0]
             as_it_is = bool(recording.prepared) or not (one.summary_s or one.highpass_hz or one.lowpass_hz)
             if as_it_is and is_on_grid(stream, one.sampling_rate):
                 check_channels(stream, one.name, one.channels, recording.name)
@@ -59,7 +62,9 @@ def prepare(recording: SignalRecording, modalities: Sequence[Modality]) -> Signa
 
 def _still_to_do(modality: Modality, recording: SignalRecording) -> Modality:
     """What is left of a modality's settings: streams that were prepared are filtered and summarised already."""
-    return replace(modality, summary_s=None, highpass_hz=None, lowpass_hz=None) if recording.prepared else modality
+    if not recording.prepared:
+        return modality
+    return Modality(modality.name, modality.channels, modality.sampling_rate, modality.kind, modality.max_gap_s)
 
 
 def plan_stream(stream: Stream, modality: Modality, anchor: float, *, name: str = "") -> GridPlan:
@@ -102,11 +107,17 @@ def check_any(recording: SignalRecording, names: Sequence[str]) -> None:
     held = [name for name, stream in recording.streams.items() if are_real(stream.values).any()]
     if any(name in names for name in held):
         return
-    near = [close[0] for name in held if (close := difflib.get_close_matches(name.lower(), names, n=1))]
-    offer = f" Did you mean {', '.join(near)}?" if near else ""
+    near = [
+        f"{name!r} for {wanted!r}"
+        for wanted in names
+        for name in held
+        if may_be(wanted, name, (*recording.streams[name].channels, recording.streams[name].kind))
+    ]
+    offer = f" Did you mean {', '.join(near[:3])}?" if near else ""
+    shown = ", ".join(map(repr, held[:12])) + (f" and {len(held) - 12} more" if len(held) > 12 else "")
     raise RecordingError(
-        f"{recording.name or 'The recording'} holds {', '.join(map(repr, held)) or 'no sample at all'}; expected at "
-        f"least one of the streams {', '.join(map(repr, names))}.{offer} Name its streams so."
+        f"{recording.name or 'The recording'} holds {shown or 'no sample at all'}; expected at least one of the streams "
+        f"{', '.join(map(repr, names))}.{offer} Name its streams so, or pass streams={{{names[0]!r}: [channel, …]}}."
     )
 
 
@@ -398,10 +409,15 @@ def spread_level(level: NDArray[np.floating], steps: int, dtype: np.dtype[np.flo
 
 
 def describe_streams(
-    recording: SignalRecording, modalities: Sequence[Modality], normalization: str, on_missing_reference: str
+    recording: SignalRecording,
+    modalities: Sequence[Modality],
+    normalization: str,
+    on_missing_reference: str,
+    statistics: Statistics,
+    clip_at: float | None,
 ) -> dict[str, Any]:
     """See `SignalWindower.report`."""
-    used, measured = {}, {}
+    used, measured, clipped, distance = {}, {}, {}, {}
     for one in modalities:
         stream = recording.streams.get(one.name)
         if stream is None or not are_real(stream.values).any():
@@ -411,18 +427,48 @@ def describe_streams(
         steps = max(1, round(recording.seconds * one.sampling_rate))
         used[one.name] = plan.describe()
         measured[one.name] = min(1.0, float(are_real(values).sum()) / steps)
+        if clip_at is not None:
+            clipped[one.name] = _clipped(
+                values, recording, one, normalization, on_missing_reference, statistics, clip_at
+            )
+        if one.trained_on is not None and not recording.prepared:
+            distance[one.name] = round(float(range_distance(stream, one.trained_on).max()), 3)
     names = [one.name for one in modalities]
     return {
         "used": used,
         "missing": [name for name in names if name not in used],
         "ignored": sorted(name for name in recording.streams if name not in names),
         "measured": measured,
+        "clipped": clipped,
+        "distance": distance,
         "level": {
             one.name: _level_of(recording, one, normalization, on_missing_reference)
             for one in modalities
             if one.name in used
         },
     }
+
+
+def _clipped(
+    values: NDArray[np.floating],
+    recording: SignalRecording,
+    modality: Modality,
+    normalization: str,
+    on_missing_reference: str,
+    statistics: Statistics,
+    clip_at: float,
+) -> float:
+    """Share of values on the grid that are cut back to `clip_at`."""
+    stream = Stream(values, recording.start + np.arange(len(values)) * 1e-9)  # whose values alone count
+    alone = replace(recording, streams={modality.name: stream}, end=np.inf)
+    known = add_own_level(alone, [modality], normalization, on_missing_reference)
+    level = known.get(modality.name)
+    if normalization == "population" and modality.name in statistics:
+        level = np.array([statistics[modality.name]["center"], statistics[modality.name]["scale"]])
+    real = values[are_real(values)]
+    if level is None or not len(real):
+        return 0.0
+    return round(float((np.abs((real - level[0]) / level[1]) >= clip_at).mean()), 4)
 
 
 def _level_of(recording: SignalRecording, modality: Modality, normalization: str, on_missing_reference: str) -> str:

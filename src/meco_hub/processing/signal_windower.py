@@ -13,7 +13,7 @@ Notable:
 - Times inside a window count from its start; nothing tells a model where in the recording it is.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -23,11 +23,13 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 
+from ..answer_warnings import AnswerWarning
 from ..configuration import NoRemoteCode
 from ..errors import ConfigurationError, RecordingError
-from ..recordings.signal_recording import SignalRecording
-from ..recordings.signals import SignalSource, to_recording
+from ..recordings.signal_recording import SignalRecording, Stream
+from ..recordings.signals import SignalSource, regroup, to_recording
 from .preprocessor import RecordingProcessor
+from .signal_doubts import check_reference, describe_range, fit_recording
 from .signal_modalities import (
     LevelSample,
     Modality,
@@ -53,6 +55,12 @@ from .signal_preparation import (
 
 if TYPE_CHECKING:
     from .signal_stream import WindowStream
+
+_OF_EACH = 512
+"""Samples of a recording that its level is measured on."""
+
+_FEW = 10
+"""Windows; the level of fewer minutes says little of a person."""
 
 _BOOKKEEPING = {"feature_extractor_type", "processor_class", "auto_map"}
 
@@ -267,10 +275,29 @@ class SignalWindower(RecordingProcessor, NoRemoteCode, FeatureExtractionMixin):
         return {name: level for name, level in levels.items() if level is not None}
 
     def fit(self, recordings: Iterable[SignalRecording]) -> None:
-        """Find `statistics` on recordings of the training part. Does nothing unless `normalization` is "population"."""
+        """Find `statistics` on recordings of the training part, for "population"; and what its streams are like, for every one.
+
+        The latter are `channel_names`, `units` and `trained_on` of the modalities; names and units that are given are kept.
+        """
+        seen: dict[str, list[Stream]] = {name: [] for name in self.modality_names}
+
+        def noted() -> Iterator[SignalRecording]:
+            for one in recordings:
+                for name, streams in seen.items():
+                    stream = one.streams.get(name)
+                    if stream is not None and len(stream) > 1:
+                        step = max(1, len(stream) // _OF_EACH)
+                        streams.append(replace(stream, values=stream.values[::step], times=stream.times[::step]))
+                yield one
+
+        if self.normalization != "population":
+            for _ in noted():
+                pass
+        levels = self.measure(noted()) if self.normalization == "population" else {}
+        for name, found in describe_range({name: streams for name, streams in seen.items() if streams}).items():
+            self.modalities[name] = {**found, **self.modalities[name], "trained_on": found["trained_on"]}
         if self.normalization != "population":
             return
-        levels = self.measure(recordings)
         missing = [name for name in self.modality_names if name not in levels]
         if missing:
             raise RecordingError(
@@ -287,18 +314,29 @@ class SignalWindower(RecordingProcessor, NoRemoteCode, FeatureExtractionMixin):
         plain = [one for one in self.modality_list() if one.kind == "regular" and one.summary_s is None]
         return {one.name: one.sampling_rate for one in plain}
 
-    def read(self, source: SignalSource) -> SignalRecording:
+    def read(
+        self, source: SignalSource, *, streams: Mapping[str, str | Sequence[str]] | None = None
+    ) -> SignalRecording:
         """A file, a folder or a dict of streams as a recording; see `recordings.signals.to_recording`.
+
+        Channels are put into the modalities' order and units, where both are named. What is in doubt is in its `warnings`.
+
+        Args:
+            source: what is read.
+            streams: modality → the stream, or the channels, that it is made of; what is not named here stays as it is.
 
         Arrays without a clock tick at their modality's `sampling_rate`; of modalities that are summarised, whose rate is that of
         the summaries, arrays need a rate or times of their own.
 
         Raises:
-            RecordingError: it cannot be read, or holds none of the modalities.
+            RecordingError: it cannot be read, or holds none of the modalities; channels are named and are others; clocks do not
+                count seconds; it is too short.
         """
         recording = to_recording(source, rates=self.rates_of_arrays())
+        if streams:
+            recording = regroup(recording, streams, keep_others=True)
         check_any(recording, self.modality_names)
-        return recording.spanned_by(self.modality_names)
+        return fit_recording(recording.spanned_by(self.modality_names), self.modality_list())
 
     def is_silent(self, recording: SignalRecording, clip: SignalRecording) -> bool:
         """Whether no modality has a sample in the clip itself; what a window shows from before and after it does not count."""
@@ -316,4 +354,49 @@ class SignalWindower(RecordingProcessor, NoRemoteCode, FeatureExtractionMixin):
             modality], `measured` {modality: share of the time from start to end that is not masked}, `level` {modality: by what it
             was normalised, "population", "none", "reference", or "recording" where it brings no reference}.
         """
-        return describe_streams(recording, self.modality_list(), self.normalization, self.on_missing_reference)
+        return describe_streams(
+            recording,
+            self.modality_list(),
+            self.normalization,
+            self.on_missing_reference,
+            self.statistics,
+            None if self.normalization == "none" else self.clip_at,
+        )
+
+    def check(self, recording: SignalRecording, clips: Sequence[SignalRecording]) -> list[AnswerWarning]:
+        """Whether the level that the recording is normalised by says anything; the reader's doubts are on the recording.
+
+        Raises:
+            RecordingError: every input of the model would be 0, because one window is normalised by itself; or a reference was
+                measured in another unit.
+        """
+        if recording.prepared:
+            return []
+        modalities = self.modality_list()
+        check_reference(recording, modalities)
+        own = self.normalization == "recording" or self.on_missing_reference == "recording"
+        if not own or self.normalization not in ("recording", "reference"):
+            return []
+        summarised = [one for one in modalities if one.summary_s is not None and one.name in recording.streams]
+        bare = replace(recording, streams={})
+        if len(summarised) < sum(one.name in recording.streams for one in modalities):
+            return []
+        if any(add_own_level(bare, [one], self.normalization, "error").get(one.name) is not None for one in summarised):
+            return []
+        steps = round(recording.seconds / max(one.summary_s or 1.0 for one in summarised))
+        name = recording.name or "The recording"
+        advice = (
+            "Expected that person's level: measure it on an earlier recording, level = processor.measure(earlier), and pass "
+            "dataclasses.replace(recording, reference=level); or record for longer, with rest in it."
+        )
+        if steps <= 1:
+            raise RecordingError(
+                f"{name} lasts one window of {self.window_s:g} s and brings no reference: normalised by itself it is 0 whatever "
+                f"was measured. {advice}"
+            )
+        if steps < _FEW:
+            said = (
+                f"{name} lasts {recording.seconds:g} s, {steps} windows, and is normalised by its own level. {advice}"
+            )
+            return [AnswerWarning("reference_needed", said)]
+        return []

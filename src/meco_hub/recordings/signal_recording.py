@@ -43,6 +43,7 @@ class Stream:
         rate: nominal samples per second; None for an irregular stream (beat-to-beat intervals, say).
         channels: names of the channels, as many as `values` has columns.
         units: their units as the file names them, likewise; "" or nothing where it names none.
+        kind: what the file says that this measures, such as LSL's type; "" where it says nothing.
     """
 
     values: NDArray[np.floating]
@@ -50,6 +51,7 @@ class Stream:
     rate: float | None = None
     channels: tuple[str, ...] = ()
     units: tuple[str, ...] = ()
+    kind: str = ""
 
     def __post_init__(self) -> None:
         if self.values.ndim != 2 or self.times.shape != self.values.shape[:1]:

@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import RecordingError
+from ..errors import RecordingError, suggest
 from .signal_recording import SignalRecording, Stream, StreamCollector, check_clock, even_rate
 from .signal_times import as_seconds
 
@@ -106,13 +106,21 @@ def to_recording(source: SignalSource, *, rates: Mapping[str, float] | None = No
     return replace(found.recording(), name="")
 
 
-def regroup(recording: SignalRecording, streams: Mapping[str, Sequence[str]]) -> SignalRecording:
+def regroup(
+    recording: SignalRecording, streams: Mapping[str, str | Sequence[str]], *, keep_others: bool = False
+) -> SignalRecording:
     """Streams made of chosen channels, which must share a clock.
+
+    Args:
+        recording: that has them.
+        streams: name → channels, `stream.channel`, or a whole stream by its name.
+        keep_others: streams of which nothing was chosen stay.
 
     Raises:
         RecordingError: no such channel, or two that do not share a clock.
     """
     columns: dict[str, tuple[Stream, int]] = {}
+    chosen = {name: [given] if isinstance(given, str) else list(given) for name, given in streams.items()}
     for name, stream in recording.streams.items():
         labels = stream.channels or tuple(str(index) for index in range(stream.values.shape[1]))
         for index, label in enumerate(labels):
@@ -120,13 +128,19 @@ def regroup(recording: SignalRecording, streams: Mapping[str, Sequence[str]]) ->
             columns[f"{name}.{label}"] = (stream, index)
         if len(labels) == 1:
             columns.setdefault(name, (stream, 0))
-    made = {}
-    for name, labels in streams.items():
+    made: dict[str, Stream] = {}
+    for name, labels in chosen.items():
+        whole = recording.streams.get(labels[0]) if len(labels) == 1 else None
+        if whole is not None:
+            made[name] = whole
+            continue
         for label in labels:
             if label not in columns:
+                plain = [one for one in columns if "." not in one] or list(columns)
+                listed = ", ".join(plain[:12]) + (f" and {len(plain) - 12} more" if len(plain) > 12 else "")
                 raise RecordingError(
-                    f"{recording.name} has no channel {label!r}, of which stream {name!r} is to be made. It has "
-                    f"{', '.join(columns)}."
+                    f"{recording.name or 'The recording'} has no channel {label!r}, of which stream {name!r} is to be made."
+                    f"{suggest(label, columns)} It has {listed}."
                 )
         parts = [columns[label] for label in labels]
         first = parts[0][0]
@@ -139,6 +153,10 @@ def regroup(recording: SignalRecording, streams: Mapping[str, Sequence[str]]) ->
         values = np.stack([stream.values[:, index] for stream, index in parts], axis=1)
         units = tuple(stream.units[index] if stream.units else "" for stream, index in parts)
         made[name] = Stream(values, first.times, first.rate, tuple(labels), units)
+    used = {one for labels in chosen.values() for label in labels for one in (label, label.partition(".")[0])}
+    used |= {name for name, stream in recording.streams.items() if used & set(stream.channels)}
+    others = {name: one for name, one in recording.streams.items() if name not in used and name not in made}
+    made = {**others, **made} if keep_others else made
     return SignalRecording(made, name=recording.name, annotations=recording.annotations, warnings=recording.warnings)
 
 

@@ -150,5 +150,5 @@ def test_arrays_of_a_summarised_stream_need_a_clock_of_their_own() -> None:
     """Taken at the rate of the summaries, a minute of raw samples would be an hour and more."""
     one = SignalWindower({"bvp": {"channels": 4, "sampling_rate": 0.1, "summary_s": 10.0}}, normalization="none")
     with pytest.raises(RecordingError, match="'bvp'"):
-        one.read({"bvp": np.zeros(640)})
-    assert one.read({"bvp": (np.zeros(640), 64.0)}).seconds == pytest.approx(10.0, abs=0.1)
+        one.read({"bvp": np.arange(640.0)})
+    assert one.read({"bvp": (np.arange(640.0), 64.0)}).seconds == pytest.approx(10.0, abs=0.1)

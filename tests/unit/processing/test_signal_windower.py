@@ -456,7 +456,7 @@ def test_all_missing_is_a_batch_of_nothing_but_no_reading():
     assert not batch["modality_presence"].any()
     assert not any(values.any() for values in batch["inputs"].values())
     with pytest.raises(
-        RecordingError, match=r"holds 'HR'; expected at least one of the streams 'eeg', .*Did you mean hr"
+        RecordingError, match=r"holds 'HR'; expected at least one of the streams 'eeg', .*Did you mean 'HR' for 'hr'"
     ):
         windower.read({"HR": (np.zeros(10), 1.0)})
 

@@ -54,7 +54,10 @@ def read(path: Path, rates: dict[str, float], found: StreamCollector) -> None:
     names = [one["info"]["name"][0] or "stream" for one in numeric]
     for one, name in zip(numeric, names, strict=True):
         twice = names.count(name) > 1
-        name = f"{name}#{one['info']['stream_id']}" if twice else name
+        if twice:
+            doubled = f"{path}: {names.count(name)} streams are called {name!r}; this one is {name}#{one['info']['stream_id']}."
+            found.doubt("stream_name_twice", f"{doubled} Choose by streams={{{name!r}: [it]}}.")
+            name = f"{name}#{one['info']['stream_id']}"
         with found.part(name):
             found.streams[name] = _stream(one, origin, f"{path}, stream {name!r}")
 
@@ -75,6 +78,7 @@ def _stream(one: dict[str, Any], origin: float, where: str) -> Stream:
         nominal if nominal > 0 else even_rate(times),
         labels if len(labels) == columns else (),
         units if len(units) == columns else (),
+        str((information.get("type") or [""])[0] or ""),
     )
 
 

@@ -1,0 +1,328 @@
+"""What of a recording fits a windower and what is in doubt: names of streams and channels, units, clocks, presence, range.
+
+A modality that was trained says what its channels are called, in which units and at which rate they came, and how they ran
+(`Modality.channel_names`, `units`, `trained_on`). A stream is brought into that order and those units where it names its own; where
+it names none, that is said. What no sensor gives is refused or left out; what a checkpoint has not seen is answered with a warning.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..answer_warnings import AnswerWarning
+from ..errors import RecordingError
+from ..recordings.signal_names import are_names, channel_order, convert, may_be, other_units
+from ..recordings.signal_recording import SignalRecording, Stream, check_stream
+from .signal_modalities import Modality, TrainingRange, measure_level
+
+_FASTEST = 20_000.0
+"""Hz; no signal of the body is sampled so fast, but any is whose days or hours were taken for seconds."""
+
+_SLOWER, _FASTER = 50.0, 30.0
+"""A stream that ticks so many times slower or faster than in training was timed in another unit."""
+
+_FEWEST = 16
+"""Samples from which on a constant one is a sensor that is off, and a range is one."""
+
+_ENOUGH = 4096
+"""Samples that a level is measured on."""
+
+_SATURATED = 0.3
+"""Share of samples at one end of a sensor's range."""
+
+
+def fit_stream(stream: Stream, modality: Modality, where: str) -> tuple[Stream, list[AnswerWarning]]:
+    """A stream with its modality's channels in the modality's order and units, and what is in doubt about them.
+
+    Raises:
+        RecordingError: channels that are named, and are others.
+    """
+    doubts: list[AnswerWarning] = []
+    wanted = modality.channel_names
+    if len(wanted) > 1 and stream.values.shape[1] == len(wanted) and stream.channels != wanted:
+        order = channel_order(stream.channels, wanted, modality.name) if stream.channels else None
+        if order is not None:
+            if order != list(range(len(wanted))):
+                stream = replace(
+                    stream,
+                    values=stream.values[:, order],
+                    channels=tuple(stream.channels[place] for place in order),
+                    units=tuple(stream.units[place] for place in order) if stream.units else (),
+                )
+        elif are_names(stream.channels, modality.name):
+            raise RecordingError(
+                f"{where} has the channels {', '.join(stream.channels)}; expected {', '.join(wanted)}. Name them so, or pass "
+                f"streams={{{modality.name!r}: [the channels in that order]}}."
+            )
+        else:
+            doubts.append(
+                AnswerWarning(
+                    "channels_unnamed",
+                    f"{where} does not name its {len(wanted)} channels; they are taken for {', '.join(wanted)} in this order. Name "
+                    "them, so that they cannot be mistaken.",
+                )
+            )
+    if stream.units and modality.units and stream.units != modality.units:
+        columns, units = [], []
+        pairs = zip(stream.units, modality.units, strict=False)
+        for place, (unit, to) in enumerate(pairs):
+            column = convert(stream.values[:, place], unit, to) if unit and to else stream.values[:, place]
+            if column is None:
+                doubts.append(
+                    AnswerWarning(
+                        "unit_unknown",
+                        f"{where} is in {unit!r}, which cannot be converted to {to}; it is taken as it is. Convert it.",
+                    )
+                )
+                column, to = stream.values[:, place], unit
+            columns.append(column)
+            units.append(to if unit else "")
+        if len(columns) == stream.values.shape[1]:
+            same = all(one.base is stream.values for one in columns)
+            stream = replace(stream, values=stream.values if same else np.stack(columns, axis=1), units=tuple(units))
+    return stream, doubts
+
+
+def fit_recording(recording: SignalRecording, modalities: Sequence[Modality]) -> SignalRecording:
+    """The recording with every modality's stream as `fit_stream` has it, flat ones left out, and its warnings more.
+
+    Raises:
+        RecordingError: as of `fit_stream`; a clock that counts in no seconds; no stream that is more than a constant; a
+            recording that is too short for any answer.
+    """
+    if recording.prepared:  # fitted when it was
+        return recording
+    name = recording.name or "The recording"
+    streams, doubts, flat = dict(recording.streams), [], []
+    for one in modalities:
+        stream = streams.get(one.name)
+        if stream is None or stream.values.dtype.kind != "f" or not len(stream):
+            continue
+        where = f"{name}, stream {one.name!r}"
+        streams[one.name], found = fit_stream(stream, one, where)
+        doubts += found
+        constant = _constant(streams[one.name].values)
+        if constant is not None:
+            flat.append(
+                f"{where} is {', '.join(f'{value:g}' for value in constant)} all the time, which no worn sensor gives; it is left "
+                "out."
+            )
+            del streams[one.name]
+            continue
+        doubts += [*_saturation(streams[one.name], where), *_clock(streams[one.name], one, where)]
+        doubts += _range(streams[one.name], one, where)
+    held = [one for one in modalities if one.name in streams and np.isfinite(streams[one.name].values).any()]
+    if flat:
+        doubts.append(AnswerWarning("sensor_flat", " ".join(flat)))
+    if flat and not held:
+        raise RecordingError(f"{' '.join(flat)} Expected a stream that moves. Check that the sensors were on and worn.")
+    doubts += _offers(recording, modalities)
+    _check_duration(replace(recording, streams=streams), held, name)
+    return replace(recording, streams=streams, warnings=(*recording.warnings, *doubts))
+
+
+def _constant(values: NDArray[np.floating]) -> NDArray[np.floating] | None:
+    """(channels,) the one value of each channel; None where one moves, or there are too few samples to say."""
+    real = values[np.isfinite(values).all(axis=1)]
+    return real[0] if len(real) >= _FEWEST and (real == real[0]).all() else None
+
+
+def _saturation(stream: Stream, where: str) -> list[AnswerWarning]:
+    column = stream.values[np.isfinite(stream.values).all(axis=1)][:: max(1, len(stream) // _ENOUGH)]
+    if len(column) < _FEWEST:
+        return []
+    shares = np.maximum((column == column.min(axis=0)).mean(axis=0), (column == column.max(axis=0)).mean(axis=0))
+    if shares.max() < _SATURATED or len(np.unique(column[:, int(shares.argmax())])) <= 8:  # coarse steps have ends, too
+        return []
+    return [
+        AnswerWarning(
+            "sensor_saturated",
+            f"{where}: {shares.max():.0%} of its samples are at one end of its range; a sensor at its limit, or not worn, gives "
+            "this. Leave those samples out (NaN).",
+        )
+    ]
+
+
+def _clock(stream: Stream, modality: Modality, where: str) -> list[AnswerWarning]:
+    """Doubt the unit of time by how fast the samples would come.
+
+    Raises:
+        RecordingError: nothing could be made of so slow a stream; or nothing of the body is sampled so fast.
+    """
+    rate = check_stream(stream, where)
+    if rate is None or len(stream) < 3:
+        return []
+    known = modality.trained_on.rate if modality.trained_on else None
+    slowest = modality.sampling_rate / 10 if modality.summary_s is None else 3 / modality.summary_s
+    usual = known or (modality.sampling_rate if modality.summary_s is None else None)
+    seen = f"{where}: {rate:g} Hz by its times"
+    if modality.kind == "regular" and rate < slowest:
+        raise RecordingError(
+            f"{seen}, for a stream that is read at {usual or slowest:g} Hz. Expected times in seconds; in milliseconds it would be "
+            f"{1000 * rate:g} Hz. Convert them, or name the unit (a column time_ms)."
+        )
+    if rate > _FASTEST:
+        raise RecordingError(
+            f"{seen}; no signal of the body comes so fast. Expected times in seconds; in minutes it would be {rate / 60:g} Hz, in "
+            f"days (MATLAB's datenum) {rate / 86400:g} Hz. Convert them."
+        )
+    if usual and modality.kind == "regular" and rate < usual / _SLOWER:
+        say = f"in milliseconds it would be {1000 * rate:g} Hz"
+    elif known and len(stream) / rate < 60 and rate > _FASTER * known:
+        say = f"in minutes it would be {rate / 60:g} Hz"
+    else:
+        return []
+    text = f"{seen}, and {usual:g} Hz in training. Expected times in seconds; {say}. Check the unit."
+    return [AnswerWarning("time_unit_unlikely", text)]
+
+
+def range_distance(stream: Stream, trained: TrainingRange) -> NDArray[np.float64]:
+    """(channels,) how far a stream's level lies from those of training: 0 within, 1 where the width of their range lies between.
+
+    Spreads count too, by factors: 1 where a channel moves ten times less than any in training, or ten times more.
+    """
+    values = stream.values[np.isfinite(stream.values).all(axis=1)]
+    if len(values) < _FEWEST or values.shape[1] != len(trained.center):
+        return np.zeros(len(trained.center))
+    centre, scale = measure_level(values[:: max(1, len(values) // _ENOUGH)])
+    low, high = np.array(trained.center).T
+    narrow, wide = np.array(trained.scale).T
+    level = np.maximum(low - centre, centre - high) / np.maximum(np.maximum(high - low, wide), 1e-12)
+    spread = np.log10(np.maximum(np.maximum(narrow, 1e-12) / scale, scale / np.maximum(wide, 1e-12)))
+    return np.maximum(np.maximum(level, spread), 0.0)
+
+
+_FAR = 0.5
+"""Distance from which on an input is said to be outside of what training had."""
+
+
+def _range(stream: Stream, modality: Modality, where: str) -> list[AnswerWarning]:
+    trained = modality.trained_on
+    distances = np.zeros(1) if trained is None else range_distance(stream, trained)
+    if trained is None or distances.max() < _FAR:
+        return []
+    levels = measure_level(stream.values[:: max(1, len(stream) // _ENOUGH)])
+    names = modality.channel_names or tuple(map(str, range(len(distances))))
+    units = modality.units or ("",) * len(names)
+    far, other_unit = [], []
+    for place in np.flatnonzero(distances >= _FAR):
+        centre, scale = levels[:, place]
+        (low, high), (narrow, wide) = trained.center[place], trained.scale[place]
+        far.append(
+            f"{names[place]} is at {centre:.3g} ± {scale:.2g}, in training between {low:.3g} and {high:.3g} ± {narrow:.2g} to "
+            f"{wide:.2g} {units[place]}".rstrip()
+        )
+        for unit in other_units(units[place]):
+            column = convert(stream.values[:, place], unit, units[place])
+            if column is not None:
+                values = stream.values.copy()
+                values[:, place] = column
+                if range_distance(replace(stream, values=values), trained)[place] < _FAR:
+                    other_unit.append(f"{names[place]} may be in {unit} instead of {units[place]}")
+    if other_unit:
+        text = f"{where}: {'; '.join(far)}. {'; '.join(other_unit)}. Convert it, or name its unit."
+        return [AnswerWarning("unit_unlikely", text)]
+    text = f"{where}: {'; '.join(far)}. Nothing in training was like this. Check sensor, unit and scale."
+    return [AnswerWarning("outside_training_range", text)]
+
+
+def _offers(recording: SignalRecording, modalities: Sequence[Modality]) -> list[AnswerWarning]:
+    """For each stream that is missed, those that are not read and may be it."""
+    names = {one.name for one in modalities}
+    strange = {name: stream for name, stream in recording.streams.items() if name not in names and len(stream)}
+    offers = []
+    for one in modalities:
+        if one.name in recording.streams:
+            continue
+        for name, stream in strange.items():
+            if may_be(one.name, name, (*stream.channels, stream.kind)):
+                offers.append(
+                    f"{name!r} may be {one.name!r}, which is missing: pass streams={{{one.name!r}: [{name!r}]}}."
+                )
+    if not offers:
+        return []
+    return [AnswerWarning("stream_name_unknown", f"Not read: {', '.join(map(repr, strange))}. {' '.join(offers)}")]
+
+
+def _check_duration(recording: SignalRecording, held: Sequence[Modality], name: str) -> None:
+    """Make sure that some modality has enough of its stream for one value on its grid.
+
+    Raises:
+        RecordingError: none has; says how much is there, and how much is needed.
+    """
+    said = []
+    for one in held:
+        times = recording.streams[one.name].times
+        needed = one.summary_s / 2 if one.summary_s is not None else 0.0
+        rate = recording.streams[one.name].rate or 0.0
+        span = float(times[-1] - times[0]) + (1 / rate if rate else 0.0)
+        if len(times) >= (3 if one.summary_s is not None else 1) and span >= needed * (1 - 1e-6):
+            return
+        count = f"{len(times)} sample{'s' if len(times) != 1 else ''}"
+        said.append(f"{one.name} has {count} in {span:g} s, at least half of {2 * needed:g} s needed")
+    if said:
+        raise RecordingError(f"{name} is too short: {'; '.join(said)}. Record longer, or check the unit of its times.")
+
+
+def check_reference(recording: SignalRecording, modalities: Sequence[Modality]) -> None:
+    """Make sure that a reference was measured in the units of the recording that it is for.
+
+    Raises:
+        RecordingError: in another unit the two would agree, and as they are they do not.
+    """
+    for one in modalities:
+        stream, level = recording.streams.get(one.name), recording.reference.get(one.name)
+        if stream is None or level is None or not len(stream):
+            continue
+        values = stream.values[:: max(1, len(stream) // _ENOUGH)]
+        for place, unit in enumerate(one.units):
+            centre, scale = (float(row[place]) for row in np.asarray(level))  # of summaries, means come first
+            column = values[:, place : place + 1]
+            if not _disagree(column, centre, scale):
+                continue
+            for other in other_units(unit):
+                there, back = convert(column, other, unit), convert(column, unit, other)
+                if (
+                    there is None
+                    or back is None
+                    or (_disagree(there, centre, scale) and _disagree(back, centre, scale))
+                ):
+                    continue
+                raise RecordingError(
+                    f"{recording.name or 'The recording'}, stream {one.name!r}: its level is {measure_level(column)[0, 0]:.4g} and "
+                    f"that of its reference {centre:.4g}; one of them seems to be in {other}. Expected both in {unit}. Measure the "
+                    "reference on a recording in the same unit."
+                )
+
+
+def _disagree(values: NDArray[np.floating], centre: float, scale: float) -> bool:
+    (own,), (spread,) = measure_level(values)
+    factor = max(spread / scale, scale / spread) if scale > 0 else 1.0
+    return abs(own - centre) > 5 * max(scale, spread) or factor > 100
+
+
+def describe_range(recordings_of: Mapping[str, list[Stream]]) -> dict[str, dict[str, object]]:
+    """What `Modality` keeps of the streams that it was trained on: `channel_names`, `units`, `trained_on`."""
+    found: dict[str, dict[str, object]] = {}
+    for name, streams in recordings_of.items():
+        levels = np.array([measure_level(one.values) for one in streams])  # (recordings, 2, channels)
+        rates = [one.rate for one in streams if one.rate]
+        low, high = levels.min(axis=0), levels.max(axis=0)
+        pairs = np.stack([low, high], axis=-1)  # (2, channels, 2)
+        entry: dict[str, object] = {
+            "trained_on": {
+                "rate": float(np.median(rates)) if rates else None,
+                "center": [[float(f"{end:.4g}") for end in pair] for pair in pairs[0]],
+                "scale": [[float(f"{end:.4g}") for end in pair] for pair in pairs[1]],
+            }
+        }
+        for key, values in (
+            ("channel_names", {one.channels for one in streams}),
+            ("units", {one.units for one in streams}),
+        ):
+            if len(values) == 1 and any(next(iter(values))):
+                entry[key] = list(next(iter(values)))
+        found[name] = entry
+    return found
