@@ -10,8 +10,11 @@ def xdf_chunk(kind: int, content: bytes, stream: int | None = None) -> bytes:
     return struct.pack("<BI", 4, len(body)) + body
 
 
-def xdf_stream(number: int, name: str, kind: str, rate: float, values: np.ndarray, times: np.ndarray) -> list[bytes]:
-    labels = "".join(f"<channel><label>{name}{index}</label></channel>" for index in range(values.shape[1]))
+def xdf_stream(
+    number: int, name: str, kind: str, rate: float, values: np.ndarray, times: np.ndarray, units: tuple[str, ...] = ()
+) -> list[bytes]:
+    described = [f"<unit>{unit}</unit>" for unit in units] or [""] * values.shape[1]
+    labels = "".join(f"<channel><label>{name}{at}</label>{unit}</channel>" for at, unit in enumerate(described))
     header = (
         f"<?xml version='1.0'?><info><name>{name}</name><type>{name}</type><channel_count>{values.shape[1]}</channel_count>"
         f"<nominal_srate>{rate}</nominal_srate><channel_format>{kind}</channel_format><created_at>1</created_at>"

@@ -35,6 +35,7 @@ CODES: dict[str, str] = {
     "time_unit_unlikely": "By its times a stream ticks much slower or faster than in training, as in another unit of time.",
     "stream_name_unknown": "A stream that is not read may be one that is missed.",
     "stream_name_twice": "Two streams of a file have one name; each is known by its name and number.",
+    "stream_derived": "A stream was computed from a raw sensor, or could be.",
     "channels_unnamed": "A stream does not name its channels; they were taken in the checkpoint's order.",
     "unit_unknown": "A stream's unit cannot be converted to the checkpoint's; its numbers were taken as they are.",
     "unit_unlikely": "A stream's level fits training in another unit only.",

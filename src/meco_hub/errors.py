@@ -165,6 +165,7 @@ _EXTRAS = {
     "jinja2": "cards",
     "markdown_it": "cards",
     "matplotlib": "report",
+    "neurokit2": "presets",
     "onnx": "onnx",
     "onnxruntime": "onnx",
     "onnxscript": "onnx",

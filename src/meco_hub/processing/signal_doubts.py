@@ -96,6 +96,21 @@ def fit_recording(recording: SignalRecording, modalities: Sequence[Modality]) ->
         return recording
     name = recording.name or "The recording"
     streams, doubts, flat = dict(recording.streams), [], []
+    narrow = [
+        one
+        for one in modalities
+        if one.name in streams and streams[one.name].values.shape[1] != one.stream_channels and len(streams[one.name])
+    ]
+    others = [one for one in modalities if one not in narrow and one.name in streams and len(streams[one.name])]
+    if narrow and others:
+        text = [
+            f"{name}, stream {one.name!r} has {streams[one.name].values.shape[1]} channels, and {one.stream_channels} are read"
+            f"{': ' + ', '.join(one.channel_names) if one.channel_names else ''}."
+            for one in narrow
+        ]
+        doubts.append(AnswerWarning("part_left_out", f"Left out: {' '.join(text)}"))
+        for one in narrow:
+            del streams[one.name]
     for one in modalities:
         stream = streams.get(one.name)
         if stream is None or stream.values.dtype.kind != "f" or not len(stream):

@@ -29,6 +29,7 @@ from ..errors import ConfigurationError, RecordingError
 from ..recordings.signal_recording import SignalRecording, Stream
 from ..recordings.signals import SignalSource, regroup, to_recording
 from .preprocessor import RecordingProcessor
+from .raw_sensors import derive_streams
 from .signal_doubts import check_reference, describe_range, fit_recording
 from .signal_modalities import (
     LevelSample,
@@ -335,6 +336,8 @@ class SignalWindower(RecordingProcessor, NoRemoteCode, FeatureExtractionMixin):
         recording = to_recording(source, rates=self.rates_of_arrays())
         if streams:
             recording = regroup(recording, streams, keep_others=True)
+        if not recording.prepared:
+            recording = derive_streams(recording, self.modality_list())
         check_any(recording, self.modality_names)
         return fit_recording(recording.spanned_by(self.modality_names), self.modality_list())
 
