@@ -224,6 +224,8 @@ def _session(address: str, summary_s: int) -> tuple[EmpaticaSession, dict[str, N
             raise RecordingError(f"{root}: {folder} holds no file any more. Load the corpus again.")
         session = parse_empatica({n: tree.read(n) for n in tree.names if "/" not in n}, name=tree.where(""))
     for one in session.recording.warnings:
+        if one.code == "part_left_out":  # which an answer may do without, and a training would learn from
+            raise RecordingError(one.message)
         logger.warning("%s", one.message)
     streams = session.recording.streams
     reference = {name: robust_reference(one.values) for name, one in streams.items()}

@@ -1,7 +1,6 @@
 """Write into a checkpoint's processor what the streams of its training are like: names and units of channels, rate, range.
 
-    python -m meco_hub.training.stream_ranges plugins/himoe/src/meco_himoe/checkpoints/meco-himoe-case \
-        --dataset case --data_dir case_20hz.npz
+    python -m meco_hub.training.stream_ranges CHECKPOINT_FOLDER --dataset case --data_dir case_20hz.npz
 
 A training does this by itself (`SignalWindower.fit`); this is for checkpoints that were trained before it did. Nothing that a model
 answers depends on it. The people that the recipe trained on are those of its folds.
