@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..answer_warnings import AnswerWarning
 from ..errors import RecordingError
 from ..recordings.signal_names import are_names, channel_order, convert, may_be, other_units
-from ..recordings.signal_recording import SignalRecording, Stream, check_stream
+from ..recordings.signal_recording import SignalRecording, Stream, check_stream, has_sample
 from .signal_modalities import Modality, TrainingRange, measure_level
 
 _FASTEST = 20_000.0
@@ -128,7 +128,7 @@ def fit_recording(recording: SignalRecording, modalities: Sequence[Modality]) ->
             continue
         doubts += [*_saturation(streams[one.name], where), *_clock(streams[one.name], one, where)]
         doubts += _range(streams[one.name], one, where)
-    held = [one for one in modalities if one.name in streams and np.isfinite(streams[one.name].values).any()]
+    held = [one for one in modalities if one.name in streams and has_sample(streams[one.name].values)]
     if flat:
         doubts.append(AnswerWarning("sensor_flat", " ".join(flat)))
     if flat and not held:
@@ -140,12 +140,21 @@ def fit_recording(recording: SignalRecording, modalities: Sequence[Modality]) ->
 
 def _constant(values: NDArray[np.floating]) -> NDArray[np.floating] | None:
     """(channels,) the one value of each channel; None where one moves, or there are too few samples to say."""
-    real = values[np.isfinite(values).all(axis=1)]
-    return real[0] if len(real) >= _FEWEST and (real == real[0]).all() else None
+    for some in (_some(values), values):  # most move, and a day is long
+        real = some[np.isfinite(some).all(axis=1)]
+        if len(real) < min(_FEWEST, len(values)) or not (real == real[0]).all():
+            return None
+    return real[0] if len(real) >= _FEWEST else None
+
+
+def _some(values: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Some thousand rows, evenly taken: levels need no more."""
+    return values[:: max(1, len(values) // _ENOUGH)]
 
 
 def _saturation(stream: Stream, where: str) -> list[AnswerWarning]:
-    column = stream.values[np.isfinite(stream.values).all(axis=1)][:: max(1, len(stream) // _ENOUGH)]
+    column = _some(stream.values)
+    column = column[np.isfinite(column).all(axis=1)]
     if len(column) < _FEWEST:
         return []
     shares = np.maximum((column == column.min(axis=0)).mean(axis=0), (column == column.max(axis=0)).mean(axis=0))
@@ -198,10 +207,11 @@ def range_distance(stream: Stream, trained: TrainingRange) -> NDArray[np.float64
 
     Spreads count too, by factors: 1 where a channel moves ten times less than any in training, or ten times more.
     """
-    values = stream.values[np.isfinite(stream.values).all(axis=1)]
+    values = _some(stream.values)
+    values = values[np.isfinite(values).all(axis=1)]
     if len(values) < _FEWEST or values.shape[1] != len(trained.center):
         return np.zeros(len(trained.center))
-    centre, scale = measure_level(values[:: max(1, len(values) // _ENOUGH)])
+    centre, scale = measure_level(values)
     low, high = np.array(trained.center).T
     narrow, wide = np.array(trained.scale).T
     level = np.maximum(low - centre, centre - high) / np.maximum(np.maximum(high - low, wide), 1e-12)
@@ -218,7 +228,8 @@ def _range(stream: Stream, modality: Modality, where: str) -> list[AnswerWarning
     distances = np.zeros(1) if trained is None else range_distance(stream, trained)
     if trained is None or distances.max() < _FAR:
         return []
-    levels = measure_level(stream.values[:: max(1, len(stream) // _ENOUGH)])
+    stream = replace(stream, values=_some(stream.values), times=_some(stream.times))
+    levels = measure_level(stream.values)
     names = modality.channel_names or tuple(map(str, range(len(distances))))
     units = modality.units or ("",) * len(names)
     far, other_unit = [], []
@@ -291,7 +302,7 @@ def check_reference(recording: SignalRecording, modalities: Sequence[Modality]) 
         stream, level = recording.streams.get(one.name), recording.reference.get(one.name)
         if stream is None or level is None or not len(stream):
             continue
-        values = stream.values[:: max(1, len(stream) // _ENOUGH)]
+        values = _some(stream.values)
         for place, unit in enumerate(one.units):
             centre, scale = (float(row[place]) for row in np.asarray(level))  # of summaries, means come first
             column = values[:, place : place + 1]

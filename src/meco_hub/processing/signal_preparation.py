@@ -13,7 +13,7 @@ from transformers.feature_extraction_utils import BatchFeature
 
 from ..errors import ConfigurationError, RecordingError
 from ..recordings.signal_names import may_be
-from ..recordings.signal_recording import SignalRecording, Stream, check_stream
+from ..recordings.signal_recording import SignalRecording, Stream, check_stream, has_sample
 from .resampling import LONGEST_STEP, GridPlan, are_real, interpolate, is_on_grid, plan_grid
 from .signal_doubts import fit_stream, range_distance
 from .signal_modalities import Modality, Statistics, add_own_level
@@ -104,7 +104,7 @@ def check_any(recording: SignalRecording, names: Sequence[str]) -> None:
     Raises:
         RecordingError: it does not; offers near names.
     """
-    held = [name for name, stream in recording.streams.items() if are_real(stream.values).any()]
+    held = [name for name, stream in recording.streams.items() if has_sample(stream.values)]
     if any(name in names for name in held):
         return
     near = [
@@ -420,7 +420,7 @@ def describe_streams(
     used, measured, clipped, distance = {}, {}, {}, {}
     for one in modalities:
         stream = recording.streams.get(one.name)
-        if stream is None or not are_real(stream.values).any():
+        if stream is None or not has_sample(stream.values):
             continue
         plan = plan_stream(stream, _still_to_do(one, recording), recording.start, name=recording.name)
         values = plan.apply(stream).between(recording.start, recording.end).values

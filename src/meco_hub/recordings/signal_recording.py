@@ -29,6 +29,9 @@ _GAP = 2.5
 _LONGEST = 31 * 86400.0
 """Seconds from the first sample of a recording to its last, of whichever stream."""
 
+_AT_ONCE = 2**16
+"""Rows."""
+
 _SAMPLE = 4096
 """Steps that are looked at to say how even a clock is."""
 
@@ -360,6 +363,11 @@ def check_span(recording: SignalRecording) -> None:
             f"{spans[last][1]:g} s, {days:.0f} days later. Expected at most {_LONGEST / 86400:.0f}. Let all clocks count seconds "
             "from the same moment, or cut the recording."
         )
+
+
+def has_sample(values: NDArray[np.floating]) -> bool:
+    """Whether any of (samples, channels) is a number; a part at a time, because a day of 32 channels is large."""
+    return any(np.isfinite(values[first : first + _AT_ONCE]).any() for first in range(0, len(values), _AT_ONCE))
 
 
 def _quartiles(times: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import RecordingError, suggest
-from .signal_recording import SignalRecording, Stream, StreamCollector, check_clock, even_rate
+from .signal_recording import SignalRecording, Stream, StreamCollector, check_clock, even_rate, has_sample
 from .signal_times import as_seconds
 
 SignalSource = SignalRecording | str | PathLike[str] | Mapping[str, Any]
@@ -71,7 +71,7 @@ def read_signals(
     recording = found.recording()
     if streams is not None:
         recording = regroup(recording, streams)
-    if not any(np.isfinite(stream.values).any() for stream in recording.streams.values()):
+    if not any(has_sample(stream.values) for stream in recording.streams.values()):
         raise RecordingError(
             f"{path} holds no sample of {', '.join(map(repr, recording.streams))}: nothing, or nothing but NaN. Expected numbers. "
             "It may be cut off: copy or export it again."

@@ -415,6 +415,31 @@ def test_edf_samples_are_those_that_pyedflib_reads(suffix, tmp_path):
                 np.testing.assert_array_equal(mine.physical(index, first, last - first), whole[first:last])
 
 
+def test_a_long_edf_takes_little_memory(tmp_path, monkeypatch):
+    """Its samples lie on disk, and few at a time are on their way there."""
+    import tracemalloc
+
+    from meco_hub.recordings.signal_files import edf
+
+    pyedflib = pytest.importorskip("pyedflib")
+    path, channels, count = tmp_path / "long.edf", 8, 256 * 3600
+    with pyedflib.EdfWriter(str(path), channels, file_type=pyedflib.FILETYPE_EDF) as writer:
+        for index in range(channels):
+            limits = {"physical_max": 8.0, "physical_min": -8.0, "digital_max": 32767, "digital_min": -32768}
+            more = {"dimension": "uV", "transducer": "", "prefilter": ""}
+            writer.setSignalHeader(index, {"label": f"EEG {index}", "sample_frequency": 256, **limits, **more})
+        writer.writeSamples([np.tile(np.linspace(-7, 7, 3600), 256)] * channels)
+    expected = read_signals(path).streams["eeg"]
+    monkeypatch.setattr(edf, "MOST_IN_MEMORY", 2**20)
+    tracemalloc.start()
+    stream = read_signals(path).streams["eeg"]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert expected.values.nbytes == 4 * channels * count
+    assert peak < 8 * count * 4, "its clock, and what is made of it in passing, however many channels there are"
+    np.testing.assert_array_equal(stream.values, expected.values)
+
+
 def test_the_gap_of_an_interrupted_edf_stays(tmp_path):
     path = write_edf(tmp_path)
     clean, whole = read_signals(path), path.read_bytes()

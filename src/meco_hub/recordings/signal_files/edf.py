@@ -7,6 +7,7 @@ little-endian. Samples are read from the file when they are asked for, so that a
 """
 
 import re
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,10 @@ _KINDS = frozenset(
 """Labels begin so in EDF+ ("EEG Fpz-Cz"); the last ones are not in its list but in use."""
 
 
-_AT_ONCE = 2**20
+MOST_IN_MEMORY = 2**29
+"""Bytes of one stream's samples; those of a longer one lie in a temporary file."""
+
+_AT_ONCE = 2**18
 """Samples."""
 
 
@@ -189,31 +193,34 @@ def read(path: Path, rates: dict[str, float], found: StreamCollector) -> None:
 
 
 def _stream(file: EdfFile, chosen: list[int], rate: float, found: StreamCollector) -> Stream:
-    columns, kept = [], []
+    kept = []
     for index in chosen:
         try:
-            columns.append(_samples(file, index))
+            file.physical(index, 0, 1)
             kept.append(index)
         except RecordingError as error:  # of one channel
-            if len(chosen) == 1:
-                raise
             found.leave_out(str(error))
     if not kept:
         raise RecordingError(
             f"{found.name}: no signal of {', '.join(file.labels[index] for index in chosen)} has a scale."
         )
-    values = np.stack(columns, axis=1)
     channels, units = (tuple(of[index] for index in kept) for of in (file.labels, file.units))
-    times = file.times(kept[0])
+    values, times = _samples(file, kept), file.times(kept[0])
     if times is None:
         return Stream.regular(values, rate, channels=channels, units=units)
     return Stream(values, times, rate, channels, units)
 
 
-def _samples(file: EdfFile, signal: int) -> NDArray[np.float32]:
-    """All of one signal, some at a time: a day of a channel is four times as large on its way."""
-    whole = np.empty(file.count(signal), np.float32)
-    for first in range(0, len(whole), _AT_ONCE):
-        count = min(_AT_ONCE, len(whole) - first)
-        whole[first : first + count] = file.physical(signal, first, count)
+def _samples(file: EdfFile, signals: list[int]) -> NDArray[np.float32]:
+    """(samples, signals), some at a time, because they are four times as large on their way; a large array lies on disk."""
+    shape = (file.count(signals[0]), len(signals))
+    if 4 * shape[0] * shape[1] > MOST_IN_MEMORY:
+        with tempfile.TemporaryFile() as room:  # which the mapping keeps, and nobody else sees
+            whole: NDArray[np.float32] = np.memmap(room, np.float32, "w+", shape=shape)
+    else:
+        whole = np.empty(shape, np.float32)
+    for first in range(0, shape[0], _AT_ONCE):
+        count = min(_AT_ONCE, shape[0] - first)
+        for column, signal in enumerate(signals):
+            whole[first : first + count, column] = file.physical(signal, first, count)
     return whole
