@@ -91,8 +91,8 @@ def read(
         index = {name: position for position, name in enumerate(names)}
         splits: dict[str, list[FaceRow]] = {}
         for picture in kept:
-            file, path = picture.file, tree.image_path(picture.file)
-            row = FaceRow(file, index[picture.label], path, identity=picture.identity, fold=picture.fold)
+            file, label = picture.file, index[picture.label]
+            row = FaceRow(file, label, tree.image_path(file), identity=picture.identity, fold=picture.fold)
             splits.setdefault(picture.split or "all", []).append(row)
         order = [name for name in ("train", "validation", "test", "all") if name in splits]
         ordered = {name: splits[name] for name in [*order, *sorted(set(splits) - set(order))]}

@@ -183,7 +183,7 @@ class TrainingData:
             "stimulus_means": {one: found for one, found in by_stimulus.items() if found},
         }
 
-    def _mean_rating(self, row: dict[str, Any]) -> NDArray[np.float64]:
+    def _mean_rating(self, row: dict[str, Any]) -> NDArray[np.floating]:
         """(targets,) of a recording; NaN where it cannot be read, which training has reported and gone on without."""
         try:
             return mean_ratings(self.corpus.read(row), self.task.names, self.corpus.scored_seconds)
