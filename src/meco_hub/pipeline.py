@@ -13,8 +13,10 @@ those of inferred expressions, not of felt emotions.
 """
 
 import inspect
+import operator
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -38,6 +40,8 @@ TASK = "emotion-recognition"
 _ERRORS = ("raise", "return")
 _FUNCTIONS = ("softmax", "sigmoid", "none")
 
+
+_PARTS = ("image_processor", "feature_extractor", "processor")
 
 _CLOCKS = ("timestamps", "offsets", "lag_targets")
 """Inputs that are seconds."""
@@ -68,6 +72,32 @@ def _is_silent(tensors: dict[str, Any]) -> bool:
     """Was nothing measured in this window? A model's answer to it is then a constant."""
     presence = tensors.get("modality_presence")
     return presence is not None and not bool(presence.any())
+
+
+@dataclass(frozen=True)
+class _Numbered:
+    """One of several inputs, and its place among them."""
+
+    place: int
+    value: Any
+
+
+def _is_several(inputs: Any) -> bool:
+    """Something with a length that holds inputs, and is none itself: a list, tuple, series of pandas or column of datasets."""
+    if isinstance(inputs, str | bytes | bytearray | memoryview | Mapping):
+        return False
+    series = type(inputs).__name__ == "Series" and type(inputs).__module__.partition(".")[0] in ("pandas", "polars")
+    return isinstance(inputs, Sequence) or series
+
+
+def _whole(name: str, value: Any, advice: str) -> int:
+    try:
+        number = 0 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise ConfigurationError(f"{name}={value!r} was passed; expected a whole number, 1 or more. {advice}")
+    return number
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
@@ -110,6 +140,8 @@ class EmotionRecognitionPipeline(ChunkPipeline):
     _load_image_processor = None  # not True: its absence deserves our message, given in __init__
 
     def __init__(self, model: Any, *args: Any, processor: Any = None, **kwargs: Any) -> None:
+        if kwargs.get("batch_size") is not None:
+            _whole("batch_size", kwargs["batch_size"], "Leave it out for 1.")
         super().__init__(model, *args, processor=processor, **kwargs)
         entry = plugins.architectures().healthy.get(getattr(self.model.config, "model_type", ""))
         # transformers finds the image processor inside a processor of several parts, and would take it for the whole
@@ -135,6 +167,20 @@ class EmotionRecognitionPipeline(ChunkPipeline):
     def reads_recordings(self) -> bool:
         """The checkpoint's processor reads its own kind of recording, rather than pictures."""
         return not isinstance(self._recordings, PictureProcessor)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """A processor, or a part of one, that is replaced later is the one that answers from then on."""
+        super().__setattr__(name, value)
+        if name not in _PARTS or "_recordings" not in self.__dict__:
+            return
+        if value is None:
+            raise ConfigurationError(
+                f"{name} was set to None; expected a processor, without which nothing is answered."
+            )
+        if name != "processor" and isinstance(self._processor, ProcessorMixin):
+            setattr(self._processor, name, value)
+        else:
+            self._processor, self._recordings = value, recording_processor(value)
 
     def _put_in_place(self, processor: Any) -> None:
         """Where transformers looks for what it must save and for whether a pipeline can batch."""
@@ -181,20 +227,30 @@ class EmotionRecognitionPipeline(ChunkPipeline):
                 raise ConfigurationError("streams= was passed; it is for checkpoints that read signals. Leave it out.")
             before["streams"] = streams
         if top_k is not None:
-            if top_k < 1:
-                raise ConfigurationError(f"top_k={top_k} was passed; expected 1 or more. Leave it out for all labels.")
-            after["top_k"] = top_k
+            after["top_k"] = _whole("top_k", top_k, "Leave it out for all labels.")
         if function_to_apply is not None:
             after["function_to_apply"] = _one_of("function_to_apply", function_to_apply, _FUNCTIONS)
         return before, {} if mirror is None else {"mirror": bool(mirror)}, after
 
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:
-        """Answer for one input, or for each of a list, generator or dataset; see the class."""
-        if isinstance(inputs, list) and not inputs:
+        """Answer for one input, or for each of several: a list of answers for what has a length, an iterator for what has none.
+
+        Several are a list, tuple, series of pandas, column of datasets; or a generator, map, or any other iterator.
+        """
+        if kwargs.get("batch_size") is not None:
+            _whole("batch_size", kwargs["batch_size"], "Leave it out for 1.")
+        if isinstance(inputs, Iterator) and not hasattr(inputs, "read"):  # an open file is one input
+            # not transformers' own iterator, which has no `next` until somebody has called `iter`
+            answers = super().__call__((one for one in inputs), **kwargs)
+            return (answer for answer in answers)
+        if not _is_several(inputs):
+            return super().__call__(inputs, **kwargs)
+        if not len(inputs):
             raise InputError(
                 "An empty list was passed; expected at least one picture. Check the folder or filter it came from."
             )
-        return super().__call__(inputs, **kwargs)
+        numbered = (_Numbered(place, one) for place, one in enumerate(inputs))
+        return list(super().__call__(numbered, **kwargs))
 
     def preprocess(
         self,
@@ -206,14 +262,22 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         streams: Mapping[str, str | Sequence[str]] | None = None,
     ) -> Iterator[dict[str, Any]]:
         options = {} if streams is None else {"streams": streams}
+        place = ""
+        if isinstance(input_, _Numbered):
+            place, input_ = f" It is input {input_.place} of the list, counted from 0.", input_.value
         try:
-            yield from self._prepare(input_, faces, min_face, on_warning, options)
+            items = self._prepare(input_, faces, min_face, on_warning, options)
         except InputError as error:
-            if errors == "raise":
+            if errors == "raise" and not place:
                 raise
+            if errors == "raise":
+                raise type(error)(f"{error}{place}") from error
             # A batch needs the same keys and shapes from every item, so an unusable one travels as a blank whose answer is
             # thrown away; predictions do not depend on the neighbours in a batch.
-            yield {**_BESIDE, "is_last": True, "error": str(error), "tensors": self._tensors(self._recordings.blank())}
+            blank = self._tensors(self._recordings.blank())
+            items = [{**_BESIDE, "is_last": True, "error": f"{error}{place}", "tensors": blank}]
+        # outside of the `try`: where answers are abandoned, this is left in the middle, at the latest when Python itself ends
+        yield from items
 
     def _tensors(self, clip: Any) -> dict[str, Any]:
         processor: Any = self._recordings
@@ -221,7 +285,7 @@ class EmotionRecognitionPipeline(ChunkPipeline):
 
     def _prepare(
         self, input_: Any, faces: str | None, min_face: float | None, on_warning: str, options: dict[str, Any]
-    ) -> Iterator[dict[str, Any]]:
+    ) -> list[dict[str, Any]]:
         processor = self._recordings
         recording = processor.read(input_, **options)
         pictures = isinstance(processor, PictureProcessor)
@@ -247,9 +311,10 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         whole = [*getattr(recording, "warnings", ()), *processor.check(recording, clips)]
         each: list[list[AnswerWarning]] = [once_a_code([*whole, *own]) for own in doubts]
         act_on(once_a_code(one for found in each for one in found), getattr(recording, "name", ""), on_warning)
-        for index, (item, found) in enumerate(zip(ready, each, strict=True)):
-            said = [one.to_dict() for one in found]
-            yield {**item, "is_last": index == len(ready) - 1, "streams": streams, "warnings": said}
+        return [
+            {**item, "is_last": item is ready[-1], "streams": streams, "warnings": [one.to_dict() for one in found]}
+            for item, found in zip(ready, each, strict=True)
+        ]
 
     def _item(self, clip: Any) -> dict[str, Any]:
         times = self._recordings.step_times(clip)

@@ -97,7 +97,38 @@ def _processors(*fields: str) -> "Iterator[tuple[Architecture, Any, Any]]":
             yield entry, config, processor
 
 
+def _resolving(function: "Any") -> "Any":
+    """A method of transformers that takes a checkpoint's name, which takes that of a bundled one too and asks no network for it."""
+    if getattr(function, "meco_hub_resolves", False):
+        return function
+    import functools
+
+    @functools.wraps(function)
+    def resolve(cls: "Any", name: "Any", *more: "Any", **options: "Any") -> "Any":
+        return function(cls, _bundled(name), *more, **options)
+
+    resolve.meco_hub_resolves = True  # pyright: ignore[reportFunctionMemberAccess]
+    return resolve
+
+
+def _bundled(name: "Any") -> "Any":
+    """The folder of a bundled checkpoint for its name, unless a folder of that name lies here; anything else as it is."""
+    if not isinstance(name, str) or "/" in name or not name.startswith("meco"):
+        return name
+    from pathlib import Path
+
+    from . import plugins
+
+    return name if Path(name).exists() else str(plugins.checkpoints().get(name, name))
+
+
+def _resolve_names(auto: "Any") -> None:
+    """Let `from_pretrained` of an Auto class take the names of bundled checkpoints."""
+    auto.from_pretrained = classmethod(_resolving(auto.from_pretrained.__func__))
+
+
 def _register_configs(module: "ModuleType") -> None:
+    _resolve_names(module.AutoConfig)
     for entry, config in _configs():
         _register(entry, module.AutoConfig.register, entry.model_type, config)
 
@@ -112,6 +143,10 @@ def _register_late_configs(module: "ModuleType") -> None:
 def _register_models(module: "ModuleType") -> None:
     from .auto import AutoModelForEmotionRecognition
 
+    # each has a copy of its own
+    for auto in [*vars(module).values(), AutoModelForEmotionRecognition]:
+        if isinstance(auto, type) and issubclass(auto, module._BaseAutoModelClass):
+            _resolve_names(auto)
     for entry, config in _configs():
         base, head = _load(entry, entry.base_model), _load(entry, entry.head)
         if base is None or head is None:
@@ -132,6 +167,8 @@ def _native(module: "ModuleType", name: str) -> "Callable[..., object]":
 
 
 def _register_image_processors(module: "ModuleType") -> None:
+    if hasattr(getattr(module, "AutoImageProcessor", None), "from_pretrained"):  # a dummy has none
+        _resolve_names(module.AutoImageProcessor)
     for entry, config, processor in _processors("image_processor"):
         try:
             register = module.AutoImageProcessor.register
@@ -147,11 +184,13 @@ def _register_image_processors(module: "ModuleType") -> None:
 
 
 def _register_feature_extractors(module: "ModuleType") -> None:
+    _resolve_names(module.AutoFeatureExtractor)
     for entry, config, extractor in _processors("feature_extractor"):
         _register(entry, module.AutoFeatureExtractor.register, config, extractor)
 
 
 def _register_processors(module: "ModuleType") -> None:
+    _resolve_names(module.AutoProcessor)
     # Without an entry of its own, transformers would try one kind after another, and for a repository with a stub ask whether
     # remote code may run, though nothing remote is needed.
     for entry, config, processor in _processors("processor", "feature_extractor", "image_processor"):
@@ -159,6 +198,8 @@ def _register_processors(module: "ModuleType") -> None:
 
 
 def _register_pipeline(module: "ModuleType") -> None:
+    if not getattr(module.pipeline, "meco_hub_resolves", False):
+        module.pipeline = _resolving_pipeline(module.pipeline)
     name = f"{__package__}.pipeline"
     imported = sys.modules.get(name)
     if imported is None:
@@ -166,6 +207,21 @@ def _register_pipeline(module: "ModuleType") -> None:
     elif hasattr(imported, "register"):
         imported.register()
     # Otherwise it was our own module that imported transformers.pipelines; it registers itself when its class exists.
+
+
+def _resolving_pipeline(build: "Any") -> "Any":
+    """`transformers.pipeline`, which also takes the name of a bundled checkpoint as its model, with or without the task."""
+    import functools
+
+    @functools.wraps(build)
+    def pipeline(task: "Any" = None, model: "Any" = None, *more: "Any", **options: "Any") -> "Any":
+        folder = _bundled(model)
+        if folder != model and task is None:
+            task = "emotion-recognition"
+        return build(task, folder, *more, **options)
+
+    pipeline.meco_hub_resolves = True  # pyright: ignore[reportFunctionMemberAccess]
+    return pipeline
 
 
 def _watch_declarations(module: "ModuleType") -> None:

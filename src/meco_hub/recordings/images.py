@@ -13,11 +13,13 @@ Floating-point arrays hold [0, 1], integer ones uint8; anything else is an error
 of Pillow is touched, and all functions may be called from several threads.
 """
 
+import base64
 import functools
 import http.client
 import io
 import logging
 import os
+import re
 import struct
 import sys
 import urllib.request
@@ -25,7 +27,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import IO, TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -37,7 +39,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | Mapping[str, Any] | Image.Image | np.ndarray | torch.Tensor"
+ImageSource: TypeAlias = (
+    "str | os.PathLike[str] | bytes | IO[bytes] | Mapping[str, Any] | Image.Image | np.ndarray | torch.Tensor"
+)
 
 MAX_PIXELS = 89_478_485  # where Pillow, too, begins to warn of a decompression bomb: a quarter GiB of RGB
 MAX_BYTES = 2**29  # of a file, a zip member or a download
@@ -54,6 +58,8 @@ CLUTTER = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
 
 _HEIF = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")  # brands of ISO 23008-12
 
+_LONGEST_PATH = 1024  # characters: no path is longer that is only letters, digits, "+" and "/"
+_BASE64 = re.compile(r"[A-Za-z0-9+/\s]+")
 _ROUNDING = 1e-3  # by which floating-point values may lie outside [0, 1]: resampling and half precision overshoot
 _ORIENTATION = 0x0112  # the EXIF tag
 # What Pillow's decoders raise on damaged files; they document OSError only.
@@ -68,9 +74,9 @@ def read_image(source: ImageSource) -> Image.Image:
 
     Args:
         source: a path; `zip://inner/name.jpg::/path/outer.zip`, as the `datasets` library writes it; an http(s) address;
-            the bytes of an image file; a mapping with "bytes" or "path", as `datasets.Image(decode=False)` gives; a PIL
-            image; a numpy array or torch tensor (H, W), (H, W, C) or (C, H, W) with C = 1, 3 or 4, uint8 or floating
-            point in [0, 1].
+            the bytes of an image file, also in base64 or as a data URL; an open file or BytesIO; a mapping with "bytes" or
+            "path", as `datasets.Image(decode=False)` gives; a PIL image; a numpy array or torch tensor (H, W), (H, W, C) or
+            (C, H, W) with C = 1, 3 or 4, uint8 or floating point in [0, 1].
 
     Returns:
         A PIL image of mode RGB, 8 bits per channel, upright. It may be `source` itself when nothing had to be done.
@@ -95,11 +101,43 @@ def read_image(source: ImageSource) -> Image.Image:
     if isinstance(source, bytes | bytearray | memoryview):
         return _decode(bytes(source), name)
     if isinstance(source, str | os.PathLike):
-        return _decode(read_bytes(os.fspath(source)), name)
+        path = os.fspath(source)
+        data = _inline(path, name) if isinstance(path, str) else None
+        return _decode(read_bytes(path) if data is None else data, name)
+    if hasattr(source, "read"):
+        return _decode(_read_stream(source, name), name)
     raise ImageError(
         f"{name} is no picture. Expected a path, an address, bytes, a PIL image, a numpy array or a torch tensor; "
         "pass the pictures of a list one at a time, or the list to a processor."
     )
+
+
+def _inline(text: str, name: str) -> bytes | None:
+    """The bytes of a data URL, or of a picture's file in base64; None for a path or address."""
+    if text.startswith("data:"):
+        head, _, body = text.partition(",")
+        if not head.endswith(";base64"):
+            raise ImageError(f"{name} is a data URL without base64; expected data:image/…;base64,…")
+    elif len(text) > _LONGEST_PATH and _BASE64.fullmatch(text[:_LONGEST_PATH]):
+        body = text
+    else:
+        return None
+    try:
+        return base64.b64decode("".join(body.split()), validate=True)
+    except ValueError as error:
+        raise ImageError(f"{name} holds base64 that cannot be decoded: {error}. Copy it again, whole.") from error
+
+
+def _read_stream(stream: Any, name: str) -> bytes:
+    """What an open file or a BytesIO holds from where it stands."""
+    try:
+        data = stream.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:  # closed, or not for reading; or text that is none (UnicodeDecodeError)
+        raise ImageError(f"{name} cannot be read: {error}. Open it anew, in binary mode.") from error
+    if not isinstance(data, bytes | bytearray):
+        raise ImageError(f'{name} gives {type(data).__name__}; expected bytes. Open it in binary mode, "rb".')
+    _check_bytes(len(data), name)
+    return bytes(data)
 
 
 def _is_tensor(source: Any) -> bool:
@@ -109,7 +147,12 @@ def _is_tensor(source: Any) -> bool:
 
 def _tensor_values(tensor: Any) -> np.ndarray:
     short = tensor.is_floating_point() and tensor.element_size() < 4  # bfloat16, which numpy lacks, and float16
-    return (tensor.float() if short else tensor).detach().cpu().numpy()
+    try:
+        return (tensor.float() if short else tensor).detach().cpu().numpy()
+    except (RuntimeError, TypeError, NotImplementedError) as error:  # on no device, sparse, quantised …
+        raise ImageError(
+            f"{describe_source(tensor)} on {tensor.device} holds no values that can be read: {error} Expected a dense tensor."
+        ) from error
 
 
 def describe_source(source: Any) -> str:
@@ -126,6 +169,8 @@ def describe_source(source: Any) -> str:
     if hasattr(source, "shape") and hasattr(source, "dtype"):
         kind = "array" if isinstance(source, np.ndarray) else "tensor"
         return f"{kind} of shape {tuple(source.shape)}, dtype {str(source.dtype).removeprefix('torch.')}"
+    if hasattr(source, "read"):
+        return shorten(str(getattr(source, "name", "") or f"{type(source).__name__} object"))
     if isinstance(source, list | tuple):
         return f"{type(source).__name__} of {len(source)} items"
     return f"object of type {type(source).__name__}"
@@ -273,7 +318,8 @@ def _from_array(array: np.ndarray, name: str) -> Image.Image:
 
 def shorten(text: str) -> str:
     """A path as messages show it: whole, unless somebody passed a picture's text as its path."""
-    return text if len(text) <= 300 else f"{text[:120]}… ({len(text)} characters)"
+    limit = 40 if text.startswith("data:") else 120
+    return text if len(text) <= 300 else f"{text[:limit]}… ({len(text)} characters)"
 
 
 def read_bytes(path: str) -> bytes:
