@@ -45,7 +45,7 @@ def photographs() -> list[Image.Image]:
 def crops(archive: Path, fold: str, count: int, seed: int) -> tuple[list[Image.Image], list[str]]:
     """Crops of faces of one fold, drawn at random, and their labels."""
     with zipfile.ZipFile(archive) as files:
-        rows = [row for row in csv.DictReader(io.TextIOWrapper(files.open("index.csv"))) if row["fold"] == fold]
+        rows = [row for row in csv.DictReader(io.TextIOWrapper(files.open("index.csv"))) if row["fold"] in fold]
         drawn = [rows[place] for place in np.random.default_rng(seed).choice(len(rows), count, replace=False)]
         pictures = [Image.open(io.BytesIO(files.read(row["file"]))).convert("RGB") for row in drawn]
     return pictures, [row["label"] for row in drawn]
@@ -202,6 +202,8 @@ class Benchmark:
         on_good = [[one["code"] for one in answer["warnings"]] for answer in self.answers(pictures)]
         found: dict[str, Any] = {}
         for kind, make in kinds.items():
+            if self.arguments.kinds and kind not in self.arguments.kinds:
+                continue
             code = kind.split(",")[0]
             on_bad = [
                 [one["code"] for one in answer["warnings"]] for answer in self.answers([make(n) for n in range(bad)])
@@ -219,13 +221,16 @@ def main() -> None:
     parser.add_argument("--data_dir", type=Path, required=True, help="lfw_expressions.zip")
     parser.add_argument("--model", help="a face checkpoint (default: the bundled one)")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument("--fold", default="3")
+    parser.add_argument(
+        "--fold", default="3", help="one, or several such as 0123, of which 0 to 2 were trained or chosen on"
+    )
     parser.add_argument("--crops", type=int, default=200)
     parser.add_argument("--closeups", type=int, default=100)
     parser.add_argument("--small", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--good", type=int, default=500)
     parser.add_argument("--bad", type=int, default=200)
+    parser.add_argument("--kinds", nargs="+", help="of warnings, by the names that the table has (default: all)")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")

@@ -145,6 +145,8 @@ class Calibration:
         fitted_on: which samples, in words.
         n: how many.
         temperature: logits are divided by it.
+        least_scores: risk → the least score of the first label at which answers are wrong no more often than that; a risk that no
+            score keeps is missing. `evaluation.calibration.least_scores` found it.
         names, slope, intercept: of every target: calibrated = intercept + slope · native value.
         at_bound: the best temperature, or a slope, lies outside what is allowed.
         before, after: figures on the fitting data: "cross_entropy" and "ece", or "rmse_<target>".
@@ -154,6 +156,7 @@ class Calibration:
     fitted_on: str
     n: int
     temperature: float = 1.0
+    least_scores: Mapping[str, float] = field(default_factory=dict)
     names: tuple[str, ...] = ()
     slope: tuple[float, ...] = ()
     intercept: tuple[float, ...] = ()
@@ -181,7 +184,7 @@ class Calibration:
     def to_dict(self) -> dict[str, Any]:
         """As `config.json` and reports hold it; only what the method has."""
         own = (
-            {"temperature": self.temperature}
+            {"temperature": self.temperature, "least_scores": dict(self.least_scores)}
             if self.method == "temperature"
             else {"names": list(self.names), "slope": list(self.slope), "intercept": list(self.intercept)}
         )
@@ -232,7 +235,9 @@ def _problem(found: Mapping[str, Any]) -> str:
     if found.get("method") not in METHODS:
         return f"has the method {found.get('method')!r}"
     if found["method"] == "temperature":
-        temperature = found.get("temperature")
+        temperature, least = found.get("temperature"), found.get("least_scores", {})
+        if not isinstance(least, Mapping) or not all(number(one) and 0 <= one <= 1 for one in least.values()):
+            return "has least_scores that are no scores"
         return "" if number(temperature) and temperature > 0 else "has no positive temperature"  # pyright: ignore[reportOptionalOperand]
     columns = [found.get(key) for key in ("names", "slope", "intercept")]
     if not all(isinstance(one, list | tuple) and one and len(one) == len(columns[0] or ()) for one in columns):
@@ -370,6 +375,31 @@ class Answers:
     def regression(self) -> bool:
         """Values rather than classes."""
         return self._task.regression
+
+    def least_score(self, abstain_below: float | str) -> float:
+        """The score of the first label from which on an answer is given.
+
+        Args:
+            abstain_below: that score, 0 to 1; or "risk 0.05", for the one that calibration stored for this share of wrong answers.
+
+        Raises:
+            ConfigurationError: neither of them, a risk that nothing is stored for, or a checkpoint that answers values.
+        """
+        if self._task.regression:
+            raise ConfigurationError(
+                "abstain_below was passed; the checkpoint answers values, whose scores are no probabilities."
+            )
+        if isinstance(abstain_below, int | float) and not isinstance(abstain_below, bool) and 0 <= abstain_below <= 1:
+            return float(abstain_below)
+        words = abstain_below.split() if isinstance(abstain_below, str) else []
+        stored = {} if self._calibration is None else self._calibration.least_scores
+        if len(words) == 2 and words[0] == "risk" and words[1] in stored:
+            return stored[words[1]]
+        kept = ", ".join(f'"risk {risk}"' for risk in stored) or "no risk: it was calibrated without, or not at all"
+        raise ConfigurationError(
+            f"abstain_below={abstain_below!r} was passed; expected a score from 0 to 1, or a risk that the checkpoint's "
+            f"calibration keeps. This one keeps {kept}."
+        )
 
     def scores(self, logits: torch.Tensor | NDArray[np.floating], function: str | None = None) -> NDArray[np.float64]:
         """(…, outputs) probabilities or native values of outputs of the same shape.

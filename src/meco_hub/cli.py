@@ -103,6 +103,13 @@ def _stream_choice(text: str) -> tuple[str, list[str]]:
     return name, channels.split(",")
 
 
+def _score_or_risk(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 @_command(
     "predict",
     "Answer for pictures; folders are searched for pictures.",
@@ -128,6 +135,12 @@ def _stream_choice(text: str) -> tuple[str, list[str]]:
     _flag("--part_size", type=int, help="files in a part of that data set (default: 512)"),
     _flag("--annotate", type=Path, metavar="FOLDER", help="write each picture with its answer drawn in"),
     _flag("--csv", action="store_true", help="print a table, with what was looked at and what is in doubt"),
+    _flag(
+        "--abstain_below",
+        type=_score_or_risk,
+        metavar="SCORE",
+        help='no label below this score, or below that for "risk 0.05"',
+    ),
     _flag("--strict", action="store_true", help="no doubtful answers: what has warnings is an error"),
 )
 def _predict(
@@ -196,6 +209,8 @@ def _doubts(entry: dict[str, Any]) -> list[str]:
 
 
 def _scores(expressions: list[dict[str, Any]]) -> str:
+    if expressions[0].get("abstained"):
+        return f"abstains, {expressions[0]['label']} has only {expressions[0]['score']:.3f}"
     return "  ".join(f"{entry['label']} {entry['score']:.3f}" for entry in expressions)
 
 

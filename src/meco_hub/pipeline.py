@@ -115,6 +115,8 @@ class EmotionRecognitionPipeline(ChunkPipeline):
             "all". Default: "largest" when the checkpoint's processor asks for it (`do_find_face`), otherwise "auto".
         min_face: side in pixels of the smallest face to be found, for small faces in large pictures; costs time.
         top_k: answers per face; all when None.
+        abstain_below: a score, 0 to 1, or "risk 0.05" for the one that the checkpoint's calibration stored for this share of wrong
+            answers; every entry then says under "abstained" whether the first label's score is lower, so that none should be used.
         function_to_apply: "softmax", "sigmoid" or "none"; by default what the config's `problem_type` calls for.
         errors: "raise" stops at the first input that cannot be used; "return" answers `{"error": message}` in its place.
         mirror: of pictures, answer by the mean over the picture and its mirror image, in twice the time.
@@ -203,12 +205,13 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         on_warning: str | None = None,
         min_face: float | None = None,
         streams: Mapping[str, str | Sequence[str]] | None = None,
+        abstain_below: float | str | None = None,
         **unknown: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         if unknown:
             raise ConfigurationError(
                 f"The emotion-recognition pipeline takes no {', '.join(sorted(unknown))}; it takes faces, min_face, top_k, "
-                "function_to_apply, errors, mirror, on_warning and streams, beside the arguments of every pipeline."
+                "abstain_below, function_to_apply, errors, mirror, on_warning and streams, beside the arguments of every pipeline."
             )
         before: dict[str, Any] = {}
         after: dict[str, Any] = {}
@@ -228,6 +231,10 @@ class EmotionRecognitionPipeline(ChunkPipeline):
             before["streams"] = streams
         if top_k is not None:
             after["top_k"] = _whole("top_k", top_k, "Leave it out for all labels.")
+        if abstain_below is not None:
+            # at construction there are no answers yet: __init__ of transformers asks for the parameters first
+            known = self._answers if "_answers" in self.__dict__ else Answers(self.model)
+            after["abstain_below"] = known.least_score(abstain_below)
         if function_to_apply is not None:
             after["function_to_apply"] = _one_of("function_to_apply", function_to_apply, _FUNCTIONS)
         return before, {} if mirror is None else {"mirror": bool(mirror)}, after
@@ -349,9 +356,24 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         faces: str | None = None,
         top_k: int | None = None,
         function_to_apply: str | None = None,
+        abstain_below: float | None = None,
     ) -> Any:
         if model_outputs[0]["error"] is not None:
             return {"error": model_outputs[0]["error"]}
+        if abstain_below is not None and function_to_apply == "none":
+            raise ConfigurationError(
+                'abstain_below was passed with function_to_apply="none", whose scores are no probabilities. Leave one of them out.'
+            )
+        answer = self._answer(model_outputs, faces, top_k, function_to_apply)
+        if abstain_below is not None:
+            for entries in [one["expressions"] for one in answer] if "expressions" in answer[0] else [answer]:
+                for entry in entries:
+                    entry["abstained"] = entries[0]["score"] < abstain_below
+        return answer
+
+    def _answer(
+        self, model_outputs: list[dict[str, Any]], faces: str | None, top_k: int | None, function_to_apply: str | None
+    ) -> list[Entry]:
         if not isinstance(self._recordings, PictureProcessor):
             return self._answer_recording(model_outputs, top_k, function_to_apply)
         answers = [

@@ -404,6 +404,7 @@ def predict_files(
     model: str | None = None,
     faces: str | None = None,
     min_face: float | None = None,
+    abstain_below: float | str | None = None,
     top_k: int | None = None,
     batch_size: int = 8,
     annotate: Path | None = None,
@@ -415,7 +416,7 @@ def predict_files(
     Args:
         inputs: files, folders and addresses; of signals and eye clips a folder is one recording.
         model: bundled checkpoint, folder or Hub id; the bundled face checkpoint when None.
-        faces, min_face, top_k: as in `EmotionRecognitionPipeline`.
+        faces, min_face, abstain_below, top_k: as in `EmotionRecognitionPipeline`.
         batch_size: pictures per forward pass.
         annotate: folder to write the pictures to with their answers drawn in.
         strict: what would be answered with a warning is an error instead.
@@ -514,8 +515,9 @@ def flat_rows(file: str, answer: Any) -> list[dict[str, Any]]:
         answer: what the pipeline returned for it.
 
     Returns:
-        Columns: `file`, `label` and `score` of the first entry, `score_<label>`, what was looked at (`_PLACES`), `face` (which
-        one, from 0), `times` and `course_<label>` of answers over time, `streams`, `warnings`, `error`; a column may be missing.
+        Columns: `file`, `label` and `score` of the first entry, `abstained` (which leaves `label` empty), `score_<label>`, what was
+        looked at (`_PLACES`), `face` (which one, from 0), `times` and `course_<label>` of answers over time, `streams`, `warnings`,
+        `error`; a column may be missing.
     """
     # a name that is no UTF-8 cannot stand in a table as it is
     name = os.fsencode(file).decode("utf-8", "replace")
@@ -526,7 +528,9 @@ def flat_rows(file: str, answer: Any) -> list[dict[str, Any]]:
     for index, face in enumerate(answer if every else [{"expressions": answer}]):
         entries = face["expressions"]
         first = {**entries[0], **face}
-        row = {"file": name, "label": first["label"], "score": first["score"]}
+        abstained = first.get("abstained")
+        row = {"file": name, "label": None if abstained else first["label"], "score": first["score"]}
+        row |= {} if abstained is None else {"abstained": abstained}
         row |= {f"score_{entry['label']}": entry["score"] for entry in entries}
         row |= {key: first.get(key) for key in _PLACES}
         if first.get("box"):
@@ -553,7 +557,11 @@ def _schema(names: Sequence[str], *, over_time: bool) -> Any:
     line, seconds = pyarrow.list_(number), pyarrow.float64()
     kinds = {"text": text, "numbers": line, "number": number, "seconds": seconds, "count": pyarrow.int64()}
     fields = [("file", text), ("label", text), ("score", number), *((f"score_{name}", number) for name in names)]
-    fields += [("face", pyarrow.int32()), *((name, kinds[kind]) for name, kind in _PLACES.items())]
+    fields += [
+        ("abstained", pyarrow.bool_()),
+        ("face", pyarrow.int32()),
+        *((name, kinds[kind]) for name, kind in _PLACES.items()),
+    ]
     if over_time:
         fields += [("times", pyarrow.list_(seconds)), *((f"course_{name}", line) for name in names), ("streams", text)]
     doubt = pyarrow.struct([("code", text), ("message", text)])
@@ -580,6 +588,7 @@ def predict_folder(
     model: str | None = None,
     faces: str | None = None,
     min_face: float | None = None,
+    abstain_below: float | str | None = None,
     batch_size: int = 8,
     part_size: int = PART_SIZE,
     strict: bool = False,
@@ -590,7 +599,7 @@ def predict_folder(
     Under `torchrun` or `accelerate launch` every process answers its share of the parts.
 
     Args:
-        inputs, model, faces, min_face, batch_size, strict: as of `predict_files`; folders as of `walk_files`.
+        inputs, model, faces, min_face, abstain_below, batch_size, strict: as of `predict_files`; folders as of `walk_files`.
         output: folder; what lies in it is drawn above `SCHEMA`.
         part_size: files in a part.
         progress: show a progress bar.
@@ -624,7 +633,13 @@ def predict_folder(
             output,
             walk_files(inputs, pictures=not over_time, left_out=left_out),
             model=checkpoint_fingerprint(source, getattr(recognise.model.config, "_commit_hash", None)),
-            settings={"faces": faces, "min_face": min_face, "strict": strict, "columns": list(task.names)},
+            settings={
+                "faces": faces,
+                "min_face": min_face,
+                "abstain_below": abstain_below,
+                "strict": strict,
+                "columns": list(task.names),
+            },
             part_size=part_size,
         )
 

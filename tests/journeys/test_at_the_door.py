@@ -154,3 +154,21 @@ print(next(answers)[0]["label"])
     )
     assert "ExpressNetMoEModel" in done.stdout
     assert "Exception ignored" not in done.stderr
+
+
+def test_doubtful_scores_abstain(recognise, file: Path) -> None:
+    (entry,) = recognise(str(file), abstain_below=0.999, **OPTIONS)
+    assert entry["abstained"]
+    assert not recognise(str(file), abstain_below=0.0, **OPTIONS)[0]["abstained"]
+    assert "abstained" not in recognise(str(file), **OPTIONS)[0]
+    with pytest.raises(ConfigurationError, match=r"risk 0\.05.*This one keeps no risk"):
+        recognise(str(file), abstain_below="risk 0.05")
+    stored = {"method": "temperature", "temperature": 1.0, "least_scores": {"0.05": 0.999}}
+    recognise.model.config.calibration = stored
+    try:
+        again = pipeline("emotion-recognition", model=recognise.model, image_processor=recognise.image_processor)
+        assert again(str(file), abstain_below="risk 0.05", **OPTIONS)[0]["abstained"]
+        with pytest.raises(ConfigurationError, match=r'keeps "risk 0\.05"'):
+            again(str(file), abstain_below="risk 0.5")
+    finally:
+        recognise.model.config.calibration = None

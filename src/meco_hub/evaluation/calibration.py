@@ -240,10 +240,69 @@ def fit_temperature(logits: Floats, labels: Ints, *, fitted_on: str = "validatio
         fitted_on=fitted_on,
         n=len(labels),
         temperature=float(temperature),
+        least_scores=least_scores(labels, softmax(logits / temperature)),
         at_bound=at_bound,
         before={"cross_entropy": before, "ece": calibration_error(labels, softmax(logits))},
         after={"cross_entropy": after, "ece": calibration_error(labels, softmax(logits / temperature))},
     )
+
+
+# --- Selective answers ------------------------------------------------------------------------------------------------
+# Whoever answers only where the score of the first label is high is wrong less often (Geifman and El-Yaniv 2017, arXiv 1705.08500).
+#
+# **Risk** is the share of wrong answers among those given, **coverage** the share of inputs that are answered; AURC is the mean
+# risk over all coverages 1/n, 2/n … 1, in order of falling score. Inputs of one score are answered together or not at all.
+
+RISKS = (0.01, 0.02, 0.05, 0.1, 0.2)
+"""Shares of wrong answers for which calibration stores the least score."""
+
+_CONFIDENCE = 1.645  # standard deviations of a one-sided 95 % bound
+
+
+def risk_coverage(labels: Ints, probabilities: Floats) -> tuple[Floats, Floats, Floats]:
+    """How often the first label is wrong when only the surest inputs are answered.
+
+    Args:
+        labels, probabilities: (n,) and (n, classes), n ≥ 1.
+
+    Returns:
+        (k,) coverage, rising to 1; (k,) risk; and (k,) the least score that is answered: k ≤ n, one for each different score.
+    """
+    scores = np.asarray(probabilities, np.float64).max(axis=1)
+    wrong = np.asarray(probabilities).argmax(axis=1) != np.asarray(labels)
+    order = np.argsort(-scores, kind="stable")
+    ranked, count = scores[order], np.arange(1, len(scores) + 1)
+    last = np.append(ranked[1:] < ranked[:-1], True)
+    return count[last] / len(scores), (np.cumsum(wrong[order]) / count)[last], ranked[last]
+
+
+def area_under_risk(coverage: Floats, risk: Floats) -> float:
+    """AURC, of what `risk_coverage` gave: risk is that of the next point where coverage lies between two."""
+    return float(np.sum(risk * np.diff(coverage, prepend=0.0)))
+
+
+def least_scores(labels: Ints, probabilities: Floats) -> dict[str, float]:
+    """Risk → the least score at which the true risk is no larger, with 95 % confidence (Wilson's bound); for each of `RISKS`.
+
+    Args:
+        labels, probabilities: (n,) and (n, classes) of the samples to choose on. A risk that no score keeps is left out.
+    """
+    coverage, risk, scores = risk_coverage(labels, probabilities)
+    n, z = coverage * len(labels), _CONFIDENCE
+    bound = (risk + z * z / (2 * n) + z * np.sqrt(risk * (1 - risk) / n + z * z / (4 * n * n))) / (1 + z * z / n)
+    kept = {f"{allowed:g}": np.flatnonzero(bound <= allowed) for allowed in RISKS}
+    return {allowed: float(scores[places[-1]]) for allowed, places in kept.items() if len(places)}
+
+
+def describe_selection(labels: Ints, probabilities: Floats) -> dict[str, Any]:
+    """What a report says of answers that are given only from some score on: `aurc`, and `curve`, risk at each tenth of coverage."""
+    coverage, risk, scores = risk_coverage(labels, probabilities)
+    places = np.searchsorted(coverage, np.arange(1, 11) / 10 - 1e-9)
+    curve = [
+        {"coverage": float(coverage[one]), "risk": float(risk[one]), "least_score": float(scores[one])}
+        for one in places
+    ]
+    return {"aurc": area_under_risk(coverage, risk), "curve": curve}
 
 
 def _fit_line(truth: Floats, values: Floats) -> tuple[float, float, bool]:

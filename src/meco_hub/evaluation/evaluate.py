@@ -29,7 +29,7 @@ from ..loading import load_model, load_processor
 from ..prediction import join_processes
 from ..processing.picture_processor import recording_processor
 from ..weight_files import hash_weights
-from .calibration import describe_calibration
+from .calibration import describe_calibration, describe_selection
 from .conditions import AppliedCondition, conditions_for
 from .degradation import (
     LAG_OPTIONS,
@@ -452,6 +452,7 @@ class Evaluation:
             "intervals": bootstrap(labels, scores.argmax(axis=1), len(names), people, probabilities=softmax(scores)),
             "references": {name: compute_metrics(labels, own, names).flat() for name, own in plain.items()},
             "groups": class_groups(self._groups(columns), labels, scores, names, people),
+            "selective": describe_selection(labels, softmax(scores)),
             "calibration": describe_calibration(
                 self.calibration, {"ece": uncalibrated.ece, "cross_entropy": uncalibrated.loss}
             ),

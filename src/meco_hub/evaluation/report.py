@@ -91,6 +91,7 @@ def build_report(
     groups: Mapping[str, Any] | None = None,
     references: Mapping[str, Mapping[str, Any]] | None = None,
     calibration: Mapping[str, Any] | None = None,
+    selective: Mapping[str, Any] | None = None,
     conditions: Sequence[Mapping[str, Any]] = (),
     condition_families: Mapping[str, Mapping[str, Any]] | None = None,
     routing: Mapping[str, Any] | None = None,
@@ -109,6 +110,7 @@ def build_report(
         groups: as of `intervals.group_metrics`.
         references: name → metrics of predictors that are no model.
         calibration: as of `calibration.describe_calibration`; None: outputs are as the weights give them.
+        selective: as of `calibration.describe_selection`; None for values.
         conditions: one entry per condition and strength; see `docs/report.md`.
         condition_families: family of conditions → what remains over its curve; as of `degradation.summarise_families`.
         routing: which expert served what; see `docs/report.md`.
@@ -141,6 +143,7 @@ def build_report(
         "groups": dict(groups or {}),
         "references": dict(references or {}),
         "calibration": calibration,
+        "selective": selective,
         "conditions": list(conditions),
         "condition_families": dict(condition_families or {}),
         "routing": routing,

@@ -21,6 +21,7 @@ _LATER: dict[str, Any] = {
     "groups": {},
     "references": {},
     "calibration": None,
+    "selective": None,
     "conditions": [],
     "condition_families": {},
     "routing": None,

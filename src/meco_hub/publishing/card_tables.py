@@ -65,6 +65,12 @@ def adjustment_sentences(report: Mapping[str, Any]) -> list[str]:
     if calibration:
         fitted = f", fitted on {calibration['fitted_on']}" if calibration.get("fitted_on") else ""
         sentences.append(f"Answers are calibrated ({calibration.get('method', 'see config.json')}{fitted}).")
+    if selective := report.get("selective"):
+        half = next(one for one in selective["curve"] if one["coverage"] >= 0.5)
+        sentences.append(
+            f"Answering only for the surest {half['coverage']:.0%} leaves {half['risk']:.3f} of the answers wrong, instead of "
+            f"{selective['curve'][-1]['risk']:.3f}; area under the risk–coverage curve (AURC) {selective['aurc']:.3f}."
+        )
     return sentences
 
 
