@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from meco_hub.errors import CheckpointError, InputError
-from meco_hub.nn.experts import load_balancing_loss
+from meco_hub.nn.losses import load_balancing_loss
 from meco_hub.training.construction import relabel
 from meco_mcoenet.backbones import ResNet
 from meco_mcoenet.configuration_mcoenet import DEFAULT_LABELS, MCOENetConfig

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from meco_hub.nn.experts import load_balancing_loss, select_top_k
+from meco_hub.nn.losses import load_balancing_loss, select_top_k
 
 
 def test_equal_gates_go_to_the_lower_index():

@@ -30,8 +30,7 @@ from transformers import initialization as init
 
 from meco_hub.errors import InputError
 from meco_hub.modeling import EmotionPreTrainedModel
-from meco_hub.nn.experts import load_balancing_loss
-from meco_hub.nn.losses import label_loss
+from meco_hub.nn.losses import label_loss, load_balancing_loss
 from meco_hub.outputs import EmotionFeaturesOutput, EmotionRecognitionOutput
 
 from .backbone_weights import load_backbone_weights

@@ -12,8 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from meco_hub.nn.experts import select_top_k
-from meco_hub.nn.losses import widen
+from meco_hub.nn.losses import select_top_k, widen
 
 from .configuration_mcoenet import MCOENetConfig
 
