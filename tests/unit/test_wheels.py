@@ -91,3 +91,14 @@ def test_the_citation_is_of_this_version() -> None:
     assert f"\nversion: {meco_hub.__version__}\n" in text
     for folder in PLUGINS:
         assert _project(folder)["name"] in text
+
+
+def test_the_oldest_that_is_tested_is_the_oldest_that_is_asked_for() -> None:
+    ours = _project(REPOSITORY)
+    asked = {one for part in (ours["dependencies"], *ours["optional-dependencies"].values()) for one in part}
+    lines = (REPOSITORY / "tests" / "oldest.txt").read_text(encoding="utf-8").splitlines()
+    pinned = dict(line.removesuffix(".*").split("==") for line in lines if not line.startswith("#"))
+    del pinned["torchvision"]  # nobody asks for it; this is the one of that torch
+    assert len(pinned) == 6
+    for name, version in pinned.items():
+        assert {one for one in asked if re.match(rf"{name}\b(?!-)", one)} == {f"{name}>={version}"}
