@@ -289,3 +289,46 @@ def test_the_command_line_offers_and_takes_the_choice(tmp_path: Path, capsys: py
     assert "Did you mean 'GSR' for 'eda'?" in capsys.readouterr().out
     assert main(["predict", str(tmp_path / "S.npz"), "--model", STRESS, "--streams", "eda=GSR"]) == 0
     assert "stress 0." in capsys.readouterr().out
+
+
+def test_channels_and_units_are_fitted_while_a_recording_goes_on_too(case: Any) -> None:
+    streams = session()
+    level = case.feature_extractor.measure(streams)
+    warm = replace(streams["temp"], values=streams["temp"].values * 9 / 5 + 32, units=("°F",))
+    turned_skin = turned(streams["eda"], [1, 0])
+    expected = [rated(one) for one in case.stream([streams], reference=level)]
+    found = [rated(one) for one in case.stream([{**streams, "eda": turned_skin, "temp": warm}], reference=level)]
+    assert len(found) == len(expected) == 2
+    for one, other in zip(found, expected, strict=True):
+        for label, scores in other.items():
+            np.testing.assert_allclose(one[label], scores, atol=1e-5)
+
+
+def test_a_usual_edf_is_answered_for(case: Any, stress: Any, tmp_path: Path) -> None:
+    pyedflib = pytest.importorskip("pyedflib")
+    path, draw = tmp_path / "session.edf", np.random.default_rng(0)
+    beats = np.zeros(256 * 600)
+    beats[(np.arange(0.5, 600, 0.8) * 256).astype(int)] = 1.0
+    ecg = np.convolve(beats, np.exp(-0.5 * (np.arange(-12, 13) / 4) ** 2), "same")
+    signals = {"ECG": (256, ecg, "mV"), "EDA": (16, 5 + draw.normal(size=9600).cumsum() / 99, "uS")}
+    signals |= {
+        "Resp": (32, 20 + 9 * np.sin(np.arange(19200) / 20), "%"),
+        "Temp": (4, 33 + draw.normal(size=2400) / 50, "degC"),
+    }
+    with pyedflib.EdfWriter(str(path), len(signals), file_type=pyedflib.FILETYPE_EDFPLUS) as writer:
+        for index, (label, (rate, _, unit)) in enumerate(signals.items()):
+            limits = {"physical_max": 64.0, "physical_min": -64.0, "digital_max": 32767, "digital_min": -32768}
+            header = {"label": label, "dimension": unit, "sample_frequency": rate, "transducer": "", "prefilter": ""}
+            writer.setSignalHeader(index, {**header, **limits})
+        writer.writeSamples([values for _, values, _ in signals.values()])
+    try:
+        import neurokit2  # noqa: F401  # pyright: ignore[reportMissingImports]
+
+        computed = True
+    except ImportError:
+        computed = False
+    for recognise, read, made in ((case, {"resp", "temp"}, {"eda"}), (stress, {"eda", "temp"}, {"hr", "ibi"})):
+        answers = recognise(str(path), on_warning="ignore")
+        assert set(answers[0]["streams"]["used"]) == (read | made if computed else read)
+        assert all(np.isfinite(one["score"]) for one in answers)
+        assert "stream_derived" in warned(answers)

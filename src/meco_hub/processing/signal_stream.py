@@ -24,6 +24,7 @@ from ..recordings.signal_recording import SignalRecording, Stream, even_rate
 from ..recordings.signal_times import as_seconds
 from ..recordings.signals import as_columns, check_rate, is_pair
 from .resampling import GridPlan
+from .signal_doubts import fit_stream
 from .signal_modalities import Modality
 from .signal_preparation import check_channels, fingerprint, plan_stream
 
@@ -167,6 +168,8 @@ class WindowStream:
                 start = buffer.latest + 1 / rate if buffer else (self._start or 0.0)
                 stream = Stream.regular(as_columns(values, where), rate, start=start)
         check_channels(stream, name, modality.stream_channels, "")
+        stream, doubts = fit_stream(stream, modality, f"Stream {name!r}")
+        self._doubts += doubts if buffer is None else []
         if buffer is not None and len(stream) and stream.times[0] <= buffer.latest:
             again = np.isin(stream.times, buffer.times)
             if again.any():
