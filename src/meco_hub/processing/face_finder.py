@@ -118,11 +118,11 @@ class FaceFinder:
         self.detector = detector
         self.threshold = threshold
         self.model_file = None if model_file is None else Path(model_file)
-        self._network: Any = None
+        self._networks: dict[bool, Any] = {}  # another for closer looks: each change of size costs OpenCV a new plan
         self._lock = threading.Lock()  # OpenCV's detector keeps the picture's size between two of its calls
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_network": None, "_lock": None}
+        return {**self.__dict__, "_networks": {}, "_lock": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -275,11 +275,13 @@ class FaceFinder:
         cv2 = _opencv()
         with self._lock:
             try:
-                if self._network is None:
-                    self._network = self._load(cv2)
-                self._network.setScoreThreshold(self.threshold if threshold is None else threshold)
-                self._network.setInputSize((bgr.shape[1], bgr.shape[0]))
-                found = self._network.detect(bgr)[1]
+                close = bgr.shape[:2] == (_CLOSE_SIDE, _CLOSE_SIDE)
+                if close not in self._networks:
+                    self._networks[close] = self._load(cv2)
+                network = self._networks[close]
+                network.setScoreThreshold(self.threshold if threshold is None else threshold)
+                network.setInputSize((bgr.shape[1], bgr.shape[0]))
+                found = network.detect(bgr)[1]
             except cv2.error as error:
                 raise ConfigurationError(
                     f"OpenCV {cv2.__version__} cannot run {self.model_file or _carried_model()} as a YuNet face detector: "
