@@ -248,16 +248,18 @@ class EmotionRecognitionPipeline(ChunkPipeline):
             _whole("batch_size", kwargs["batch_size"], "Leave it out for 1.")
         if isinstance(inputs, Iterator) and not hasattr(inputs, "read"):  # an open file is one input
             # not transformers' own iterator, which has no `next` until somebody has called `iter`
-            answers = super().__call__((one for one in inputs), **kwargs)
+            answers: Any = super().__call__((one for one in inputs), **kwargs)
             return (answer for answer in answers)
         if not _is_several(inputs):
             return super().__call__(inputs, **kwargs)
-        if not len(inputs):
+        several: Any = inputs
+        if not len(several):
             raise InputError(
                 "An empty list was passed; expected at least one picture. Check the folder or filter it came from."
             )
-        numbered = (_Numbered(place, one) for place, one in enumerate(inputs))
-        return list(super().__call__(numbered, **kwargs))
+        numbered: Any = (_Numbered(place, one) for place, one in enumerate(several))  # a column is decoded row by row
+        answered: Any = super().__call__(list(numbered) if isinstance(inputs, list | tuple) else numbered, **kwargs)
+        return list(answered)
 
     def preprocess(
         self,
@@ -294,8 +296,13 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         self, input_: Any, faces: str | None, min_face: float | None, on_warning: str, options: dict[str, Any]
     ) -> list[dict[str, Any]]:
         processor = self._recordings
-        recording = processor.read(input_, **options)
         pictures = isinstance(processor, PictureProcessor)
+        if not pictures and (faces, min_face) != (None, None):
+            raise ConfigurationError(
+                f"faces={faces!r} and min_face={min_face!r} were passed; the checkpoint reads recordings, in which no face is "
+                "looked for. Leave them out."
+            )
+        recording = processor.read(input_, **options)
         clips = processor.cut(recording, faces=faces, min_face=min_face) if pictures else processor.cut(recording)
         # all of them before the first leaves: an error in the last must not follow half an answer
         ready, doubts = [], []

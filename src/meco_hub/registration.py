@@ -107,7 +107,7 @@ def _resolving(function: "Any") -> "Any":
     def resolve(cls: "Any", name: "Any", *more: "Any", **options: "Any") -> "Any":
         return function(cls, _bundled(name), *more, **options)
 
-    resolve.meco_hub_resolves = True  # pyright: ignore[reportFunctionMemberAccess]
+    resolve.meco_hub_resolves = True  # pyright: ignore[reportAttributeAccessIssue]
     return resolve
 
 
@@ -199,7 +199,7 @@ def _register_processors(module: "ModuleType") -> None:
 
 def _register_pipeline(module: "ModuleType") -> None:
     if not getattr(module.pipeline, "meco_hub_resolves", False):
-        module.pipeline = _resolving_pipeline(module.pipeline)
+        module.pipeline = _resolving_pipeline(module.pipeline)  # pyright: ignore[reportAttributeAccessIssue]
     name = f"{__package__}.pipeline"
     imported = sys.modules.get(name)
     if imported is None:
@@ -220,7 +220,7 @@ def _resolving_pipeline(build: "Any") -> "Any":
             task = "emotion-recognition"
         return build(task, folder, *more, **options)
 
-    pipeline.meco_hub_resolves = True  # pyright: ignore[reportFunctionMemberAccess]
+    pipeline.meco_hub_resolves = True  # pyright: ignore[reportAttributeAccessIssue]
     return pipeline
 
 
