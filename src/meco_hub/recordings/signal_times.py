@@ -77,14 +77,14 @@ def _dates(values: Any, where: str) -> NDArray[Any]:
     """Text or objects as datetime64, or as numbers where they are numbers after all."""
     import pandas
 
-    text = pandas.Series(np.asarray(values, dtype=object).reshape(-1))
-    numbers = pandas.to_numeric(text, errors="coerce")
+    text: Any = pandas.Series(np.asarray(values, dtype=object).reshape(-1))
+    numbers: Any = pandas.to_numeric(text, errors="coerce")
     if numbers.notna().any() or not len(text):
         return np.asarray(numbers, np.float64)
     try:
         if text.map(lambda one: hasattr(one, "total_seconds")).all():
             return np.asarray(pandas.to_timedelta(text))
-        dates = pandas.to_datetime(text.map(_trimmed), format="ISO8601", utc=True, errors="coerce")
+        dates: Any = pandas.to_datetime(text.map(_trimmed), format="ISO8601", utc=True, errors="coerce")
     except (ValueError, TypeError, OverflowError) as error:
         raise RecordingError(f"{where} holds no times ({error}). Expected seconds, or dates in ISO 8601.") from error
     bad = np.asarray(dates.isna() & text.notna())
