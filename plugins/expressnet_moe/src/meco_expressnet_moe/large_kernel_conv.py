@@ -20,6 +20,7 @@ Source: the convolution theorem; Mathieu, Henaff, LeCun 2013, "Fast Training of 
 """
 
 from collections.abc import Iterator, Sequence
+from functools import reduce
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -304,7 +305,7 @@ def _convolve_by_matrices(
     ):  # X · conj(W); a sum over one axis of (B, O, I, G, F) would need memory for all of it
         a, b, c, d = real[:, i, None], imaginary[:, i, None], kernel_real[:, i], kernel_imaginary[:, i]
         parts.append((a * c + b * d, b * c - a * d))
-    spectrum = torch.cat([sum(part[1:], start=part[0]) for part in zip(*parts, strict=True)], dim=2)  # (B, O, 2G, F)
+    spectrum = torch.cat([reduce(torch.add, part) for part in zip(*parts, strict=True)], dim=2)  # (B, O, 2G, F)
     up, back = _inverse_matrices((geometry.height, geometry.width), grid, x.dtype)
     columns = (up.to(x.device) @ spectrum).unflatten(2, (2, geometry.height))  # (B, O, 2, H′, F)
     result = (columns @ back.to(x.device)).sum(dim=2)

@@ -329,7 +329,8 @@ class ModalityEncoders(nn.Module):
             held = (-1, patch)
             time = masked_mean(t[:, :length].unflatten(1, held), o[:, :length].unflatten(1, held), dim=-1)
             parts.append((vectors, time, coverage >= self.min_coverage))
-        most = reduce(torch.sym_max, [part[0].shape[1] for part in parts])  # max would fix the lengths of a graph
+        # max would fix the lengths of a graph
+        most: int = reduce(torch.sym_max, [part[0].shape[1] for part in parts])  # pyright: ignore[reportAssignmentType]
         tokens = torch.stack([F.pad(vectors, (0, 0, 0, most - vectors.shape[1])) for vectors, _, _ in parts])
         time = torch.stack([F.pad(time, (0, most - time.shape[1])) for _, time, _ in parts])
         mask = torch.stack([F.pad(mask, (0, most - mask.shape[1])) for _, _, mask in parts])
