@@ -88,10 +88,10 @@ def test_warnings_reach_answers_alike(
     for folder in (exported, tiny_checkpoint):
         recognise = pipeline("emotion-recognition", model=str(folder))
         with pytest.warns(answer_warnings.DoubtfulInputWarning, match="doubted for the test"):
-            answer = recognise(str(faces[0]))
+            answer = recognise(str(faces[0]), faces="cropped")
         assert [entry["warnings"] for entry in answer] == [[doubt.to_dict()]] * len(answer)
         with pytest.raises(DoubtfulInputError, match="tried_out"):
-            recognise(str(faces[0]), on_warning="raise")
+            recognise(str(faces[0]), faces="cropped", on_warning="raise")
 
 
 def test_a_push_is_refused_in_a_sentence(exported: Path) -> None:
@@ -104,7 +104,7 @@ def test_predict_answers_alike(
 ) -> None:
     said = []
     for model in (exported, tiny_checkpoint):
-        assert main(["predict", *map(str, faces), "--model", str(model)]) == 0
+        assert main(["predict", *map(str, faces), "--faces", "cropped", "--model", str(model)]) == 0
         said.append(capsys.readouterr().out)
     assert said[0] == said[1]
     assert len(said[0].splitlines()) == 3

@@ -52,7 +52,7 @@ def plain() -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("program", "needed"), [(FACE, {"timm"}), (EYE, set()), (SIGNALS, {"scipy"})], ids=["face", "eye", "signals"]
+    ("program", "needed"), [(FACE, {"timm", "cv2"}), (EYE, set()), (SIGNALS, {"scipy"})], ids=["face", "eye", "signals"]
 )
 def test_predicting_loads_only_what_it_needs(plain: set[str], program: str, needed: set[str]) -> None:
     more = modules_after(program) - plain

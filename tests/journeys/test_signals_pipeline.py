@@ -9,6 +9,7 @@ import torch
 from transformers import pipeline
 
 import meco_hub
+from meco_hub.answer_warnings import DoubtfulInputWarning
 from meco_hub.errors import ConfigurationError, InputError, RecordingError
 from meco_hub.recordings.signal_recording import SignalRecording, Stream
 
@@ -187,23 +188,36 @@ def test_silence_in_a_recording_that_goes_on_need_not_end_it(recognise: Any) -> 
     ("change", "message"),
     [
         (lambda one: {name: (values * np.nan, times) for name, (values, times) in one.items()}, "no sample at all"),
-        (lambda one: {}, "no sample at all"),
-        (lambda one: {**one, "resp": (np.zeros((80, 2)), one["resp"][1])}, "stream 'resp' has 2 channels; expected 1"),
+        (lambda one: {}, "holds no signal"),
         (lambda one: {**one, "resp": (one["resp"][0], one["resp"][1] + 1.7e9)}, "stream 'resp' ends at .* same moment"),
-        (lambda one: {**one, "resp": (one["resp"][0], one["resp"][1][::-1])}, "stream 'resp': .* runs backwards"),
-        (
-            lambda one: {**one, "resp": (one["resp"][0], np.repeat(one["resp"][1][::2], 2))},
-            "stream 'resp': .* duplicate",
-        ),
-        (lambda one: {"rsp": one["resp"]}, "holds 'rsp'; expected at least one of .* Did you mean resp"),
+        (lambda one: {"rsp": one["resp"]}, "holds 'rsp'; expected at least one of .* Did you mean 'rsp' for 'resp'"),
     ],
 )
-def test_streams_that_cannot_be_used_are_named(
+def test_recordings_that_cannot_be_used_are_refused(
     recognise: Any, recording: SignalRecording, change: Any, message: str
 ) -> None:
     arrays = {name: (stream.values, stream.times) for name, stream in recording.streams.items()}
     with pytest.raises(RecordingError, match=message):
         recognise(change(arrays))
+
+
+@pytest.mark.parametrize(
+    ("resp", "message"),
+    [
+        (lambda values, times: (np.zeros((80, 2)), times), "stream 'resp' has 2 channels; expected 1"),
+        (lambda values, times: (values, times[::-1]), "stream 'resp': .* runs backwards"),
+        (lambda values, times: (values, np.repeat(times[::2], 2)), "stream 'resp': .* duplicate"),
+    ],
+)
+def test_streams_that_cannot_be_used_are_named_and_left_out(
+    recognise: Any, recording: SignalRecording, resp: Any, message: str
+) -> None:
+    arrays = {name: (stream.values, stream.times) for name, stream in recording.streams.items()}
+    with pytest.warns(DoubtfulInputWarning, match=message):
+        answer = recognise({**arrays, "resp": resp(*arrays["resp"])})
+    assert answer[0]["streams"]["missing"] == ["resp"]
+    assert "part_left_out" in {one["code"] for one in answer[0]["warnings"]}
+    assert answer[0]["score"] == pytest.approx(recognise({"eda": arrays["eda"]})[0]["score"], abs=1e-6)
 
 
 def test_a_sensor_of_nothing_but_nan_is_a_missing_one(recognise: Any, recording: SignalRecording) -> None:
