@@ -204,7 +204,7 @@ def test_recordings_that_cannot_be_used_are_refused(
 @pytest.mark.parametrize(
     ("resp", "message"),
     [
-        (lambda values, times: (np.zeros((80, 2)), times), "stream 'resp' has 2 channels; expected 1"),
+        (lambda values, times: (np.zeros((80, 2)), times), "stream 'resp' has 2 channels, and 1 are read"),
         (lambda values, times: (values, times[::-1]), "stream 'resp': .* runs backwards"),
         (lambda values, times: (values, np.repeat(times[::2], 2)), "stream 'resp': .* duplicate"),
     ],

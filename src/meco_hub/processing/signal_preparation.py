@@ -459,7 +459,9 @@ def _clipped(
     clip_at: float,
 ) -> float:
     """Share of values on the grid that are cut back to `clip_at`."""
-    stream = Stream(values, recording.start + np.arange(len(values)) * 1e-9)  # whose values alone count
+    stream = Stream(
+        values, recording.start + np.arange(len(values), dtype=np.float64) * 1e-9
+    )  # whose values alone count
     alone = replace(recording, streams={modality.name: stream}, end=np.inf)
     known = add_own_level(alone, [modality], normalization, on_missing_reference)
     level = known.get(modality.name)

@@ -160,7 +160,8 @@ class WindowStream:
         if isinstance(chunk, Stream):
             stream = chunk
         else:  # not by `to_stream`: a packet may be too short to tell a rate by, or rows from columns
-            values, clock = chunk if is_pair(chunk) else (chunk, self._rates.get(name))
+            pair: Any = chunk if is_pair(chunk) else (chunk, self._rates.get(name))
+            values, clock = pair
             if np.ndim(clock) == 1:
                 stream = Stream(as_columns(values, where), as_seconds(clock, where))
             else:

@@ -187,12 +187,11 @@ def _reader(path: Path) -> Callable[[Path, dict[str, float], StreamCollector], N
 def _to_stream(name: str, source: Any, rates: Mapping[str, float], found: StreamCollector) -> Stream:
     if isinstance(source, Stream):
         return source
-    if getattr(getattr(getattr(source, "index", None), "dtype", None), "kind", None) in (
-        "M",
-        "m",
-    ):  # pandas, with its own times
+    # pandas, with its own times
+    if getattr(getattr(getattr(source, "index", None), "dtype", None), "kind", None) in ("M", "m"):
         source = (source.to_numpy(), source.index)
-    values, clock = source if is_pair(source) else (source, rates.get(name))
+    pair: Any = source if is_pair(source) else (source, rates.get(name))
+    values, clock = pair
     where = f"stream {name!r}"
     clock = check_rate(clock, where) if np.ndim(clock) == 0 else clock
     return make_stream(as_columns(values, where), where, clock=clock, found=found)

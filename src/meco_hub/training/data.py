@@ -169,7 +169,7 @@ class TrainingData:
             ratings = np.stack([self._mean_rating(dict(row)) for row in self.train.dataset])
         known = self.train.dataset["stimulus"][:] if "stimulus" in self.train.dataset.column_names else []
 
-        def means(rows: NDArray[np.float64]) -> dict[str, float]:
+        def means(rows: NDArray[np.floating]) -> dict[str, float]:
             """Empty where a target is never rated: half a predictor cannot be compared with."""
             if not np.isfinite(rows).any(axis=0).all():
                 return {}

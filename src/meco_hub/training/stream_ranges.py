@@ -48,7 +48,7 @@ def write_ranges(folder: Path, dataset: str, data_dir: Path) -> SignalWindower:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run it for one checkpoint."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--dataset", required=True)
     parser.add_argument("--data_dir", type=Path, required=True)

@@ -286,7 +286,7 @@ def test_bad_pictures_are_our_errors(tmp_path, pixels):
         (Image.new("RGB", (1, 1)), "1×1"),
         (None, "None is no picture"),
         (3.5, r"3\.5 is no picture"),
-        (io.BytesIO(b"x"), "object of type BytesIO"),
+        (io.BytesIO(b"x"), "BytesIO object is not an image"),
     ):
         with pytest.raises(ImageError, match=message):
             FacePreprocessor()([good, source])
