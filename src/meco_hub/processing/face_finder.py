@@ -52,7 +52,7 @@ _CLOSE, _CLOSE_SIDE = 1.25, 200  # a closer look: sides of the face, pixels as s
 _LEANING = 0.75  # of its angle, by which YuNet's landmarks lean with a face of 160 pixels, by rotating crops of LFW
 _LEVEL_SIDE = 512  # pixels, at most, of a face that is turned level
 _BETTER = 0.05  # a box of a smaller scale replaces that of a larger one when its score is so much higher
-_SHORTER_SIDE = 16
+_SHORTER_SIDE = 64  # pixels; in narrower pictures OpenCV now and then finds faces in memory that nobody wrote
 _OVERLAP = 0.3  # of two boxes, above which they are one face (OpenCV's default)
 _CANDIDATES = 5000
 
@@ -194,18 +194,16 @@ class FaceFinder:
 
     def _look(self, picture: Image.Image, scale: float, threshold: float | None = None) -> list[Face]:
         """The faces that are seen at one scale."""
-        width, height = (max(_SHORTER_SIDE, round(side * scale)) for side in picture.size)
+        width, height = (max(1, round(side * scale)) for side in picture.size)
         shown = picture
         if shown.size != (width, height):
             gap = 1.0 if max(width, height) <= _LONGER_SIDES[0][1] else 2.0  # what everybody waits for is half as dear
             shown = picture.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=gap)
+        if min(width, height) < _SHORTER_SIDE:  # black beyond the picture
+            shown = shown.crop((0, 0, max(width, _SHORTER_SIDE), max(height, _SHORTER_SIDE)))
         rows = self._detect(_bgr(shown), threshold)
         across, down = picture.width / width, picture.height / height
-        return [
-            Face((x * across, y * down, (x + w) * across, (y + h) * down), score)
-            for x, y, w, h, *_, score in rows
-            if w > 0 and h > 0
-        ]
+        return [Face((x * across, y * down, (x + w) * across, (y + h) * down), score) for x, y, w, h, *_, score in rows]
 
     def find_largest(self, image: ImageSource, name: str = "") -> Face:
         """The most prominent face, by score × area.
@@ -287,7 +285,7 @@ class FaceFinder:
                     f"OpenCV {cv2.__version__} cannot run {self.model_file or _carried_model()} as a YuNet face detector: "
                     f"{error}. Expected a file {_PATTERN} of OpenCV's model zoo."
                 ) from error
-        return [] if found is None else found.tolist()
+        return [] if found is None else [row for row in found.tolist() if _is_possible(row, bgr.shape[1], bgr.shape[0])]
 
     def _load(self, cv2: Any) -> Any:
         file = self.model_file or _carried_model()
@@ -298,6 +296,15 @@ class FaceFinder:
             return cv2.FaceDetectorYN.create(str(file), "", (320, 320), self.threshold, _OVERLAP, _CANDIDATES)
         finally:
             cv2.utils.logging.setLogLevel(level)
+
+
+def _is_possible(row: Sequence[float], width: int, height: int) -> bool:
+    """Whether a face found in a picture of this size has its middle in it, and at most twice its larger side."""
+    x, y, w, h = row[:4]
+    inside = 0 <= x + w / 2 <= width and 0 <= y + h / 2 <= height
+    return (
+        all(map(math.isfinite, row)) and inside and 0 < w <= 2 * max(width, height) and 0 < h <= 2 * max(width, height)
+    )
 
 
 def view_face(picture: Image.Image, box: Sequence[float], tilt: float, reach: float, side: int) -> Image.Image:
