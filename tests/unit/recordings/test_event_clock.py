@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meco_hub.errors import RecordingError
@@ -79,16 +79,20 @@ def test_no_unit_is_taken_for_another_in_silence(
 @settings(max_examples=25, deadline=None)
 @given(
     sensor=st.sampled_from(SENSORS),
-    activity=st.floats(0.02, 100),
-    number=st.integers(400, 20_000),
+    busy=st.floats(0, 1),
+    long=st.floats(0, 1),
     unit=st.sampled_from(("s", "us")),
     seed=st.integers(0, 99),
 )
 def test_good_recordings_are_never_in_doubt(
-    sensor: tuple[int, int], activity: float, number: int, unit: str, seed: int
+    sensor: tuple[int, int], busy: float, long: float, unit: str, seed: int
 ) -> None:
-    rate = activity * sensor[0] * sensor[1]
-    assume(rate > 200 and number > 0.025 * rate)
+    # 0.02 to 100 events a second and pixel, 200 a second at least; 400 to 20,000 events, 25 ms at least
+    pixels = sensor[0] * sensor[1]
+    least, most = max(201.0, 0.02 * pixels), min(100.0 * pixels, 790_000.0)
+    rate = least * (most / least) ** busy
+    fewest = max(400, int(0.025 * rate) + 1)
+    number = fewest + round(long * (20_000 - fewest))
     true = draw(number, round(1e6 * number / rate), seed, sensor)
     times = true["t"] / 1e6 if unit == "s" else true["t"]
     found = read_events({**true, "t": times}, width=sensor[0], height=sensor[1])
