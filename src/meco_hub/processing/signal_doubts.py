@@ -64,10 +64,9 @@ def fit_stream(stream: Stream, modality: Modality, where: str) -> tuple[Stream, 
                     "them, so that they cannot be mistaken.",
                 )
             )
-    if stream.units and modality.units and stream.units != modality.units:
+    if stream.units != modality.units and len(stream.units) == len(modality.units) == stream.values.shape[1]:
         columns, units = [], []
-        pairs = zip(stream.units, modality.units, strict=False)
-        for place, (unit, to) in enumerate(pairs):
+        for place, (unit, to) in enumerate(zip(stream.units, modality.units, strict=True)):
             column = convert(stream.values[:, place], unit, to) if unit and to else stream.values[:, place]
             if column is None:
                 doubts.append(
@@ -79,9 +78,8 @@ def fit_stream(stream: Stream, modality: Modality, where: str) -> tuple[Stream, 
                 column, to = stream.values[:, place], unit
             columns.append(column)
             units.append(to if unit else "")
-        if len(columns) == stream.values.shape[1]:
-            same = all(one.base is stream.values for one in columns)
-            stream = replace(stream, values=stream.values if same else np.stack(columns, axis=1), units=tuple(units))
+        same = all(one.base is stream.values for one in columns)
+        stream = replace(stream, values=stream.values if same else np.stack(columns, axis=1), units=tuple(units))
     return stream, doubts
 
 

@@ -7,6 +7,7 @@ answers depends on it. The people that the recipe trained on are those of its fo
 """
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ from ..errors import ConfigurationError
 from ..evaluation.predict import RecordingRows
 from ..loading import load_processor
 from ..processing.signal_windower import SignalWindower
+
+logger = logging.getLogger(__name__)
 
 
 def write_ranges(folder: Path, dataset: str, data_dir: Path) -> SignalWindower:
@@ -53,8 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--dataset", required=True)
     parser.add_argument("--data_dir", type=Path, required=True)
     given = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     for one in write_ranges(given.checkpoint, given.dataset, given.data_dir).modality_list():
-        print(one.name, one.channel_names, one.units, one.trained_on)
+        logger.info("%s: %s %s %s", one.name, one.channel_names, one.units, one.trained_on)
     return 0
 
 
