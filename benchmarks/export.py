@@ -45,6 +45,7 @@ from meco_hub.processing.picture_processor import recording_processor
 DATA = Path(__file__).parents[2] / "shared" / "data"
 SOURCES = {
     "image_folder": "faces/lfw_expressions.zip",
+    "fer2013": "fer2013/fer2013.zip",
     "case": "case/case_20hz.npz",
     "stress_predict": "stress_predict/stress_predict.zip",
 }
@@ -237,7 +238,7 @@ def main() -> None:
     parser.add_argument(
         "--exports", type=Path, help="folder of exports, made where they are missing (default: thrown away)"
     )
-    parser.add_argument("--data", type=Path, default=DATA, help="folder with faces/, case/ and stress_predict/")
+    parser.add_argument("--data", type=Path, default=DATA, help="folder with faces/, fer2013/, case/ and stress_predict/")
     parser.add_argument("--only", nargs="+", help="names of checkpoints (default: all that are bundled)")
     parser.add_argument("--number", type=int, default=200, help="recordings that are compared (200)")
     parser.add_argument("--rounds", type=int, default=30, help="repeats of each timing (30)")

@@ -22,6 +22,7 @@ pixels = np.asarray(picture, np.float32) * options["rescale_factor"]
 if options["do_normalize"]:
     pixels = (pixels - np.float32(options["image_mean"])) / np.float32(options["image_std"])
 (logits,) = session.run(["logits"], {"pixel_values": pixels.transpose(2, 0, 1)[None]})
-scores = np.exp(logits[0] - logits[0].max())
+logits = logits[0] / (known["calibration"] or {}).get("temperature", 1.0)
+scores = np.exp(logits - logits.max())
 for label, score in sorted(zip(known["labels"], scores / scores.sum(), strict=True), key=lambda pair: -pair[1]):
     print(f"{label} {score:.3f}")

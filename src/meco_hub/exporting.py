@@ -15,7 +15,7 @@ import json
 import random
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -161,12 +161,14 @@ def _write_onnx(program: Any, names: Sequence[str], opset: int | None, file: Pat
     ):
         del part.metadata_props[:]  # torch writes there where each came from, with the paths of this machine
         part.doc_string = ""
-    for value in (*proto.graph.input, *proto.graph.output):
-        for place, dim in enumerate(value.type.tensor_type.shape.dim):
-            if dim.dim_param.isdigit():
-                dim.dim_value = int(dim.dim_param)
-            elif dim.dim_param and place == 0:
-                dim.dim_param = "batch"
+    sides = {one.name: one.type.tensor_type.shape.dim for one in (*proto.graph.input, *proto.graph.output)}
+    named = _named_sides({name: [dim.dim_param or str(dim.dim_value) for dim in dims] for name, dims in sides.items()})
+    for name, dims in sides.items():
+        for dim, side in zip(dims, named[name], strict=True):
+            if isinstance(side, int):
+                dim.dim_value = side
+            else:
+                dim.dim_param = side
     onnx.save(proto, str(file))
     return next(one.version for one in proto.opset_import if one.domain in ("", "ai.onnx"))
 
@@ -318,15 +320,22 @@ def _check(folder: Path, format: str, dtype: str, dataset: str | None, data_dir:
 
 
 def _shapes(program: Any, names: Sequence[str]) -> dict[str, list[Any]]:
-    """Name → shape of a program's inputs; what varies is "batch" or torch's symbol."""
+    """Name → shape of a program's inputs."""
     values = {node.name: node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"}
-    shapes: dict[str, list[Any]] = {}
-    for name, user in zip(names, program.graph_signature.user_inputs, strict=True):
-        sides = [
-            str(side) for side in values[user].shape
-        ]  # a side that was fixed after all is a symbol that prints a number
-        shapes[name] = [int(side) if side.isdigit() else side if place else "batch" for place, side in enumerate(sides)]
-    return shapes
+    users = zip(names, program.graph_signature.user_inputs, strict=True)
+    return _named_sides({name: [str(side) for side in values[user].shape] for name, user in users})
+
+
+def _named_sides(shapes: Mapping[str, Sequence[str]]) -> dict[str, list[int | str]]:
+    """Shapes in which sides that vary have names: "batch", or the first input that has them and which side ("frames_3").
+
+    Torch calls them s85 and the like, or by a number where it found that a side does not vary after all.
+    """
+    names: dict[str, str] = {}
+    for name, sides in shapes.items():
+        for place, side in enumerate(sides):
+            names.setdefault(side, f"{name.rpartition('.')[2]}_{place}" if place else "batch")
+    return {name: [int(side) if side.isdigit() else names[side] for side in sides] for name, sides in shapes.items()}
 
 
 def _write_metadata(file: Path, folder: Path, made: Exported, model: Any) -> None:

@@ -18,6 +18,7 @@ from PIL import Image
 from transformers import pipeline
 
 from meco_hub import answer_warnings, exporting, plugins
+from meco_hub.answers import Calibration
 from meco_hub.cli import main
 from meco_hub.corpora.synthetic.faces import draw_face, write_image_folder
 from meco_hub.errors import (
@@ -134,7 +135,11 @@ def test_the_file_holds_standard_operators_every_expert_and_what_others_need(
     assert not is_exported(tiny_checkpoint)
 
 
-def test_the_example_needs_neither_torch_nor_us(exported: Path, faces: list[Path]) -> None:
+def test_the_example_needs_neither_torch_nor_us(tiny_checkpoint: Path, faces: list[Path], tmp_path: Path) -> None:
+    model = load_model(str(tiny_checkpoint))
+    model.config.calibration = Calibration("temperature", "nothing", 0, temperature=3.0).to_dict()
+    exported = tmp_path / "out"
+    write_export(model.eval(), load_processor(str(tiny_checkpoint)), exported, source=str(tiny_checkpoint))
     tree = ast.parse(EXAMPLE.read_text(encoding="utf-8"))
     names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     names |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
@@ -145,6 +150,7 @@ def test_the_example_needs_neither_torch_nor_us(exported: Path, faces: list[Path
     )  # fmt: skip
     said = [line.split() for line in done.stdout.splitlines()]
     answer = pipeline("emotion-recognition", model=str(exported))(str(faces[0]))
+    assert "temperature 3" in answer[0]["calibration"]  # which the example finds in the file's metadata
     assert {label: float(score) for label, score in said} == pytest.approx(
         {entry["label"]: entry["score"] for entry in answer}, abs=6e-4
     )
@@ -290,7 +296,8 @@ def test_a_missing_stream_of_an_eye_is_an_input_of_the_graph(tmp_path: Path) -> 
     assert entry.processor is not None
     processor = plugins.load_dotted(entry.processor).for_config(config)
     made = write_export(model, processor, tmp_path / "out", card=False)
-    assert set(made.inputs) == {"pixel_values", "event_values", "modality_presence"}
+    sides = ["batch", "pixel_values_1", 3, "pixel_values_3", "pixel_values_4"]  # sides that vary together share a name
+    assert made.inputs == {"pixel_values": sides, "event_values": sides, "modality_presence": ["batch", 2]}
     exported = load_model(str(tmp_path / "out"))
     side = config.image_size
     for size in (1, 16):
@@ -318,12 +325,9 @@ def benchmark_program() -> ModuleType:
     return module
 
 
-BUNDLED = ("meco-expressnet-lfw5", "meco-himoe-case", "meco-himoe-stress", "meco-mcoenet-synthetic-see")
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(not DATA.is_dir(), reason="the data are not beside the repository (../shared/data)")
-@pytest.mark.parametrize("name", BUNDLED)
+@pytest.mark.parametrize("name", sorted(plugins.checkpoints()))
 def test_200_recordings_get_the_checkpoints_scores(name: str, tmp_path: Path, benchmark_program: ModuleType) -> None:
     export_checkpoint(name, tmp_path / "out")
     seen, equal, largest = benchmark_program.compare(name, tmp_path / "out", DATA, 200)
