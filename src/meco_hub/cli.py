@@ -262,13 +262,9 @@ def _export(model: str, output: Path, **options: Any) -> Said:
     return Said(asdict(made), lines)
 
 
-@_command(
-    "evaluate",
-    "Evaluate a checkpoint on a corpus and write report.json.",
-    _MODEL,
+_ROWS = (
     _flag("--dataset", required=True, help="name of a corpus; see `meco list`"),
     _flag("--data_dir", required=True, type=Path, help="the corpus's folder or zip file"),
-    _flag("--output_dir", type=Path, help="where report and predictions go (default: they are not kept)"),
     _flag("--split", help="split to use (default: all of it)"),
     _flag("--folds", type=int, nargs="+", help="folds to use (default: all of them)"),
     _flag("--protocol", choices=("P0", "P1", "P2", "P3", "P4"), help="test one fold of this protocol"),
@@ -281,19 +277,48 @@ def _export(model: str, output: Path, **options: Any) -> Said:
         "--exclude_unknown_labels", action="store_true", help="leave out, and count, classes that the checkpoint lacks"
     ),
     _flag(
+        "--options",
+        nargs="+",
+        default=(),
+        metavar="KEY=VALUE",
+        help="options of the corpus, values in YAML (default: those that the checkpoint was trained with)",
+    ),
+)
+"""Which rows of a corpus, and how they are read."""
+
+
+@_command(
+    "calibrate",
+    "Write a copy of a checkpoint whose scores are calibrated on rows of a corpus.",
+    _MODEL,
+    _flag("output", type=Path, help="a folder that is new or empty"),
+    *_ROWS,
+)
+def _calibrate(model: str, output: Path, dataset: str, data_dir: Path, options: Sequence[str], **settings: Any) -> Said:
+    from .evaluation.evaluate import EvaluationSettings, calibrate_checkpoint
+    from .training.arguments import parse_assignments
+
+    chosen = EvaluationSettings(options=parse_assignments(options), **settings)
+    made = calibrate_checkpoint(model, output, dataset, data_dir, chosen)
+    lines = [f"Wrote {output}: {made}."]
+    lines += [f"  {key} {made.before[key]:.4f} → {made.after[key]:.4f}, of these rows" for key in made.before]
+    lines += [f"  --abstain_below 'risk {risk}': scores from {least:.3f}" for risk, least in made.least_scores.items()]
+    return Said(made.to_dict(), lines)
+
+
+@_command(
+    "evaluate",
+    "Evaluate a checkpoint on a corpus and write report.json.",
+    _MODEL,
+    *_ROWS,
+    _flag("--output_dir", type=Path, help="where report and predictions go (default: they are not kept)"),
+    _flag(
         "--conditions",
         nargs="+",
         default=(),
         metavar="NAME",
         help='try the model under these too: "all", of faces "steadiness", families such as low_light or missing, or single '
         "ones such as blur/2; a name that is none gets the list of those that are",
-    ),
-    _flag(
-        "--options",
-        nargs="+",
-        default=(),
-        metavar="KEY=VALUE",
-        help="options of the corpus, values in YAML (default: those that the checkpoint was trained with)",
     ),
     _flag("--runs", type=int, default=1, help="so many times, each with other clips of the recordings"),
     _flag("--mirror", action="store_true", help="average with the answers to mirrored pictures"),

@@ -12,8 +12,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
+from transformers import pipeline
 
 from meco_hub.cli import main
+from meco_hub.corpora.synthetic.faces import write_image_folder
 
 
 def _write_faces(folder: Path, count: int) -> list[Path]:
@@ -177,6 +180,32 @@ def test_evaluate_matches_labels_by_name_and_writes_the_report(
     assert report["per_class"]["happiness"]["support"] == 3
     assert main(["evaluate", str(tiny_checkpoint), "--dataset", "image_foldr", *common[4:], "--output_dir", "x"]) == 1
     assert "Did you mean 'image_folder'" in capsys.readouterr().err
+
+
+def test_calibrating_afterwards_changes_scores_and_no_weight(
+    tmp_path: Path, tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_image_folder(tmp_path / "faces", seed=0, people=4)
+    common = ["--dataset", "image_folder", "--data_dir", str(tmp_path / "faces")]
+    assert main(["calibrate", str(tiny_checkpoint), str(tmp_path / "out"), *common]) == 0
+    assert "24 samples" in capsys.readouterr().out
+    before, after = (load_file(folder / "model.safetensors") for folder in (tiny_checkpoint, tmp_path / "out"))
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    face = Image.open(next((tmp_path / "faces").rglob("*.jpg")))
+    plain, calibrated = (
+        pipeline("emotion-recognition", model=str(one), top_k=None)(face, faces="cropped", function_to_apply=how)
+        for one, how in ((tiny_checkpoint, "none"), (tmp_path / "out", "softmax"))
+    )
+    temperature = json.loads((tmp_path / "out" / "config.json").read_text(encoding="utf-8"))["calibration"][
+        "temperature"
+    ]
+    logits = {one["label"]: one["score"] / temperature for one in plain}
+    total = sum(np.exp(value) for value in logits.values())
+    for one in calibrated:
+        assert one["score"] == pytest.approx(np.exp(logits[one["label"]]) / total, abs=1e-5)
+    assert main(["calibrate", str(tiny_checkpoint), str(tmp_path / "out"), *common]) == 1
+    assert "not empty" in capsys.readouterr().err
 
 
 def test_a_private_test_alone_is_evaluated_with_and_without_a_folder_for_the_report(

@@ -9,6 +9,8 @@ evaluate_checkpoint           loads the model and its processor
 """
 
 import logging
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,7 +31,7 @@ from ..loading import load_model, load_processor
 from ..prediction import join_processes
 from ..processing.picture_processor import recording_processor
 from ..weight_files import hash_weights
-from .calibration import describe_calibration, describe_selection
+from .calibration import describe_calibration, describe_selection, fit_affine, fit_temperature, write_calibration
 from .conditions import AppliedCondition, conditions_for
 from .degradation import (
     LAG_OPTIONS,
@@ -51,7 +53,7 @@ from .predict import Predictions, RecordingRows, check_runs, describe_runs, pred
 from .references import plain_answers, reference_values
 from .report import build_report, list_warnings, write_json, write_pictures, write_predictions, write_values
 from .report_file import control_of, read_report
-from .series import AlignedPredictions, align_predictions, score_answers, summarise
+from .series import AlignedPredictions, align_predictions, score_answers, scored_moments, summarise
 from .task import (
     LabelledSubset,
     corpus_options,
@@ -159,13 +161,8 @@ def evaluate_model(
     checkpoint: str,
 ) -> dict[str, Any]:
     """Evaluate a loaded model; arguments and errors as of `evaluate_checkpoint`, `checkpoint` being its name or folder."""
-    corpus = plugins.corpus(dataset)
-    run = read_run(checkpoint)
-    # a corpus that was divided otherwise for training would bring people of the training back among those who are tested
-    settings = replace(settings, options={**corpus_options(run, dataset), **settings.options})
-    chosen = choose_rows(corpus.load(data_dir, **settings.options), settings)
-    subset = label_rows(model, corpus, chosen, checkpoint, settings.exclude_unknown_labels)
-    evaluation = Evaluation(model, processor, corpus, subset, settings)
+    evaluation, chosen, run = _prepare(model, processor, dataset, data_dir, settings, checkpoint)
+    corpus, subset, settings = evaluation.corpus, evaluation.subset, evaluation.settings
     folder = Path(output_dir)
     predictions = evaluation.predict()
     under_conditions = evaluation.predict_under_conditions(predictions)
@@ -192,6 +189,72 @@ def evaluate_model(
             "%d of %d samples could not be used; report.json names them.", len(predictions.unreadable), len(chosen)
         )
     return report
+
+
+def _prepare(
+    model: PreTrainedModel,
+    processor: Any,
+    dataset: str,
+    data_dir: str | Path,
+    settings: EvaluationSettings,
+    checkpoint: str,
+) -> tuple["Evaluation", datasets.Dataset, dict[str, Any] | None]:
+    """The evaluation of the rows that were chosen, all rows that were, and the checkpoint's run."""
+    corpus = plugins.corpus(dataset)
+    run = read_run(checkpoint)
+    # a corpus that was divided otherwise for training would bring people of the training back among those who are tested
+    settings = replace(settings, options={**corpus_options(run, dataset), **settings.options})
+    chosen = choose_rows(corpus.load(data_dir, **settings.options), settings)
+    subset = label_rows(model, corpus, chosen, checkpoint, settings.exclude_unknown_labels)
+    return Evaluation(model, processor, corpus, subset, settings), chosen, run
+
+
+def calibrate_checkpoint(
+    checkpoint: str | Path,
+    output: str | Path,
+    dataset: str,
+    data_dir: str | Path,
+    settings: EvaluationSettings | None = None,
+) -> Calibration:
+    """Fit a calibration to rows of a corpus, and write a copy of the checkpoint that holds it; the weights stay as they are.
+
+    Args:
+        checkpoint: folder, bundled checkpoint's name, or Hub id.
+        output: folder to write; new or empty.
+        dataset, data_dir, settings: which rows, as of `evaluate_checkpoint`. Choose rows that the weights were not trained on, and
+            report on others.
+
+    Raises:
+        ConfigurationError: the folder holds something, or the corpus does not fit the checkpoint.
+        UnknownNameError, CheckpointError, CorpusError, InputError: as of `evaluate_checkpoint`.
+    """
+    folder = Path(output)
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise ConfigurationError(f"{folder} exists and is not empty; expected a new folder. Name another.")
+    source = plugins.locate_checkpoint(str(checkpoint))
+    model, processor = load_model(source), load_processor(source)
+    evaluation, _, run = _prepare(model, processor, dataset, data_dir, settings or EvaluationSettings(), source)
+    calibration = evaluation.calibrate(evaluation.predict())
+    seen = seen_people(run, dataset, evaluation.subset.dataset["identity"][:])
+    if seen is not None and seen["trained_on"]:
+        logger.warning(
+            "%d of %d people were trained on; a calibration fitted to them promises too much. Choose other rows.",
+            seen["trained_on"],
+            seen["people"],
+        )
+    write_calibration(model, calibration)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as place:
+        staged = Path(place, "checkpoint")
+        model.save_pretrained(staged)
+        processor.save_pretrained(staged)
+        for name in ("card.yaml", "recipe.yaml", "run.json"):  # not the report, which is of the answers before
+            if Path(source, name).is_file():
+                shutil.copyfile(Path(source, name), staged / name)
+        if folder.is_dir():
+            folder.rmdir()
+        staged.rename(folder)
+    return calibration
 
 
 def choose_rows(splits: datasets.DatasetDict, settings: EvaluationSettings) -> datasets.Dataset:
@@ -438,6 +501,17 @@ class Evaluation:
         else:
             made = self._report_classes(predictions, columns, plain, folder)
         return build_report(**made, names=self.task.names, seconds=predictions.seconds, **parts)
+
+    def calibrate(self, predictions: Predictions) -> Calibration:
+        """The calibration that fits these answers, as they are without the checkpoint's own."""
+        chosen = [
+            f"{key} {value}" for key in ("split", "folds", "protocol_fold") if (value := getattr(self.settings, key))
+        ]
+        named = f"{self.corpus.name}{', ' if chosen else ''}{', '.join(chosen)}, {len(predictions.positions)} samples"
+        if not self.task.regression:
+            return fit_temperature(predictions.class_scores(), self._labels(predictions), fitted_on=named)
+        moments = scored_moments(self._align(predictions, calibrated=False), self.corpus.scored_seconds)
+        return fit_affine(*moments, self.task.names, fitted_on=named)
 
     def _report_classes(
         self, predictions: Predictions, columns: dict[str, list[Any]], plain: Mapping[str, Any], folder: Path

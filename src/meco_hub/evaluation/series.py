@@ -450,6 +450,13 @@ class ValueMetrics:
     pcc: float
 
 
+def scored_moments(aligned: AlignedPredictions, scored_seconds: tuple[float, float] | None) -> tuple[Floats, Floats]:
+    """(n, targets) answers and (n, targets) truth to calibrate on: the moments that count, or of trials one answer each."""
+    parts = [one.between(scored_seconds) for one in aligned.series]
+    answers = [one.predictions for one in parts] or [one.mean(axis=0, keepdims=True) for one in aligned.windows]
+    return np.concatenate(answers), np.concatenate([one.truth for one in parts] or [aligned.truth])
+
+
 def summarise(aligned: AlignedPredictions, corpus: Corpus, names: Sequence[str]) -> ValueMetrics:
     """The headline metrics, without intervals and levels."""
     if not aligned.series:

@@ -29,7 +29,7 @@ from ..evaluation.calibration import (
 )
 from ..evaluation.metrics import ClassificationMetrics, compute_metrics
 from ..evaluation.predict import predict_rows
-from ..evaluation.series import AlignedPredictions, ValueMetrics, align_predictions, summarise
+from ..evaluation.series import AlignedPredictions, ValueMetrics, align_predictions, scored_moments, summarise
 from .data import TrainingData
 from .engine import in_parts
 from .loaders import Loaders
@@ -247,11 +247,8 @@ def choose_after_training(
         validation = describe_metrics(result.metrics)
         if not recipe.calibrate or result.aligned is None:
             return PostTrainingChoices(validation, None, None)
-        aligned = result.aligned
-        parts = [series.between(validator.scored_seconds) for series in aligned.series]
-        answers = [one.predictions for one in parts] or [one.mean(axis=0, keepdims=True) for one in aligned.windows]
-        truth = [one.truth for one in parts] or [aligned.truth]
-        fitted = fit_affine(np.concatenate(answers), np.concatenate(truth), validator.names, fitted_on=named)
+        moments = scored_moments(result.aligned, validator.scored_seconds)
+        fitted = fit_affine(*moments, validator.names, fitted_on=named)
         write_calibration(model, fitted)
         return PostTrainingChoices(validation, None, fitted)
     logits, final, validation = result.outputs, result.metrics, {}
