@@ -238,7 +238,9 @@ def main() -> None:
     parser.add_argument(
         "--exports", type=Path, help="folder of exports, made where they are missing (default: thrown away)"
     )
-    parser.add_argument("--data", type=Path, default=DATA, help="folder with faces/, fer2013/, case/ and stress_predict/")
+    parser.add_argument(
+        "--data", type=Path, default=DATA, help="folder with faces/, fer2013/, case/ and stress_predict/"
+    )
     parser.add_argument("--only", nargs="+", help="names of checkpoints (default: all that are bundled)")
     parser.add_argument("--number", type=int, default=200, help="recordings that are compared (200)")
     parser.add_argument("--rounds", type=int, default=30, help="repeats of each timing (30)")
