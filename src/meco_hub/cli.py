@@ -345,8 +345,8 @@ def _figures(report: dict[str, Any], output_dir: Path | None) -> Iterator[str]:
     yield f"n = {metrics['n']}"
     for name, value in metrics.items():
         if name in intervals and value is not None:
-            low, high = intervals[name]
-            yield f"{name:16} {value:.4f}  [{low:.4f}, {high:.4f}]"
+            between = intervals[name]
+            yield f"{name:16} {value:.4f}" + (f"  [{between[0]:.4f}, {between[1]:.4f}]" if between else "")
     for name, row in report["references"].items():
         known = (f"{key} {row[key]:.4f}" for key in ("rmse", "ccc", "uar", "auroc") if row.get(key) is not None)
         yield f"{name:16} {'  '.join(known)}"

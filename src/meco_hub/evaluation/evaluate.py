@@ -46,7 +46,7 @@ from .degradation import (
     summarise_families,
     tables_by,
 )
-from .intervals import bootstrap, class_groups
+from .intervals import class_groups, class_intervals
 from .metrics import compute_metrics, softmax
 from .pictures import require_matplotlib
 from .predict import Predictions, RecordingRows, check_runs, describe_runs, predict_rows, predict_runs, write_runs
@@ -523,7 +523,7 @@ class Evaluation:
         people = columns["identity"]
         return {
             "metrics": compute_metrics(labels, scores, names),
-            "intervals": bootstrap(labels, scores.argmax(axis=1), len(names), people, probabilities=softmax(scores)),
+            "intervals": class_intervals(labels, scores.argmax(axis=1), len(names), people, logits=scores),
             "references": {name: compute_metrics(labels, own, names).flat() for name, own in plain.items()},
             "groups": class_groups(self._groups(columns), labels, scores, names, people),
             "selective": describe_selection(labels, softmax(scores)),

@@ -1,18 +1,26 @@
-"""Confidence intervals by resampling whole subjects; and the same metrics group by group.
+"""Confidence intervals over people, by the jackknife; and the same metrics group by group.
 
-Pictures of one subject resemble each other, so resampling pictures makes intervals too narrow. Where identities are known,
-subjects are drawn with replacement and bring all their samples; samples of unknown identity are subjects of their own.
+Pictures of one subject resemble each other, so intervals over pictures are too narrow. Where identities are known, whole people are
+left out in turn, with all their samples; samples of unknown identity are people of their own. The spread of what remains gives the
+standard error (Tukey 1958), and Student's t with one degree of freedom less than there are people the width: with five or twenty of
+them a percentile bootstrap is too narrow, and holds the truth in 81 to 92 of 100 cases where it says 95.
 
-All resamples are counted at once: what a subject contributes (a confusion matrix, sums of moments) is fixed, and a resample is a
+The interval is laid on a scale on which the metric spreads evenly, and taken back: logit for shares and areas, Fisher's z for
+correlations, the inverse for errors. So it stays where the metric can be, and leans to where the truth may lie. One person has no
+interval, nor has a metric that nobody changes by being left out, or that is undefined without somebody.
+
+All leavings-out are counted at once: what a subject contributes (a confusion matrix, sums of moments) is fixed, and the rest is a
 weighted sum of it. Only AUROC needs the samples themselves, weighted.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from ..errors import InputError
 from .metrics import (
@@ -22,54 +30,60 @@ from .metrics import (
     Ints,
     checked_values,
     compute_metrics,
+    mean_known,
     regression_metrics,
     scores_of_confusion,
+    softmax,
 )
 
 LEVEL = 0.95
-"""Share of the resamples that an interval holds."""
+"""How often an interval is to hold the truth."""
 
-_CHUNK = 100
-"""Resamples counted at once: bounds memory at 100 × subjects × 8 bytes."""
+MOST_UNITS = 500
+"""People, or else samples, that are left out one by one; of more, as many groups of equal size are."""
 
 _CELLS = 200_000
-"""Weighted samples held at once while AUROC is resampled: few enough to stay in a processor's cache."""
+"""Weighted samples held at once while AUROC is weighted: few enough to stay in a processor's cache."""
+
+_SEED = 0
+"""Of who stands in which group."""
+
+Bounds = tuple[float, float] | None
+"""(low, high), or None where nothing can be said."""
+
+WeightedScore = Callable[[Floats], dict[str, Floats]]
+"""(rows, units) how much each unit counts → metric → (rows,) its values."""
 
 
 @dataclass(frozen=True)
 class Intervals:
-    """Percentile bootstrap intervals.
+    """Intervals over people.
 
     Attributes:
-        bounds: metric, as in the report → (low, high); NaN where no resample defines it.
-        level: share of resamples inside.
-        unit: what was drawn: "identity" or "sample".
+        bounds: metric, as in the report → (low, high); None where nothing can be said.
+        level: how often they are to hold the truth.
+        unit: what was left out: "identity" or "sample".
         units: how many there are.
-        resamples, seed: how often, and from which seed.
     """
 
-    bounds: dict[str, tuple[float, float]]
+    bounds: dict[str, Bounds]
     level: float
     unit: str
     units: int
-    resamples: int
-    seed: int
 
     def to_dict(self) -> dict[str, Any]:
         """As report.json holds it."""
         return {
-            **{name: list(bounds) for name, bounds in self.bounds.items()},
+            **{name: None if bounds is None else list(bounds) for name, bounds in self.bounds.items()},
             "level": self.level,
-            "method": "percentile bootstrap",
+            "method": "jackknife with Student's t",
             "unit": self.unit,
             "units": self.units,
-            "resamples": self.resamples,
-            "seed": self.seed,
         }
 
 
-def _group(identities: Sequence[str], n: int) -> tuple[Ints, str]:
-    """(n,) index of each sample's subject; those without a name are one each."""
+def group_people(identities: Sequence[str], n: int) -> tuple[Ints, str]:
+    """(n,) index of each sample's subject, those without a name being one each; and "identity", or "sample" if nobody is named."""
     known = [bool(name) for name in identities]
     if not any(known):
         return np.arange(n), "sample"
@@ -77,39 +91,46 @@ def _group(identities: Sequence[str], n: int) -> tuple[Ints, str]:
     return np.unique(np.asarray(keys, dtype=object), return_inverse=True)[1].astype(np.int64), "identity"
 
 
-def _draws(units: int, resamples: int, seed: int) -> Iterator[Floats]:
-    """(chunk, units) how often each unit was drawn, chunk by chunk."""
-    generator = np.random.default_rng(seed)
-    for start in range(0, resamples, _CHUNK):
-        count = min(_CHUNK, resamples - start)
-        picks = generator.integers(0, units, size=(count, units)) + np.arange(count)[:, None] * units
-        # float64: exact for counts, and its matrix product runs in BLAS, which integers do not
-        yield np.bincount(picks.ravel(), minlength=count * units).reshape(count, units).astype(np.float64)
+def jackknife(score: WeightedScore, groups: Ints, unit: str) -> Intervals:
+    """Intervals of whatever `score` gives for weighted units.
 
-
-def _collect(
-    identities: Sequence[str],
-    n: int,
-    score: Callable[[Ints, int], Callable[[Floats], dict[str, Floats]]],
-    resamples: int,
-    seed: int,
-) -> Intervals:
-    """Intervals of whatever `score(groups, units)` gives for (chunk, units) weights."""
-    groups, unit = _group(identities or [""] * n, n)
+    Args:
+        score: of (rows, units) weights; its first row is called with everybody.
+        groups: (n,) unit of each sample, from 0 on, as `group_people` gives them.
+        unit: what a unit is called.
+    """
     units = int(groups.max()) + 1
-    score_weights = score(groups, units)
-    drawn: dict[str, list[Floats]] = {}
-    for weights in _draws(units, resamples, seed):
-        for name, values in score_weights(weights).items():
-            drawn.setdefault(name, []).append(values)
-    tail = (1 - LEVEL) / 2
-    bounds = {}
-    for name, parts in drawn.items():
-        values = np.concatenate(parts)
-        defined = values[~np.isnan(values)]
-        low, high = np.quantile(defined, [tail, 1 - tail]) if len(defined) else (np.nan, np.nan)
-        bounds[name] = (float(low), float(high))
-    return Intervals(bounds, LEVEL, unit, units, resamples, seed)
+    count = min(units, MOST_UNITS)
+    place = np.arange(units)
+    if count < units:
+        place = np.random.default_rng(_SEED).permutation(units) % count
+    found = score(np.vstack([np.ones(units), (place != np.arange(count)[:, None]).astype(np.float64)]))
+    bounds = {name: _interval(name, float(values[0]), values[1:]) for name, values in found.items()}
+    return Intervals(bounds, LEVEL, unit, units)
+
+
+def _interval(name: str, value: float, without: Floats) -> Bounds:
+    """Of a metric, from its values without each of the units."""
+    count = len(without)
+    if count < 2 or not np.isfinite([value, *without]).all():
+        return None
+    # sqrt(count) and not sqrt(count - 1): few people show less than their whole spread
+    error = float(without.std() * np.sqrt(count)) * float(stats.t.ppf((1 + LEVEL) / 2, count - 1))
+    if error <= 1e-12:
+        return None
+    stem = name.partition("_")[0]
+    if stem in ("rmse", "mae"):
+        middle, width = 1 / value, error / value**2
+        return 1 / (middle + width), 1 / (middle - width) if middle > width else float("inf")
+    if stem in ("pcc", "ccc"):
+        middle, width = np.arctanh(value), error / (1 - value**2)
+        return float(np.tanh(middle - width)), float(np.tanh(middle + width))
+    with np.errstate(divide="ignore"):
+        middle, width = np.log(value) - np.log1p(-value), error / np.float64(value * (1 - value))
+    if not np.isfinite(width):  # nobody errs, or everybody does
+        return None
+    low, high = (float(1 / (1 + np.exp(-end))) for end in (middle - width, middle + width))
+    return low, high
 
 
 def weighted_auroc(positive: NDArray[np.bool_], scores: Floats) -> Callable[[Floats], Floats]:
@@ -139,70 +160,64 @@ def weighted_auroc(positive: NDArray[np.bool_], scores: Floats) -> Callable[[Flo
     return area
 
 
-def _resampled_auroc(labels: Ints, probabilities: Floats, groups: Ints) -> Callable[[Floats], Floats]:
-    """(chunk, units) weights → (chunk,) macro AUROC over the classes that a resample defines."""
-    # a class that nobody or everybody belongs to is undefined in every resample
-    classes = [index for index in range(probabilities.shape[1]) if 0 < int((labels == index).sum()) < len(labels)]
-    if probabilities.shape[1] == 2:
-        classes = classes[1:]  # the other one's area is the same
-    area = {index: weighted_auroc(labels == index, probabilities[:, index]) for index in classes}
+def _weighted_areas(labels: Ints, logits: Floats, groups: Ints) -> WeightedScore:
+    """Macro AUROC over the classes, and over the pairs of classes, that have samples."""
+    present = np.unique(labels).tolist()
+    probabilities = softmax(logits)
+    kinds: dict[str, list[tuple[Ints, Callable[[Floats], Floats]]]] = {"macro_auroc": [], "ovo_auroc": []}
+    everybody = np.arange(len(labels))
+    for index in present if len(present) > 1 else ():
+        if logits.shape[1] > 2 or index == 1:  # of two classes the other one's area is the same
+            kinds["macro_auroc"].append((everybody, weighted_auroc(labels == index, probabilities[:, index])))
+    for first, second in combinations(present, 2):
+        rows = np.flatnonzero((labels == first) | (labels == second))
+        margins = logits[rows, first] - logits[rows, second]
+        kinds["ovo_auroc"].append((rows, weighted_auroc(labels[rows] == first, margins)))
     step = max(1, _CELLS // len(labels))
 
-    def score(weights: Floats) -> Floats:
-        areas = np.full((len(classes), len(weights)), np.nan)
-        for start in range(0, len(weights), step):
-            per_sample = weights[start : start + step][:, groups]
-            for row, index in enumerate(classes):
-                areas[row, start : start + step] = area[index](per_sample)
-        defined = ~np.isnan(areas)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.where(defined, areas, 0.0).sum(axis=0) / defined.sum(axis=0)
+    def score(weights: Floats) -> dict[str, Floats]:
+        found = {}
+        for name, areas in kinds.items():
+            values = np.full((len(areas), len(weights)), np.nan)
+            for start in range(0, len(weights), step):
+                per_sample = weights[start : start + step][:, groups]
+                for row, (rows, area) in enumerate(areas):
+                    values[row, start : start + step] = area(per_sample[:, rows])
+            found[name] = mean_known(values)
+        return {"auroc": found["macro_auroc"], **found}
 
     return score
 
 
-def bootstrap(
-    labels: Ints,
-    predictions: Ints,
-    num_classes: int,
-    identities: Sequence[str] = (),
-    *,
-    probabilities: Floats | None = None,
-    resamples: int = 2000,
-    seed: int = 0,
+def class_intervals(
+    labels: Ints, predictions: Ints, num_classes: int, identities: Sequence[str] = (), *, logits: Floats | None = None
 ) -> Intervals:
-    """Intervals of UAR, WAR and macro-F1, and of AUROC where probabilities are given.
+    """Intervals of UAR, WAR and macro-F1, and of AUROC where scores are given.
 
     Args:
         labels, predictions: (n,) class indices.
         num_classes: classes of the label space.
-        identities: (n,) subjects, "" where unknown; none at all resamples single samples.
-        probabilities: (n, classes); adds "auroc" and "macro_auroc".
-        resamples, seed: how often is drawn, and from which seed.
+        identities: (n,) subjects, "" where unknown; none at all: single samples are left out.
+        logits: (n, classes) scores before softmax; adds "auroc", "macro_auroc" and "ovo_auroc".
 
-    In a resample that lost a class, UAR, macro-F1 and AUROC average over the classes it still has.
+    Where a class is lost with somebody, UAR, macro-F1 and AUROC average over the classes that are left.
     """
     labels = np.asarray(labels, np.int64)
     cells = num_classes * num_classes
+    groups, unit = group_people(identities, len(labels))
+    units = int(groups.max()) + 1
+    place = groups * cells + labels * num_classes + np.asarray(predictions, np.int64)
+    own = np.bincount(place, minlength=units * cells).reshape(units, cells).astype(np.float64)
+    used = own.sum(axis=0) > 0  # most cells of a confusion matrix are never hit by anyone
+    areas = _weighted_areas(labels, np.asarray(logits, np.float64), groups) if logits is not None else None
 
-    def score(groups: Ints, units: int) -> Callable[..., dict[str, Floats]]:
-        place = groups * cells + labels * num_classes + np.asarray(predictions, np.int64)
-        own = np.bincount(place, minlength=units * cells).reshape(units, cells).astype(np.float64)
-        used = own.sum(axis=0) > 0  # most cells of a confusion matrix are never hit by anyone
-        area = _resampled_auroc(labels, probabilities, groups) if probabilities is not None else None
+    def score(weights: Floats) -> dict[str, Floats]:
+        confusion = np.zeros((len(weights), cells))
+        confusion[:, used] = weights @ own[:, used]
+        scores = scores_of_confusion(confusion.reshape(len(weights), num_classes, num_classes))
+        return {**scores, "balanced_accuracy": scores["uar"], **(areas(weights) if areas else {})}
 
-        def of(weights: Floats) -> dict[str, Floats]:
-            confusion = np.zeros((len(weights), cells))
-            confusion[:, used] = weights @ own[:, used]
-            scores = scores_of_confusion(confusion.reshape(len(weights), num_classes, num_classes))
-            scores["balanced_accuracy"] = scores["uar"]
-            if area is not None:
-                scores["auroc"] = scores["macro_auroc"] = area(weights)
-            return scores
-
-        return of
-
-    return _collect(identities, len(labels), score, resamples, seed)
+    return jackknife(score, groups, unit)
 
 
 def _moments(truth: Floats, predictions: Floats) -> Floats:
@@ -232,74 +247,55 @@ def _metrics_of_moments(sums: Floats, bias: Floats) -> dict[str, Floats]:
     return {name: np.where(empty, np.nan, values) for name, values in found.items()}
 
 
-def bootstrap_values(
-    truth: Floats,
-    predictions: Floats,
-    names: Sequence[str],
-    identities: Sequence[str] = (),
-    *,
-    resamples: int = 2000,
-    seed: int = 0,
+def value_intervals(
+    truth: Floats, predictions: Floats, names: Sequence[str], identities: Sequence[str] = ()
 ) -> Intervals:
     """Intervals of pooled RMSE, MAE, PCC and CCC: "rmse", "rmse_<target>", ….
 
     Args:
         truth, predictions: (n, targets) native values; NaN in `truth` where unknown.
         names: target names in order.
-        identities: (n,) subjects, "" where unknown; none at all resamples single items.
+        identities: (n,) subjects, "" where unknown; none at all: single items are left out.
     """
     truth, predictions = checked_values(truth, predictions, names)
     moments = _moments(truth, predictions)
     with np.errstate(invalid="ignore"):
         counts = (~np.isnan(truth)).sum(axis=0)
         bias = np.where(counts > 0, np.nansum(predictions - truth, axis=0) / np.maximum(counts, 1), 0.0)
+    groups, unit = group_people(identities, len(truth))
+    own = np.zeros((int(groups.max()) + 1, *moments.shape[1:]))
+    np.add.at(own, groups, moments)
 
-    def score(groups: Ints, units: int) -> Callable[..., dict[str, Floats]]:
-        own = np.zeros((units, *moments.shape[1:]))
-        np.add.at(own, groups, moments)
+    def score(weights: Floats) -> dict[str, Floats]:
+        sums = (weights @ own.reshape(len(own), -1)).reshape(len(weights), *own.shape[1:])
+        found = _metrics_of_moments(sums, bias)
+        flat = {metric: mean_known(found[metric].T) for metric in NAMES}
+        return flat | {f"{metric}_{name}": found[metric][:, i] for metric in NAMES for i, name in enumerate(names)}
 
-        def of(weights: Floats) -> dict[str, Floats]:
-            sums = (weights @ own.reshape(units, -1)).reshape(len(weights), *own.shape[1:])
-            found = _metrics_of_moments(sums, bias)
-            flat = {}
-            for metric in NAMES:
-                defined = ~np.isnan(found[metric])
-                with np.errstate(invalid="ignore", divide="ignore"):
-                    flat[metric] = np.where(defined, found[metric], 0.0).sum(axis=-1) / defined.sum(axis=-1)
-                flat |= {f"{metric}_{name}": found[metric][:, i] for i, name in enumerate(names)}
-            return flat
-
-        return of
-
-    return _collect(identities, len(truth), score, resamples, seed)
+    return jackknife(score, groups, unit)
 
 
-def bootstrap_means(
-    rows: Sequence[dict[str, float]], identities: Sequence[str] = (), *, resamples: int = 2000, seed: int = 0
-) -> Intervals:
+def mean_intervals(rows: Sequence[dict[str, float]], identities: Sequence[str] = ()) -> Intervals:
     """Intervals of the means of metrics that each recording has for itself.
 
     Args:
         rows: the metrics of every recording, the same keys in each; NaN where one has none.
-        identities: subjects of the recordings, "" where unknown; none at all resamples single recordings.
+        identities: subjects of the recordings, "" where unknown; none at all: single recordings are left out.
     """
     keys = list(rows[0])
     values = np.array([[row[key] for key in keys] for row in rows], np.float64)
     known = ~np.isnan(values)
+    groups, unit = group_people(identities, len(values))
+    total, count = np.zeros((2, int(groups.max()) + 1, len(keys)))
+    np.add.at(total, groups, np.where(known, values, 0.0))
+    np.add.at(count, groups, known)
 
-    def score(groups: Ints, units: int) -> Callable[..., dict[str, Floats]]:
-        total, count = np.zeros((units, len(keys))), np.zeros((units, len(keys)))
-        np.add.at(total, groups, np.where(known, values, 0.0))
-        np.add.at(count, groups, known)
+    def score(weights: Floats) -> dict[str, Floats]:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means = (weights @ total) / (weights @ count)
+        return {key: means[:, i] for i, key in enumerate(keys)}
 
-        def of(weights: Floats) -> dict[str, Floats]:
-            with np.errstate(invalid="ignore", divide="ignore"):
-                means = (weights @ total) / (weights @ count)
-            return {key: means[:, i] for i, key in enumerate(keys)}
-
-        return of
-
-    return _collect(identities, len(values), score, resamples, seed)
+    return jackknife(score, groups, unit)
 
 
 # --- Groups -----------------------------------------------------------------------------------------------------------
@@ -369,8 +365,6 @@ def class_groups(
     logits: Floats,
     names: Sequence[str],
     identities: Sequence[str] = (),
-    *,
-    resamples: int = 1000,
 ) -> dict[str, Any]:
     """`group_metrics` for classes: all that `compute_metrics` gives, recall by class, and intervals over subjects.
 
@@ -378,13 +372,12 @@ def class_groups(
         columns: as of `group_metrics`.
         labels, logits, names: as of `compute_metrics`.
         identities: (n,) subjects, "" where unknown.
-        resamples: of the intervals.
     """
 
     def score(rows: Ints) -> dict[str, Any]:
         own, predicted = compute_metrics(labels[rows], logits[rows], names), logits[rows].argmax(axis=1)
         subjects = [identities[int(row)] for row in rows] if identities else []
-        intervals = bootstrap(labels[rows], predicted, len(names), subjects, resamples=resamples)
+        intervals = class_intervals(labels[rows], predicted, len(names), subjects)
         return {
             "classes": sum(one.support > 0 for one in own.per_class.values()),
             **own.flat(),
@@ -401,14 +394,12 @@ def value_groups(
     predictions: Floats,
     names: Sequence[str],
     identities: Sequence[str] = (),
-    *,
-    resamples: int = 1000,
 ) -> dict[str, Any]:
     """`group_metrics` for values: pooled `regression_metrics`, and intervals over subjects; arguments as of `class_groups`."""
 
     def score(rows: Ints) -> dict[str, Any]:
         subjects = [identities[int(row)] for row in rows] if identities else []
-        intervals = bootstrap_values(truth[rows], predictions[rows], names, subjects, resamples=resamples)
+        intervals = value_intervals(truth[rows], predictions[rows], names, subjects)
         own = regression_metrics(truth[rows], predictions[rows], names)
         return {**own.to_dict(), "confidence_intervals": intervals.to_dict()}
 

@@ -12,6 +12,7 @@ Conventions, because toolkits differ:
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,14 @@ class ReliabilityBin:
     n: int
     confidence: float | None
     accuracy: float | None
+
+
+def mean_known(rows: Floats) -> Floats:
+    """(columns,) mean over (n, columns) rows, NaN left out; NaN where nothing is known."""
+    known = ~np.isnan(rows)
+    counts = known.sum(axis=0)
+    sums = np.where(known, rows, 0.0).sum(axis=0, dtype=np.float64)
+    return np.divide(sums, counts, out=np.full(rows.shape[1], np.nan), where=counts > 0)
 
 
 def softmax(logits: Floats) -> Floats:
@@ -112,7 +121,10 @@ def brier_score(labels: Ints, probabilities: Floats) -> float:
 # - UAR (unweighted average recall, balanced accuracy) and macro-F1 average over the classes that occur among the true labels.
 #   A class that is only ever predicted lowers the recall of the others, but is no term of its own.
 # - WAR (weighted average recall) is plain accuracy.
-# - Macro AUROC averages one-vs-rest AUROC over the classes that have both positives and negatives; None when none has.
+# - Macro AUROC averages one-vs-rest AUROC over the classes that have both positives and negatives; None when none has. It ranks by
+#   the softmax's probability, which depends on all scores: of more than two classes, a prior added to them moves it.
+# - One-vs-one AUROC averages over the pairs of classes that occur: the probability that of a sample of each, the difference of the
+#   two scores is larger for the one's. A prior adds the same to every such difference, and so moves nothing.
 # - AUROC is that of the second class when there are two (index 1, the "positive" one), and macro AUROC when there are more.
 # - Precision and F1 of a class never predicted are 0.
 # - Top-k accuracy counts a sample when fewer than k classes stand before the true one; among equal scores the lower index stands
@@ -139,7 +151,8 @@ class ClassificationMetrics:
     Attributes:
         n: samples.
         uar, war, macro_f1: see the module; in [0, 1].
-        macro_auroc: free of any threshold; None when no class has both positives and negatives.
+        macro_auroc: one against the rest; None when no class has both positives and negatives.
+        ovo_auroc: one against one, which no prior moves; None when there are no two classes.
         ece: expected calibration error of the top label over 15 bins of equal width.
         loss: mean cross-entropy in nats.
         per_class: name → metrics, every class of the label space, in order.
@@ -156,6 +169,7 @@ class ClassificationMetrics:
     war: float
     macro_f1: float
     macro_auroc: float | None
+    ovo_auroc: float | None
     ece: float
     loss: float
     per_class: dict[str, ClassMetrics]
@@ -175,6 +189,7 @@ class ClassificationMetrics:
             "macro_f1": self.macro_f1,
             "auroc": self.auroc,
             "macro_auroc": self.macro_auroc,
+            "ovo_auroc": self.ovo_auroc,
             **{f"top_{k}_accuracy": value for k, value in self.top_k.items()},
             "ece": self.ece,
             "mce": self.mce,
@@ -220,6 +235,15 @@ def macro_auroc(labels: Ints, probabilities: Floats) -> float | None:
         positive = labels == index
         if positive.any() and not positive.all():
             areas.append(float(roc_auc_score(positive, probabilities[:, index])))
+    return float(np.mean(areas)) if areas else None
+
+
+def ovo_auroc(labels: Ints, logits: Floats) -> float | None:
+    """Mean AUROC of the pairs of classes that occur, each by the difference of its two scores; (n, classes) before softmax."""
+    areas = []
+    for first, second in combinations(np.unique(labels).tolist(), 2):
+        rows = (labels == first) | (labels == second)
+        areas.append(float(roc_auc_score(labels[rows] == first, logits[rows, first] - logits[rows, second])))
     return float(np.mean(areas)) if areas else None
 
 
@@ -276,6 +300,7 @@ def compute_metrics(labels: Ints, logits: Floats, names: Sequence[str]) -> Class
         war=float((predictions == labels).mean()),
         macro_f1=float(f1[present].mean()),
         macro_auroc=ranking,
+        ovo_auroc=ovo_auroc(labels, logits),
         ece=calibration_error(labels, probabilities),
         loss=cross_entropy(labels, logits),
         per_class={

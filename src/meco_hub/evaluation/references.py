@@ -20,9 +20,9 @@ from ..answers import Task
 from ..corpora import Corpus
 from ..errors import InputError
 from ..recordings.signal_recording import SignalRecording, Stream
-from .metrics import Floats, Ints, log_softmax
+from .metrics import Floats, Ints, log_softmax, mean_known
 from .predict import RecordingRows
-from .series import AlignedPredictions, mean_known
+from .series import AlignedPredictions
 
 PENALTIES = np.logspace(0, 5, 26)
 """Penalties of ridge regression that are tried, by the error of each row left out in turn (closed form)."""

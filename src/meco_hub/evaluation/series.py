@@ -18,8 +18,8 @@ from ..answers import Calibration, Task, read_off, stitch
 from ..corpora import Corpus
 from ..errors import CorpusError, InputError
 from ..recordings.signal_recording import SignalRecording
-from .intervals import Intervals, bootstrap_means, bootstrap_values, group_metrics, value_groups
-from .metrics import Floats, Ints, RegressionMetrics, average, per_subject, regression_metrics
+from .intervals import Intervals, group_metrics, mean_intervals, value_groups, value_intervals
+from .metrics import Floats, Ints, RegressionMetrics, average, mean_known, per_subject, regression_metrics
 from .predict import Predictions, RecordingRows, RowAnswer
 from .task import LabelledSubset
 
@@ -35,14 +35,6 @@ from .task import LabelledSubset
 
 _EDGE_S = 1e-6
 """Seconds by which times at the edge of the scored part may be off through rounding."""
-
-
-def mean_known(rows: Floats) -> Floats:
-    """(targets,) mean over rows, NaN left out; NaN where nothing is known."""
-    known = ~np.isnan(rows)
-    counts = known.sum(axis=0)
-    sums = np.where(known, rows, 0.0).sum(axis=0, dtype=np.float64)
-    return np.divide(sums, counts, out=np.full(rows.shape[1], np.nan), where=counts > 0)
 
 
 @dataclass(frozen=True)
@@ -106,7 +98,6 @@ def score_trials(
     trials: Sequence[str] = (),
     references: Mapping[str, Floats] | None = None,
     groups: Mapping[str, Sequence[str]] | None = None,
-    resamples: int = 2000,
 ) -> ValueScores:
     """Score values of which each trial has one per target.
 
@@ -119,7 +110,6 @@ def score_trials(
             The same name with another subject is another trial.
         references: name → (n, targets) native predictions of every row, scored like the model's.
         groups: column → (n,) value of each row; metrics are pooled over trials, each under its first row's value.
-        resamples: of the intervals.
 
     Raises:
         InputError: lengths or shapes that do not fit, nothing to score, or predictions that are not finite.
@@ -156,7 +146,7 @@ def score_trials(
                 [subjects[row] for row in owners.tolist()] if subjects else [],
             ),
         },
-        intervals=bootstrap_values(joined.truth, joined.predictions, names, people, resamples=resamples),
+        intervals=value_intervals(joined.truth, joined.predictions, names, people),
         references=scored_references,
         groups=value_groups(columns, joined.truth, joined.predictions, names, people) if columns else {},
     )
@@ -222,7 +212,6 @@ def score_series(
     folds: Sequence[int] = (),
     references: Mapping[str, Sequence[Floats]] | None = None,
     groups: Mapping[str, Sequence[str]] | None = None,
-    resamples: int = 2000,
 ) -> ValueScores:
     """Score values that run over time.
 
@@ -234,7 +223,6 @@ def score_series(
         folds: fold of each recording; means are taken within folds first. None given: over all recordings at once.
         references: name → for every recording (moments, targets) on the grid of its series, or (targets,) that hold throughout.
         groups: column → value of each recording; metrics are means over recordings.
-        resamples: of the intervals.
 
     Raises:
         InputError: lengths or shapes that do not fit, no recording with truth in its scored part, or predictions not finite.
@@ -269,10 +257,8 @@ def score_series(
     # moments of a recording stay together, whoever's it is
     people = [subjects[index] if subjects else "" for index in range(len(parts))]
     units = [subject or f"\0{index}" for index, subject in enumerate(people)]
-    means = bootstrap_means(
-        [each[index].flat() for index in used], [people[index] for index in used], resamples=resamples
-    )
-    pooled = bootstrap_values(truth, predictions, names, [units[int(row)] for row in owners], resamples=resamples)
+    means = mean_intervals([each[index].flat() for index in used], [people[index] for index in used])
+    pooled = value_intervals(truth, predictions, names, [units[int(row)] for row in owners])
     bounds = {key: pooled.bounds[key] if _is_relation(key) else own for key, own in means.bounds.items()}
     return ValueScores(
         names=tuple(names),

@@ -9,7 +9,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from ..plugins import Architecture
 from .card_notes import CardNotes, Figures, Source
 
-_HEADLINE = ("uar", "war", "macro_f1", "auroc", "macro_auroc", "rmse", "mae", "ccc", "pcc")
+_HEADLINE = ("uar", "war", "macro_f1", "auroc", "macro_auroc", "ovo_auroc", "rmse", "mae", "ccc", "pcc")
 _GAPS = ("uar", "macro_auroc", "rmse", "ccc")
 _NOT_ASKED = (None, [], {}, "")
 
@@ -262,6 +262,7 @@ NAMES = {
     "macro_f1": "macro F1",
     "auroc": "AUROC",
     "macro_auroc": "macro AUROC",
+    "ovo_auroc": "one-vs-one AUROC",
     "ece": "expected calibration error",
     "mce": "maximum calibration error",
     "brier": "Brier score",
@@ -279,6 +280,7 @@ _HUB_NAMES = {
     "macro_f1": "f1",
     "auroc": "roc_auc",
     "macro_auroc": "roc_auc",
+    "ovo_auroc": "roc_auc",
     "brier": "brier_score",
     "pcc": "pearsonr",
 }

@@ -25,7 +25,7 @@ def case(n: int = 120) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def test_each_value_has_the_figures_of_its_rows() -> None:
     labels, logits, light = case()
     people = [f"p{index % 20}" for index in range(120)]
-    table = class_groups({"lighting": light.tolist()}, labels, logits, NAMES, people, resamples=50)["lighting"]
+    table = class_groups({"lighting": light.tolist()}, labels, logits, NAMES, people)["lighting"]
     assert list(table["values"]) == ["Low", "normal"]
     for value, entry in table["values"].items():
         own = compute_metrics(labels[light == value], logits[light == value], NAMES)
@@ -46,7 +46,7 @@ def test_each_value_has_the_figures_of_its_rows() -> None:
 def test_unknown_and_small_values_are_told_but_make_no_gap() -> None:
     labels, logits, _ = case(60)
     sex = ["woman"] * 25 + ["man"] * 25 + ["other"] * 4 + [""] * 6
-    table = class_groups({"sex": sex}, labels, logits, NAMES, resamples=20)["sex"]
+    table = class_groups({"sex": sex}, labels, logits, NAMES)["sex"]
     assert list(table["values"]) == ["man", "other", "woman", ""]
     assert table["values"]["other"]["n"] == 4
     assert {gap[side] for gap in table["gaps"].values() for side in ("highest", "lowest")} <= {"man", "woman"}
@@ -57,7 +57,7 @@ def test_a_value_of_one_class_has_no_area() -> None:
     labels, logits, _ = case(40)
     group = ["all"] * 20 + ["one"] * 20
     labels[20:] = 1
-    entry = class_groups({"g": group}, labels, logits, NAMES, resamples=20)["g"]["values"]["one"]
+    entry = class_groups({"g": group}, labels, logits, NAMES)["g"]["values"]["one"]
     assert entry["auroc"] is None
     assert entry["classes"] == 1
     assert entry["recall"]["a"] is None
@@ -68,7 +68,7 @@ def test_values_have_groups_too(tmp_path: Path) -> None:
     truth = generator.normal(size=(50, 2))
     predictions = truth + generator.normal(size=(50, 2))
     sex = ["woman", "man"] * 25
-    table = value_groups({"sex": sex}, truth, predictions, ["v", "a"], resamples=20)
+    table = value_groups({"sex": sex}, truth, predictions, ["v", "a"])
     own = regression_metrics(truth[1::2], predictions[1::2], ["v", "a"])
     assert table["sex"]["values"]["man"]["rmse_v"] == own.per_target["v"].rmse
     assert table["sex"]["gaps"]["ccc"]["gap"] >= 0

@@ -22,7 +22,7 @@ def trials(n: int = 24, seed: int = 0) -> tuple[np.ndarray, list[np.ndarray], li
 
 def test_the_headline_is_of_averaged_windows() -> None:
     truth, windows, subjects = trials()
-    scores = score_trials(truth, windows, NAMES, subjects, resamples=50)
+    scores = score_trials(truth, windows, NAMES, subjects)
     means = np.stack([one.mean(axis=0) for one in windows])
     by_hand = regression_metrics(truth, means, NAMES)
     assert scores.metrics == {"n": 24, **by_hand.flat()}
@@ -41,7 +41,7 @@ def test_the_headline_is_of_averaged_windows() -> None:
 def test_rows_of_one_trial_are_one_item_and_names_are_the_persons_own() -> None:
     truth = np.array([[1.0], [1.0], [3.0], [5.0]])
     windows = [np.array([[2.0], [4.0]]), np.array([[6.0]]), np.array([[3.0]]), np.array([[5.0]])]
-    scores = score_trials(truth, windows, ["v"], ["a", "a", "b", "b"], trials=["t1", "t1", "t1", ""], resamples=10)
+    scores = score_trials(truth, windows, ["v"], ["a", "a", "b", "b"], trials=["t1", "t1", "t1", ""])
     assert scores.metrics["n"] == 3
     # the trial's windows weigh alike: mean of 2, 4 and 6
     assert scores.metrics["rmse"] == pytest.approx(np.sqrt(9 / 3))
@@ -52,7 +52,7 @@ def test_references_and_groups_go_the_same_way() -> None:
     truth, windows, subjects = trials()
     mean = np.tile(truth.mean(axis=0), (24, 1))
     scores = score_trials(
-        truth, windows, NAMES, subjects, resamples=20,
+        truth, windows, NAMES, subjects,
         references={"training mean": mean, "oracle": truth}, groups={"sex": ["m", "w"] * 12},
     )  # fmt: skip
     assert scores.references["training mean"]["rmse_valence"] == pytest.approx(truth[:, 0].std())
@@ -77,7 +77,7 @@ def series(n: int = 8, seed: int = 0) -> list[TimeSeries]:
 
 def test_the_official_mean_is_of_files_on_their_scored_seconds() -> None:
     given = series()
-    scores = score_series(given, NAMES, ["a", "b"] * 4, scored_seconds=(10, 40), resamples=50)
+    scores = score_series(given, NAMES, ["a", "b"] * 4, scored_seconds=(10, 40))
     inside = [(one.times >= 10) & (one.times <= 40) for one in given]
     assert inside[0].sum() == 61
     each = np.array(
@@ -105,7 +105,7 @@ def test_the_official_mean_is_of_files_on_their_scored_seconds() -> None:
 
 def test_folds_are_averaged_for_themselves_first() -> None:
     given = series()
-    scores = score_series(given, NAMES, folds=[0, 0, 0, 0, 0, 0, 1, 1], resamples=10)
+    scores = score_series(given, NAMES, folds=[0, 0, 0, 0, 0, 0, 1, 1])
     levels = scores.levels["recording"]
     assert scores.metrics["mae"] == pytest.approx((levels["folds"]["0"]["mae"] + levels["folds"]["1"]["mae"]) / 2)
     assert scores.metrics["mae"] != pytest.approx(levels["mean"]["mae"])
@@ -117,7 +117,7 @@ def test_references_over_time_and_recordings_without_truth() -> None:
     given = series(4)
     given[3] = TimeSeries(given[3].times, np.full_like(given[3].truth, np.nan), given[3].predictions)
     scores = score_series(
-        given, NAMES, scored_seconds=(10, 40), resamples=10,
+        given, NAMES, scored_seconds=(10, 40),
         references={"zero": [np.zeros(2)] * 4, "truth": [one.truth if index < 3 else np.zeros(2) for index, one in
                     enumerate(given)]}, groups={"stimulus": ["x", "x", "y", "y"]},
     )  # fmt: skip
@@ -150,7 +150,7 @@ def test_the_training_mean_on_real_courses() -> None:
     given = [TimeSeries(times, truth, np.tile(affect[fold != own].mean(axis=(0, 1)), (len(times), 1))) for truth, own in
              zip(affect, fold, strict=True)]  # fmt: skip
     scores = score_series(
-        given, NAMES, [f"s{who}" for who in data["subject"]], scored_seconds=(10, 40), folds=fold.tolist(), resamples=20
+        given, NAMES, [f"s{who}" for who in data["subject"]], scored_seconds=(10, 40), folds=fold.tolist()
     )
     inside = (times >= 10) & (times <= 40)
     by_hand = [

@@ -9,7 +9,7 @@ import pytest
 from pyarrow import parquet
 
 from meco_hub.errors import InputError
-from meco_hub.evaluation.intervals import bootstrap
+from meco_hub.evaluation.intervals import class_intervals
 from meco_hub.evaluation.metrics import compute_metrics, softmax
 from meco_hub.evaluation.report import build_report, write_json, write_predictions, write_values
 from meco_hub.evaluation.report_file import SCHEMA_VERSION, read_report
@@ -31,7 +31,7 @@ def test_report_holds_what_it_promises(tmp_path: Path) -> None:
     logits = np.eye(3)[[0, 1, 1, 1]] * 2.0
     report = build_report(
         metrics=compute_metrics(labels, logits, names),
-        intervals=bootstrap(labels, logits.argmax(1), 3, resamples=20),
+        intervals=class_intervals(labels, logits.argmax(1), 3),
         names=names,
         checkpoint={"name": "some", "operating_point": None},
         data={"corpus": "image_folder"},
@@ -87,7 +87,7 @@ def test_a_report_of_values(tmp_path: Path) -> None:
     names = ["valence", "arousal"]
     scores = score_trials(
         truth, [one[None] + 1 for one in truth], names, [f"p{index % 3}" for index in range(12)],
-        references={"training mean": np.full((12, 2), 5.0)}, groups={"sex": ["m", "w"] * 6}, resamples=20,
+        references={"training mean": np.full((12, 2), 5.0)}, groups={"sex": ["m", "w"] * 6},
     )  # fmt: skip
     report = build_report(
         metrics=scores, intervals=scores.intervals,
