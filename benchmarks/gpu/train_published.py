@@ -21,8 +21,9 @@ from typing import Any
 
 import torch
 
+from meco_hub.durable import write_json
 from meco_hub.evaluation.evaluate import EvaluationSettings, evaluate_checkpoint
-from meco_hub.evaluation.report import library_versions, write_json
+from meco_hub.evaluation.report import library_versions
 from meco_hub.training.arguments import RunOptions
 from meco_hub.training.loop import TrainingRun, train
 from meco_hub.training.recipes import Recipe, override, read_recipe_file, recipe_from_dict, recipe_to_dict

@@ -15,7 +15,7 @@ Nothing here needs a corpus, so predicting imports this module and not the evalu
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -112,6 +112,24 @@ def task_of_model(model: PreTrainedModel) -> Task:
         center=tuple(getattr(config, "target_center", None) or [0.0] * count),
         halfrange=tuple(getattr(config, "target_halfrange", None) or [1.0] * count),
     )
+
+
+def require_finite(values: NDArray[np.floating], whose: str) -> None:
+    """Refuse an answer that is no number.
+
+    Args:
+        values: outputs or scores, in any shape.
+        whose: what answered, as the beginning of a sentence.
+
+    Raises:
+        CheckpointError: one of them is NaN or infinite.
+    """
+    if not np.isfinite(values).all():
+        raise CheckpointError(
+            f"{whose} answers {np.count_nonzero(~np.isfinite(values))} of {values.size} values that are no numbers (NaN or "
+            "infinite); expected finite ones. Its weights are damaged, or too large for their dtype: copy the checkpoint again, or "
+            "load it in float32."
+        )
 
 
 def combine_clips(outputs: NDArray[np.floating], link: str | None) -> NDArray[np.float64]:
@@ -367,6 +385,7 @@ class Answers:
 
     def __init__(self, model: PreTrainedModel) -> None:
         self._task = task_of_model(model)
+        self._whose = type(model).__name__
         self._problem: str | None = model.config.problem_type
         self._calibration: Calibration | None = calibration_of(model.config)
         self._training_data: str | None = getattr(model.config, "training_data", None)
@@ -411,8 +430,15 @@ class Answers:
 
         Raises:
             ConfigurationError: a function of probabilities for values.
+            CheckpointError: an output, or what becomes of it, is no number.
         """
         raw = torch.as_tensor(logits).double()
+        require_finite(raw.cpu().numpy(), self._whose)
+        scores = self._scores(raw, function)
+        require_finite(scores, self._whose)
+        return scores
+
+    def _scores(self, raw: torch.Tensor, function: str | None) -> NDArray[np.float64]:
         if function == "none":
             return raw.cpu().numpy()
         link = self._link(function)
@@ -449,19 +475,21 @@ class Answers:
         times: NDArray[np.float64],
         top_k: int | None = None,
         function: str | None = None,
+        *,
+        silent: Sequence[bool] = (),
     ) -> list[Entry]:
         """The answer for a recording, and how it runs over time.
 
         Args:
-            logits: (clips, steps, outputs), the model's, NaN of clips that it cannot answer for; where clips overlap their scores
-                are averaged.
+            logits: (clips, steps, outputs), the model's; where clips overlap their scores are averaged.
             times: (clips, steps) seconds at which they hold.
             top_k, function: as above; classes are ranked by the score of the recording.
+            silent: of each clip, whether it cannot be answered for; none by default.
 
         Returns:
             `score` of the recording, and `scores` at `times`: None where no clip is answered.
         """
-        answered = np.isfinite(logits).all(axis=(1, 2))
+        answered = ~np.asarray(silent, bool) if silent else np.ones(len(logits), bool)
         total, line, values = np.full(len(self._task.names), np.nan), np.empty(0), np.empty((0, len(self._task.names)))
         if answered.any():
             total = self.scores(combine_clips(logits[answered], self._link(function)), function)

@@ -11,6 +11,7 @@ import argparse
 import inspect
 import io
 import json
+import logging
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,7 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from . import plugins
-from .errors import CardError, ConfigurationError, MecoError, naming_extras, unknown_name
+from .durable import plain, refuse_overwriting, whole_file
+from .errors import CardError, ConfigurationError, MecoError, naming_extras, unknown_name, visible
+from .train import VisibleFormatter, explain
 from .version import __version__
 
 NOTICE = (
@@ -36,13 +39,15 @@ class Said:
 
     Attributes:
         data: for programs (`--json`).
-        lines: for people; computed only when they are printed.
+        lines: for people; computed only when they are printed, and made visible then: a line break inside of one is none.
         code: the exit code.
+        stopped: what ended the command early; said after the rest, and decides the exit code.
     """
 
     data: Any
     lines: Iterable[str]
     code: int = 0
+    stopped: BaseException | None = None
 
 
 Flag = tuple[tuple[str, ...], dict[str, Any]]
@@ -69,7 +74,7 @@ def _command(name: str, text: str, *flags: Flag) -> Callable[[Run], Run]:
 
 def _aside(text: str) -> None:
     """Print for people what is no part of the answer."""
-    print(text, file=sys.stderr)
+    print(visible(text), file=sys.stderr)
 
 
 def _is_main_process() -> bool:
@@ -134,6 +139,7 @@ def _score_or_risk(text: str) -> float | str:
     ),
     _flag("--part_size", type=int, help="files in a part of that data set (default: 512)"),
     _flag("--annotate", type=Path, metavar="FOLDER", help="write each picture with its answer drawn in"),
+    _flag("--overwrite", action="store_true", help="replace pictures in that folder"),
     _flag("--csv", action="store_true", help="print a table, with what was looked at and what is in doubt"),
     _flag(
         "--abstain_below",
@@ -149,6 +155,7 @@ def _predict(
     part_size: int | None,
     top_k: int | None,
     annotate: Path | None,
+    overwrite: bool,
     csv: bool,
     streams: list[tuple[str, list[str]]] | None,
     **options: Any,
@@ -157,25 +164,35 @@ def _predict(
 
     if output is None:
         chosen = dict(streams) if streams else None
-        rows = predict_files(inputs, top_k=top_k, annotate=annotate, streams=chosen, **options)
+        rows: list[dict[str, Any]] = []
+        stopped: BaseException | None = None
+        try:
+            predict_files(
+                inputs, top_k=top_k, annotate=annotate, overwrite=overwrite, streams=chosen, rows=rows, **options
+            )
+        except (KeyboardInterrupt, OSError, MecoError) as error:
+            if not rows:
+                raise
+            stopped = error  # what was answered is said first
         failed = sum("error" in row for row in rows)
 
         def lines() -> Iterator[str]:
             if csv:
                 table = io.StringIO(newline="")
                 write_csv(rows, table)
-                yield table.getvalue().rstrip()
+                yield from table.getvalue().removesuffix("\r\n").split("\r\n")
                 return
             _aside(NOTICE)
-            yield from map(_line, rows)
+            for row in rows:
+                yield from _lines(row)
             if failed:
                 _aside(f"{failed} of {len(rows)} files could not be used.")
 
-        return Said(rows, lines(), 1 if failed else 0)
-    if annotate is not None or top_k is not None or streams:
+        return Said(rows, lines(), 1 if failed else 0, stopped)
+    if annotate is not None or top_k is not None or streams or overwrite:
         raise ConfigurationError(
-            "--output was passed together with --annotate, --top_k or --streams; expected it alone: the table holds every score "
-            "and no picture, of streams as they are named. Leave one of them out."
+            "--output was passed together with --annotate, --top_k, --streams or --overwrite; expected it alone: the table holds "
+            "every score and no picture, of streams as they are named, and goes on where it ended. Leave one of them out."
         )
     report = predict_folder(inputs, output, part_size=part_size or PART_SIZE, **options)
 
@@ -190,18 +207,18 @@ def _predict(
     return Said(report, summary(), code) if _is_main_process() else None
 
 
-def _line(row: dict[str, Any]) -> str:
+def _lines(row: dict[str, Any]) -> list[str]:
     if "error" in row:
-        return f"{row['file']}: error: {row['error']}"
+        return [f"{row['file']}: error: {row['error']}"]
     answer = row["answer"]
     if answer and "expressions" in answer[0]:
         lines = [f"{row['file']}:"]
         for index, face in enumerate(answer, start=1):
             lines += [f"  face {index}: {_scores(face['expressions'])}", *_doubts(face)]
-        return "\n".join(lines)
+        return lines
     origin = answer[0].get("training_data") if answer else None
     line = f"{row['file']}: {_scores(answer)}" + (f"  (trained on {origin} data)" if origin else "")
-    return "\n".join([line, *_doubts(answer[0])])
+    return [line, *_doubts(answer[0])]
 
 
 def _doubts(entry: dict[str, Any]) -> list[str]:
@@ -230,7 +247,7 @@ def _convert(model_type: str, weights: Path, output: Path, **options: Any) -> Sa
             f"The plugin of {model_type!r} offers no converter. Expected one that declares `converter`; see `meco list`."
         )
     report = plugins.load_dotted(entry.converter)(weights, output, **options)
-    return Said(report.to_dict(), [str(report)])
+    return Said(report.to_dict(), str(report).split("\n"))
 
 
 @_command(
@@ -324,6 +341,7 @@ def _calibrate(model: str, output: Path, dataset: str, data_dir: Path, options: 
     _flag("--mirror", action="store_true", help="average with the answers to mirrored pictures"),
     _flag("--routing", action="store_true", help="report which expert serves whom"),
     _flag("--pictures", action="store_true", help="draw what the report has, beside it"),
+    _flag("--overwrite", action="store_true", help="replace an earlier report in the output folder"),
 )
 def _evaluate(
     model: str, dataset: str, data_dir: Path, output_dir: Path | None, options: Sequence[str], **settings: Any
@@ -365,10 +383,9 @@ def _figures(report: dict[str, Any], output_dir: Path | None) -> Iterator[str]:
 )
 def _score(files: list[Path]) -> Said:
     from .corpora.see_scores import score_sequence_sets, table
-    from .evaluation.report import plain
 
     found = score_sequence_sets(files)
-    return Said(plain({name: scores.to_dict() for name, scores in found.items()}), [table(found)])
+    return Said({name: scores.to_dict() for name, scores in found.items()}, table(found).split("\n"))
 
 
 # its flags are the training loop's own, so `main` hands the words on as they are
@@ -381,8 +398,9 @@ _command("train", "Train by a recipe; `meco train --help` lists its flags.")(lam
     _flag("model", help="folder or bundled checkpoint"),
     _flag("--output", type=Path, metavar="FILE", help="write it there instead of printing it"),
     _flag("--html", type=Path, metavar="FILE", help="write it as a web page too, to look at"),
+    _flag("--overwrite", action="store_true", help="replace these files"),
 )
-def _card(model: str, output: Path | None, html: Path | None) -> Said:
+def _card(model: str, output: Path | None, html: Path | None, overwrite: bool) -> Said:
     from .publishing.card import card_gaps, render_card, render_html, write_form
     from .publishing.card_notes import FILE
 
@@ -392,6 +410,10 @@ def _card(model: str, output: Path | None, html: Path | None) -> Said:
             f"{model} is no folder on this machine; expected one, or a bundled checkpoint's name. A repository's card "
             "is its README.md."
         )
+    wanted = [place for place in (output, html) if place is not None]
+    refuse_overwriting(
+        wanted, overwrite=overwrite, read=(path for path in folder.iterdir() if path.name != "README.md")
+    )
     card = render_card(folder)
     gaps = card_gaps(folder)
     if gaps:
@@ -401,10 +423,12 @@ def _card(model: str, output: Path | None, html: Path | None) -> Said:
         for key, what in gaps.items():
             _aside(f"  {key}: {what}")
     if html is not None:
-        html.write_text(render_html(card), encoding="utf-8")
+        with whole_file(html, overwrite=overwrite) as partial:
+            partial.write_text(render_html(card), encoding="utf-8")
     if output is not None:
-        output.write_text(card, encoding="utf-8")
-    lines = [card.removesuffix("\n") if output is None else f"Wrote {output}"]
+        with whole_file(output, overwrite=overwrite) as partial:
+            partial.write_text(card, encoding="utf-8")
+    lines = card.removesuffix("\n").split("\n") if output is None else [f"Wrote {output}"]
     return Said({"folder": str(folder), "gaps": gaps, "card": card}, lines)
 
 
@@ -580,9 +604,10 @@ def _diagnosis(report: dict[str, Any], errors: int) -> Iterator[str]:
     yield from (f"  ok  {plugin} ({distribution})" for plugin, distribution in report["plugins"].items())
     for finding in report["findings"]:
         mark = "!!" if finding["level"] == "error" else " !"
-        yield f"  {mark}  {finding['subject']}: {finding['problem']}\n      fix: {finding['fix']}"
+        yield f"  {mark}  {finding['subject']}: {finding['problem']}"
+        yield f"      fix: {finding['fix']}"
         if finding["traceback"]:
-            yield "      " + finding["traceback"].rstrip().replace("\n", "\n      ")
+            yield from (f"      {line}" for line in finding["traceback"].rstrip().split("\n"))
     warnings = len(report["findings"]) - errors
     said = f", {warnings} warning(s)" if warnings else ""
     yield f"{errors} finding(s){said}." if errors or warnings else "All is well."
@@ -612,6 +637,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # a name that the terminal cannot encode must not cost what was worked out
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    if logging.lastResort is not None:  # where nobody has set up logging
+        logging.lastResort.setFormatter(VisibleFormatter())
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["train"]:
         from .train import main as train
@@ -621,19 +648,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     _, _, run = _COMMANDS[flags.pop("command")]
     as_json = flags.pop("json")
     try:
-        with naming_extras():
-            said = run(**flags)
-            if said is None:
-                return 0
-            # a terminal that cannot show a name gets an escape that JSON knows
-            utf8 = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") == "utf8"
-            lines = [json.dumps(said.data, indent=2, ensure_ascii=not utf8)] if as_json else said.lines
-            for line in lines:
-                print(line)
-            return said.code
-    except MecoError as error:
-        _aside(f"meco: {type(error).__name__}: {error}")
-        return 1
+        try:
+            with naming_extras():
+                said = run(**flags)
+        except (MecoError, OSError, KeyboardInterrupt) as error:
+            failure = {"error": f"{type(error).__name__}: {error}".removesuffix(": ")}
+            said = Said(failure, (), stopped=error)
+        if said is None:
+            return 0
+        _print(_json(said.data) if as_json else said.lines)
+    except (MecoError, OSError, KeyboardInterrupt) as error:
+        return explain(error)
+    return said.code if said.stopped is None else explain(said.stopped)
+
+
+def _json(data: Any) -> Iterable[str]:
+    # a terminal that cannot show a name gets an escape that JSON knows
+    utf8 = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") == "utf8"
+    return json.dumps(plain(data), indent=2, ensure_ascii=not utf8, allow_nan=False).split("\n")
+
+
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(visible(line))
+    sys.stdout.flush()  # while a full disk or a closed pipe can still be said
 
 
 if __name__ == "__main__":

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, Self
 
+from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedConfig
 
-from .errors import ConfigurationError, suggest
+from .errors import ConfigurationError, MecoError, suggest
 from .labels import for_another_head
 
 
@@ -42,6 +43,47 @@ class NoRemoteCode(NoCopiedSources):
 # the names.
 
 
+LARGEST = 1 << 20
+"""No size, count or length in a config or a processor's file is larger: what is written in a file is not allocated on its word."""
+_ENTRIES, _LETTERS, _DEPTH = 1 << 18, 1 << 16, 16
+
+
+def hold_to_limits(value: Any, key: str = "", depth: int = 0) -> int:
+    """Refuse a config whose numbers nobody means, before anything is made by them.
+
+    Args:
+        value: what a JSON file holds, or a part of it.
+        key: its place, for the message.
+        depth: how deep it stands.
+
+    Returns:
+        How many entries it has.
+
+    Raises:
+        ConfigurationError: a whole number beyond `LARGEST`, one that is not finite, a text or a list without end.
+    """
+    problem, count = "", 1
+    if isinstance(value, int | float) and not abs(value) <= (LARGEST if isinstance(value, int) else 1e12):
+        problem = f"is {value if isinstance(value, float) or abs(value) < 1e30 else 'a number of more than 30 digits'}"
+    elif isinstance(value, str) and len(value) > _LETTERS:
+        problem = f"is a text of {len(value)} characters"
+    elif isinstance(value, dict | list | tuple):
+        if depth >= _DEPTH or len(value) > _ENTRIES:
+            problem = f"has {len(value)} entries, {depth} levels deep"
+        else:
+            inner = (
+                value.items() if isinstance(value, dict) else ((f"[{place}]", one) for place, one in enumerate(value))
+            )
+            count += sum(hold_to_limits(one, f"{key}.{name}" if key else str(name), depth + 1) for name, one in inner)
+            problem = f"has {count} entries" if count > _ENTRIES else ""
+    if problem:
+        raise ConfigurationError(
+            f"{key[:80] or 'The config'} {problem}; expected numbers up to {LARGEST}, texts up to {_LETTERS} characters, and "
+            f"{_ENTRIES} entries at most. Copy the checkpoint again, or ask its author."
+        )
+    return count
+
+
 class EmotionConfig(NoRemoteCode, PreTrainedConfig):
     """Base class of every config in the zoo. A subclass is decorated with `@strict`, or neither its types nor its checks hold."""
 
@@ -54,8 +96,13 @@ class EmotionConfig(NoRemoteCode, PreTrainedConfig):
         return [f"LABEL_{index}" for index in range(2 if count is None else count)]
 
     def __post_init__(self, **kwargs: Any) -> None:
+        hold_to_limits({**{one.name: getattr(self, one.name, None) for one in fields(self)}, **kwargs})
         self._refuse_misspelt(kwargs)
         count = kwargs.pop("num_labels", None)
+        if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
+            raise ConfigurationError(
+                f"num_labels is {count!r}; expected a whole number, 1 or more. Leave it out: it is counted."
+            )
         if self.id2label is None and self.label2id is not None:
             self.id2label = {int(index): name for name, index in self.label2id.items()}
         if self.id2label is None:
@@ -71,8 +118,22 @@ class EmotionConfig(NoRemoteCode, PreTrainedConfig):
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Self:
-        """As transformers', and `num_labels` or `id2label` may ask for a head of another size than the saved one."""
-        return super().from_dict(for_another_head(config_dict, kwargs), **kwargs)
+        """As transformers', and `num_labels` or `id2label` may ask for a head of another size than the saved one.
+
+        Raises:
+            ConfigurationError: what it holds is no config, or beyond all limits.
+        """
+        try:
+            hold_to_limits(config_dict)
+            return super().from_dict(for_another_head(config_dict, kwargs), **kwargs)
+        except (MecoError, StrictDataclassError):
+            raise
+        except Exception as error:
+            # whatever a class makes of a value that it did not foresee
+            raise ConfigurationError(
+                f"The config cannot be used as one of {cls.__name__} ({type(error).__name__}: {str(error)[:200]}). Expected what "
+                "`save_pretrained` wrote; copy it again."
+            ) from error
 
     def to_diff_dict(self) -> dict[str, Any]:
         """As transformers', and the labels always: it leaves two unnamed ones out, and our default may be another."""

@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from .durable import refuse_overwriting, sync_tree
 from .errors import CheckpointError, ConversionError
 from .labels import canonical_or_own
 
@@ -82,13 +83,23 @@ def require_new_folder(output_dir: Path, overwrite: bool) -> None:
         )
 
 
-def save_converted(model: Any, processor: Any, output_dir: Path) -> None:
-    """Save both, or nothing; other files in the folder stay."""
+def save_converted(model: Any, processor: Any, output_dir: Path, source: Path | None = None) -> None:
+    """Save both, or nothing; other files in the folder stay.
+
+    Raises:
+        ConfigurationError: `source`, the file that was converted, has the name of one that would be written there.
+    """
     output_dir.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{output_dir.name}-", dir=output_dir.parent))
     try:
         model.save_pretrained(draft)
         processor.save_pretrained(draft)
+        refuse_overwriting(
+            (output_dir / path.name for path in draft.iterdir()),
+            overwrite=True,
+            read=[] if source is None else [source],
+        )
+        sync_tree(draft)
         output_dir.mkdir(exist_ok=True)
         for written in sorted(draft.iterdir()):
             written.replace(output_dir / written.name)

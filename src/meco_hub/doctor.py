@@ -79,7 +79,7 @@ def run_program(program: str, arguments: Sequence[str], timeout_s: float) -> Tri
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONIOENCODING": "utf-8"}
     try:
         done = subprocess.run(
-            [sys.executable, "-c", program, *arguments],
+            [sys.executable, "-P", "-c", program, *arguments],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             encoding="utf-8",

@@ -1,4 +1,6 @@
-"""Folders that are complete or absent, whatever kills the process that writes them.
+"""Files and folders that are complete or absent, whatever kills the process that writes them; and nothing of others written over.
+
+Every output goes this way: `refuse_overwriting` says before the work what may not be written, and `whole_file` writes one file.
 
 What is written gets a hidden name first (`.best.partial`), reaches the disk, and takes its place by renaming, which a file
 system does wholly or not at all. What it replaces steps aside (`.best.replaced`) and what is to go is renamed
@@ -6,11 +8,20 @@ system does wholly or not at all. What it replaces steps aside (`.best.replaced`
 `restore_after_kill` knows from the hidden names alone what was under way when a process was killed.
 """
 
+import hashlib
+import json
+import math
 import os
 import re
+import secrets
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+
+from .errors import ConfigurationError
 
 PARTIAL, REPLACED, REMOVED = "partial", "replaced", "removed"
 
@@ -41,6 +52,116 @@ def sync_names(folder: Path) -> None:
     """Return when what was renamed in a folder is on the disk itself."""
     if os.name != "nt":
         _sync(folder)
+
+
+def refuse_overwriting(targets: Iterable[Path], *, overwrite: bool = False, read: Iterable[Path] = ()) -> None:
+    """Refuse, before any work, to write where something lies.
+
+    Args:
+        targets: the files that will be written.
+        overwrite: files that lie there may be replaced, but never one of `read`.
+        read: files that are read; under whatever name, links included.
+
+    Raises:
+        ConfigurationError: names the first file that would be lost.
+    """
+    sources: set[tuple[int, int]] = set()
+    wanted: set[Path] = set()
+    for path in read:
+        with suppress(OSError, ValueError):  # an address, or a file that is not there: nothing to lose
+            sources.add(_identity(path))
+    for target in targets:
+        if (name := Path(target).absolute()) in wanted:
+            raise ConfigurationError(f"{target} would be written twice; expected another name for each. Name another.")
+        wanted.add(name)
+        if not os.path.lexists(target):
+            continue
+        if target.exists() and _identity(target) in sources:
+            raise ConfigurationError(
+                f"{target} is read, and would be written over; expected another place. Name another file or folder to write to."
+            )
+        if target.is_dir() or not overwrite:
+            raise ConfigurationError(
+                f"{target} exists already; expected nothing there, because no file of another run is replaced unasked. Name "
+                "another place, or pass --overwrite (overwrite=True) where it may go."
+            )
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
+@contextmanager
+def whole_file(place: Path, *, overwrite: bool = True) -> Iterator[Path]:
+    """A name to write a file under; when the block ends without an error, it is on the disk and stands at `place`, all of it.
+
+    Args:
+        place: where the file shall be; its folder is made.
+        overwrite: it may replace one that came there meanwhile. What lay there before is for `refuse_overwriting`.
+
+    Raises:
+        ConfigurationError: a file is there, and may not be replaced.
+    """
+    place.parent.mkdir(parents=True, exist_ok=True)
+    # its ending stays, by which some writers choose the format
+    partial = place.with_name(f".{secrets.token_hex(8)}.{PARTIAL}{place.suffix}")
+    try:
+        yield partial
+        if os.name != "nt":
+            _sync(partial)
+        if overwrite:
+            partial.replace(place)
+        else:
+            _put(partial, place)
+        sync_names(place.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def remove_abandoned(folder: Path, age_s: float) -> None:
+    """Remove what `whole_file` left in a folder when its process was killed, if nobody has touched it for so many seconds."""
+    for path in folder.glob(f".{16 * '[0-9a-f]'}.{PARTIAL}*"):
+        with suppress(OSError):  # its writer lives, and has just renamed it
+            if path.is_file() and time.time() - path.stat().st_mtime > age_s:
+                path.unlink()
+
+
+def hash_file(file: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def plain(value: Any) -> Any:
+    """JSON has no NaN; what is undefined is null."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if hasattr(value, "item"):  # a number of numpy's
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_json(value: Any, file: Path) -> None:
+    """Write strict, readable JSON: undefined numbers as null, keys in their own order, a line feed at the end."""
+    text = json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+    # a row of a confusion matrix is read as a row; no bracket inside, so strings with brackets keep their lines
+    text = re.sub(r"\[\n\s*([^][{}]*?)\n\s*\]", lambda found: "[" + re.sub(r"\n *", " ", found[1]) + "]", text)
+    with whole_file(file) as partial:
+        partial.write_text(text + "\n", encoding="utf-8")
+
+
+def _put(partial: Path, place: Path) -> None:
+    """Give a file its name, unless there is one of that name, whoever made it a moment ago."""
+    try:
+        os.link(partial, place)
+    except FileExistsError:
+        refuse_overwriting([place])
+    except OSError:  # a file system without hard links
+        refuse_overwriting([place])
+        partial.rename(place)
 
 
 def begin(place: Path) -> Path:

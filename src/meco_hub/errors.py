@@ -24,6 +24,7 @@ Where a caller would expect a built-in error, the class derives from it too, so 
 
 import difflib
 import importlib
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -157,6 +158,18 @@ def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> 
     listing = f" Known: {', '.join(known)}." if known else f" No {kind} is registered."
     offer = suggest(name, known)
     return UnknownNameError(f"There is no {kind} named {name!r}.{offer}{listing}{' ' + hint if hint else ''}")
+
+
+_UNSEEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What moves a terminal's cursor, colours, ends or turns a line, or is no character at all."""
+
+
+def visible(text: object) -> str:
+    """A text as one line that a terminal shows and does not obey: line breaks and escape codes as JSON writes them, \\u001b.
+
+    Names of files, and whatever else a file says, go through here before anybody sees them.
+    """
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", str(text))
 
 
 _EXTRAS = {

@@ -13,7 +13,6 @@ Notable:
 import copy
 import json
 import random
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -26,6 +25,7 @@ import transformers
 from torch import nn
 
 from . import plugins
+from .durable import sync_tree
 from .errors import ConfigurationError, naming_extras
 from .exported import METADATA, ONNX_FILE, PROGRAM_FILE, Tensors, graph_inputs, is_exported, load_exported, unflatten
 from .loading import load_model, load_processor
@@ -293,9 +293,12 @@ def write_export(
             _write_metadata(file, staged, made, model)
         if card:
             (staged / "README.md").write_text(_card(source, staged, made), encoding="utf-8")
-        if folder.exists():
-            shutil.rmtree(folder)
-        staged.rename(folder)
+        sync_tree(staged)
+        folder.mkdir(exist_ok=True)
+        for name in (ONNX_FILE, PROGRAM_FILE):  # of an earlier export; what else lies there is not ours
+            (folder / name).unlink(missing_ok=True)
+        for written in sorted(staged.iterdir(), key=lambda path: path.name == file.name):
+            written.replace(folder / written.name)
     return made
 
 

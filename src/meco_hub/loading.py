@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub.errors import StrictDataclassError
 from transformers import (
     AutoConfig,
     AutoFeatureExtractor,
@@ -15,7 +14,8 @@ from transformers import (
 )
 
 from . import plugins
-from .errors import CheckpointError
+from .configuration import hold_to_limits
+from .errors import CheckpointError, MecoError
 from .exported import is_exported, load_exported
 from .weight_files import CONFIG, check_folder, explain_absence
 
@@ -24,22 +24,29 @@ COMBINED_FILE = "processor_config.json"
 """Of processors that hold several, each in a section of its own."""
 
 
-def read_config(checkpoint: str) -> PreTrainedConfig:
+def read_config(checkpoint: str, trust_remote_code: bool = False) -> PreTrainedConfig:
     """The config of a checkpoint.
 
     Args:
         checkpoint: folder or Hub id.
+        trust_remote_code: run the code that a config of no registered architecture brings; without it nobody is asked, and the
+            answer is no.
 
     Raises:
         CheckpointError: it is not there, or nobody can read it.
     """
     try:
-        return AutoConfig.from_pretrained(checkpoint)
-    except (OSError, ValueError, KeyError, StrictDataclassError) as error:
+        return AutoConfig.from_pretrained(checkpoint, trust_remote_code=trust_remote_code)
+    except Exception as error:  # a file that anybody wrote, through code that expects what it wrote itself
         absence = explain_absence(checkpoint, CONFIG) if isinstance(error, OSError) else None
         raise absence or CheckpointError(
-            f"The config of {checkpoint} cannot be read: {error}. Expected one of a registered architecture; see `meco list`."
+            f"The config of {checkpoint} cannot be read: {_brief(error)}. Expected one of an architecture that `meco list` names."
         ) from error
+
+
+def _brief(error: Exception) -> str:
+    named = isinstance(error, OSError | ValueError | MecoError)
+    return str(error) if named else f"{type(error).__name__}: {str(error)[:200]}"
 
 
 def load_model(checkpoint: str, **options: Any) -> PreTrainedModel:
@@ -107,14 +114,17 @@ def load_processor(checkpoint: str) -> Any:
         "feature_extractor": AutoFeatureExtractor,
     }[kind]
     try:
-        return auto.from_pretrained(checkpoint)
-    except (OSError, ValueError, ImportError, KeyError, TypeError) as error:
+        for name in (PROCESSOR_FILE, COMBINED_FILE):
+            if (folder / name).is_file():
+                hold_to_limits(json.loads((folder / name).read_text(encoding="utf-8")))
+        return auto.from_pretrained(checkpoint, trust_remote_code=False)
+    except Exception as error:  # as above
         usual = COMBINED_FILE if kind == "processor" else PROCESSOR_FILE
         absence = explain_absence(checkpoint, tuple(dict.fromkeys((usual, PROCESSOR_FILE, COMBINED_FILE))))
         if absence is not None:
             raise absence from error
         # transformers answers with the list of all its models; the first sentence is what concerns the reader
         raise CheckpointError(
-            f"The processor of {checkpoint} cannot be loaded: {str(error).split('. ')[0]}. Fix or replace its "
+            f"The processor of {checkpoint} cannot be loaded: {_brief(error).split('. ')[0]}. Fix or replace its "
             f"{PROCESSOR_FILE}, whose {kind}_type must be a class that an installed package registers."
         ) from error

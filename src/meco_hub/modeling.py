@@ -8,14 +8,21 @@ base model out of a checkpoint with a head; other sizes with `ignore_mismatched_
 """
 
 import inspect
+import math
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, Unpack
 
 import torch
 from huggingface_hub import CommitInfo, try_to_load_from_cache
 from safetensors import SafetensorError
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_parameter_registration_hook,
+)
 from transformers import PreTrainedModel
 
 from . import plugins
@@ -30,6 +37,7 @@ from .weight_files import (
     WEIGHTS,
     TensorEntry,
     check_folder,
+    check_hash,
     explain_absence,
     list_some,
     read_weights,
@@ -48,6 +56,37 @@ def _cached_folder(name: str, options: Mapping[str, Any]) -> Path | None:
         if isinstance(found, str):
             return Path(found).parent
     return None
+
+
+@contextmanager
+def _held_to(entries: Mapping[str, TensorEntry] | None) -> Iterator[None]:
+    """Refuse a network that grows far beyond the weights that it is made for, while it is made: before it has any memory.
+
+    Args:
+        entries: of the weights' headers; without them some 30 GB are allowed.
+    """
+    sizes = [math.prod(one.shape) for one in (entries or {}).values()]
+    tensors, numbers = (4 * len(sizes) + 4096, 4 * sum(sizes) + (1 << 26)) if sizes else (1 << 20, 1 << 33)
+    made, thread = [0, 0], threading.get_ident()
+
+    def count(_: Any, __: str, value: Any) -> None:
+        # transformers makes networks of tensors without memory first
+        if value is None or value.device.type != "meta" or threading.get_ident() != thread:
+            return
+        made[0] += 1
+        made[1] += value.numel()
+        if made[0] > tensors or made[1] > numbers:
+            raise CheckpointError(
+                f"config.json describes a network of more than {made[0]} tensors and {made[1]:,} numbers, and the weights have "
+                f"{len(sizes)} and {sum(sizes):,}. Expected a config that fits its weights; copy the checkpoint again."
+            )
+
+    handles = [register_module_parameter_registration_hook(count), register_module_buffer_registration_hook(count)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 class EmotionPreTrainedModel(NoCopiedSources, PreTrainedModel):
@@ -81,16 +120,26 @@ class EmotionPreTrainedModel(NoCopiedSources, PreTrainedModel):
             return load_exported(name, config)  # pyright: ignore[reportReturnType] it takes and answers what this class does
         entries = None
         if local:
-            entries = check_folder(Path(str(name)) / (kwargs.get("subfolder") or ""), kwargs.get("variant"))
+            folder = Path(str(name)) / (kwargs.get("subfolder") or "")
+            entries = check_folder(folder, kwargs.get("variant"))
+            check_hash(folder)
         try:
-            loaded: Any = super().from_pretrained(
-                name, *model_args, use_safetensors=True, output_loading_info=True, **kwargs
-            )
+            with _held_to(entries):
+                loaded: Any = super().from_pretrained(
+                    name, *model_args, use_safetensors=True, output_loading_info=True, **kwargs
+                )
         except SafetensorError as error:
             if name is not None and not local and (folder := _cached_folder(str(name), kwargs)) is not None:
                 read_weights(folder, kwargs.get("variant"))  # names the file and what is wrong with it
             raise CheckpointError(
                 f"The safetensors weights of {name} cannot be read: {error}. Expected a whole file; copy or download it again."
+            ) from error
+        except (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, TypeError) as error:
+            if isinstance(error, MecoError):
+                raise
+            raise CheckpointError(
+                f"No network can be made by the config of {name} ({type(error).__name__}: {str(error)[:200]}). Expected what was "
+                "saved with the weights; copy the checkpoint again."
             ) from error
         except RuntimeError as error:
             if "ignore_mismatched_sizes" not in str(error):  # transformers names the way out wherever shapes differ

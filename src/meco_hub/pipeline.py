@@ -130,7 +130,7 @@ class EmotionRecognitionPipeline(ChunkPipeline):
     windows, [start, end] in seconds, there was not one sample of any: their scores are None, and in no mean.
 
     Raises:
-        CheckpointError: the checkpoint came without its processor.
+        CheckpointError: the checkpoint came without its processor, or answers what is no number.
         ImageError, FaceNotFoundError, RecordingError: an input cannot be used.
         ConfigurationError: an argument has no meaning here.
     """
@@ -222,7 +222,7 @@ class EmotionRecognitionPipeline(ChunkPipeline):
                 raise ConfigurationError(f"min_face is {min_face!r}; expected pixels, 1 or more.")
             before["min_face"] = min_face
         if errors is not None:
-            before["errors"] = _one_of("errors", errors, _ERRORS)
+            before["errors"] = after["errors"] = _one_of("errors", errors, _ERRORS)
         if on_warning is not None:
             before["on_warning"] = _one_of("on_warning", on_warning, ON_WARNING)
         if streams is not None:
@@ -364,6 +364,7 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         top_k: int | None = None,
         function_to_apply: str | None = None,
         abstain_below: float | None = None,
+        errors: str = "raise",
     ) -> Any:
         if model_outputs[0]["error"] is not None:
             return {"error": model_outputs[0]["error"]}
@@ -371,7 +372,12 @@ class EmotionRecognitionPipeline(ChunkPipeline):
             raise ConfigurationError(
                 'abstain_below was passed with function_to_apply="none", whose scores are no probabilities. Leave one of them out.'
             )
-        answer = self._answer(model_outputs, faces, top_k, function_to_apply)
+        try:
+            answer = self._answer(model_outputs, faces, top_k, function_to_apply)
+        except CheckpointError as error:
+            if errors == "raise":
+                raise
+            return {"error": str(error)}
         if abstain_below is not None:
             for entries in [one["expressions"] for one in answer] if "expressions" in answer[0] else [answer]:
                 for entry in entries:
@@ -401,14 +407,13 @@ class EmotionRecognitionPipeline(ChunkPipeline):
 
     def _answer_recording(self, outputs: list[dict[str, Any]], top_k: int | None, function: str | None) -> list[Entry]:
         logits = np.concatenate([output["logits"].cpu().numpy() for output in outputs])
-        silent = [output["silent"] for output in outputs]
-        logits[silent] = np.nan
+        silent = [bool(output["silent"]) for output in outputs]
         if logits.ndim == 3:  # the model answers over time
             times = np.asarray([output["times"] for output in outputs])
-            entries = self._answers.over_time(logits, times, top_k, function)
+            entries = self._answers.over_time(logits, times, top_k, function, silent=silent)
         elif len(outputs) > 1 or silent[0]:  # one answer a clip: each holds in the middle of its clip
             middles = np.asarray([[(output["place"]["start"] + output["place"]["end"]) / 2] for output in outputs])
-            entries = self._answers.over_time(logits[:, None], middles, top_k, function)
+            entries = self._answers.over_time(logits[:, None], middles, top_k, function, silent=silent)
         else:
             entries = self._answers.entries(self._answers.scores(logits[0], function), top_k, function)
         first, last, streams = outputs[0]["place"], outputs[-1]["place"], outputs[0]["streams"]
@@ -494,7 +499,8 @@ def recogniser(
         device: where it computes; by default the accelerator, if there is one.
         dtype: in which precision; by default that of the checkpoint.
         batch_size: how many inputs one forward pass takes; a call may name another.
-        options: anything else that `transformers.pipeline` takes, and defaults for calls (`faces`, `top_k`, …).
+        options: anything else that `transformers.pipeline` takes, and defaults for calls (`faces`, `top_k`, …). Code that a
+            checkpoint brings is run with `trust_remote_code=True` only; nobody is asked at a prompt.
 
     Returns:
         `recognise(portrait)` gives [{"label": "happiness", "score": 0.93}, …]; see `EmotionRecognitionPipeline`.
@@ -505,7 +511,8 @@ def recogniser(
     """
     if not isinstance(model, PreTrainedModel):
         model = plugins.locate_checkpoint(model)
-        read_config(model)  # whose error says what is missing, where transformers' own does not
-    options |= {"device": device, "dtype": dtype, "batch_size": batch_size}
+        # whose error says what is missing, where transformers' own does not
+        read_config(model, bool(options.get("trust_remote_code")))
+    options = {"trust_remote_code": False} | options | {"device": device, "dtype": dtype, "batch_size": batch_size}
     build: Any = pipeline
     return build(TASK, model=model, **{name: value for name, value in options.items() if value is not None})

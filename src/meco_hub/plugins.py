@@ -80,6 +80,7 @@ class Architecture:
         default_checkpoint: the bundled checkpoint that stands for this kind when no model is named.
         card: the hand-written card inside the package ("package:card.md").
         converter: function (source file, output folder, **options) that turns the authors' weights into a folder of ours.
+        recipe_classes: augmentations and teachers that recipes may name; others are code that nobody installed for this.
         description: one line for `meco list`.
         api_version: version of the contract that the plugin was written for (`API_VERSION` when it was); one that the installed
             core does not serve is refused.
@@ -99,6 +100,7 @@ class Architecture:
     default_checkpoint: str | None = None
     card: str | None = None
     converter: str | None = None
+    recipe_classes: tuple[str, ...] = ()
     description: str = ""
     api_version: int = 1
 

@@ -8,6 +8,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
@@ -19,7 +20,8 @@ from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
 from . import plugins
-from .errors import ConfigurationError, InputError, MecoError
+from .durable import hash_file, refuse_overwriting, remove_abandoned, whole_file, write_json
+from .errors import ConfigurationError, InputError, MecoError, visible
 from .recordings.images import CLUTTER, PICTURE_SUFFIXES, read_image
 
 if TYPE_CHECKING:  # of the extra `train`, which answers for single files need not have
@@ -62,10 +64,11 @@ def join_processes(patience: timedelta = timedelta(hours=2)) -> "PartialState":
 #     OUT/files.jsonl                       the list: one [name, size] a line
 #     OUT/manifest.json                     what is being answered, by which model, with which settings
 #     OUT/answers.parquet/part-000000.parquet …
+#     OUT/done/part-000000.json …           of each part: the run that it belongs to, its counts, and its SHA-256
 #
-# A part is written under another name and renamed when it is whole, so that a part that is there is a part that is done.
-# Each names in its footer the run that it belongs to. List, model and settings are written first; going on with others is
-# refused.
+# List, model and settings are written first; going on with others is refused. Every file is written under another name, reaches
+# the disk, and is renamed. A part is done when it has the bytes that its record names; any other is written again. Whoever opens a
+# run waits for whoever is opening it; two that have opened the same may both write, and write the same.
 #
 #     run = open_run(out, entries, model=…, settings=…, part_size=512)          # by one process
 #     for part, files in run.pending(process=0, processes=2):
@@ -73,10 +76,12 @@ def join_processes(patience: timedelta = timedelta(hours=2)) -> "PartialState":
 
 
 SCHEMA = "meco_hub/answers"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 ANSWERS = "answers.parquet"
-_LIST, _MANIFEST = "files.jsonl", "manifest.json"
-_RUN, _COUNTS = b"meco_hub.run", b"meco_hub.counts"
+_LIST, _MANIFEST, _DONE, _LOCK = "files.jsonl", "manifest.json", "done", ".lock"
+_RUN = b"meco_hub.run"
+_ABANDONED_S = 3600.0
+"""A half-written file that nobody has touched for so long is of a process that was killed."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,11 @@ class ResumableRun:
                 first = part * self.part_size
                 inside = islice(lines, first - line, first - line + self.part_size)
                 names = [json.loads(one)[0] for one in inside]
+                if len(names) != min(self.part_size, self.files - first):
+                    raise ConfigurationError(
+                        f"{lines.name} ends before part {part}; expected {self.files} files, as when the run was opened. Begin it "
+                        "again, which writes the list again."
+                    )
                 line = first + len(names)
                 yield part, names
 
@@ -122,54 +132,48 @@ class ResumableRun:
         """Write one part, whole or not at all."""
         from pyarrow import parquet
 
-        counts = json.dumps({"files": files, "rows": table.num_rows, "errors": errors})
-        marked = table.replace_schema_metadata({_RUN: self.name.encode(), _COUNTS: counts.encode()})
-        target = self.path(part)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # a leading dot hides it from whoever reads the folder as one data set
-        half = target.with_name(f".{target.name}.{os.getpid()}")
-        with half.open("wb") as stream:
-            parquet.write_table(marked, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        half.replace(target)
+        with whole_file(self.path(part)) as half:  # hidden from whoever reads the folder as one data set
+            parquet.write_table(table.replace_schema_metadata({_RUN: self.name.encode()}), half)
+            digest = hash_file(half)
+        record = {"run": self.name, "files": files, "rows": table.num_rows, "errors": errors, "sha256": digest}
+        write_json(record, self._record_file(part))
+
+    def _record_file(self, part: int) -> Path:
+        return self.folder / _DONE / f"part-{part:06d}.json"
+
+    def record(self, part: int) -> dict[str, Any] | None:
+        """What was noted of a part when it was written; None where it was not, or by another run."""
+        try:
+            found = json.loads(self._record_file(part).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return found if isinstance(found, dict) and found.get("run") == self.name else None
 
     def is_done(self, part: int) -> bool:
-        """Whether a part is there, whole and of this run."""
-        return _counts(self.path(part), self.name) is not None
+        """Whether a part is there, of this run, and has the very bytes that were written."""
+        record, file = self.record(part), self.path(part)
+        if record is None or not file.is_file():
+            return False
+        try:
+            whole = hash_file(file) == record.get("sha256")
+        except OSError:
+            whole = False
+        if not whole:
+            logger.warning("%s is not as it was written, and is written again.", file)
+        return whole
 
     def counts(self) -> dict[str, int]:
-        """`files`, `rows` and `errors` of the parts that are done, and how many `parts` these are."""
+        """`files`, `rows` and `errors` of the parts that were written, and how many `parts` these are."""
         total = {"files": 0, "rows": 0, "errors": 0, "parts": 0}
         for part in range(self.parts):
-            found = _counts(self.path(part), self.name)
+            found = self.record(part)
             if found is not None:
                 total = {key: total[key] + found.get(key, 1) for key in total}
         return total
 
 
-def _counts(file: Path, name: str) -> dict[str, int] | None:
-    import pyarrow
-    from pyarrow import parquet
-
-    if not file.is_file():
-        return None
-    try:
-        metadata = parquet.read_schema(file).metadata or {}
-    except (pyarrow.ArrowException, OSError) as error:  # ArrowInvalid is both, and a ValueError
-        logger.warning("%s cannot be read (%s) and is written again.", file, error)
-        return None
-    return json.loads(metadata[_COUNTS]) if metadata.get(_RUN) == name.encode() else None
-
-
 def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def _write_whole(file: Path, text: str) -> None:
-    half = file.with_name(f".{file.name}.{os.getpid()}")
-    half.write_text(text, encoding="utf-8")
-    half.replace(file)
 
 
 def _write_list(file: Path, entries: Iterable[tuple[str, int]]) -> tuple[int, str]:
@@ -202,45 +206,67 @@ def open_run(
         part_size: files in a part.
 
     Raises:
-        ConfigurationError: another list, model or setting began in this folder; or something else lies there.
+        ConfigurationError: another list, model or setting began in this folder; or something else lies there. Nothing is changed.
         InputError: the list is empty.
     """
     if part_size < 1:
         raise ConfigurationError(f"A part of {part_size} files was asked for; expected 1 or more.")
     folder.mkdir(parents=True, exist_ok=True)
-    manifest = folder / _MANIFEST
-    if not manifest.is_file() and (folder / ANSWERS).exists():
-        raise ConfigurationError(
-            f"{folder} holds {ANSWERS} without {_MANIFEST}, so nobody knows what these answers are of. Name another folder, or "
-            "remove them."
-        )
-    for half in [*folder.glob(".*"), *(folder / ANSWERS).glob(".part-*")]:
-        if half.name.startswith((f".{_LIST}.", f".{_MANIFEST}.", ".part-")):
-            half.unlink()  # of a process that was killed
-    listing = folder / f".{_LIST}.{os.getpid()}"
-    count, digest = _write_list(listing, entries)
-    if not count:
-        listing.unlink()
-        raise InputError("There is no file to answer for. Check the folder.")
-    content = {
-        "schema": SCHEMA,
-        "schema_version": SCHEMA_VERSION,
-        "model": dict(model),
-        "settings": dict(settings),
-        "files": {"count": count, "sha256": digest},
-        "part_size": part_size,
-    }
-    if manifest.is_file():
+    with _locked(folder):
+        manifest = folder / _MANIFEST
+        if not manifest.is_file() and (folder / ANSWERS).exists():
+            raise ConfigurationError(
+                f"{folder} holds {ANSWERS} without {_MANIFEST}, so nobody knows what these answers are of. Name another folder, "
+                "or remove them."
+            )
+        with whole_file(folder / _LIST) as listing:
+            count, digest = _write_list(listing, entries)
+            if not count:
+                raise InputError("There is no file to answer for. Check the folder.")
+            content = {
+                "schema": SCHEMA,
+                "schema_version": SCHEMA_VERSION,
+                "model": dict(model),
+                "settings": dict(settings),
+                "files": {"count": count, "sha256": digest},
+                "part_size": part_size,
+            }
+            if manifest.is_file():
+                _check_same(_read_manifest(manifest), content, folder)
+            elif os.path.lexists(folder / _LIST) and hash_file(folder / _LIST) != digest:
+                refuse_overwriting(
+                    [folder / _LIST]
+                )  # nor is it ours, of a run that was killed before it had a manifest
+        # from here on the run is known to be the same, and its list is whole, whatever became of the one that lay there
+        if not manifest.is_file():
+            with whole_file(manifest) as half:
+                half.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        remove_abandoned(folder, _ABANDONED_S)
+        remove_abandoned(folder / ANSWERS, _ABANDONED_S)
+        run = ResumableRun(folder, _digest(content), count, part_size, ())
+        waiting = tuple(part for part in range(run.parts) if not run.is_done(part))
+        for part in waiting:  # so that a record that is there says that the part was written
+            run._record_file(part).unlink(missing_ok=True)
+        return ResumableRun(folder, run.name, count, part_size, waiting)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One process at a time; where the system has no such locks, as many as come."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with (folder / _LOCK).open("a") as lock:
         try:
-            _check_same(_read_manifest(manifest), content, folder)
-        finally:
-            listing.unlink()
-    else:
-        listing.replace(folder / _LIST)
-        _write_whole(manifest, json.dumps(content, indent=2) + "\n")  # last: a list without it is none
-    run = ResumableRun(folder, _digest(content), count, part_size, ())
-    waiting = tuple(part for part in range(run.parts) if not run.is_done(part))
-    return ResumableRun(folder, run.name, count, part_size, waiting)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            logger.info("Another process is opening %s; this one waits for it.", folder)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError as error:
+            logger.warning("%s cannot be locked (%s); let no second process begin there now.", folder, error)
+        yield
 
 
 def _read_manifest(file: Path) -> dict[str, Any]:
@@ -290,8 +316,7 @@ def checkpoint_fingerprint(source: str, commit: str | None = None) -> dict[str, 
     digest = hashlib.sha256()
     for file in sorted(folder.iterdir()):
         if file.suffix in (".json", ".safetensors") and file.is_file():
-            with file.open("rb") as stream:
-                digest.update(file.name.encode() + hashlib.file_digest(stream, "sha256").digest())
+            digest.update(file.name.encode() + bytes.fromhex(hash_file(file)))
     return {"name": folder.resolve().name, "fingerprint": digest.hexdigest()}
 
 
@@ -381,21 +406,19 @@ def _tell_left_out(left_out: Mapping[str, int]) -> None:
         logger.warning("Left out of the folders, because they are no pictures by their names: %s.", seen)
 
 
-def _annotate(rows: list[dict[str, Any]], folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+def _annotated_names(files: Sequence[str], folder: Path) -> dict[str, Path]:
+    """Where each picture goes with its answer drawn in; two folders may hold a file of one name."""
+    places: dict[str, Path] = {}
     taken: set[str] = set()
-    for row in rows:
-        if "error" in row:
-            continue
-        source = Path(row["file"])
-        # Two folders may hold a file of one name; the second picture must not replace the first.
-        name, count = f"{source.stem}.png", 1
-        while name in taken:
+    for file in files:
+        stem, count = Path(file).stem, 1
+        name = f"{stem}.png"
+        while name.casefold() in taken:
             count += 1
-            name = f"{source.stem}-{count}.png"
-        taken.add(name)
-        annotate_image(read_image(row["file"]), row["answer"]).save(folder / name)
-        row["annotated"] = str(folder / name)
+            name = f"{stem}-{count}.png"
+        taken.add(name.casefold())
+        places.setdefault(file, folder / name)
+    return places
 
 
 def predict_files(
@@ -408,8 +431,10 @@ def predict_files(
     top_k: int | None = None,
     batch_size: int = 8,
     annotate: Path | None = None,
+    overwrite: bool = False,
     strict: bool = False,
     streams: Mapping[str, Sequence[str]] | None = None,
+    rows: list[dict[str, Any]] | None = None,
 ) -> list[dict[str, Any]]:
     """Answer for every file, or for every picture in a folder.
 
@@ -419,14 +444,17 @@ def predict_files(
         faces, min_face, abstain_below, top_k: as in `EmotionRecognitionPipeline`.
         batch_size: pictures per forward pass.
         annotate: folder to write the pictures to with their answers drawn in.
+        overwrite: pictures that lie there may be replaced, but never one that is read.
         strict: what would be answered with a warning is an error instead.
         streams: of signals, as in `EmotionRecognitionPipeline`.
+        rows: a list that gets the rows one by one: what it holds is kept where something ends this early.
 
     Returns:
         One row per file in order: {"file", "answer"} or {"file", "error"}.
 
     Raises:
         InputError: there is no file at all.
+        ConfigurationError: an annotated picture would be written over a file that is read, or one that is there.
         UnknownNameError, CheckpointError: the model cannot be found or loaded.
     """
     _check_batch(batch_size)
@@ -438,6 +466,8 @@ def predict_files(
 
     recognise = recogniser(model)
     files = list_files(inputs, pictures=not recognise.reads_recordings)
+    places = {} if annotate is None else _annotated_names(files, annotate)
+    refuse_overwriting(places.values(), overwrite=overwrite, read=map(Path, files))
     options: dict[str, Any] = {
         "faces": faces,
         "min_face": min_face,
@@ -445,15 +475,17 @@ def predict_files(
         "on_warning": "raise" if strict else "ignore",  # rows hold them
         **({} if streams is None else {"streams": streams}),
     }
-    answers = recognise((name for name in files), batch_size=batch_size, top_k=top_k, **options)
-    rows: list[dict[str, Any]] = []
+    answers: Any = recognise((name for name in files), batch_size=batch_size, top_k=top_k, **options)
+    rows = [] if rows is None else rows
     for name, answer in tqdm(zip(files, answers, strict=True), total=len(files), disable=len(files) < 32, unit="file"):
         if isinstance(answer, dict) and "error" in answer:
             rows.append({"file": name, "error": answer["error"]})
-        else:
-            rows.append({"file": name, "answer": answer})
-    if annotate is not None:
-        _annotate(rows, annotate)
+            continue
+        rows.append({"file": name, "answer": answer})
+        if name in places:
+            with whole_file(places[name], overwrite=overwrite) as partial:
+                annotate_image(read_image(name), rows[-1]["answer"]).save(partial)
+            rows[-1]["annotated"] = str(places[name])
     return rows
 
 
@@ -574,11 +606,13 @@ def write_csv(rows: Iterable[Mapping[str, Any]], stream: TextIO) -> None:
     columns = dict.fromkeys(key for row in flat for key in row if key != "times" and not key.startswith("course_"))
     last = [key for key in ("warnings", "error") if key in columns]
     table = csv.DictWriter(stream, [key for key in columns if key not in last] + last, extrasaction="ignore")
-    table.writeheader()
+    table.writerow({name: visible(name) for name in table.fieldnames})
     for row in flat:
         doubts = " ".join(f"{one['message']} [{one['code']}]" for one in row.get("warnings") or ())
         box = " ".join(str(edge) for edge in row.get("box") or ())
-        table.writerow({**row, "warnings": doubts, "box": box})
+        cells = {**row, "warnings": doubts, "box": box}
+        # a line break in a name would look like another row
+        table.writerow({key: visible(cell) if isinstance(cell, str) else cell for key, cell in cells.items()})
 
 
 def predict_folder(
@@ -666,7 +700,7 @@ def predict_folder(
             bar.update(len(files))
         if state.is_main_process:
             # by looking for files and not at a barrier, whose patience ends
-            while any(not run.path(part).is_file() for part in run.waiting):
+            while any(run.record(part) is None for part in run.waiting):
                 time.sleep(0.5)
             bar.update(bar.total - bar.n)
     return {**run.counts(), "answers": str(output / ANSWERS)}

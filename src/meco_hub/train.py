@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .errors import MecoError, TrainingInterrupted, naming_extras
+from .errors import MecoError, TrainingInterrupted, naming_extras, visible
 
 
 @naming_extras()
@@ -49,6 +49,30 @@ def train_model(
     return train(load_recipe(str(recipe), changes), RunOptions(Path(data_dir), Path(output_dir), **options))
 
 
+class VisibleFormatter(logging.Formatter):
+    """Log messages as `visible` has them."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return visible(super().formatMessage(record))
+
+
+def explain(error: BaseException, command: str = "meco") -> int:
+    """Say in one line on stderr why a command ended; the exit code is 1, or a shell's for Ctrl-C (130) and a closed pipe (141)."""
+    if isinstance(error, OSError):
+        for stream in (sys.stdout, sys.stderr):  # one that is broken or full must not be tried again when Python ends
+            try:
+                stream.flush()
+            except OSError:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    if isinstance(error, BrokenPipeError):
+        return 141
+    if isinstance(error, KeyboardInterrupt):
+        print(f"{command}: interrupted; what was finished is kept", file=sys.stderr)
+        return 130
+    print(visible(f"{command}: {type(error).__name__}: {error}"), file=sys.stderr)
+    return 1
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Train by flags and recipe.
 
@@ -56,7 +80,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         0; 1 after one of our errors, which is printed as one line; 128 + the signal's number (143 for SIGTERM) after one that
         told the run to stop, which by then has written a checkpoint.
     """
-    logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S")
+    handler = logging.StreamHandler()
+    handler.setFormatter(VisibleFormatter("%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S"))
+    logging.basicConfig(handlers=[handler])
     logging.getLogger("meco_hub").setLevel(logging.INFO)
     try:
         with naming_extras():
@@ -77,9 +103,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except TrainingInterrupted as stop:
         print(f"meco train: {stop}", file=sys.stderr)
         return stop.exit_code
-    except MecoError as error:
-        print(f"meco train: {type(error).__name__}: {error}", file=sys.stderr)
-        return 1
+    except (MecoError, OSError, KeyboardInterrupt) as error:
+        return explain(error, "meco train")
     if record is not None:  # the main process speaks for all
         metrics = record["validation"]
         print(f"best epoch {record['selection']['best_epoch']} of {record['epochs']}, {record['seconds']:.0f} s")
@@ -98,7 +123,7 @@ def _push(folder: Path, repo_id: str, private: bool) -> int:
     try:
         pushed = push_folder(folder, repo_id, private=private or None)
     except MecoError as error:
-        print(f"meco train: {type(error).__name__}: {error}", file=sys.stderr)
+        explain(error, "meco train")
         print(f"meco train: the training is complete; push it later: meco push {folder} {repo_id}", file=sys.stderr)
         return 1
     print(f"Pushed to {pushed.commit.commit_url if pushed.commit else repo_id}")

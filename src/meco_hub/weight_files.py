@@ -4,7 +4,6 @@ Opening a safetensors file reads its header alone (name → dtype, shape, place)
 itself, or that is none, before any number is used.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from huggingface_hub import HfApi, constants, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError
 from safetensors import SafetensorError, safe_open
 
+from .durable import hash_file
 from .errors import CheckpointError
 
 WEIGHTS = "model.safetensors"
@@ -135,10 +135,35 @@ def read_weights(folder: Path, variant: str | None = None) -> dict[str, TensorEn
 def hash_weights(folder: Path) -> str | None:
     """SHA-256 (hex) of a folder's file of weights; None where there is none of the usual name."""
     file = folder / WEIGHTS
-    if not file.is_file():
-        return None
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return hash_file(file) if file.is_file() else None
+
+
+def check_hash(folder: Path) -> None:
+    """Refuse weights that are not those that the records beside them are about.
+
+    Raises:
+        CheckpointError: run.json or report.json names another SHA-256, or cannot be read.
+    """
+    own = None
+    for name, path in (("run.json", ("weights_sha256",)), ("report.json", ("checkpoint", "weights_sha256"))):
+        file = folder / name
+        if not file.is_file():
+            continue
+        try:
+            stated = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise CheckpointError(
+                f"{file} cannot be read: {error}. Expected the record that was written with the weights. Copy it again, or take it "
+                "away."
+            ) from error
+        for key in path:
+            stated = stated.get(key) if isinstance(stated, dict) else None
+        own = own or hash_weights(folder)
+        if isinstance(stated, str) and own is not None and own != stated:
+            raise CheckpointError(
+                f"{folder / WEIGHTS} has SHA-256 {own[:12]}…, and {file} is about weights with {stated[:12]}…. Expected those: "
+                f"copy the folder again. Where the weights were changed on purpose, take {name} away, which is about others."
+            )
 
 
 def check_folder(folder: Path, variant: str | None = None) -> dict[str, TensorEntry] | None:

@@ -7,16 +7,22 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import pipeline
 
 from meco_hub.cli import main
 from meco_hub.corpora.synthetic.faces import write_image_folder
+from meco_hub.errors import CheckpointError
+from meco_hub.pipeline import recogniser
+from meco_hub.prediction import predict_folder
+from meco_hub.processing import picture_processor
+from meco_hub.weight_files import hash_weights
 
 
 def _write_faces(folder: Path, count: int) -> list[Path]:
@@ -68,6 +74,119 @@ def test_predict_prints_the_notice_and_annotates(
     assert "not felt emotions" in printed.err
     assert printed.out.startswith(f"{path}: ")
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["000-2.png", "000.png"]
+
+
+def test_no_picture_is_written_over(tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    (path,) = _write_faces(photos, 1)
+    before = path.read_bytes()
+    (tmp_path / "same").symlink_to(photos)
+    for folder in (photos, tmp_path / "same"):
+        for more in ([], ["--overwrite"]):
+            words = ["predict", str(photos), "--model", str(tiny_checkpoint), "--annotate", str(folder), *more]
+            assert main(words) == 1
+            assert "is read, and would be written over" in capsys.readouterr().err
+    assert path.read_bytes() == before
+    words = ["predict", str(photos), "--model", str(tiny_checkpoint), "--annotate", str(out)]
+    assert main(words) == 0
+    (out / path.name).write_bytes(b"mine")
+    assert main(words) == 1
+    assert "exists already" in capsys.readouterr().err
+    assert (out / path.name).read_bytes() == b"mine"
+    assert main([*words, "--overwrite"]) == 0
+    assert Image.open(out / path.name).size == (40, 40)
+
+
+def _spoil(tiny_checkpoint: Path, folder: Path) -> Path:
+    shutil.copytree(tiny_checkpoint, folder)
+    weights = load_file(folder / "model.safetensors")
+    weights["classifier.bias"][1] = float("nan")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def test_what_is_no_number_is_no_answer(
+    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoilt, faces = _spoil(tiny_checkpoint, tmp_path / "nan"), tmp_path / "faces"
+    (path,) = _write_faces(faces / "happiness", 1)
+    assert main(["predict", str(path), "--model", str(spoilt), "--json", "--faces", "cropped"]) == 1
+    (row,) = json.loads(capsys.readouterr().out)
+    assert "no numbers" in row["error"]
+    with pytest.raises(CheckpointError, match="no numbers"):
+        recogniser(spoilt)(str(path), faces="cropped", function_to_apply="none")
+    report = predict_folder([path], tmp_path / "out", model=str(spoilt), faces="cropped", progress=False)
+    assert report["errors"] == 1
+    words = ["evaluate", str(spoilt), "--dataset", "image_folder", "--data_dir", str(faces), "--json"]
+    assert main(words) == 1
+    assert "no numbers" in json.loads(capsys.readouterr().out)["error"]
+
+
+def test_weights_are_those_that_their_records_name(
+    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (path,) = _write_faces(tmp_path / "faces", 1)
+    spoilt = _spoil(tiny_checkpoint, tmp_path / "nan")
+    digest = hash_weights(tiny_checkpoint)
+    records = {
+        "run.json": {"weights_sha256": digest},
+        "report.json": {"checkpoint": {"weights_sha256": digest}},
+    }
+    for name, record in records.items():
+        (spoilt / name).write_text(json.dumps(record))
+        assert main(["predict", str(path), "--model", str(spoilt)]) == 1
+        assert f"{name} is about weights with" in capsys.readouterr().err
+        (spoilt / name).unlink()
+
+
+def test_names_are_shown_and_not_obeyed(
+    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _write_faces(tmp_path, 1)[0].rename(tmp_path / "x.jpg: happiness 0.999\n\x1b[31m\x9b1mforged\u202egnp.png")
+    (tmp_path / "y\x1b[2J\n.png").write_bytes(b"no picture")
+    for flags, rows in (([], 2), (["--csv"], 3)):
+        main(["predict", str(tmp_path), "--model", str(tiny_checkpoint), "--faces", "cropped", *flags])
+        out = capsys.readouterr().out
+        assert not set("\x1b\x9b\u202e") & set(out)
+        lines = [line for line in out.splitlines() if "warning:" not in line]
+        assert len(lines) == rows
+    main(["predict", str(tmp_path), "--model", str(tiny_checkpoint), "--faces", "cropped", "--json"])
+    out = capsys.readouterr().out
+    assert not set("\x1b\x9b\u202e") & set(out)
+    assert {Path(row["file"]).name for row in json.loads(out)} == {path.name for path in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize(("place", "code"), [("/dev/full", 1), ("a closed pipe", 141)])
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full disk to write to is a device of Linux")
+def test_output_that_nobody_takes_ends_in_one_line(
+    place: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    end, other = os.pipe()
+    os.close(end)
+    with os.fdopen(other, "w") if code == 141 else Path(place).open("w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert main(["list", "--json"]) == code
+    assert capsys.readouterr().err.count("\n") == (code == 1)
+
+
+def test_what_was_answered_before_an_interrupt_is_said(
+    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths, read = _write_faces(tmp_path, 6), picture_processor.read_image
+
+    def interrupted(source: Any, *args: Any, **options: Any) -> Any:
+        if source == str(paths[4]):
+            raise KeyboardInterrupt
+        return read(source, *args, **options)
+
+    monkeypatch.setattr(picture_processor, "read_image", interrupted)
+    words = ["predict", str(tmp_path), "--model", str(tiny_checkpoint), "--faces", "cropped", "--batch_size", "1"]
+    assert main([*words, "--json"]) == 130
+    printed = capsys.readouterr()
+    assert len(json.loads(printed.out)) >= 3
+    assert printed.err.count("interrupted") == 1
+    assert main([*words, "--output", str(tmp_path / "out"), "--part_size", "2"]) == 130
+    assert len(list((tmp_path / "out" / "done").iterdir())) == 2
 
 
 def test_errors_are_one_line_and_exit_with_one(

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from meco_hub import doctor as faces
 from meco_hub import doctor as versions
 from meco_hub import plugins
 from meco_hub.doctor import run_program
+from meco_hub.recordings.event_files import ReadRequest, hdf5
 
 GROUP = "meco_hub.architectures"
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -171,6 +173,23 @@ def test_a_trial_says_how_it_ended() -> None:
     assert (raised.failed, raised.problem) == (True, "ValueError: no")
     assert run_program("print('noise'); print('{}')", (), 60).failed is False
     assert run_program("print('noise')", (), 60).failed
+
+
+@pytest.mark.processes
+def test_nothing_of_the_folder_that_one_stands_in_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recordings of strangers come in folders, with a json.py beside them, perhaps."""
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "clip.h5", "w") as file:
+        for name in "xytp":
+            file.create_dataset(f"events/{name}", data=[1, 2, 3])
+    for name in ("json", "h5py", "numpy", "meco_hub", "sitecustomize", "encodings"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'RAN')!r}, 'a'); raise ImportError({name!r})\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), "", *sys.path])  # as `python -m` has it
+    assert not run_program("import json, meco_hub; print('{}')", (), 60).failed
+    monkeypatch.setattr(hdf5, "_idle", [])
+    assert sum(len(block[0]) for block in hdf5.open_hdf5(ReadRequest(Path("clip.h5"))).blocks) == 3
+    assert not (tmp_path / "RAN").exists()
 
 
 EXAMINE = """

@@ -191,3 +191,14 @@ def test_no_file_names_a_place_on_somebodys_machine() -> None:
         if path.suffix in endings and "__pycache__" not in path.parts:
             found = machine.search(path.read_text(encoding="utf-8", errors="replace"))
             assert found is None, f"{path} names {found and found.group()}"
+
+
+def test_no_process_imports_from_the_folder_that_one_stands_in() -> None:
+    """Recordings come in folders of strangers, who may have put a json.py beside them."""
+    found = 0
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.List) and node.elts and ast.unparse(node.elts[0]) == "sys.executable":
+                found += 1
+                assert ast.unparse(node.elts[1]) == "'-P'", f"{path}:{node.lineno} starts Python without -P"
+    assert found >= 3

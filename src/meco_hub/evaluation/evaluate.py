@@ -26,7 +26,8 @@ from ..answers import Calibration, Task, calibration_of, task_of_model
 from ..corpora import Corpus
 from ..corpora.leaks import fingerprint
 from ..corpora.splits import PROTOCOLS, find_fold
-from ..errors import ConfigurationError
+from ..durable import refuse_overwriting, write_json
+from ..errors import ConfigurationError, InputError
 from ..loading import load_model, load_processor
 from ..prediction import join_processes
 from ..processing.picture_processor import recording_processor
@@ -51,7 +52,7 @@ from .metrics import compute_metrics, softmax
 from .pictures import require_matplotlib
 from .predict import Predictions, RecordingRows, check_runs, describe_runs, predict_rows, predict_runs, write_runs
 from .references import plain_answers, reference_values
-from .report import build_report, list_warnings, write_json, write_pictures, write_predictions, write_values
+from .report import build_report, list_warnings, write_pictures, write_predictions, write_values
 from .report_file import control_of, read_report
 from .series import AlignedPredictions, align_predictions, score_answers, scored_moments, summarise
 from .task import (
@@ -91,6 +92,7 @@ class EvaluationSettings:
         mirror: of pictures, average with the answer to the mirrored picture: twice the time.
         runs: answer every row so often, each time with another clip of it, and report mean and spread; 1: the middle clip, once.
         workers: threads that read.
+        overwrite: replace the report, and what belongs to it, of an earlier evaluation in the same folder.
         progress: show progress bars.
     """
 
@@ -111,6 +113,7 @@ class EvaluationSettings:
     mirror: bool = False
     runs: int = 1
     workers: int = 1
+    overwrite: bool = False
     progress: bool = True
 
 
@@ -137,7 +140,8 @@ def evaluate_checkpoint(
         UnknownNameError: no such checkpoint, corpus, split or protocol.
         CheckpointError: incomplete or unsafe checkpoint.
         CorpusError: the data are not laid out as the corpus is, or have classes that the checkpoint lacks.
-        ConfigurationError: an option or fold that does not exist, or a model and a corpus that do not fit each other.
+        ConfigurationError: an option or fold that does not exist, a model and a corpus that do not fit each other, or a folder that
+            holds what would be written.
         InputError: not one sample could be read.
     """
     state = join_processes()
@@ -161,6 +165,7 @@ def evaluate_model(
     checkpoint: str,
 ) -> dict[str, Any]:
     """Evaluate a loaded model; arguments and errors as of `evaluate_checkpoint`, `checkpoint` being its name or folder."""
+    _check_output(Path(output_dir), settings)
     evaluation, chosen, run = _prepare(model, processor, dataset, data_dir, settings, checkpoint)
     corpus, subset, settings = evaluation.corpus, evaluation.subset, evaluation.settings
     folder = Path(output_dir)
@@ -255,6 +260,31 @@ def calibrate_checkpoint(
             folder.rmdir()
         staged.rename(folder)
     return calibration
+
+
+_WRITTEN = (
+    "report.json",
+    "predictions.*",
+    "confusion.png",
+    "reliability.png",
+    "degradation_*.png",
+    "routing_*.png",
+    "runs/run_*.json",
+)
+
+
+def _check_output(folder: Path, settings: EvaluationSettings) -> None:
+    """Refuse a folder that holds what would be written, unless it is of an earlier evaluation that may go."""
+    there = sorted(path for pattern in _WRITTEN for path in folder.glob(pattern))
+    refuse_overwriting(there, overwrite=settings.overwrite)
+    if there:
+        try:
+            read_report(folder / "report.json")
+        except InputError as error:
+            raise ConfigurationError(
+                f"{there[0]} is there, and no report of an evaluation beside it; expected a folder of an earlier one, as overwrite "
+                f"was asked for. Name another folder. ({error})"
+            ) from error
 
 
 def choose_rows(splits: datasets.DatasetDict, settings: EvaluationSettings) -> datasets.Dataset:

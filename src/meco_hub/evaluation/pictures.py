@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..durable import whole_file
 from ..errors import DependencyError, InputError
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -52,9 +53,9 @@ def _picture(file: str | Path, width: float, height: float) -> Iterator[Any]:
         figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
         FigureCanvasAgg(figure)
         yield figure
-        Path(file).parent.mkdir(parents=True, exist_ok=True)
-        # without matplotlib's version, so that equal reports give equal files
-        figure.savefig(file, format="png", metadata={"Software": None})
+        with whole_file(Path(file)) as partial:
+            # without matplotlib's version, so that equal reports give equal files
+            figure.savefig(partial, format="png", metadata={"Software": None})
 
 
 def _heat_map(

@@ -25,8 +25,9 @@ from PIL import Image
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from ..answers import accepted_inputs, combine_clips, mirrored_too
+from ..answers import accepted_inputs, combine_clips, mirrored_too, require_finite
 from ..corpora import Corpus
+from ..durable import whole_file
 from ..errors import ConfigurationError, InputError
 from ..processing.eye_preprocessor import ClipSampling
 from ..processing.picture_processor import recording_processor
@@ -316,6 +317,7 @@ def predict_rows(
 
     Raises:
         InputError: there is no row, or not one that can be used.
+        CheckpointError: an answer is no number.
     """
     wanted = list(range(len(rows))) if chosen is None else list(chosen)
     if not wanted:
@@ -342,6 +344,7 @@ def predict_rows(
                 if observe is not None:
                     observe(output, batch.owners)
                 answer = mirrored_too(model, inputs, output.logits) if mirror else output.logits.float()
+                require_finite(answer.cpu().numpy(), type(model).__name__)
                 for place, (row, logits) in enumerate(zip(batch.owners, answer.cpu().numpy(), strict=True)):
                     found.setdefault(row, []).append((logits, batch.middles[place], batch.times[place]))
             bar.update(len(found.keys() | failed.keys()) - bar.n)
@@ -480,8 +483,8 @@ def write_sequence_file(
     for name, row in zip(sequences, probabilities, strict=True):
         best = np.argsort(-np.asarray(row), kind="stable")
         results[name] = [{"label": names[index], "score": float(row[index])} for index in best]
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps({"results": results}), encoding="utf-8")
+    with whole_file(file) as partial:
+        partial.write_text(json.dumps({"results": results}), encoding="utf-8")
 
 
 def write_runs(folder: str | Path, runs: Sequence[Predictions], names: Sequence[str]) -> list[Path]:

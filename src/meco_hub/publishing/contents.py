@@ -116,9 +116,21 @@ def read_contents(folder: Path, *, secrets: tuple[str, ...] = ()) -> Contents:
         if not _goes(name):
             left_out.append(name)
             continue
+        if not _stays_inside(path, folder):
+            raise PublishingError(
+                f"{path} is a link to {path.resolve()}, outside of the folder; expected what lies in it: nobody who looks at "
+                "the folder sees what would be published. Nothing was sent. Put a copy in its place, or remove it."
+            )
         _check_content(path, secrets)
         files[name] = path
     return Contents(files, tuple(left_out))
+
+
+def _stays_inside(path: Path, folder: Path) -> bool:
+    """Whether a file lies where it seems to; in the Hub's cache, whose snapshots are links, in the same repository's blobs."""
+    root = folder.resolve()
+    cached = root.parent.name == "snapshots" and root.parents[1].name.startswith("models--")
+    return path.resolve().is_relative_to(root) or (cached and path.resolve().is_relative_to(root.parents[1] / "blobs"))
 
 
 def _check_content(path: Path, secrets: tuple[str, ...]) -> None:
@@ -252,11 +264,29 @@ def _in_archive(path: Path, head: bytes) -> str | None:
 # Words that must never be seen: tokens and keys, found in what is published and blotted out of what is said.
 
 _PATTERNS = {
-    "a Hugging Face token": rb"\b(?:hf|api_org)_[A-Za-z0-9]{16,}",
+    "a Hugging Face token": rb"\b(?:hf|api_org)_(?:oauth_|jwt_)?[A-Za-z0-9][A-Za-z0-9._-]{15,}",
     "a GitHub token": rb"\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,})",
+    "a GitLab token": rb"\bgl(?:pat|oas|dt|rt|cbt|ptt|ft|soat|agent|imt)-[A-Za-z0-9_.-]{20,}",
     "an AWS access key": rb"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
-    "an API key": rb"\bsk-[A-Za-z0-9_-]{32,}",
-    "a private key": rb"-----BEGIN [A-Z ]*PRIVATE KEY-----",
+    "an AWS secret key": rb"(?i:aws_?secret_?(?:access_?)?key)[\"']?\s*[:=]\s*[\"']?[A-Za-z0-9/+]{40}\b",
+    "a Google key": rb"\bAIza[A-Za-z0-9_-]{35}|\bGOCSPX-[A-Za-z0-9_-]{20,}|\bya29\.[A-Za-z0-9_-]{20,}|\b1//0[A-Za-z0-9_-]{30,}",
+    "an Azure key": rb"\bAccountKey=[A-Za-z0-9/+]{60,}={0,2}",
+    "a Slack token": rb"\bxox[a-z](?:-[A-Za-z0-9]+){2,}|\bxapp-\d-[A-Za-z0-9-]{20,}|hooks\.slack\.com/services/T[A-Za-z0-9/]{20,}",
+    "a Stripe key": rb"\b(?:sk|rk|whsec)_(?:(?:live|test)_)?[A-Za-z0-9]{20,}",
+    "an npm token": rb"\bnpm_[A-Za-z0-9]{30,}",
+    "a PyPI token": rb"\bpypi-[A-Za-z0-9_-]{40,}",
+    "a Docker token": rb"\bdckr_(?:pat|oat)_[A-Za-z0-9_-]{20,}",
+    "a DigitalOcean token": rb"\bdo[opr]_v1_[a-f0-9]{40,}",
+    "a Databricks token": rb"\bdapi[a-f0-9]{32}\b",
+    "a SendGrid key": rb"\bSG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}",
+    "a Twilio key": rb"\bSK[a-f0-9]{32}\b",
+    "a Telegram token": rb"\b\d{8,10}:AA[A-Za-z0-9_-]{32,}",
+    "an API key": rb"\b(?:sk|pk|gsk|xai|r8|nvapi|pplx|fw|tgp_v1)[-_][A-Za-z0-9_-]{32,}",
+    "a signed token (JWT)": rb"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}",
+    "an OAuth token": rb"(?i:access_?token|refresh_?token|id_?token|client_?secret)[\"']?\s*[:=]\s*[\"']?[A-Za-z0-9._~+/-]{20,}",
+    "an authorisation header": rb"(?i:\bauthorization)[\"']?\s*[:=]\s*[\"']?(?i:bearer|basic|token)\s+[A-Za-z0-9._~+/=-]{16,}",
+    "a password in an address": rb"\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@\"'<>]{1,80}:[^\s/@\"'<>]{3,80}@",
+    "a private key": rb"-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----|PuTTY-User-Key-File-\d",
 }
 _COMPILED = {name: re.compile(pattern) for name, pattern in _PATTERNS.items()}
 _IN_URL = re.compile(r"(?<=://)[^/\s@'\"]+@|(?<=[\w/=-])\?[^\s'\"<>)]+")

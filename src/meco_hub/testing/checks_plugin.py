@@ -49,7 +49,7 @@ def _imported(package: str, modules: tuple[str, ...]) -> dict[str, Any]:
     program = _IMPORT.format(optional=OPTIONAL, package=package, modules=modules)
     path = [place for place in sys.path if place]
     done = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path[:0] = {path!r}\n{program}"],
+        [sys.executable, "-P", "-c", f"import sys; sys.path[:0] = {path!r}\n{program}"],
         capture_output=True,
         text=True,
         timeout=300,

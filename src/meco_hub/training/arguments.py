@@ -66,6 +66,7 @@ class RunOptions:
         progress: show progress bars.
         push_to: None, or the repository ("owner/name") on the Hub that the result is pushed to.
         push_privately: make that repository private.
+        trust_recipe_code: import whatever class the recipe names as augmentation or teacher, which is to run its author's code.
     """
 
     data_dir: Path
@@ -78,6 +79,7 @@ class RunOptions:
     progress: bool = True
     push_to: str | None = None
     push_privately: bool = False
+    trust_recipe_code: bool = False
 
 
 def _bare(hint: Any) -> Any:
@@ -109,6 +111,12 @@ def build_parser() -> argparse.ArgumentParser:
     where.add_argument("--data_dir", type=Path, required=True, help="folder or zip of the corpus")
     where.add_argument("--output_dir", type=Path, required=True, help="where the checkpoint and its record are written")
     where.add_argument("--overwrite_output_dir", action="store_true", help="begin anew although output_dir holds a run")
+    where.add_argument(
+        "--trust_recipe_code",
+        action="store_true",
+        help="import whatever class the recipe names as augmentation or teacher: this runs code with your rights, of whoever "
+        "wrote the recipe; without it only what installed plugins declare",
+    )
     where.add_argument("--dataset", help="name of a registered corpus; short for --set data.corpus=…")
     where.add_argument("--labels", nargs="+", help="class names in the order of the logits")
     where.add_argument(
@@ -199,21 +207,29 @@ _CLAIMS = ("run.json", "all_results.json", "model.safetensors", "config.json")
 """What a finished run says it is; gone first when it is overwritten."""
 
 
-def check_output(options: RunOptions) -> None:
-    """Refuse a folder that holds a run, unless it is to be resumed or overwritten.
+def check_output(options: RunOptions, begins_from: str | None = None) -> None:
+    """Refuse a folder that holds a run or a model, unless it is to be resumed or overwritten.
+
+    Args:
+        options: of the run.
+        begins_from: the checkpoint whose weights it begins with.
 
     Raises:
-        ConfigurationError: the folder holds a run.
+        ConfigurationError: the folder holds a run or a model, or is the one that is begun from.
     """
     folder = options.output_dir
+    if begins_from is not None and folder.is_dir() and Path(begins_from).is_dir() and folder.samefile(begins_from):
+        raise ConfigurationError(
+            f"{folder} is the checkpoint that the run begins from, and would be written over. Name another output_dir."
+        )
     if options.resume_from_checkpoint is not None or options.overwrite_output_dir or not folder.is_dir():
         return
-    remains = [path for name in ("run.json", "recipe.yaml") if (path := folder / name).exists()]
+    remains = [path for name in ("run.json", "recipe.yaml", *_CLAIMS, BEST) if (path := folder / name).exists()]
     remains += list_checkpoints(folder)
     if remains:
         raise ConfigurationError(
-            f"{folder} holds a run already ({', '.join(path.name for path in remains[:3])}). Name another output_dir, resume it "
-            "with --resume_from_checkpoint auto, or say --overwrite_output_dir."
+            f"{folder} holds a run or a model already ({', '.join(path.name for path in remains[:3])}). Name another "
+            "output_dir, resume it with --resume_from_checkpoint auto, or say --overwrite_output_dir."
         )
 
 

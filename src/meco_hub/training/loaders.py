@@ -28,7 +28,7 @@ from ..processing.picture_processor import recording_processor
 from .data import ExchangedRatings, TrainingData
 from .engine import ignore_in_worker
 from .losses import ClassificationLoss, RegressionLoss
-from .recipes import Recipe
+from .recipes import AUGMENTATIONS, Recipe
 
 logger = logging.getLogger(__name__)
 
@@ -133,14 +133,6 @@ class RecordingSampler(_EpochOrder):
 
 Augmentation = Callable[[Any, np.random.Generator], Any]
 """(recording, generator) → recording."""
-
-AUGMENTATIONS = {
-    "face": "meco_hub.processing.face_preprocessor:FaceAugmentation",
-    "signals": "meco_hub.processing.signal_augmentation:SignalAugmentation",
-    "clip": "meco_hub.processing.eye_preprocessor:ClipSampling",
-}
-"""Short names for `augmentation.name`; any other is a dotted path "package.module:Class"."""
-
 
 UNKNOWN = -100
 """The number of a stimulus that has no name, as transformers numbers labels that are to be passed over."""

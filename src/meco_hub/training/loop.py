@@ -46,7 +46,7 @@ from .optimization import (
     build_schedule,
     take_first,
 )
-from .recipes import Recipe, recipe_to_dict, write_recipe
+from .recipes import Recipe, check_recipe_code, recipe_to_dict, write_recipe
 from .result import fit_reference, flatten, write_result
 from .validation import Validator, choose_after_training
 
@@ -71,7 +71,8 @@ def train(recipe: Recipe, options: RunOptions) -> dict[str, Any] | None:
         CheckpointError: the checkpoint to resume from is not there, not complete, or of another run.
         TrainingInterrupted: a signal stopped the run; a checkpoint is written.
     """
-    check_output(options)
+    check_recipe_code(recipe, options.trust_recipe_code)
+    check_output(options, recipe.model_name_or_path)
     check_trackers(options.report_to)
     run = TrainingRun(recipe, options)
     try:

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import yaml
 
 from .. import plugins
+from ..durable import whole_file
 from ..errors import ConfigurationError, unknown_name
 from ..typed_yaml import FieldReader
 
@@ -134,7 +135,7 @@ class OperatingPointRecipe:
 class DistillationRecipe:
     """A teacher whose answers the student learns to foresee, in training only; see `losses.py`."""
 
-    teacher: Annotated[str, "dotted path of the teacher, 'package.module:Class'"]
+    teacher: Annotated[str, "the teacher, 'package.module:Class', one that a plugin declares; see --trust_recipe_code"]
     options: Annotated[dict[str, Any], "options of the teacher, such as where its weights are"] = field(
         default_factory=dict
     )
@@ -260,7 +261,7 @@ class Recipe:
     augmentation: Annotated[
         dict[str, Any] | None,
         "what happens to a recording before the processor: {name: face | clip | signals, …its options} or "
-        "{name: 'package.module:Class', …}; else nothing",
+        "{name: 'package.module:Class', …}, one that a plugin declares (see --trust_recipe_code); else nothing",
     ] = None
     image_sizes: Annotated[
         dict[int, int],
@@ -458,7 +459,41 @@ def load_recipe(name_or_file: str, changes: Mapping[str, Any] | None = None) -> 
     return recipe_from_dict(values, f"recipe {name_or_file}")
 
 
+AUGMENTATIONS = {
+    "face": "meco_hub.processing.face_preprocessor:FaceAugmentation",
+    "signals": "meco_hub.processing.signal_augmentation:SignalAugmentation",
+    "clip": "meco_hub.processing.eye_preprocessor:ClipSampling",
+}
+"""Short names for `augmentation.name`; any other is a dotted path "package.module:Class"."""
+
+
+def check_recipe_code(recipe: Recipe, trusted: bool = False) -> None:
+    """Refuse a recipe that names code which nobody installed for recipes: a path like `subprocess:Popen` is a program to run.
+
+    Args:
+        recipe: of whoever wrote it.
+        trusted: the user has read it, and said so.
+
+    Raises:
+        ConfigurationError: an augmentation or a teacher that neither we nor a plugin declare (`Architecture.recipe_classes`).
+    """
+    named = {
+        "augmentation.name": (recipe.augmentation or {}).get("name"),
+        "distillation.teacher": None if recipe.distillation is None else recipe.distillation.teacher,
+    }
+    declared = {path for entry in plugins.architectures().healthy.values() for path in entry.recipe_classes}
+    for key, path in named.items():
+        if trusted or not isinstance(path, str) or path in {*AUGMENTATIONS, *AUGMENTATIONS.values(), *declared}:
+            continue
+        known = ", ".join([*AUGMENTATIONS, *sorted(declared)])
+        raise ConfigurationError(
+            f"Recipe key {key!r} is {str(path)[:200]!r}, code that no installed plugin declares; expected one of {known}. "
+            "Nothing of it was run. If you have read that code and trust it, pass --trust_recipe_code (trust_recipe_code=True)."
+        )
+
+
 def write_recipe(recipe: Recipe, file: Path) -> None:
     """Write the resolved recipe; reading it again gives an equal one."""
     text = yaml.safe_dump(recipe_to_dict(recipe), sort_keys=False, allow_unicode=True, width=110)
-    file.write_text(text, encoding="utf-8")
+    with whole_file(file) as partial:
+        partial.write_text(text, encoding="utf-8")

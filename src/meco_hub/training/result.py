@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from ..durable import begin, move_files, remove
+from ..durable import begin, move_files, remove, write_json
 from ..evaluation.predict import RecordingRows
 from ..evaluation.references import STATISTICS, fit_logistic, fit_ridge, window_statistics
-from ..evaluation.report import library_versions, write_json
+from ..evaluation.report import library_versions
 from ..evaluation.report_file import control_of
 from ..evaluation.series import mean_ratings
+from ..weight_files import hash_weights
 from .arguments import RunOptions, save_model
 from .checkpoints import BEST, RESULT, Progress, limit_checkpoints, list_checkpoints
 from .data import TrainingData
@@ -75,6 +76,7 @@ def write_result(
         "schema_version": SCHEMA_VERSION,
         "model_type": recipe.model_type,
         "class": type(model).__name__,
+        "weights_sha256": hash_weights(written),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "labels": data.names,
         "control": control_of(model.config, None),

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from meco_hub.durable import write_json
 from meco_hub.errors import InputError
 from meco_hub.evaluation.intervals import class_groups, group_metrics, value_groups
 from meco_hub.evaluation.metrics import compute_metrics, regression_metrics
-from meco_hub.evaluation.report import write_json
 
 NAMES = ["a", "b", "c"]
 

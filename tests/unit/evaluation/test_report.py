@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
+from meco_hub.durable import write_json
 from meco_hub.errors import InputError
 from meco_hub.evaluation.intervals import class_intervals
 from meco_hub.evaluation.metrics import compute_metrics, softmax
-from meco_hub.evaluation.report import build_report, write_json, write_predictions, write_values
+from meco_hub.evaluation.report import build_report, write_predictions, write_values
 from meco_hub.evaluation.report_file import SCHEMA_VERSION, read_report
 from meco_hub.evaluation.series import AlignedPredictions, TimeSeries, score_trials
 

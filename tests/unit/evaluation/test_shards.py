@@ -1,6 +1,10 @@
 """Parts of a long list: what is done, what waits, what is refused, and the list itself."""
 
 import json
+import os
+import random
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,15 +54,16 @@ def test_going_on_does_what_is_missing_damaged_or_another_runs(tmp_path: Path) -
     other = begin(tmp_path / "other", ENTRIES[:10])
     other.write(0, table(["x"]), files=1, errors=0)
     other.path(0).replace(run.path(2))
-    half = run.path(4).with_name(f".{run.path(4).name}.123")
-    half.write_bytes(b"half")
-    listing = tmp_path / ".files.jsonl.123"
-    listing.write_text("half")
+    living, half = (run.path(4).with_name(f".{digit * 16}.partial.parquet") for digit in "ab")
+    listing = tmp_path / f".{'c' * 16}.partial.jsonl"
+    for file in (living, half, listing):
+        file.write_bytes(b"half")
+    for file in (half, listing):
+        os.utime(file, (0, 0))
 
     again = begin(tmp_path)
     assert again.waiting == (1, 2, 3)
-    assert not half.exists()
-    assert not listing.exists()
+    assert [file.exists() for file in (living, half, listing)] == [True, False, False]
     for part, files in again.pending():
         again.write(part, table(files), files=len(files), errors=0)
     assert read(tmp_path) == [name for name, _ in ENTRIES]
@@ -79,7 +84,74 @@ def test_another_list_model_or_setting_is_refused(tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError, match=message):
             begin(tmp_path, **changes)
     assert begin(tmp_path).files == 23
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["files.jsonl", "manifest.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "files.jsonl", "manifest.json"]
+
+
+def test_a_part_counts_as_done_by_every_bit_of_it(tmp_path: Path) -> None:
+    run = begin(tmp_path, part_size=23)
+    run.write(0, table([name for name, _ in ENTRIES]), files=23, errors=0)
+    whole = run.path(0).read_bytes()
+    generator = random.Random(0)
+    for _ in range(400):
+        place, bit = generator.randrange(len(whole)), generator.randrange(8)
+        run.path(0).write_bytes(whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :])
+        assert not run.is_done(0), (place, bit)
+    run.path(0).write_bytes(whole)
+    assert run.is_done(0)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 12, 22])
+def test_a_list_that_was_cut_short_is_written_again(tmp_path: Path, kept: int) -> None:
+    begin(tmp_path)
+    lines = (tmp_path / "files.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "files.jsonl").write_text("".join(lines[:kept]))
+    again = begin(tmp_path)
+    for part, files in again.pending():
+        again.write(part, table(files), files=len(files), errors=0)
+    assert read(tmp_path) == [name for name, _ in ENTRIES]
+    assert again.counts()["files"] == 23
+
+
+def test_a_list_that_is_cut_while_it_is_read_is_an_error(tmp_path: Path) -> None:
+    run = begin(tmp_path)
+    (tmp_path / "files.jsonl").write_text('["file-0", 0]\n')
+    with pytest.raises(ConfigurationError, match="ends before part 0"):
+        list(run.pending())
+
+
+def test_a_second_one_waits_and_neither_dies(tmp_path: Path) -> None:
+    """The first is still listing when others begin: the same run, and one with another list, which is refused."""
+    listing, others = threading.Event(), threading.Event()
+    done: list[str] = []
+
+    def slow() -> Iterator[tuple[str, int]]:
+        listing.set()
+        others.wait(30)
+        yield from ENTRIES
+
+    def go(name: str, entries: Any) -> None:
+        try:
+            run = begin(tmp_path, entries)
+            for part, files in run.pending():
+                run.write(part, table(files), files=len(files), errors=0)
+            done.append(f"{name} {run.counts()['files']}")
+        except ConfigurationError:
+            done.append(f"{name} refused")
+
+    first = threading.Thread(target=go, args=("first", slow()))
+    first.start()
+    listing.wait(30)
+    rest = [
+        threading.Thread(target=go, args=(name, entries))
+        for name, entries in (("same", ENTRIES), ("same", ENTRIES), ("other", ENTRIES[:-1]))
+    ]
+    for thread in rest:
+        thread.start()
+    others.set()
+    for thread in (first, *rest):
+        thread.join(60)
+    assert sorted(done) == ["first 23", "other refused", "same 23", "same 23"]
+    assert read(tmp_path) == [name for name, _ in ENTRIES]
 
 
 def test_what_is_no_run_is_left_alone(tmp_path: Path) -> None:
@@ -92,6 +164,11 @@ def test_what_is_no_run_is_left_alone(tmp_path: Path) -> None:
         begin(tmp_path / "b")
     with pytest.raises(InputError, match="no file"):
         begin(tmp_path / "c", [])
+    (tmp_path / "e").mkdir()
+    (tmp_path / "e" / "files.jsonl").write_text("somebody else's\n")
+    with pytest.raises(ConfigurationError, match="exists already"):
+        begin(tmp_path / "e")
+    assert (tmp_path / "e" / "files.jsonl").read_text() == "somebody else's\n"
     with pytest.raises(ConfigurationError, match="part of 0"):
         begin(tmp_path / "d", part_size=0)
 

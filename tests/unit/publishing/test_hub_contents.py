@@ -5,6 +5,7 @@ import gzip
 import json
 import lzma
 import pickle
+import re
 import shutil
 import tarfile
 import zlib
@@ -61,14 +62,36 @@ def test_what_is_known_by_name_goes_and_the_rest_stays(tmp_path: Path) -> None:
     assert all(path.is_file() for path in contents.files.values())
 
 
-def test_links_to_files_are_followed_as_a_cache_has_them(tmp_path: Path) -> None:
+def test_links_are_followed_inside_of_the_folder_and_as_a_cache_has_them(tmp_path: Path) -> None:
     folder = _folder(tmp_path)
-    (tmp_path / "blob").write_text("{}")
-    (folder / "run.json").symlink_to(tmp_path / "blob")
+    (folder / "own.json").write_text("{}")
+    (folder / "run.json").symlink_to(folder / "own.json")
     (folder / "elsewhere").symlink_to(tmp_path)
     contents = read_contents(folder)
     assert "run.json" in contents.files
-    assert contents.left_out == ("elsewhere/",)
+    assert contents.left_out == ("elsewhere/", "own.json")
+    cached = tmp_path / "models--me--model" / "snapshots" / "0123"
+    cached.mkdir(parents=True)
+    (cached.parents[1] / "blobs").mkdir()
+    for path in folder.glob("*.*"):
+        (cached.parents[1] / "blobs" / path.name).write_bytes(path.read_bytes())
+        (cached / path.name).symlink_to(Path("..", "..", "blobs", path.name))
+    assert set(read_contents(cached).files) == set(contents.files)
+
+
+@pytest.mark.parametrize("name", ["LICENSE", "README.md", "report.json", "deep/picture.png", "model.safetensors"])
+@pytest.mark.parametrize("chain", [False, True])
+def test_no_link_leads_out_of_the_folder(tmp_path: Path, name: str, chain: bool) -> None:
+    folder = _folder(tmp_path)
+    (tmp_path / "private").write_bytes(b"PRIVATE")
+    link = folder / name
+    link.unlink(missing_ok=True)
+    link.parent.mkdir(exist_ok=True)
+    if chain:
+        (folder / "between").symlink_to(tmp_path / "private")
+    link.symlink_to(folder / "between" if chain else tmp_path / "private")
+    with pytest.raises(PublishingError, match=r"is a link to .*private, outside of the folder.*Nothing was sent"):
+        read_contents(folder)
 
 
 class _Payload:
@@ -173,22 +196,53 @@ def test_a_file_is_what_its_name_says(tmp_path: Path, name: str, content: bytes,
         read_contents(_folder(tmp_path, **{name: content}))
 
 
-SECRETS = {
-    "a Hugging Face token": TOKEN,
-    "a GitHub token": "ghp_" + "x" * 36,
-    "an AWS access key": "AKIA" + "A" * 16,
-    "an API key": "sk-" + "p" * 40,
-    "a private key": "-----BEGIN RSA PRIVATE KEY-----",
-}
+SECRETS = [
+    ("a Hugging Face token", TOKEN),
+    ("a Hugging Face token", "hf_oauth_" + "a1B2" * 8),
+    ("a GitHub token", "ghp_" + "x" * 36),
+    ("a GitHub token", "gho_" + "x" * 36),
+    ("a GitLab token", "glpat-" + "x1" * 10),
+    ("an AWS access key", "AKIA" + "A" * 16),
+    ("an AWS secret key", "aws_secret_access_key = " + "a1/+" * 10),
+    ("a Google key", "AIza" + "a1_-b" * 7),
+    ("a Google key", "ya29." + "a1_-b" * 9),
+    ("a Google key", "GOCSPX-" + "a1_-b" * 6),
+    ("an Azure key", "AccountKey=" + "a1/+" * 21 + "ab=="),
+    ("a Slack token", "xoxb-" + "1" * 12 + "-" + "a" * 24),
+    ("a Stripe key", "sk_live_" + "a1" * 12),
+    ("an npm token", "npm_" + "a1" * 18),
+    ("a PyPI token", "pypi-" + "Ag" * 40),
+    ("a SendGrid key", "SG." + "a" * 22 + "." + "b" * 43),
+    ("a Telegram token", "123456789:AA" + "b" * 33),
+    ("an API key", "sk-" + "p" * 40),
+    ("an API key", "gsk_" + "p" * 52),
+    ("a signed token (JWT)", "eyJ" + "a" * 20 + ".eyJ" + "b" * 30 + "." + "c" * 43),
+    ("an OAuth token", "refresh_token=" + "a1B2" * 8),
+    ("an authorisation header", "Authorization: Bearer " + "a1B2" * 8),
+    ("a private key", "-----BEGIN RSA PRIVATE KEY-----"),
+    ("a private key", "-----BEGIN OPENSSH PRIVATE KEY-----"),
+    ("a private key", "-----BEGIN PGP PRIVATE KEY BLOCK-----"),
+]
 
 
-@pytest.mark.parametrize("kind", SECRETS)
-def test_secrets_are_found(tmp_path: Path, kind: str) -> None:
-    content = json.dumps({"x": {"y": f"see {SECRETS[kind]}"}}).encode()
-    with pytest.raises(PublishingError, match=f"run.json holds what reads like {kind}") as caught:
+@pytest.mark.parametrize(("kind", "secret"), SECRETS)
+def test_secrets_are_found(tmp_path: Path, kind: str, secret: str) -> None:
+    content = json.dumps({"x": {"y": f"see {secret}"}}).encode()
+    with pytest.raises(PublishingError, match=f"run.json holds what reads like {re.escape(kind)}") as caught:
         read_contents(_folder(tmp_path, **{"run.json": content}))
-    assert SECRETS[kind] not in str(caught.value)
-    assert blot_out(f"a {SECRETS[kind]} b") in ("a *** b",)
+    assert secret not in str(caught.value)
+    assert blot_out(f"a {secret} b") == "a *** b"
+
+
+def test_a_password_in_an_address_is_found_and_sources_are_none(tmp_path: Path) -> None:
+    assert find_secret(b"postgres://me:correct-horse@host/db") == "a password in an address"
+    root = Path(__file__).parents[3]
+    texts = [
+        *(root / "src").rglob("*.py"),
+        *(root / "docs").glob("*.md"),
+        *(root / "plugins").rglob("checkpoints/*/*.json"),
+    ]
+    assert [path for path in texts if find_secret(path.read_bytes()) is not None] == []
 
 
 def test_secrets_in_the_head_of_weights_are_found(tmp_path: Path) -> None:

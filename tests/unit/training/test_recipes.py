@@ -6,9 +6,20 @@ from typing import Any
 
 import pytest
 
+from meco_hub import plugins
 from meco_hub.errors import ConfigurationError, UnknownNameError
+from meco_hub.train import main
 from meco_hub.training.arguments import build_parser, parse_arguments
-from meco_hub.training.recipes import find_recipe, load_recipe, override, recipe_from_dict, recipe_to_dict, write_recipe
+from meco_hub.training.recipes import (
+    AUGMENTATIONS,
+    check_recipe_code,
+    find_recipe,
+    load_recipe,
+    override,
+    recipe_from_dict,
+    recipe_to_dict,
+    write_recipe,
+)
 
 BASE: dict[str, Any] = {"model_type": "meco_some", "data": {"validation": {"by_identity": 0.2}}}
 
@@ -65,6 +76,30 @@ def test_what_makes_no_sense_is_refused(key: str, value: Any, says: str) -> None
 def test_a_checkpoint_brings_its_own_model() -> None:
     with pytest.raises(ConfigurationError, match="brings its own"):
         build(model_name_or_path="x", model={"image_size": 3})
+
+
+@pytest.mark.parametrize("code", ["subprocess:Popen", "os:system", "builtins:eval", "meco_hub.plugins:load_dotted"])
+@pytest.mark.parametrize("key", ["augmentation", "distillation"])
+def test_a_recipe_runs_no_program(key: str, code: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    named = {"augmentation": {"name": code, "args": ["touch", "x"]}, "distillation": {"teacher": code}}[key]
+    recipe = build(**{key: named})
+    with pytest.raises(ConfigurationError, match=rf"{key}.*no installed plugin declares.*--trust_recipe_code"):
+        check_recipe_code(recipe)
+    check_recipe_code(recipe, trusted=True)
+    write_recipe(recipe, tmp_path / "r.yaml")
+    assert (
+        main(["--recipe", str(tmp_path / "r.yaml"), "--data_dir", str(tmp_path), "--output_dir", str(tmp_path / "o")])
+        == 1
+    )
+    assert "Nothing of it was run" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+
+
+def test_what_is_installed_for_recipes_is_known_by_name() -> None:
+    for name in (*AUGMENTATIONS, *AUGMENTATIONS.values()):
+        check_recipe_code(build(augmentation={"name": name}))
+    for name in plugins.recipes():
+        check_recipe_code(load_recipe(name))
 
 
 def test_a_recipe_needs_an_architecture() -> None:

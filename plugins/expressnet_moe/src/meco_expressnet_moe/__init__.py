@@ -20,5 +20,6 @@ architecture = Architecture(
     default_checkpoint="meco-expressnet-lfw5",
     card=f"{_PACKAGE}:card.md",
     converter=f"{_PACKAGE}.conversion:convert",
+    recipe_classes=(f"{_PACKAGE}.teachers:FaceApiExpressions",),
     description="Multi-scale CNNs and a residual backbone, two mixtures of experts; seven or eight expressions from a face",
 )

@@ -123,9 +123,8 @@ def convert(
             f"{source}: its layers do not form the network: {'; '.join(wrong[:6])}. Is it this network, undamaged?"
         )
     model.load_state_dict(state, strict=False)  # all but num_batches_tracked, which Keras does not have
-    save_converted(
-        model, ExpressNetMoEImageProcessor(size={"height": config.image_size, "width": config.image_size}), output_dir
-    )
+    processor = ExpressNetMoEImageProcessor(size={"height": config.image_size, "width": config.image_size})
+    save_converted(model, processor, output_dir, source)
     report = Report(
         source=str(source),
         output_dir=str(output_dir),

@@ -113,7 +113,7 @@ def convert(
         model = MCOENetForEmotionRecognition(config)
     model.load_state_dict(translate(source, wanted, model.state_dict(), config), assign=True)
     processor = MCOENetProcessor(image_processor={"size": {"shortest_edge": config.image_size}})
-    save_converted(model.eval(), processor, output_dir)
+    save_converted(model.eval(), processor, output_dir, source)
     report = Report(
         source=str(source),
         output_dir=str(output_dir),

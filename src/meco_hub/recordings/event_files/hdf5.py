@@ -18,6 +18,7 @@ import json
 import logging
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -322,13 +323,20 @@ def open_hdf5(request: ReadRequest) -> EventFile:
     return file
 
 
+def _import_path() -> list[str]:
+    """Where this process imports from, without the folder one stands in, which holds the recordings of anybody."""
+    package = Path(__file__).parents[3]
+    here = Path.cwd()
+    return [path for path in sys.path if path and (Path(path).resolve() != here or here == package)]
+
+
 class _Reader:
     """One reading process, and the pipes to it."""
 
     def __init__(self) -> None:
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(_import_path())}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+            [sys.executable, "-P", "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
         )
         self.path, self.gave_up = "", False
         self.owner = os.getpid()  # a forked worker has the same list and must not use its parent's pipes
@@ -435,4 +443,6 @@ def serve(orders: IO[bytes], answers: IO[bytes]) -> None:
 if __name__ == "__main__":
     channel = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print must not get between the answers
-    serve(sys.stdin.buffer, channel)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever is asked to stop ends this process by closing its pipe
+    with contextlib.suppress(BrokenPipeError):
+        serve(sys.stdin.buffer, channel)

@@ -1,0 +1,56 @@
+"""Files are whole or absent, and nothing that was read, or that is of others, is written over."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from meco_hub.durable import refuse_overwriting, whole_file
+from meco_hub.errors import ConfigurationError
+
+
+def test_what_is_read_is_never_written_over_by_whatever_name(tmp_path: Path) -> None:
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(b"photo")
+    (tmp_path / "link.png").symlink_to(photo)
+    os.link(photo, tmp_path / "hard.png")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "same").symlink_to(tmp_path)
+    for name in ("photo.png", "link.png", "hard.png", "folder/../photo.png", "same/photo.png"):
+        for overwrite in (False, True):
+            with pytest.raises(ConfigurationError, match="is read"):
+                refuse_overwriting([tmp_path / name], overwrite=overwrite, read=[tmp_path / "gone", photo])
+
+
+def test_what_lies_there_goes_only_when_asked_for(tmp_path: Path) -> None:
+    old, dangling, folder = tmp_path / "old.json", tmp_path / "dangling", tmp_path / "folder"
+    old.write_text("old")
+    dangling.symlink_to(tmp_path / "nowhere")
+    folder.mkdir()
+    for place in (old, dangling, folder):
+        with pytest.raises(ConfigurationError, match="exists already"):
+            refuse_overwriting([tmp_path / "new.json", place])
+    refuse_overwriting([old, dangling], overwrite=True)
+    with pytest.raises(ConfigurationError, match="exists already"):
+        refuse_overwriting([folder], overwrite=True)
+    with pytest.raises(ConfigurationError, match="written twice"):
+        refuse_overwriting([tmp_path / "new.json", tmp_path / "new.json"])
+
+
+def test_a_file_is_whole_or_as_it_was(tmp_path: Path) -> None:
+    place = tmp_path / "deep" / "report.json"
+    with whole_file(place) as half:
+        half.write_text("first")
+    with pytest.raises(FileNotFoundError), whole_file(place) as half:
+        half.with_name("nowhere").joinpath("second").write_text("second")
+    assert place.read_text() == "first"
+    # a file that came between the check and the writing is no less another's
+    with pytest.raises(ConfigurationError, match="exists already"), whole_file(place, overwrite=False) as half:
+        half.write_text("second")
+    assert place.read_text() == "first"
+    with whole_file(place) as half:
+        half.write_text("second")
+    assert place.read_text() == "second"
+    with whole_file(tmp_path / "deep" / "new.json", overwrite=False) as half:
+        half.write_text("new")
+    assert sorted(path.name for path in place.parent.iterdir()) == ["new.json", "report.json"]
