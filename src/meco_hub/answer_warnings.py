@@ -27,6 +27,8 @@ CODES: dict[str, str] = {
     # events
     "time_unit_doubtful": "Nobody said in what unit the times of events or frames are, and another one fits as well or better.",
     "damaged_file": "The file is damaged, and the answer rests on what comes before the damage.",
+    # films
+    "frames_left_out": "Frames of a film that cannot be decoded were left out.",
     # signals
     "part_left_out": "A stream, file or column beside good ones cannot be used and was left out.",
     "recording_unfinished": "The recorder did not close the file, or it was cut off between two whole parts.",

@@ -134,7 +134,9 @@ class FaceFinder:
     def __call__(self, image: ImageSource) -> list[Face]:
         return self.find(image)
 
-    def find(self, image: ImageSource, *, min_face: float | None = None, first: bool = False) -> list[Face]:
+    def find(
+        self, image: ImageSource, *, min_face: float | None = None, first: bool = False, upright: bool = False
+    ) -> list[Face]:
         """All faces, sorted by score × area, descending; an empty list when there is none.
 
         Args:
@@ -142,6 +144,7 @@ class FaceFinder:
             min_face: side in pixels of the smallest face to be found, for small faces in large pictures; costs time. By default a
                 face is found from about a sixtieth of the picture's longer side on.
             first: be content with the faces of the smallest scale that shows a certain and large one; small ones may be missing.
+            upright: the picture is known to stand upright, as a film does; it is not turned where no face is certain.
 
         Raises:
             ImageError: the image cannot be read.
@@ -156,7 +159,7 @@ class FaceFinder:
                 return faces
         if min_face is not None and _SMALLEST / min_face > max(scales):
             faces = self._by_prominence(picture, _merge(self._search(picture, _SMALLEST / min_face), faces))
-        return faces if _is_certain(faces) else self._turned(picture, scales, faces)
+        return faces if upright or _is_certain(faces) else self._turned(picture, scales, faces)
 
     def _by_prominence(self, picture: Image.Image, faces: list[Face]) -> list[Face]:
         """Sorted by score × area, the first with a closer look."""

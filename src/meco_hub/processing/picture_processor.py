@@ -133,11 +133,16 @@ class PictureProcessor(RecordingProcessor):
             face = found[0]
             upright = image.rotate(90 * round(face.tilt / 90), expand=True) if abs(face.tilt) > LYING else image
             return [replace(recording, image=upright, face=face, warnings=(*crowd, *_doubts(upright, face)))]
-        clips = []
-        for face in found if mode == "all" else found[:1]:
-            crop, closer = self._ours.cut_out(image, face)
-            clips.append(Picture(crop, recording.name, closer, (*crowd, *_doubts(crop, closer)), "face"))
-        return clips
+        return [self.show(recording, face, crowd) for face in (found if mode == "all" else found[:1])]
+
+    def faces_of_film(self, frame: Picture, min_face: float | None = None) -> list[Face]:
+        """The faces of one frame of a film, which stands upright; most prominent first."""
+        return self._ours.face_finder.find(frame.image, min_face=min_face, upright=True)
+
+    def show(self, recording: Picture, face: Face, doubts: Sequence[AnswerWarning] = ()) -> Picture:
+        """One face of a picture, cut out as the network wants to see it; `doubts` are about the whole picture."""
+        crop, closer = self._ours.cut_out(recording.image, face)
+        return Picture(crop, recording.name, closer, (*doubts, *_doubts(crop, closer)), "face")
 
     def _takes_whole(self, mode: str, asked: bool) -> bool:
         """Whether a picture without a face is answered for; `on_no_face` says so where it is not just a default."""

