@@ -24,6 +24,7 @@ from PIL import Image
 
 from . import plugins
 from .answers import accepted_inputs
+from .durable import plain, refuse_filled
 from .errors import ConfigurationError, MecoError, naming_extras
 from .loading import load_processor, read_config
 from .pipeline import EmotionRecognitionPipeline, recogniser
@@ -121,15 +122,6 @@ def _routing(recognise: EmotionRecognitionPipeline, processor: Any, clip: Any) -
     )
 
 
-def _plain(answer: Any) -> Any:
-    """An answer as JSON can hold it."""
-    if isinstance(answer, dict):
-        return {str(key): _plain(value) for key, value in answer.items()}
-    if isinstance(answer, list | tuple):
-        return [_plain(value) for value in answer]
-    return answer.item() if isinstance(answer, np.generic) else answer
-
-
 def answer_face(picture: str | None, model: str, faces: str) -> tuple[Image.Image, dict[str, float], str, str, Any]:
     """Tab and API /face: a picture file → it with boxes, scores of the most prominent face, doubts, routing, the answer."""
     with _answering(picture):
@@ -144,7 +136,7 @@ def answer_face(picture: str | None, model: str, faces: str) -> tuple[Image.Imag
             scores,
             _doubts(answer),
             _routing(recognise, processor, clip),
-            _plain(answer),
+            plain(answer),
         )
 
 
@@ -157,7 +149,7 @@ def answer_recording(file: str | None, model: str, left_out: list[str]) -> tuple
         recording = recording.without(known)
         answer = recognise(recording)
         routing = _routing(recognise, processor, processor.cut(recording)[0])
-        return _timeline(answer), _doubts(answer), routing, _plain(answer)
+        return _timeline(answer), _doubts(answer), routing, plain(answer)
 
 
 def _timeline(answer: Sequence[dict[str, Any]]) -> Any:
@@ -188,7 +180,7 @@ def answer_eye(
         strips = [_strip(batch[key][0]) for key in ("pixel_values", "event_values")]
         shown = Image.fromarray(np.concatenate(strips))
         scores = {entry["label"]: float(entry["score"]) for entry in answer}
-        return shown, scores, _doubts(answer), _routing(recognise, processor, clip), _plain(answer)
+        return shown, scores, _doubts(answer), _routing(recognise, processor, clip), plain(answer)
 
 
 def _strip(pictures: torch.Tensor) -> np.ndarray:
@@ -361,8 +353,7 @@ def write_space(folder: str | Path) -> list[str]:
     with naming_extras():
         import gradio
     place = Path(folder)
-    if place.is_file() or (place.is_dir() and any(place.iterdir())):
-        raise ConfigurationError(f"{place} exists and is not empty; expected a new folder. Name another.")
+    refuse_filled(place)
     place.mkdir(parents=True, exist_ok=True)
     owners = sorted(
         {f"{owner}=={plugins.installed_version(owner)}" for owner in plugins.architectures().distributions.values()}

@@ -87,6 +87,16 @@ def refuse_overwriting(targets: Iterable[Path], *, overwrite: bool = False, read
             )
 
 
+def refuse_filled(folder: Path, advice: str = "Name another.") -> None:
+    """Refuse to write a folder where a file or a folder with something in it lies.
+
+    Raises:
+        ConfigurationError: one does.
+    """
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise ConfigurationError(f"{folder} exists and is not empty; expected a new folder. {advice}")
+
+
 def _identity(path: Path) -> tuple[int, int]:
     status = path.stat()
     return status.st_dev, status.st_ino

@@ -25,7 +25,7 @@ import transformers
 from torch import nn
 
 from . import plugins
-from .durable import sync_tree
+from .durable import refuse_filled, sync_tree
 from .errors import ConfigurationError, naming_extras
 from .exported import METADATA, ONNX_FILE, PROGRAM_FILE, Tensors, graph_inputs, is_exported, load_exported, unflatten
 from .loading import load_model, load_processor
@@ -315,11 +315,8 @@ def _check(folder: Path, format: str, dtype: str, dataset: str | None, data_dir:
         raise ConfigurationError(
             f"A dataset was passed with dtype {dtype}, which needs none. Leave it out, or ask for int8."
         )
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (overwrite and is_exported(folder))):
-        raise ConfigurationError(
-            f"{folder} exists and is not empty; expected a new folder. Name another, or pass "
-            "--overwrite where it is an earlier export."
-        )
+    if not (overwrite and is_exported(folder)):
+        refuse_filled(folder, "Name another, or pass --overwrite where it is an earlier export.")
 
 
 def _shapes(program: Any, names: Sequence[str]) -> dict[str, list[Any]]:

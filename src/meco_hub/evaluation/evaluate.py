@@ -10,7 +10,6 @@ evaluate_checkpoint           loads the model and its processor
 
 import logging
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,7 +25,7 @@ from ..answers import Calibration, Task, calibration_of, task_of_model
 from ..corpora import Corpus
 from ..corpora.leaks import fingerprint
 from ..corpora.splits import PROTOCOLS, find_fold
-from ..durable import refuse_overwriting, write_json
+from ..durable import begin, refuse_filled, refuse_overwriting, swap_in, write_json
 from ..errors import ConfigurationError, InputError
 from ..loading import load_model, load_processor
 from ..prediction import join_processes
@@ -234,8 +233,7 @@ def calibrate_checkpoint(
         UnknownNameError, CheckpointError, CorpusError, InputError: as of `evaluate_checkpoint`.
     """
     folder = Path(output)
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        raise ConfigurationError(f"{folder} exists and is not empty; expected a new folder. Name another.")
+    refuse_filled(folder)
     source = plugins.locate_checkpoint(str(checkpoint))
     model, processor = load_model(source), load_processor(source)
     evaluation, _, run = _prepare(model, processor, dataset, data_dir, settings or EvaluationSettings(), source)
@@ -248,17 +246,13 @@ def calibrate_checkpoint(
             seen["people"],
         )
     write_calibration(model, calibration)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as place:
-        staged = Path(place, "checkpoint")
-        model.save_pretrained(staged)
-        processor.save_pretrained(staged)
-        for name in ("card.yaml", "recipe.yaml", "run.json"):  # not the report, which is of the answers before
-            if Path(source, name).is_file():
-                shutil.copyfile(Path(source, name), staged / name)
-        if folder.is_dir():
-            folder.rmdir()
-        staged.rename(folder)
+    staged = begin(folder)
+    model.save_pretrained(staged)
+    processor.save_pretrained(staged)
+    for name in ("card.yaml", "recipe.yaml", "run.json"):  # not the report, which is of the answers before
+        if Path(source, name).is_file():
+            shutil.copyfile(Path(source, name), staged / name)
+    swap_in(folder)
     return calibration
 
 
