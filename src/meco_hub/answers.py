@@ -391,6 +391,11 @@ class Answers:
         self._training_data: str | None = getattr(model.config, "training_data", None)
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Of classes or targets, in the order of the outputs."""
+        return self._task.names
+
+    @property
     def regression(self) -> bool:
         """Values rather than classes."""
         return self._task.regression

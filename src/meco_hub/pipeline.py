@@ -6,10 +6,13 @@
     recognise(paths, batch_size=8, errors="return", top_k=1)
     recognise("session.edf")                    → [{"label": "valence", "score": 6.1, "times": […], "scores": […], …}, …]
     recognise({"frames": "clip.mp4", "events": "clip.aedat4"})
+    recognise("talk.mp4", fps=5)                → [{"id": 0, "labels": […], "boxes": […], "expressions": [{…, "times": […]}, …]}, …]
+    for faces in recognise.stream(0): …         a webcam; a film; frames; of signals, chunks
 
 Every input goes one way: the processor reads a recording, cuts it into clips and makes a batch of each; the model's outputs for
-the clips of one recording become one answer (`answers.py`). A picture is a recording whose clips are its faces. The scores are
-those of inferred expressions, not of felt emotions.
+the clips of one recording become one answer (`answers.py`). A picture is a recording whose clips are its faces; a film is one whose
+clips are the faces of its frames, each person's are joined, and no more than a batch of them is in memory. The scores are those of
+inferred expressions, not of felt emotions.
 """
 
 import inspect
@@ -31,10 +34,19 @@ from . import plugins
 from .answer_warnings import ON_WARNING, AnswerWarning, act_on, once_a_code
 from .answers import Answers, Entry, accepted_inputs, mirrored_too
 from .auto import AutoModelForEmotionRecognition
-from .errors import CheckpointError, ConfigurationError, InputError, RecordingError, naming_extras
+from .errors import (
+    CheckpointError,
+    ConfigurationError,
+    FaceNotFoundError,
+    InputError,
+    RecordingError,
+    naming_extras,
+)
 from .loading import load_processor, read_config
+from .processing.face_tracks import PATIENCE_S, FaceFollower, Smoothing
 from .processing.picture_processor import MODES, PictureProcessor, recording_processor
 from .publishing import ModelPushOptions
+from .recordings.video import NewestFrames, Video, frame_step, frames_of, is_video
 
 TASK = "emotion-recognition"
 _ERRORS = ("raise", "return")
@@ -82,6 +94,37 @@ class _Numbered:
     value: Any
 
 
+class _FilmDoubts:
+    """Warnings about the faces of a film: each is told once a person and code, and how often it fired is counted."""
+
+    def __init__(self, name: str, on_warning: str) -> None:
+        self.counts: dict[tuple[int, str], int] = {}
+        self._name, self._on_warning = name, on_warning
+        self._first: dict[str, AnswerWarning] = {}
+
+    def add(self, person: int, found: Iterable[AnswerWarning]) -> list[AnswerWarning]:
+        """Those of them that are new for this person."""
+        new = []
+        for one in found:
+            key = person, one.code
+            if key not in self.counts:
+                new.append(one)
+            self.counts[key] = self.counts.get(key, 0) + 1
+            if one.code not in self._first:
+                self._first[one.code] = one
+                if self._on_warning == "raise" or not self._name:  # live, where there is no end to wait for
+                    act_on([one], self._name, self._on_warning)
+        return new
+
+    def forget(self, person: int) -> None:
+        """Nobody will ask for this person's again."""
+        self.counts = {key: count for key, count in self.counts.items() if key[0] != person}
+
+    def finish(self, film: Video) -> None:
+        """Show what was found in all of the film."""
+        act_on(once_a_code([*film.warnings, *self._first.values()]), film.name, self._on_warning)
+
+
 def _is_several(inputs: Any) -> bool:
     """Something with a length that holds inputs, and is none itself: a list, tuple, series of pandas or column of datasets."""
     if isinstance(inputs, str | bytes | bytearray | memoryview | Mapping):
@@ -123,6 +166,9 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         on_warning: "warn" shows what is in doubt about an input as a Python warning, "ignore" leaves it to the answer, whose every
             entry holds it under "warnings" either way, and "raise" refuses the input; see `answer_warnings`.
         streams: of signals, stream that the checkpoint reads → the stream or channels of the input that it is made of.
+        every, fps: of films, seconds between two frames that are looked at, or how many are a second; by default all.
+        smooth: of films, time constant in seconds of the smoothing of each person's outputs, 0 for none; default 0.5.
+        label_margin: of films, by which probability another label must lead before it is the person's; default 0.1.
 
     Inputs are what the checkpoint's processor reads. For faces: paths, bytes, PIL images, arrays. For signals and eye clips:
     files, folders, mappings of streams, or recordings of ours. Lists and generators of them everywhere. `stream` answers while
@@ -206,12 +252,17 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         min_face: float | None = None,
         streams: Mapping[str, str | Sequence[str]] | None = None,
         abstain_below: float | str | None = None,
+        every: float | None = None,
+        fps: float | None = None,
+        smooth: float | None = None,
+        label_margin: float | None = None,
         **unknown: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         if unknown:
             raise ConfigurationError(
                 f"The emotion-recognition pipeline takes no {', '.join(sorted(unknown))}; it takes faces, min_face, top_k, "
-                "abstain_below, function_to_apply, errors, mirror, on_warning and streams, beside the arguments of every pipeline."
+                "abstain_below, function_to_apply, errors, mirror, on_warning, streams, every, fps, smooth and label_margin, "
+                "beside the arguments of every pipeline."
             )
         before: dict[str, Any] = {}
         after: dict[str, Any] = {}
@@ -229,6 +280,13 @@ class EmotionRecognitionPipeline(ChunkPipeline):
             if "streams" not in inspect.signature(self._recordings.read).parameters:
                 raise ConfigurationError("streams= was passed; it is for checkpoints that read signals. Leave it out.")
             before["streams"] = streams
+        frame_step(every, fps)
+        before |= {name: value for name, value in (("every", every), ("fps", fps)) if value is not None}
+        if (smooth, label_margin) != (None, None):
+            usual = Smoothing()
+            after["smoothing"] = Smoothing(
+                usual.seconds if smooth is None else smooth, usual.margin if label_margin is None else label_margin
+            )
         if top_k is not None:
             after["top_k"] = _whole("top_k", top_k, "Leave it out for all labels.")
         if abstain_below is not None:
@@ -269,24 +327,64 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         on_warning: str = "warn",
         min_face: float | None = None,
         streams: Mapping[str, str | Sequence[str]] | None = None,
+        every: float | None = None,
+        fps: float | None = None,
     ) -> Iterator[dict[str, Any]]:
         options = {} if streams is None else {"streams": streams}
         place = ""
         if isinstance(input_, _Numbered):
             place, input_ = f" It is input {input_.place} of the list, counted from 0.", input_.value
-        try:
+        pictures = isinstance(self._recordings, PictureProcessor)
+        if pictures and is_video(input_):
+            film = input_ if isinstance(input_, Video) else Video(input_, every=every, fps=fps)
+            items = self._prepare_film(film, faces, min_face, on_warning)
+        elif not pictures and (every, fps) != (None, None):
+            raise ConfigurationError(
+                f"every={every!r} and fps={fps!r} were passed; the checkpoint reads recordings, not films of faces. Leave them out."
+            )
+        else:
             items = self._prepare(input_, faces, min_face, on_warning, options)
-        except InputError as error:
-            if errors == "raise" and not place:
-                raise
-            if errors == "raise":
-                raise type(error)(f"{error}{place}") from error
-            # A batch needs the same keys and shapes from every item, so an unusable one travels as a blank whose answer is
-            # thrown away; predictions do not depend on the neighbours in a batch.
-            blank = self._tensors(self._recordings.blank())
-            items = [{**_BESIDE, "is_last": True, "error": f"{error}{place}", "tensors": blank}]
-        # outside of the `try`: where answers are abandoned, this is left in the middle, at the latest when Python itself ends
-        yield from items
+        last = False
+        while not last:
+            # nothing is handed out within the `try`: answers may be abandoned in the middle, at the latest when Python itself ends
+            try:
+                item = next(items)
+            except InputError as error:
+                if errors == "raise" and not place:
+                    raise
+                if errors == "raise":
+                    raise type(error)(f"{error}{place}") from error
+                # A batch needs the same keys and shapes from every item, so an unusable one travels as a blank whose answer is
+                # thrown away; predictions do not depend on the neighbours in a batch.
+                blank = self._tensors(self._recordings.blank())
+                item = {**_BESIDE, "is_last": True, "error": f"{error}{place}", "tensors": blank}
+            last = item["is_last"]
+            yield item
+
+    def _prepare_film(
+        self, film: Video, faces: str | None, min_face: float | None, on_warning: str
+    ) -> Iterator[dict[str, Any]]:
+        """The faces of a film, as its frames are decoded; the last one knows what is in doubt about all."""
+        assert isinstance(self._recordings, PictureProcessor)
+        follower = FaceFollower(self._recordings, faces=faces, min_face=min_face)
+        doubts = _FilmDoubts(film.name, on_warning)
+        waiting: dict[str, Any] | None = None
+        for frame in film:
+            for person, clip in follower(frame, film.name):
+                if waiting is not None:
+                    yield waiting
+                new = doubts.add(person, clip.warnings)
+                item = self._item(clip)
+                place = {"person": person, "time": frame.time, **item["place"]}
+                waiting = {**item, "place": place, "is_last": False, "warnings": [one.to_dict() for one in new]}
+        if waiting is None:
+            raise FaceNotFoundError(
+                f"No face was found in {film.name} ({film.read_until:.1f} seconds); expected at least one. If every frame is a "
+                'cropped face already, pass faces="cropped".'
+            )
+        doubts.finish(film)
+        whole = {"counts": doubts.counts, "film": [one.to_dict() for one in film.warnings]}
+        yield {**waiting, "is_last": True, "place": {**waiting["place"], **whole}}
 
     def _tensors(self, clip: Any) -> dict[str, Any]:
         processor: Any = self._recordings
@@ -294,7 +392,7 @@ class EmotionRecognitionPipeline(ChunkPipeline):
 
     def _prepare(
         self, input_: Any, faces: str | None, min_face: float | None, on_warning: str, options: dict[str, Any]
-    ) -> list[dict[str, Any]]:
+    ) -> Iterator[dict[str, Any]]:
         processor = self._recordings
         pictures = isinstance(processor, PictureProcessor)
         if not pictures and (faces, min_face) != (None, None):
@@ -325,10 +423,9 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         whole = [*getattr(recording, "warnings", ()), *processor.check(recording, clips)]
         each: list[list[AnswerWarning]] = [once_a_code([*whole, *own]) for own in doubts]
         act_on(once_a_code(one for found in each for one in found), getattr(recording, "name", ""), on_warning)
-        return [
-            {**item, "is_last": item is ready[-1], "streams": streams, "warnings": [one.to_dict() for one in found]}
-            for item, found in zip(ready, each, strict=True)
-        ]
+        for item, found in zip(ready, each, strict=True):
+            beside = {"streams": streams, "warnings": [one.to_dict() for one in found]}
+            yield {**item, **beside, "is_last": item is ready[-1]}
 
     def _item(self, clip: Any) -> dict[str, Any]:
         times = self._recordings.step_times(clip)
@@ -364,16 +461,20 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         top_k: int | None = None,
         function_to_apply: str | None = None,
         abstain_below: float | None = None,
+        smoothing: Smoothing | None = None,
         errors: str = "raise",
     ) -> Any:
-        if model_outputs[0]["error"] is not None:
-            return {"error": model_outputs[0]["error"]}
+        if model_outputs[-1]["error"] is not None:  # of a film, after frames that were fine
+            return {"error": model_outputs[-1]["error"]}
         if abstain_below is not None and function_to_apply == "none":
             raise ConfigurationError(
                 'abstain_below was passed with function_to_apply="none", whose scores are no probabilities. Leave one of them out.'
             )
         try:
-            answer = self._answer(model_outputs, faces, top_k, function_to_apply)
+            if "person" in model_outputs[0]["place"]:
+                answer = self._answer_film(model_outputs, smoothing or Smoothing(), top_k, function_to_apply)
+            else:
+                answer = self._answer(model_outputs, faces, top_k, function_to_apply)
         except CheckpointError as error:
             if errors == "raise":
                 raise
@@ -424,23 +525,120 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         beside["warnings"] = list({one["code"]: one for output in outputs for one in output["warnings"]}.values())
         return [{**entry, **beside} for entry in entries]
 
-    def stream(self, chunks: Iterable[Any], *, reference: Any = None, **parameters: Any) -> Iterator[list[Entry]]:
-        """Answer while a recording goes on: one answer for every window, as soon as its samples are there.
+    def _answer_film(
+        self, outputs: list[dict[str, Any]], smoothing: Smoothing, top_k: int | None, function: str | None
+    ) -> list[Entry]:
+        """One answer for each person, in the order of appearance."""
+        persons: dict[int, list[dict[str, Any]]] = {}
+        for output in outputs:
+            persons.setdefault(output["place"]["person"], []).append(output)
+        whole = outputs[-1]["place"]
+        answers: list[Entry] = []
+        for person, own in persons.items():
+            places, smooth = [output["place"] for output in own], smoothing.anew()
+            times = np.array([place["time"] for place in places])
+            rows = [output["logits"][0].cpu().numpy() for output in own]
+            logits = np.stack([smooth.push(time, row) for time, row in zip(times, rows, strict=True)])
+            answer: Entry = {"id": person, "start": float(times[0]), "end": float(times[-1]), "frames": len(times)}
+            answer["looked_at"] = places[0]["looked_at"]
+            if places[0]["box"] is not None:
+                answer["boxes"] = [list(place["box"].values()) for place in places]
+                for key in ("face_score", "face_side", "tilt"):
+                    answer[key] = round(float(np.median([place[key] for place in places])), 3)
+            if not self._answers.regression:
+                names = self._answers.names
+                answer["labels"] = [names[smooth.choose(row)] for row in self._answers.scores(logits, function)]
+            answer["smoothing"] = {"seconds": smoothing.seconds, "label_margin": smoothing.margin}
+            found = {one["code"]: one["message"] for output in own for one in output["warnings"]}
+            answer["warnings"] = whole["film"] + [
+                {
+                    "code": code,
+                    "message": f"{text} So in {whole['counts'][person, code]} of {len(own)} frames, first here.",
+                }
+                for code, text in found.items()
+            ]
+            answer["expressions"] = self._answers.over_time(logits[:, None], times[:, None], top_k, function)
+            answers.append(answer)
+        return answers
+
+    def stream(
+        self, source: Any, *, reference: Any = None, live: bool | None = None, **parameters: Any
+    ) -> Iterator[list[Entry]]:
+        """Answer while a recording or a film goes on: one answer for every window or frame, as soon as it is there.
+
+        Of films an answer is a list of the faces of one frame, each as of `faces="all"`, with `id`, `time` in seconds, `label` and
+        `dropped`, how many frames nobody had the time to look at until then; scores are smoothed. Memory does not grow.
 
         Args:
-            chunks: what the processor's stream takes: the mappings of streams that a call takes, piece by piece, or recordings.
+            source: of signals, what the processor's stream takes: the mappings of streams that a call takes, piece by piece, or
+                recordings. Of faces, a film, a webcam's number, a camera's address, or an iterable of frames: (picture, seconds),
+                or pictures that are of the moment at which they come.
             reference: the person's own level, for a checkpoint that normalises by it: `processor.measure(an earlier recording)`.
+            live: of faces, whether the source goes on whether or not there is time to look: then frames are read beside the work,
+                the newest one is answered, and the others are dropped and counted. Default: cameras are.
             parameters: those of a call.
 
         Raises:
             ConfigurationError: the checkpoint's processor cannot follow a recording that goes on.
+            RecordingError: there are no frames, or a camera that gives none.
         """
+        if isinstance(self._recordings, PictureProcessor):
+            if reference is not None:
+                raise ConfigurationError("reference was passed; it is for checkpoints of signals. Leave it out.")
+            return self._stream_faces(self._recordings, source, live, parameters)
+        if live is not None:
+            raise ConfigurationError("live was passed; it is for checkpoints of faces. Leave it out.")
+        return self._stream_windows(source, reference, parameters)
+
+    def _stream_windows(self, chunks: Iterable[Any], reference: Any, parameters: dict[str, Any]) -> Iterator[Any]:
         windows = self._recordings.stream(reference=reference)
         for chunk in chunks:
             for window in windows.push(chunk):
                 yield self(window, **parameters)
         for window in windows.flush():
             yield self(window, **parameters)
+
+    def _stream_faces(
+        self, processor: PictureProcessor, source: Any, live: bool | None, parameters: dict[str, Any]
+    ) -> Iterator[list[Entry]]:
+        own: tuple[dict[str, Any], ...] = (self._preprocess_params, self._forward_params, self._postprocess_params)
+        here = zip(own, self._sanitize_parameters(**parameters), strict=True)
+        before, forward, after = ({**usual, **said} for usual, said in here)
+        frames, goes_on = frames_of(source, every=before.get("every"), fps=before.get("fps"))
+        newest = NewestFrames(frames) if (goes_on if live is None else live) else None
+        follower = FaceFollower(processor, faces=before.get("faces"), min_face=before.get("min_face"))
+        smoothing, function = after.get("smoothing") or Smoothing(), after.get("function_to_apply")
+        doubts = _FilmDoubts("", before.get("on_warning", "warn"))
+        persons: dict[int, Smoothing] = {}
+        for frame in frames if newest is None else newest:
+            seen = follower(frame)
+            answers: list[Entry] = []
+            rows: Any = []
+            if seen:
+                items = [self._item(clip) for _, clip in seen]
+                inputs = {**_BESIDE, "tensors": [item["tensors"] for item in items], "place": {}}
+                outputs: Any = self.forward(inputs, **forward)
+                rows = outputs["logits"].cpu().numpy()
+            for (person, clip), row in zip(seen, rows, strict=True):
+                own_smoothing = persons.setdefault(person, smoothing.anew())
+                scores = self._answers.scores(own_smoothing.push(frame.time, row), function)
+                doubts.add(person, clip.warnings)
+                answer = {"id": person, "time": frame.time, **processor.locate(clip)}
+                if not self._answers.regression:
+                    answer["label"] = self._answers.names[own_smoothing.choose(scores)]
+                answers.append(
+                    {
+                        **answer,
+                        "dropped": 0 if newest is None else newest.dropped,
+                        "warnings": [one.to_dict() for one in clip.warnings],
+                        "expressions": self._answers.entries(scores, after.get("top_k"), function),
+                    }
+                )
+            yield answers
+            gone = [person for person, one in persons.items() if frame.time - one.time > 10 * PATIENCE_S]
+            for person in gone:
+                del persons[person]
+                doubts.forget(person)
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
         """Save model and processor so that `pipeline(model=folder)` loads them again.

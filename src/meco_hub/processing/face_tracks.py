@@ -16,7 +16,7 @@ live: an answer comes late by about `seconds`. Of classes the label changes when
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from ..errors import ConfigurationError
 from ..recordings.video import Frame
 from .picture_processor import Picture, PictureProcessor
 
-PATIENCE_S = 1.0
+PATIENCE_S = 2.0
 """Seconds, or three frames where that is longer, for which a face may go unseen, behind another for example."""
 
 SMOOTH_S = 0.5
@@ -158,6 +158,7 @@ class Smoothing:
     Attributes:
         seconds: time constant; 0 for none.
         margin: of probability, by which another label must lead before it is the person's; 0 for none.
+        time: of the latest output, in seconds.
 
     Raises:
         ConfigurationError: one of them is no such number.
@@ -167,7 +168,7 @@ class Smoothing:
     margin: float = MARGIN
     _sum: Any = field(default=0.0, repr=False)
     _weight: float = field(default=0.0, repr=False)
-    _time: float = field(default=0.0, repr=False)
+    time: float = field(default=0.0, repr=False)
     _label: int | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -180,14 +181,14 @@ class Smoothing:
 
     def anew(self) -> "Smoothing":
         """One like it, that has seen nothing."""
-        return replace(self, _sum=0.0, _weight=0.0, _time=0.0, _label=None)
+        return Smoothing(self.seconds, self.margin)
 
     def push(self, time: float, outputs: NDArray[np.floating]) -> NDArray[np.float64]:
         """(outputs,) the network's at this time, in seconds → (outputs,) smoothed."""
-        kept = math.exp(-max(time - self._time, 0.0) / self.seconds) if self.seconds else 0.0
+        kept = math.exp(-max(time - self.time, 0.0) / self.seconds) if self.seconds else 0.0
         self._sum = self._sum * kept + np.asarray(outputs, np.float64)
         self._weight = self._weight * kept + 1.0
-        self._time = time
+        self.time = time
         return self._sum / self._weight
 
     def choose(self, scores: NDArray[np.floating]) -> int:

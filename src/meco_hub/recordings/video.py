@@ -18,18 +18,22 @@ What is done on the way, and on purpose:
 
 import math
 import os
+import threading
+import time
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from ..answer_warnings import AnswerWarning
 from ..errors import ConfigurationError, RecordingError, import_optional
+from .images import describe_source, read_image
 from .pictures import MAX_FRAMES, VIDEO_SUFFIXES
 
 MAX_FRAME_PIXELS = 8192 * 4320
@@ -122,6 +126,7 @@ class Video:
         path: of the file.
         every: seconds between two frames that are given; by default each is.
         fps: how many are given a second, instead.
+        progress: show how far it is on a terminal, in seconds of film, with the rate and the time left.
 
     Attributes:
         warnings: what is in doubt; complete when the film has been read.
@@ -129,9 +134,16 @@ class Video:
         read_until: seconds, the time of the last frame that was decoded.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, every: float | None = None, fps: float | None = None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        every: float | None = None,
+        fps: float | None = None,
+        progress: bool = False,
+    ) -> None:
         self.name = os.fsdecode(path)
-        self._step = frame_step(every, fps)
+        self._step, self._progress = frame_step(every, fps), progress
         self.warnings: tuple[AnswerWarning, ...] = ()
         self.duration: float | None = None
         self.read_until = 0.0
@@ -156,10 +168,16 @@ class Video:
                 "Copy or export it again."
             ) from error
         with container:
-            yield from self._frames(av, container)
+            stream = self._stream(av, container)
+            total = None if self.duration is None else round(self.duration, 1)
+            # None: on a terminal alone
+            hidden = None if self._progress else True
+            with tqdm(total=total, desc=Path(self.name).name, unit="s", leave=False, disable=hidden) as bar:
+                for frame in self._frames(av, container, stream):
+                    yield frame
+                    bar.update(round(frame.time - bar.n, 3))
 
-    def _frames(self, av: Any, container: Any) -> Iterator[Frame]:
-        stream = self._stream(av, container)
+    def _frames(self, av: Any, container: Any, stream: Any) -> Iterator[Frame]:
         self.warnings, self.read_until = (), 0.0
         seen, whole = CutFinder(), _Damage()
         clock = _Clock(stream)
@@ -305,3 +323,132 @@ def _upright(frame: Any) -> NDArray[np.uint8]:
 def _plain(error: BaseException) -> str:
     """What FFmpeg says, without number and path."""
     return (getattr(error, "strerror", None) or str(error)).rstrip(".")
+
+
+# --- Sources that go on -----------------------------------------------------------------------------------------------
+
+
+def frames_of(source: Any, *, every: float | None = None, fps: float | None = None) -> tuple[Iterator[Frame], bool]:
+    """The frames of whatever shows some, and whether it goes on whether or not somebody looks.
+
+    Args:
+        source: a `Video` or the path of one; the number of a webcam or the address of a camera, which OpenCV reads; or an iterable
+            of `Frame`, of (picture, seconds), or of pictures that are of the moment at which they come.
+        every, fps: as of `Video`.
+
+    Raises:
+        RecordingError: it is none of these, or later, a camera that gives nothing, or times that do not rise.
+    """
+    step = frame_step(every, fps)
+    if isinstance(source, Video):
+        return iter(source), False
+    address = isinstance(source, str) and "://" in source
+    if address or (isinstance(source, int) and not isinstance(source, bool)):
+        return _sparse(_camera(source), step), True
+    if isinstance(source, str | os.PathLike):
+        return iter(Video(source, every=every, fps=fps)), False
+    if isinstance(source, Iterable):
+        return _sparse(_given(source), step), False
+    raise RecordingError(
+        f"{describe_source(source)} shows no frames; expected a video file, a webcam's number, or an iterable of frames."
+    )
+
+
+def _camera(source: Any) -> Iterator[Frame]:
+    cv2 = import_optional("cv2", "Reading a camera", "video", "OpenCV")
+    capture = cv2.VideoCapture(source)
+    try:
+        seen, begin = CutFinder(), None
+        while True:
+            fine, pixels = capture.read()
+            if not fine and begin is None:
+                raise RecordingError(f"The camera {source!r} gives no picture. Check its number, and who else uses it.")
+            if not fine:
+                return
+            begin = time.monotonic() if begin is None else begin
+            image = np.ascontiguousarray(pixels[..., ::-1])
+            yield Frame(image, time.monotonic() - begin, seen.see(image))
+    finally:
+        capture.release()
+
+
+def _given(source: Iterable[Any]) -> Iterator[Frame]:
+    seen, begin, last = CutFinder(), time.monotonic(), -math.inf
+    for place, one in enumerate(source):
+        if isinstance(one, Frame):
+            frame = one
+        else:
+            picture, moment = one if isinstance(one, tuple) else (one, time.monotonic() - begin)
+            image = np.asarray(read_image(picture))
+            frame = Frame(image, float(moment), seen.see(image))
+        if not last < frame.time < math.inf:
+            raise RecordingError(
+                f"Frame {place} is of {frame.time!r} seconds, after one of {last!r}; expected times that rise. Sort the frames."
+            )
+        last = frame.time
+        yield frame
+
+
+def _sparse(frames: Iterator[Frame], step: float) -> Iterator[Frame]:
+    """One frame in every `step` seconds, each knowing of cuts in between."""
+    given, cut = -math.inf, False
+    for frame in frames:
+        cut = frame.cut or cut
+        place = math.floor(frame.time / step + 1e-6) if step else math.inf
+        if place > given or not step:
+            yield replace(frame, cut=cut)
+            given, cut = place, False
+
+
+class NewestFrames:
+    """The frames of a source that does not wait: read by a thread of their own, of which only the newest one is kept.
+
+    Whoever iterates gets a frame that is no older than the last answer took; what came in between is dropped.
+
+    Args:
+        frames: what is read; not before somebody iterates.
+
+    Attributes:
+        dropped: how many frames nobody saw.
+    """
+
+    def __init__(self, frames: Iterator[Frame]) -> None:
+        self._frames = frames
+        self._ready = threading.Condition()
+        self._newest: Frame | None = None
+        self._error: BaseException | None = None
+        self._ended = False
+        self.dropped = 0
+
+    def __iter__(self) -> Iterator[Frame]:
+        threading.Thread(target=self._read, name="frames", daemon=True).start()
+        try:
+            while True:
+                with self._ready:
+                    self._ready.wait_for(lambda: self._newest is not None or self._ended)
+                    frame, self._newest = self._newest, None
+                if frame is None:
+                    break
+                yield frame
+        finally:
+            self._ended = True  # the thread ends at its next frame
+        if self._error is not None:
+            raise self._error
+
+    def _read(self) -> None:
+        try:
+            for frame in self._frames:
+                with self._ready:
+                    if self._ended:
+                        return
+                    if self._newest is not None:
+                        self.dropped += 1
+                        frame = replace(frame, cut=frame.cut or self._newest.cut)
+                    self._newest = frame
+                    self._ready.notify()
+        except BaseException as error:  # noqa: BLE001 (whoever iterates gets it)
+            self._error = error
+        finally:
+            with self._ready:
+                self._ended = True
+                self._ready.notify()

@@ -1,0 +1,100 @@
+"""Who is who from frame to frame, by boxes alone; and what smoothing does to outputs and labels."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meco_hub.errors import ConfigurationError
+from meco_hub.processing.face_tracks import PATIENCE_S, FaceTracker, Smoothing
+
+Box = tuple[float, float, float, float]
+
+
+def square(x: float, y: float = 100.0, side: float = 80.0) -> Box:
+    return (x - side / 2, y - side / 2, x + side / 2, y + side / 2)
+
+
+@pytest.mark.parametrize("rate", [5, 10, 30])
+@pytest.mark.parametrize("seconds", [2.0, 4.0, 8.0])
+@pytest.mark.parametrize("shake", [0.0, 3.0])
+def test_two_who_cross_keep_their_ids_though_one_hides_the_other(rate: int, seconds: float, shake: float) -> None:
+    tracker, shaken = FaceTracker(), np.random.default_rng(0)
+    ends: dict[int, float] = {}
+    for step in range(int(seconds * rate) + 1):
+        share = step / (seconds * rate)
+        left, right = 100 + 400 * share, 500 - 400 * share
+        moved = [x + shake * shaken.standard_normal() for x in (left, right)]
+        hidden = abs(left - right) < 50
+        boxes = [square(moved[0], 100), *([] if hidden else [square(moved[1], 115, 90)])]
+        persons = tracker(boxes, step / rate)
+        ends = dict(zip(persons, moved, strict=False))
+        assert persons[0] == 0
+        assert set(persons) <= {0, 1}, f"a new person at {step / rate} s"
+    assert ends[0] > 400
+    assert ends[1] < 200
+
+
+@given(st.lists(st.tuples(st.floats(0, 1000), st.floats(0, 1000), st.floats(20, 200)), max_size=6))
+def test_every_face_has_a_person_of_its_own_and_nobody_who_stands_still_is_another(
+    faces: Sequence[tuple[float, float, float]],
+) -> None:
+    tracker, boxes = FaceTracker(), [square(*face) for face in faces]
+    first = tracker(boxes, 0.0)
+    assert first == list(range(len(boxes)))
+    if all(one == other or math.dist(one[:2], other[:2]) > 5 for one in faces for other in faces):
+        again = tracker(boxes, 0.1)
+        assert sorted(again) == first
+
+
+def test_a_cut_ends_tracks_and_so_does_a_long_absence() -> None:
+    tracker = FaceTracker()
+    assert tracker([square(100)], 0.0) == [0]
+    assert tracker([square(100)], 0.1, cut=True) == [1]
+    assert tracker([], 0.2) == []
+    assert tracker([square(100)], 0.1 + PATIENCE_S) == [1]
+    for step in range(1, 12):
+        assert tracker([], 0.1 + PATIENCE_S + 0.2 * step) == []
+    assert tracker([square(100)], 2.4 + PATIENCE_S) == [2]
+
+
+def test_where_few_frames_are_looked_at_people_are_waited_for() -> None:
+    tracker = FaceTracker()
+    assert [tracker([square(100)], 5.0 * step) for step in range(4)] == [[0]] * 4
+
+
+def test_who_is_far_away_or_of_another_size_is_another() -> None:
+    tracker = FaceTracker()
+    tracker([square(100)], 0.0)
+    assert tracker([square(300)], 0.1) == [1]
+    assert tracker([square(100, side=200)], 0.2) == [2]
+
+
+def test_smoothing_is_a_mean_that_forgets_by_the_clock_and_not_by_the_frame() -> None:
+    smoothing = Smoothing(seconds=0.5)
+    assert smoothing.push(3.0, np.array([4.0, -2.0])).tolist() == [4.0, -2.0]  # the first counts in full
+    weight = math.exp(-0.2 / 0.5)
+    assert smoothing.push(3.2, np.array([0.0, 1.0])) == pytest.approx(
+        [4 * weight / (1 + weight), (1 - 2 * weight) / (1 + weight)]
+    )
+    assert smoothing.push(1e6, np.array([7.0, 7.0])) == pytest.approx([7.0, 7.0])
+    assert smoothing.anew().push(0.0, np.array([1.0])).tolist() == [1.0]
+    off = Smoothing(seconds=0)
+    assert [off.push(time, np.array([value]))[0] for time, value in ((0.0, 1.0), (0.1, 5.0))] == [1.0, 5.0]
+
+
+def test_a_label_changes_only_when_another_leads_clearly() -> None:
+    smoothing = Smoothing(margin=0.1)
+    scores = ([0.6, 0.4], [0.48, 0.52], [0.44, 0.56], [0.52, 0.48], [0.56, 0.44])
+    assert [smoothing.choose(np.array(row)) for row in scores] == [0, 0, 1, 1, 0]
+    without = Smoothing(margin=0)
+    assert [without.choose(np.array(row)) for row in scores] == [0, 1, 1, 0, 0]
+
+
+@pytest.mark.parametrize("settings", [{"seconds": -1}, {"seconds": math.inf}, {"margin": 1.5}, {"margin": "a"}])
+def test_settings_that_mean_nothing_are_refused(settings: dict[str, float]) -> None:
+    with pytest.raises(ConfigurationError, match=r"smooth|label_margin"):
+        Smoothing(**settings)  # type: ignore[arg-type]
