@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .recordings.eye_clips import read_eye_clip
     from .recordings.images import read_image
     from .recordings.signals import read_signals
+    from .timeline import to_frame
     from .train import train_model
 
 _HOMES = {
@@ -67,6 +68,7 @@ _HOMES = {
     "read_image": "recordings.images",
     "read_signals": "recordings.signals",
     "recogniser": "pipeline",
+    "to_frame": "timeline",
     "train_model": "train",
 }
 
@@ -98,6 +100,7 @@ __all__ = [
     "read_image",
     "read_signals",
     "recogniser",
+    "to_frame",
     "train_model",
 ]
 

@@ -117,7 +117,7 @@ def _score_or_risk(text: str) -> float | str:
 
 @_command(
     "predict",
-    "Answer for pictures; folders are searched for pictures.",
+    "Answer for pictures, films and recordings; folders are searched for pictures.",
     _flag("inputs", nargs="+", metavar="FILE_OR_FOLDER"),
     _flag("--model", help="bundled checkpoint, folder or Hub id (default: the bundled face checkpoint)"),
     _flag("--faces", choices=("auto", "cropped", "largest", "all"), help="which faces are looked at"),
@@ -139,8 +139,12 @@ def _score_or_risk(text: str) -> float | str:
     ),
     _flag("--part_size", type=int, help="files in a part of that data set (default: 512)"),
     _flag("--annotate", type=Path, metavar="FOLDER", help="write each picture with its answer drawn in"),
-    _flag("--overwrite", action="store_true", help="replace pictures in that folder"),
-    _flag("--csv", action="store_true", help="print a table, with what was looked at and what is in doubt"),
+    _flag("--every", type=float, metavar="SECONDS", help="of films: time between two frames that are looked at"),
+    _flag("--fps", type=float, metavar="N", help="of films: frames a second that are looked at (default: all)"),
+    _flag("--smooth", type=float, metavar="SECONDS", help="of films: time constant of smoothing, 0 for none (0.5)"),
+    _flag("--csv", metavar="FILE", help="write a table: a row for every time, person and label; - prints it"),
+    _flag("--plot", type=Path, metavar="FILE", help="draw the answers over time, a panel for each person"),
+    _flag("--overwrite", action="store_true", help="replace what lies where pictures, table or plot go"),
     _flag(
         "--abstain_below",
         type=_score_or_risk,
@@ -155,15 +159,18 @@ def _predict(
     part_size: int | None,
     top_k: int | None,
     annotate: Path | None,
+    csv: str | None,
+    plot: Path | None,
     overwrite: bool,
-    csv: bool,
     streams: list[tuple[str, list[str]]] | None,
     **options: Any,
 ) -> Said | None:
-    from .prediction import PART_SIZE, predict_files, predict_folder, write_csv
+    from .prediction import PART_SIZE, predict_files, predict_folder
 
     if output is None:
         chosen = dict(streams) if streams else None
+        written = [Path(one) for one in (csv, plot) if one not in (None, "-")]
+        refuse_overwriting(written, overwrite=overwrite, read=map(Path, inputs))
         rows: list[dict[str, Any]] = []
         stopped: BaseException | None = None
         try:
@@ -175,24 +182,26 @@ def _predict(
                 raise
             stopped = error  # what was answered is said first
         failed = sum("error" in row for row in rows)
+        table = _tables(rows, csv, plot)
 
         def lines() -> Iterator[str]:
-            if csv:
-                table = io.StringIO(newline="")
-                write_csv(rows, table)
-                yield from table.getvalue().removesuffix("\r\n").split("\r\n")
+            if table is not None:
+                yield from table.split("\r\n")
                 return
             _aside(NOTICE)
             for row in rows:
                 yield from _lines(row)
+            for made in (csv, plot):
+                if made is not None:
+                    _aside(f"Wrote {made}")
             if failed:
                 _aside(f"{failed} of {len(rows)} files could not be used.")
 
         return Said(rows, lines(), 1 if failed else 0, stopped)
-    if annotate is not None or top_k is not None or streams or overwrite:
+    if annotate is not None or top_k is not None or streams or csv is not None or plot is not None or overwrite:
         raise ConfigurationError(
-            "--output was passed together with --annotate, --top_k, --streams or --overwrite; expected it alone: the table holds "
-            "every score and no picture, of streams as they are named, and goes on where it ended. Leave one of them out."
+            "--output was passed together with --annotate, --csv, --plot, --top_k, --streams or --overwrite; expected it alone: its "
+            "table holds every score and no picture, of streams as they are named, and goes on where it ended. Leave one out."
         )
     report = predict_folder(inputs, output, part_size=part_size or PART_SIZE, **options)
 
@@ -207,6 +216,24 @@ def _predict(
     return Said(report, summary(), code) if _is_main_process() else None
 
 
+def _tables(rows: list[dict[str, Any]], table: str | None, picture: Path | None) -> str | None:
+    """Write what was asked for; the table itself where it is to be printed."""
+    from .durable import whole_file
+    from .timeline import plot, write_csv
+
+    named = [(row["file"], row.get("answer", row)) for row in rows]
+    if picture is not None:
+        plot(named, picture)
+    if table == "-":
+        text = io.StringIO(newline="")
+        write_csv(named, text)
+        return text.getvalue().removesuffix("\r\n")
+    if table is not None:
+        with whole_file(Path(table)) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
+            write_csv(named, stream)
+    return None
+
+
 def _lines(row: dict[str, Any]) -> list[str]:
     if "error" in row:
         return [f"{row['file']}: error: {row['error']}"]
@@ -214,7 +241,10 @@ def _lines(row: dict[str, Any]) -> list[str]:
     if answer and "expressions" in answer[0]:
         lines = [f"{row['file']}:"]
         for index, face in enumerate(answer, start=1):
-            lines += [f"  face {index}: {_scores(face['expressions'])}", *_doubts(face)]
+            span = (
+                f"person {face['id']}, {face['start']:.1f} to {face['end']:.1f} s" if "id" in face else f"face {index}"
+            )
+            lines += [f"  {span}: {_scores(face['expressions'])}", *_doubts(face)]
         return lines
     origin = answer[0].get("training_data") if answer else None
     line = f"{row['file']}: {_scores(answer)}" + (f"  (trained on {origin} data)" if origin else "")

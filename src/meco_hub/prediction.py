@@ -1,6 +1,5 @@
 """The processes that share an evaluation: however they were launched, they know of each other before anything is read."""
 
-import csv
 import hashlib
 import json
 import logging
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
@@ -21,8 +20,9 @@ from tqdm import tqdm
 
 from . import plugins
 from .durable import hash_file, refuse_overwriting, remove_abandoned, whole_file, write_json
-from .errors import ConfigurationError, InputError, MecoError, visible
+from .errors import ConfigurationError, InputError, MecoError
 from .recordings.images import CLUTTER, PICTURE_SUFFIXES, read_image
+from .recordings.video import Video, frame_step, is_video
 
 if TYPE_CHECKING:  # of the extra `train`, which answers for single files need not have
     import pyarrow
@@ -435,6 +435,9 @@ def predict_files(
     strict: bool = False,
     streams: Mapping[str, Sequence[str]] | None = None,
     rows: list[dict[str, Any]] | None = None,
+    every: float | None = None,
+    fps: float | None = None,
+    smooth: float | None = None,
 ) -> list[dict[str, Any]]:
     """Answer for every file, or for every picture in a folder.
 
@@ -448,6 +451,7 @@ def predict_files(
         strict: what would be answered with a warning is an error instead.
         streams: of signals, as in `EmotionRecognitionPipeline`.
         rows: a list that gets the rows one by one: what it holds is kept where something ends this early.
+        every, fps, smooth: of films, likewise.
 
     Returns:
         One row per file in order: {"file", "answer"} or {"file", "error"}.
@@ -468,14 +472,19 @@ def predict_files(
     files = list_files(inputs, pictures=not recognise.reads_recordings)
     places = {} if annotate is None else _annotated_names(files, annotate)
     refuse_overwriting(places.values(), overwrite=overwrite, read=map(Path, files))
+    films = _film_options(inputs, not recognise.reads_recordings, every, fps, smooth)
+    if films and annotate is not None:
+        raise ConfigurationError("--annotate was passed with a film; it draws into pictures. Leave it or the film out.")
     options: dict[str, Any] = {
         "faces": faces,
         "min_face": min_face,
         "errors": "return",
         "on_warning": "raise" if strict else "ignore",  # rows hold them
         **({} if streams is None else {"streams": streams}),
+        **({} if smooth is None else {"smooth": smooth}),
     }
-    answers: Any = recognise((name for name in files), batch_size=batch_size, top_k=top_k, **options)
+    sources = (Video(name, **films) if films and is_video(name) else name for name in files)
+    answers: Any = recognise(sources, batch_size=batch_size, top_k=top_k, **options)
     rows = [] if rows is None else rows
     for name, answer in tqdm(zip(files, answers, strict=True), total=len(files), disable=len(files) < 32, unit="file"):
         if isinstance(answer, dict) and "error" in answer:
@@ -487,6 +496,20 @@ def predict_files(
                 annotate_image(read_image(name), rows[-1]["answer"]).save(partial)
             rows[-1]["annotated"] = str(places[name])
     return rows
+
+
+def _film_options(
+    inputs: Sequence[Path | str], faces: bool, every: float | None, fps: float | None, smooth: float | None
+) -> dict[str, Any]:
+    """How films are read, where there are some: they are named, folders are not searched for them."""
+    frame_step(every, fps)
+    if faces and any(is_video(name) for name in inputs):
+        return {"every": every, "fps": fps, "progress": True}
+    if (every, fps, smooth) != (None, None, None):
+        raise ConfigurationError(
+            "every, fps or smooth was passed, and no input is a film of faces. Expected one, such as talk.mp4; leave them out."
+        )
+    return {}
 
 
 def walk_files(
@@ -548,8 +571,8 @@ def flat_rows(file: str, answer: Any) -> list[dict[str, Any]]:
 
     Returns:
         Columns: `file`, `label` and `score` of the first entry, `abstained` (which leaves `label` empty), `score_<label>`, what was
-        looked at (`_PLACES`), `face` (which one, from 0), `times` and `course_<label>` of answers over time, `streams`, `warnings`,
-        `error`; a column may be missing.
+        looked at (`_PLACES`), `face` (which one, from 0), `times` and `course_<label>` of answers over time, `boxes` and
+        `labels` of films, `streams`, `warnings`, `error`; a column may be missing.
     """
     # a name that is no UTF-8 cannot stand in a table as it is
     name = os.fsencode(file).decode("utf-8", "replace")
@@ -567,6 +590,8 @@ def flat_rows(file: str, answer: Any) -> list[dict[str, Any]]:
         row |= {key: first.get(key) for key in _PLACES}
         if first.get("box"):
             row |= {"box": list(first["box"].values()), "face": index}
+        if "id" in face:
+            row |= {"face": face["id"], **{key: face[key] for key in ("boxes", "labels") if key in face}}
         if "times" in first:
             row["times"] = first["times"]
             row |= {f"course_{entry['label']}": entry["scores"] for entry in entries}
@@ -576,12 +601,13 @@ def flat_rows(file: str, answer: Any) -> list[dict[str, Any]]:
     return rows
 
 
-def _schema(names: Sequence[str], *, over_time: bool) -> Any:
+def _schema(names: Sequence[str], *, over_time: bool, films: bool = False) -> Any:
     """Columns of the Parquet data set.
 
     Args:
         names: classes or targets in the model's order.
         over_time: answers may run over time.
+        films: and be of persons in films.
     """
     import pyarrow
 
@@ -596,23 +622,10 @@ def _schema(names: Sequence[str], *, over_time: bool) -> Any:
     ]
     if over_time:
         fields += [("times", pyarrow.list_(seconds)), *((f"course_{name}", line) for name in names), ("streams", text)]
+    if films:
+        fields += [("boxes", pyarrow.list_(line)), ("labels", pyarrow.list_(text))]
     doubt = pyarrow.struct([("code", text), ("message", text)])
     return pyarrow.schema([*fields, ("warnings", pyarrow.list_(doubt)), ("error", text)])
-
-
-def write_csv(rows: Iterable[Mapping[str, Any]], stream: TextIO) -> None:
-    """Rows of `predict_files` as CSV: the columns of `flat_rows` without those over time, lists and warnings in one cell."""
-    flat = [one for row in rows for one in flat_rows(row["file"], row.get("answer", row))]
-    columns = dict.fromkeys(key for row in flat for key in row if key != "times" and not key.startswith("course_"))
-    last = [key for key in ("warnings", "error") if key in columns]
-    table = csv.DictWriter(stream, [key for key in columns if key not in last] + last, extrasaction="ignore")
-    table.writerow({name: visible(name) for name in table.fieldnames})
-    for row in flat:
-        doubts = " ".join(f"{one['message']} [{one['code']}]" for one in row.get("warnings") or ())
-        box = " ".join(str(edge) for edge in row.get("box") or ())
-        cells = {**row, "warnings": doubts, "box": box}
-        # a line break in a name would look like another row
-        table.writerow({key: visible(cell) if isinstance(cell, str) else cell for key, cell in cells.items()})
 
 
 def predict_folder(
@@ -627,13 +640,18 @@ def predict_folder(
     part_size: int = PART_SIZE,
     strict: bool = False,
     progress: bool = True,
+    every: float | None = None,
+    fps: float | None = None,
+    smooth: float | None = None,
 ) -> dict[str, Any]:
     """Answer for any number of files into `output/answers.parquet`, a data set of parts; go on with it if it was begun.
 
-    Under `torchrun` or `accelerate launch` every process answers its share of the parts.
+    Under `torchrun` or `accelerate launch` every process answers its share of the parts. A film is one file of a part: it is
+    answered whole, or begun anew.
 
     Args:
         inputs, model, faces, min_face, abstain_below, batch_size, strict: as of `predict_files`; folders as of `walk_files`.
+        every, fps, smooth: as of `predict_files`.
         output: folder; what lies in it is drawn above `SCHEMA`.
         part_size: files in a part.
         progress: show a progress bar.
@@ -659,6 +677,7 @@ def predict_folder(
     state = join_processes(timedelta(days=1))
     source = plugins.locate_checkpoint(model)
     recognise = recogniser(source, device=state.device)
+    films = _film_options(inputs, not recognise.reads_recordings, every, fps, smooth)
     over_time = recognise.reads_recordings
     task = task_of_model(recognise.model)
 
@@ -673,6 +692,7 @@ def predict_folder(
                 "abstain_below": abstain_below,
                 "strict": strict,
                 "columns": list(task.names),
+                **({"every": every, "fps": fps, "smooth": smooth} if films else {}),
             },
             part_size=part_size,
         )
@@ -680,9 +700,10 @@ def predict_folder(
     left_out: Counter[str] = Counter()
     run = _decide_together(begin)
     _tell_left_out(left_out)
-    schema = _schema(task.names, over_time=over_time)
+    schema = _schema(task.names, over_time=over_time or bool(films), films=bool(films))
+    chosen = {"faces": faces, "min_face": min_face, "abstain_below": abstain_below, "smooth": smooth}
     options = {
-        "faces": faces,
+        **{name: value for name, value in chosen.items() if value is not None},
         "errors": "return",
         "on_warning": "raise" if strict else "ignore",
     }  # the table holds them
@@ -690,7 +711,8 @@ def predict_folder(
     show = progress and state.is_local_main_process
     with tqdm(total=run.files, initial=done, unit="file", desc="predict", disable=not show) as bar:
         for part, files in run.pending(state.process_index, state.num_processes):
-            answers = list(recognise((file for file in files), batch_size=batch_size, **options))
+            sources = (Video(file, **films) if films and is_video(file) else file for file in files)
+            answers = list(recognise(sources, batch_size=batch_size, **options))
             errors = sum(isinstance(answer, dict) for answer in answers)
             rows = [row for file, answer in zip(files, answers, strict=True) for row in flat_rows(file, answer)]
             if task.regression:  # the first of several values is no top answer

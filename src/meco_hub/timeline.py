@@ -1,0 +1,153 @@
+"""Answers of all kinds in one form: a row for every time, person and label. As a table, a data frame, a plot.
+
+    to_frame(recognise("talk.mp4"))            a data frame of pandas
+    to_frame({"a.jpg": recognise("a.jpg"), …}) several, with the name of each under `file`
+
+The columns, of which a table has those that mean something for it:
+
+    file, person, time      whose; `person` counts from 0, `time` is in seconds; None where there is one or no time
+    label, score            the class and its probability, or the target and its value
+    is_label                of films, whether this is the person's label at that time, after smoothing
+    xmin … ymax             where the face is
+    looked_at, face_score, face_side, tilt, start, end, frames, events, abstained      as answers hold them
+    warnings, error         in the first row of a file and person
+"""
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from .durable import whole_file
+from .errors import InputError, import_optional, visible
+
+if TYPE_CHECKING:
+    import pandas
+
+COLUMNS = (
+    *("file", "person", "time", "label", "score", "is_label", "xmin", "ymin", "xmax", "ymax", "looked_at"),
+    *("face_score", "face_side", "tilt", "start", "end", "frames", "events", "abstained", "warnings", "error"),
+)
+_BOX = ("xmin", "ymin", "xmax", "ymax")
+_WHOLE = ("looked_at", "face_score", "face_side", "tilt", "start", "end", "frames", "events")
+_ALWAYS = ("file", "person", "time", "label", "score")
+
+Row = dict[str, Any]
+
+
+def timeline(answer: Any, file: str = "") -> Iterator[Row]:
+    """An answer as rows, in the order of persons, times, and labels as the answer has them.
+
+    Args:
+        answer: what the pipeline, or one step of its `stream`, gave for one input; or {"error": message}.
+        file: its name.
+    """
+    if isinstance(answer, Mapping):
+        yield {"file": file, "error": answer["error"]}
+        return
+    several = bool(answer) and "expressions" in answer[0]
+    for place, one in enumerate(answer if several else [{"expressions": answer}] if answer else []):
+        entries = one["expressions"]
+        whole = {**entries[0], **one}
+        row: Row = {"file": file, "person": one.get("id", place) if several else None}
+        row |= {key: whole[key] for key in _WHOLE if whole.get(key) is not None}
+        doubts = {"warnings": " ".join(f"{said['message']} [{said['code']}]" for said in whole.get("warnings") or ())}
+        for step, time in enumerate(_times(whole)):
+            box = one["boxes"][step] if "boxes" in one else (whole.get("box") or {}).values()
+            label = one["labels"][step] if "labels" in one else one.get("label")
+            for entry in entries:
+                score = entry["scores"][step] if "scores" in entry else entry["score"]
+                own = {} if label is None else {"is_label": entry["label"] == label}
+                own |= {"abstained": entry["abstained"]} if "abstained" in entry else {}
+                here = dict(zip(_BOX, box, strict=False))
+                yield {**row, "time": time, "label": entry["label"], "score": score, **own, **here, **doubts}
+                doubts = {}
+
+
+def _times(whole: Mapping[str, Any]) -> list[float | None]:
+    """When scores hold; of one clip, in its middle."""
+    if "times" in whole:
+        return whole["times"]
+    if whole.get("time") is not None:
+        return [whole["time"]]
+    start, end = whole.get("start"), whole.get("end")
+    return [None if start is None or end is None else (start + end) / 2]
+
+
+def _all_rows(answers: Any) -> Iterator[Row]:
+    for name, answer in answers.items() if isinstance(answers, Mapping) and "error" not in answers else [("", answers)]:
+        yield from timeline(answer, name)
+
+
+def to_frame(answers: Any) -> "pandas.DataFrame":
+    """Answers as a data frame of pandas: a row for every time, person and label.
+
+    Args:
+        answers: what the pipeline gave for one input, or a mapping from a name to it for several.
+
+    Returns:
+        The columns of the module's docstring that mean something here; `file` is empty for one answer without a name.
+
+    Raises:
+        DependencyError: pandas is not installed.
+    """
+    pandas: Any = import_optional("pandas", "A data frame", "signals")
+    rows = list(_all_rows(answers))
+    return pandas.DataFrame(rows, columns=[key for key in COLUMNS if key in _ALWAYS or any(key in row for row in rows)])
+
+
+def write_csv(answers: Iterable[tuple[str, Any]], stream: TextIO) -> None:
+    """Write (name, answer) as a table of `COLUMNS`, which stay the same whatever is answered; row by row."""
+    table = csv.DictWriter(stream, COLUMNS)
+    table.writeheader()
+    for name, answer in answers:
+        for row in timeline(answer, name):  # a line break in a name would look like another row
+            table.writerow({key: visible(cell) if isinstance(cell, str) else cell for key, cell in row.items()})
+
+
+_PANELS = 40
+"""Persons and files that a plot shows, one below the other."""
+
+
+def plot(answers: Iterable[tuple[str, Any]], path: Path) -> None:
+    """Draw (name, answer) over time: a panel for each file and person, a line for each label.
+
+    Args:
+        answers: those that do not run over time are left out.
+        path: of the picture; its ending says which kind.
+
+    Raises:
+        InputError: none of them runs over time, there are too many, or the picture cannot be written.
+        DependencyError: matplotlib is not installed.
+    """
+    figure_of: Any = import_optional("matplotlib.figure", "A plot", "report", "matplotlib")
+    rows = [row for name, answer in answers for row in timeline(answer, name) if row.get("time") is not None]
+    panels = [(whose, list(own)) for whose, own in groupby(rows, key=lambda row: (row["file"], row["person"]))]
+    if not panels or len(panels) > _PANELS:
+        raise InputError(
+            f"{len(panels)} files and persons run over time; expected 1 to {_PANELS}, for a panel each. Name films, eye clips or "
+            "recordings, and fewer of them at once, or write a table by --csv."
+        )
+    figure = figure_of.Figure(figsize=(9, 0.6 + 2.2 * len(panels)), layout="constrained")
+    axes = figure.subplots(len(panels), 1, squeeze=False, sharex=len({file for (file, _), _ in panels}) == 1)[:, 0]
+    shares = all(0 <= row["score"] <= 1 for row in rows if row["score"] is not None)
+    for axis, ((file, person), own) in zip(axes, panels, strict=True):
+        for label in dict.fromkeys(row["label"] for row in own):
+            line = [(row["time"], row["score"]) for row in own if row["label"] == label]
+            times, scores = zip(*line, strict=True)
+            gaps = [float("nan") if score is None else score for score in scores]
+            axis.plot(times, gaps, label=label, linewidth=1.2, marker="o" if len(line) == 1 else None)
+        axis.set_title(Path(file).name + ("" if person is None else f", person {person}"), fontsize=9, loc="left")
+        axis.set_ylabel("probability" if shares else "value")
+        if shares:
+            axis.set_ylim(-0.02, 1.02)
+        axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes[-1].set_xlabel("seconds")
+    try:
+        with whole_file(path) as partial:
+            figure.savefig(partial, dpi=120)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} cannot be written: {error}. Expected a path that ends in .png, .svg or .pdf."
+        ) from error
