@@ -9,6 +9,11 @@ import sys
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# how long a busy machine takes says nothing of a test
+settings.register_profile("meco", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("meco")
 
 _FIXTURES = {"run_python", "training_server", "surroundings"}
 

@@ -15,7 +15,7 @@ import logging
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -198,9 +198,9 @@ def _predict(
                 _aside(f"{failed} of {len(rows)} files could not be used.")
 
         return Said(rows, lines(), 1 if failed else 0, stopped)
-    if annotate is not None or top_k is not None or streams or csv is not None or plot is not None or overwrite:
+    if overwrite or streams or any(one is not None for one in (annotate, top_k, csv, plot)):
         raise ConfigurationError(
-            "--output was passed together with --annotate, --csv, --plot, --top_k, --streams or --overwrite; expected it alone: its "
+            "--output was passed with --annotate, --csv, --plot, --top_k, --streams or --overwrite; expected it alone: its "
             "table holds every score and no picture, of streams as they are named, and goes on where it ended. Leave one out."
         )
     report = predict_folder(inputs, output, part_size=part_size or PART_SIZE, **options)
@@ -596,7 +596,10 @@ def _demo(space: Path | None, **options: Any) -> Said | None:
     if space is not None:
         written = write_space(space)
         return Said({"folder": str(space), "files": written}, [f"Wrote {', '.join(written)} to {space}."])
-    serve(**options)
+    page = serve(**options)
+    _aside(f"The page is at {page.local_url} until Ctrl-C.")
+    with suppress(KeyboardInterrupt):
+        page.block_thread()
     return None
 
 

@@ -48,7 +48,7 @@ _SPACE_APP = '''"""A Hugging Face Space: the page of `meco demo`."""
 
 from meco_hub.demo import serve
 
-serve(host="0.0.0.0", port=7860)
+serve(host="0.0.0.0", port=7860).block_thread()
 '''
 _SPACE_README = """---
 title: meco_hub
@@ -290,16 +290,16 @@ def _cards_tab(gradio: Any) -> None:
     chosen.change(card, chosen, shown, api_visibility="private")
 
 
-def serve(
-    *, host: str = "127.0.0.1", port: int | None = None, max_file_size: str = MAX_FILE_SIZE, block: bool = True
-) -> Any:
-    """Serve the page.
+def serve(*, host: str = "127.0.0.1", port: int | None = None, max_file_size: str = MAX_FILE_SIZE) -> Any:
+    """Serve the page from a thread of its own.
 
     Args:
         host: the address to listen at. Any other than loopback lets other machines in.
         port: None: the first that is free from 7860 on.
         max_file_size: of one upload.
-        block: return when the page ends; otherwise at once, with the page, whose `close()` ends it.
+
+    Returns:
+        The page: `local_url` is its address, `block_thread()` waits for Ctrl-C, `close()` ends it.
 
     Raises:
         DependencyError: Gradio is not installed.
@@ -313,14 +313,10 @@ def serve(
     threading.Thread(target=_clean, args=(Path(uploads), *_CLEANING_S), daemon=True).start()
     os.environ["GRADIO_TEMP_DIR"] = uploads  # before the page is built: each of its parts remembers it
     page = build_page()
-    _, address, _ = page.launch(
+    page.launch(
         server_name=host, server_port=port, share=False, max_file_size=max_file_size, prevent_thread_lock=True, quiet=True,
         show_error=True, ssr_mode=False, run_history=False, footer_links=["api"], enable_monitoring=False,
     )  # fmt: skip
-    if block:
-        print(f"meco demo: {address} (Ctrl-C ends it)", flush=True)
-        with contextlib.suppress(KeyboardInterrupt):
-            page.block_thread()
     return page
 
 

@@ -26,7 +26,7 @@ SERVE = """
 import sys
 from meco_hub import demo
 demo._CLEANING_S = (1, 15)
-page = demo.serve(max_file_size="1mb", block=False)
+page = demo.serve(max_file_size="1mb")
 print("SERVED", page.local_url, flush=True)
 page.block_thread()
 """

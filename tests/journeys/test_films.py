@@ -200,7 +200,7 @@ def test_the_command_writes_a_table_and_a_plot(
     assert float(picture_rows[0]["xmin"]) < 200 < float(picture_rows[0]["xmax"])
     assert "There is no file missing.jpg" in rows[-1]["error"]
     assert Image.open(picture).size[1] > 300  # two persons
-    assert main(["predict", str(astronaut), "--model", str(tiny_checkpoint), "--plot", str(picture)]) == 1
+    assert main(["predict", str(astronaut), "--model", str(tiny_checkpoint), "--plot", str(tmp_path / "p.png")]) == 1
     assert main(["predict", str(astronaut), "--model", str(tiny_checkpoint), "--fps", "1"]) == 1
     assert main(["predict", str(talk), "--model", str(tiny_checkpoint), "--annotate", str(tmp_path)]) == 1
     errors = capsys.readouterr().err
