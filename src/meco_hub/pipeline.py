@@ -402,30 +402,30 @@ class EmotionRecognitionPipeline(ChunkPipeline):
             )
         recording = processor.read(input_, **options)
         clips = processor.cut(recording, faces=faces, min_face=min_face) if pictures else processor.cut(recording)
-        # all of them before the first leaves: an error in the last must not follow half an answer
-        ready, doubts = [], []
-        for clip in clips:
-            item = self._item(clip)
-            ready.append({**item, "silent": _is_silent(item["tensors"]) or processor.is_silent(recording, clip)})
-            doubts.append(getattr(clip, "warnings", ()))
-        streams = processor.report(recording)
-        # of a window without any sample nothing is known: its value is None, and it is in no mean
-        silent = [[item["place"].get("start"), item["place"].get("end")] for item in ready if item["silent"]]
         # a window of a recording that goes on: sensors may be off for a while
         live = bool(getattr(recording, "prepared", ""))
-        if silent and len(silent) == len(ready) and not live:
-            raise RecordingError(
-                f"{getattr(recording, 'name', '') or 'The recording'} has no sample in any of its {len(ready)} window(s); expected "
-                "some of any sensor. What it holds lies outside of its own start and end: check its clocks."
-            )
-        if silent and streams is not None:
-            streams = {**streams, "silent": silent}
         whole = [*getattr(recording, "warnings", ()), *processor.check(recording, clips)]
-        each: list[list[AnswerWarning]] = [once_a_code([*whole, *own]) for own in doubts]
+        each: list[list[AnswerWarning]] = [once_a_code([*whole, *getattr(clip, "warnings", ())]) for clip in clips]
         act_on(once_a_code(one for found in each for one in found), getattr(recording, "name", ""), on_warning)
-        for item, found in zip(ready, each, strict=True):
-            beside = {"streams": streams, "warnings": [one.to_dict() for one in found]}
-            yield {**item, **beside, "is_last": item is ready[-1]}
+        silent: list[list[Any]] = []
+        # one clip at a time: of a long recording they need not be in memory together
+        for place, (clip, found) in enumerate(zip(clips, each, strict=True)):
+            item = self._item(clip)
+            is_silent = _is_silent(item["tensors"]) or processor.is_silent(recording, clip)
+            if is_silent:
+                silent.append([item["place"].get("start"), item["place"].get("end")])
+            last = place == len(clips) - 1
+            if last and len(silent) == len(clips) and not live:
+                raise RecordingError(
+                    f"{getattr(recording, 'name', '') or 'The recording'} has no sample in any of its {len(clips)} window(s); "
+                    "expected some of any sensor. What it holds lies outside of its own start and end: check its clocks."
+                )
+            streams = processor.report(recording) if last else None
+            if silent and streams is not None:
+                # of a window without any sample nothing is known: its value is None, and it is in no mean
+                streams = {**streams, "silent": silent}
+            beside = {"silent": is_silent, "streams": streams, "warnings": [one.to_dict() for one in found]}
+            yield {**item, **beside, "is_last": last}
 
     def _item(self, clip: Any) -> dict[str, Any]:
         times = self._recordings.step_times(clip)
@@ -513,13 +513,20 @@ class EmotionRecognitionPipeline(ChunkPipeline):
             times = np.asarray([output["times"] for output in outputs])
             entries = self._answers.over_time(logits, times, top_k, function, silent=silent)
         elif len(outputs) > 1 or silent[0]:  # one answer a clip: each holds in the middle of its clip
-            middles = np.asarray([[(output["place"]["start"] + output["place"]["end"]) / 2] for output in outputs])
-            entries = self._answers.over_time(logits[:, None], middles, top_k, function, silent=silent)
+            spans = [(output["place"]["start"], output["place"]["end"]) for output in outputs]
+            timed = all(None not in span for span in spans)
+            middles = np.asarray(spans).mean(axis=1) if timed else np.arange(len(spans), dtype=np.float64)
+            entries = self._answers.over_time(logits[:, None], middles[:, None], top_k, function, silent=silent)
+            if not timed:  # pictures without a clock are in order, and that is all
+                entries = [{key: entry[key] for key in entry if key not in ("times", "scores")} for entry in entries]
         else:
             entries = self._answers.entries(self._answers.scores(logits[0], function), top_k, function)
-        first, last, streams = outputs[0]["place"], outputs[-1]["place"], outputs[0]["streams"]
+        first, last, streams = outputs[0]["place"], outputs[-1]["place"], outputs[-1]["streams"]
         # where a recording has no clock, it says nothing of times
         place = {**first, "end": last.get("end")}
+        for key in ("frames", "events"):
+            if first.get(key) is not None:
+                place[key] = sum(output["place"][key] for output in outputs)
         beside = {key: value for key, value in place.items() if value is not None}
         beside |= {} if streams is None else {"streams": streams}
         beside["warnings"] = list({one["code"]: one for output in outputs for one in output["warnings"]}.values())

@@ -318,3 +318,30 @@ def test_an_answer_says_that_no_event_lay_in_what_it_looked_at(drawn: DrawnSeque
     (answer, *_) = recognise(clip, on_warning="ignore")
     assert answer["events"] == 0
     assert [one["code"] for one in answer["warnings"]] == ["no_events_in_window"]
+
+
+def test_a_long_clip_is_answered_over_its_whole_length(drawn: DrawnSequence) -> None:
+    config = MCOENetConfig.small(image_size=32)
+    processor = MCOENetProcessor.for_config(config)
+    model = MCOENetForEmotionRecognition(config).eval()
+    recognise = pipeline("emotion-recognition", model=model, processor=processor)
+    frames, events = (np.concatenate([one[:20]] * 19)[:365] for one in (drawn.frames, drawn.event_pictures))
+    frames = np.stack([np.clip(one * (0.2 + step / 400), 0, 255).astype(np.uint8) for step, one in enumerate(frames)])
+    times = np.arange(365) * 33_333
+    clip = EyeClip(frames, events, times, name="long")
+    assert len(processor.cut(EyeClip(frames[:300], events[:300]))) == 1  # as short as sequences are: the middle window
+    assert len(processor.cut(clip.at([0, 4, 8, 12]))) == 1
+    windows = processor.cut(clip)
+    starts = [window.chosen[0] for window in windows if window.chosen]
+    assert starts == [*range(0, 331, 30), 352]  # up to the last frame, and none is left out between
+    answer = recognise(clip, batch_size=3)
+    first = answer[0]
+    assert first["times"] == pytest.approx([(start + 6) * 0.033333 for start in starts], abs=1e-3)
+    assert (first["start"], first["end"], first["frames"]) == (0.0, pytest.approx(364 * 0.033333), 4 * len(starts))
+    with torch.no_grad():
+        alone = model(**processor([windows[5]], return_tensors="pt")).logits[0].softmax(-1)
+    scores = {entry["label"]: entry["scores"][5] for entry in answer}
+    assert scores == pytest.approx({config.id2label[place]: float(one) for place, one in enumerate(alone)}, abs=1e-5)
+    untimed = recognise(EyeClip(frames, events))
+    assert "times" not in untimed[0]
+    assert [one["score"] for one in untimed] == pytest.approx([one["score"] for one in answer], abs=1e-5)

@@ -41,6 +41,12 @@ from .pixel_preprocessor import PixelPreprocessor
 GREY = (118.0, 138.0)
 """Between which grey levels the median of an event picture lies; SEE's stand on 128."""
 
+LONG = 300
+"""Time steps, up to which a clip is one answer: ten seconds at 30 frames a second, as long as sequences of an experiment are."""
+
+EVERY = 30
+"""Time steps from one window of a longer clip to the next: a second, at 30 frames a second."""
+
 SAMPLING_RULES = ("legacy", "uniform", "center")
 
 
@@ -218,6 +224,16 @@ class ClipSampling:
             RecordingError: the clip is too short.
         """
         return clip.at(self.center(len(clip), clip.called))
+
+    def windows(self, clip: EyeClip) -> list[EyeClip]:
+        """A long clip as windows over its whole length, `EVERY` steps apart and one at its end; a shorter one as it is.
+
+        Up to `LONG` steps a clip is one answer, by its middle window, as the published figures are.
+        """
+        if len(clip) <= LONG or clip.chosen is not None:
+            return [clip]
+        last = len(clip) - self.span
+        return [clip.at(self._window(start)) for start in [*range(0, last, max(EVERY, self.span)), last]]
 
     def draw(self, length: int, generator: np.random.Generator, called: str = "the clip") -> list[int]:
         """Time steps of a clip of `length` steps, drawn by the rule.

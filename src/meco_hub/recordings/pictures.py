@@ -13,6 +13,7 @@ frames are counted.
 
 import logging
 import os
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -171,6 +172,17 @@ class VideoPictures(Pictures):
     def __init__(self, path: str, times: NDArray[np.int64]) -> None:
         self.path = path
         self.times = times
+        self._lock = threading.Lock()
+        self._capture: Any = (
+            None  # open, and about to give frame `_next`: windows of a long clip are read one after another
+        )
+        self._next = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "times": self.times}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)
 
     def __len__(self) -> int:
         return len(self.times)
@@ -180,23 +192,25 @@ class VideoPictures(Pictures):
         wanted = set(places)
         found: dict[int, Image.Image] = {}
         cv2 = _opencv()
-        capture = _open(self.path)
-        try:
-            for place in range(max(wanted, default=-1) + 1):
-                if not capture.grab():
+        with self._lock:
+            if self._capture is None or min(wanted, default=0) < self._next:
+                self._capture, self._next = _open(self.path), 0
+            for place in range(self._next, max(wanted, default=-1) + 1):
+                if not self._capture.grab():
                     raise RecordingError(
                         f"{self.path} ends before frame {place}, of {len(self)} counted before. Was it changed?"
                     )
+                self._next = place + 1
                 if place in wanted:
-                    fine, pixels = capture.retrieve()
+                    fine, pixels = self._capture.retrieve()
                     if not fine:
                         raise RecordingError(
                             f"Frame {place} of {self.path} cannot be decoded. Copy or export the video again."
                         )
                     grey = pixels.ndim == 2
                     found[place] = Image.fromarray(pixels if grey else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
-        finally:
-            capture.release()
+            if self._next == len(self):
+                self._capture = None  # read to its end, and closed
         return [found[place] for place in places]
 
 

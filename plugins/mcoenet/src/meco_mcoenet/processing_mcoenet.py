@@ -145,6 +145,17 @@ class MCOENetProcessor(RecordingProcessor, NoRemoteCode, ProcessorMixin):
         """One clip from whatever `read_eye_clip` reads: a SEE sequence's folder, {"frames": …, "events": …}, an AEDAT4 file."""
         return read_eye_clip(source, margin_us=max(MARGIN_US, self.feature_extractor.window_us))
 
+    @property
+    def cuts(self) -> bool:
+        return False  # training and evaluation draw by `clip_sampling`
+
+    def cut(self, recording: EyeClip, *, stride_s: float | None = None) -> Sequence[EyeClip]:
+        """A clip of more than ten seconds as windows over its whole length, one a second; a shorter one as it is.
+
+        See `ClipSampling.windows`; `stride_s` has no meaning here, because frames need not have times.
+        """
+        return self.clip_sampling.windows(recording)
+
     def blank(self) -> EyeClip:
         """A clip in which nothing is to be seen, for places in a batch whose clip cannot be used."""
         side = int(self.image_processor.size.shortest_edge)
