@@ -1,10 +1,11 @@
-"""The demo: two public-domain portraits, an answer for each, and the annotated pictures.
+"""The demo: two public-domain portraits, an answer for each, the annotated pictures, and a film in which both faces move.
 
 The astronaut (Eileen Collins, NASA) comes inside scikit-image, Rear Admiral Grace Hopper (US Navy) inside matplotlib; nothing is
 downloaded. Run it by `make demo`; `--picture docs/pictures/portraits.jpg` also makes the picture of the README.
 """
 
 import argparse
+import math
 import shutil
 import sys
 from importlib.util import find_spec
@@ -18,6 +19,8 @@ PORTRAITS = {
     "astronaut.png": ("skimage", "data/astronaut.png"),
     "grace_hopper.jpg": ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"),
 }
+FACES = ((140, 20, 310, 190), (130, 80, 410, 360))
+"""Where the faces are, with some room around them, for the film."""
 
 
 def collect(folder: Path) -> list[Path]:
@@ -30,6 +33,25 @@ def collect(folder: Path) -> list[Path]:
             sys.exit(f'The package {package} carries {name} and is missing. Run: pip install "meco-hub[examples]"')
         copies.append(Path(shutil.copy(Path(spec.origin).parent / inside, folder / name)))
     return copies
+
+
+def film(pictures: list[Path], target: Path, seconds: float = 4.0, rate: int = 10) -> None:
+    """A film of 480×240 pixels, in which the two faces sway to and fro beside each other."""
+    import av
+    import numpy as np
+
+    faces = [
+        Image.open(path).convert("RGB").crop(box).resize((160, 160)) for path, box in zip(pictures, FACES, strict=True)
+    ]
+    with av.open(str(target), "w") as container:
+        stream = container.add_stream("mpeg4", rate=rate, width=480, height=240, pix_fmt="yuv420p", bit_rate=4_000_000)
+        for step in range(round(seconds * rate)):
+            shown = Image.new("RGB", (480, 240), (96, 96, 96))
+            for place, face in enumerate(faces):
+                sway = math.sin(math.tau * step / rate / seconds)
+                shown.paste(face, (40 + 240 * place + round(30 * sway), 40 - round(20 * sway)))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(shown), format="rgb24")))
+        container.mux(stream.encode(None))
 
 
 def join(pictures: list[Path], target: Path, height: int = 360) -> None:
@@ -50,6 +72,7 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     output = arguments.output_dir
     files = collect(output / "portraits")
+    film(files, output / "talk.mp4")
     code = main(["predict", *map(str, files), "--faces", "largest", "--annotate", str(output), "--top_k", "3"])
     print(f"Annotated pictures: {output}")
     if arguments.picture:

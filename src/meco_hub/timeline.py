@@ -132,12 +132,14 @@ def plot(answers: Iterable[tuple[str, Any]], path: Path) -> None:
     figure = figure_of.Figure(figsize=(9, 0.6 + 2.2 * len(panels)), layout="constrained")
     axes = figure.subplots(len(panels), 1, squeeze=False, sharex=len({file for (file, _), _ in panels}) == 1)[:, 0]
     shares = all(0 <= row["score"] <= 1 for row in rows if row["score"] is not None)
+    colours = {label: f"C{place}" for place, label in enumerate(sorted({row["label"] for row in rows}))}
     for axis, ((file, person), own) in zip(axes, panels, strict=True):
         for label in dict.fromkeys(row["label"] for row in own):
             line = [(row["time"], row["score"]) for row in own if row["label"] == label]
             times, scores = zip(*line, strict=True)
             gaps = [float("nan") if score is None else score for score in scores]
-            axis.plot(times, gaps, label=label, linewidth=1.2, marker="o" if len(line) == 1 else None)
+            marker = "o" if len(line) == 1 else None
+            axis.plot(times, gaps, label=label, color=colours[label], linewidth=1.2, marker=marker)
         axis.set_title(Path(file).name + ("" if person is None else f", person {person}"), fontsize=9, loc="left")
         axis.set_ylabel("probability" if shares else "value")
         if shares:

@@ -5,6 +5,7 @@ site builds without a warning and without a network, the tutorials run, and CONT
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -44,6 +45,9 @@ def test_a_page_prints_what_it_says(page: Path, tmp_path: Path, astronaut: Path,
     portraits.mkdir(parents=True)
     shutil.copy(astronaut, portraits / "astronaut.png")
     shutil.copy(hopper, portraits / "grace_hopper.jpg")
+    runpy.run_path(str(REPOSITORY / "examples" / "portraits.py"))["film"](
+        [portraits / "astronaut.png", portraits / "grace_hopper.jpg"], portraits.parent / "talk.mp4"
+    )
     wrong = [
         f"{page.name}, line {block.line}: {found}"
         for block, printed in run_page(page, folder, shell(tmp_path))

@@ -1,0 +1,93 @@
+"""Frames a second of a film of 640×480 pixels with one face, beside the network's own rate.
+
+    python benchmarks/video.py --frames 60
+
+The film is the astronaut's face (Eileen Collins, NASA, public domain; inside scikit-image), which sways. The stages are those of
+`recognise(film)`: decoding alone; with the face found and followed; with the network's answer. The network's rate is of ready crops,
+in batches of 1 and of 8. Rates are by the clock, and by the processor's seconds of this process, which other programs disturb less.
+"""
+
+import argparse
+import math
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import torch
+from PIL import Image
+
+import meco_hub
+from meco_hub.processing.face_tracks import FaceFollower
+from meco_hub.processing.picture_processor import PictureProcessor
+from meco_hub.recordings.video import Video
+
+
+def write(path: Path, frames: int) -> None:
+    """The film, at 25 frames a second."""
+    spec = find_spec("skimage")
+    if spec is None or spec.origin is None:
+        raise SystemExit('scikit-image carries the portrait and is missing. Run: pip install "meco-hub[demo]"')
+    face = Image.open(Path(spec.origin).parent / "data" / "astronaut.png").convert("RGB").crop((140, 20, 310, 190))
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("mpeg4", rate=25, width=640, height=480, pix_fmt="yuv420p")
+        for step in range(frames):
+            shown = Image.new("RGB", (640, 480), (96, 96, 96))
+            shown.paste(face.resize((240, 240)), (200 + round(100 * math.sin(step / 10)), 120))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(shown), format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+def rates(count: int, run: Callable[[], Any]) -> tuple[float, float]:
+    """How many a second, by the clock and by the processor, of a run of so many."""
+    run()
+    clock, processor = time.perf_counter(), time.process_time()
+    run()
+    return count / (time.perf_counter() - clock), count / (time.process_time() - processor)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", type=int, default=60)
+    parser.add_argument("--model", help="bundled checkpoint, folder or Hub id")
+    arguments = parser.parse_args()
+    recognise: Any = meco_hub.recogniser(arguments.model, on_warning="ignore", device="cpu")
+    count = arguments.frames
+    with tempfile.TemporaryDirectory() as folder:
+        film = Path(folder, "film.mp4")
+        write(film, count)
+        reader = PictureProcessor(recognise.image_processor)
+
+        def follow() -> None:
+            follower = FaceFollower(reader)
+            for frame in Video(film):
+                follower(frame)
+
+        crop = FaceFollower(reader)(next(iter(Video(film))))[0][1]
+        pixels = reader([crop], return_tensors="pt")["pixel_values"]
+
+        @torch.inference_mode()
+        def answer(batch: int) -> None:
+            for _ in range(max(1, 24 // batch)):
+                recognise.model(pixel_values=pixels.expand(batch, -1, -1, -1))
+
+        stages: list[tuple[str, int, Callable[[], Any]]] = [
+            ("decoded", count, lambda: list(Video(film))),
+            ("decoded, found and followed", count, follow),
+            ("answered", count, lambda: recognise(film, batch_size=8)),
+            ("network alone, batches of 1", 24, lambda: answer(1)),
+            ("network alone, batches of 8", 24, lambda: answer(8)),
+        ]
+        print(f"torch {torch.__version__}, {torch.get_num_threads()} thread(s), {count} frames of 640×480, one face")
+        print(f"{'':30} {'by the clock':>14} {'by the processor':>18}")
+        for name, number, run in stages:
+            clock, processor = rates(number, run)
+            print(f"{name:30} {clock:12.1f}/s {processor:16.1f}/s")
+
+
+if __name__ == "__main__":
+    main()
