@@ -24,6 +24,7 @@ GENERATED = DOCS / "generated"
 OUTSIDE = [
     REPOSITORY / "CONTRIBUTING.md",
     REPOSITORY / "CHANGELOG.md",
+    REPOSITORY / "SECURITY.md",
     REPOSITORY / "benchmarks" / "README.md",
     *sorted((REPOSITORY / "model_cards").glob("*.md")),
 ]

@@ -13,7 +13,7 @@ from typing import Any, Self
 from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedConfig
 
-from .errors import ConfigurationError, MecoError, suggest
+from .errors import ConfigurationError, in_our_words, suggest
 from .labels import for_another_head
 
 
@@ -123,17 +123,14 @@ class EmotionConfig(NoRemoteCode, PreTrainedConfig):
         Raises:
             ConfigurationError: what it holds is no config, or beyond all limits.
         """
-        try:
+        with in_our_words(
+            ConfigurationError, f"The config is none of {cls.__name__}. Copy what `save_pretrained` wrote again."
+        ):
             hold_to_limits(config_dict)
-            return super().from_dict(for_another_head(config_dict, kwargs), **kwargs)
-        except (MecoError, StrictDataclassError):
-            raise
-        except Exception as error:
-            # whatever a class makes of a value that it did not foresee
-            raise ConfigurationError(
-                f"The config cannot be used as one of {cls.__name__} ({type(error).__name__}: {str(error)[:200]}). Expected what "
-                "`save_pretrained` wrote; copy it again."
-            ) from error
+            try:
+                return super().from_dict(for_another_head(config_dict, kwargs), **kwargs)
+            except StrictDataclassError as error:
+                raise ConfigurationError(str(error)) from error
 
     def to_diff_dict(self) -> dict[str, Any]:
         """As transformers', and the labels always: it leaves two unnamed ones out, and our default may be another."""

@@ -160,6 +160,24 @@ def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> 
     return UnknownNameError(f"There is no {kind} named {name!r}.{offer}{listing}{' ' + hint if hint else ''}")
 
 
+@contextmanager
+def in_our_words(kind: type[MecoError], what: str) -> Iterator[None]:
+    """Turn whatever comes of a file that is not what it should be into an error of ours. A decorator, too.
+
+    It stands at the one door to what a file says: which errors a parser of others raises, no list of them knows.
+
+    Args:
+        kind: of the error.
+        what: was seen, and what to do, in sentences.
+    """
+    try:
+        yield
+    except (MecoError, ImportError):  # what is not installed is no fault of the file's
+        raise
+    except Exception as error:
+        raise kind(f"{what} ({type(error).__name__}: {visible(error)[:200]})") from error
+
+
 _UNSEEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """What moves a terminal's cursor, colours, ends or turns a line, or is no character at all."""
 

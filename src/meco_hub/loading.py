@@ -79,9 +79,10 @@ def _declared(folder: Path) -> str | None:
         return None
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return "image_processor"  # its own class gives the error that names the file
-    return "feature_extractor" if "feature_extractor_type" in content else "image_processor"
+    except (OSError, ValueError, RecursionError):
+        content = None  # its own class gives the error that names the file
+    extracts = isinstance(content, dict) and "feature_extractor_type" in content
+    return "feature_extractor" if extracts else "image_processor"
 
 
 def _expected(checkpoint: str) -> str:

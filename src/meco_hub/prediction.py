@@ -145,9 +145,10 @@ class ResumableRun:
         """What was noted of a part when it was written; None where it was not, or by another run."""
         try:
             found = json.loads(self._record_file(part).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
-        return found if isinstance(found, dict) and found.get("run") == self.name else None
+        counted = isinstance(found, dict) and all(type(found.get(key)) is int for key in ("files", "rows", "errors"))
+        return found if counted and found.get("run") == self.name else None
 
     def is_done(self, part: int) -> bool:
         """Whether a part is there, of this run, and has the very bytes that were written."""
@@ -214,9 +215,10 @@ def open_run(
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
         manifest = folder / _MANIFEST
-        if not manifest.is_file() and (folder / ANSWERS).exists():
+        found = [name for name in (ANSWERS, _DONE) if os.path.lexists(folder / name)]
+        if found and not manifest.is_file():
             raise ConfigurationError(
-                f"{folder} holds {ANSWERS} without {_MANIFEST}, so nobody knows what these answers are of. Name another folder, "
+                f"{folder} holds {found[0]} without {_MANIFEST}, so nobody knows what these answers are of. Name another folder, "
                 "or remove them."
             )
         with whole_file(folder / _LIST) as listing:
@@ -272,7 +274,7 @@ def _locked(folder: Path) -> Iterator[None]:
 def _read_manifest(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"{file} cannot be read: {error}. Name another folder, or remove this one.") from error
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         raise ConfigurationError(f"{file} is no manifest of answers; expected schema {SCHEMA!r}. Name another folder.")
@@ -283,12 +285,12 @@ def _check_same(begun: Mapping[str, Any], wanted: Mapping[str, Any], folder: Pat
     way_out = "Name another folder, or remove this one to begin anew."
     if begun.get("model") != wanted["model"]:
         raise ConfigurationError(
-            f"{folder} was begun with the model {_brief(begun.get('model'))}; this is {_brief(wanted['model'])}. Answers of two "
+            f"{folder} was begun with the model {_brief(begun)}; this is {_brief(wanted)}. Answers of two "
             f"models do not belong together. {way_out}"
         )
     if begun.get("files") != wanted["files"]:
         raise ConfigurationError(
-            f"{folder} was begun with {begun.get('files', {}).get('count')} files, and now there are "
+            f"{folder} was begun with {_of(begun, 'files', 'count')} files, and now there are "
             f"{wanted['files']['count']}, or others, or of other sizes. Expected the same list; {_LIST} holds it. {way_out}"
         )
     for key in ("settings", "part_size", "schema_version"):
@@ -298,9 +300,14 @@ def _check_same(begun: Mapping[str, Any], wanted: Mapping[str, Any], folder: Pat
             )
 
 
-def _brief(model: Any) -> str:
-    model = model or {}
-    return f"{model.get('name')} ({str(model.get('fingerprint'))[:12]})"
+def _brief(content: Mapping[str, Any]) -> str:
+    return f"{_of(content, 'model', 'name')} ({str(_of(content, 'model', 'fingerprint'))[:12]})"
+
+
+def _of(content: Mapping[str, Any], part: str, key: str) -> Any:
+    """What a manifest says; None where it does not."""
+    found = content.get(part)
+    return found.get(key) if isinstance(found, Mapping) else None
 
 
 def checkpoint_fingerprint(source: str, commit: str | None = None) -> dict[str, str]:

@@ -189,6 +189,28 @@ def test_what_was_answered_before_an_interrupt_is_said(
     assert len(list((tmp_path / "out" / "done").iterdir())) == 2
 
 
+@pytest.mark.processes
+def test_a_crash_leaves_nothing_of_a_face_behind(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    """Answered in a process that dies in the middle; no folder that it may write to has anything more than before."""
+    (path,) = _write_faces(tmp_path / "faces", 1)
+    code = (
+        "import os, sys, torch; from meco_hub.cli import main; from meco_hub.answers import Answers; "
+        "Answers.entries = lambda *_, **__: os.kill(os.getpid(), 9); main(sys.argv[1:])"
+    )
+    own = ("home", "tmp", "here", "hub", "cache")
+    for name in own:
+        (tmp_path / name).mkdir()
+    places = {"HOME": "home", "TMPDIR": "tmp", "HF_HOME": "hub", "XDG_CACHE_HOME": "cache", "MPLCONFIGDIR": "cache"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, "predict", str(path), "--model", str(tiny_checkpoint), "--faces", "cropped"],
+        env=os.environ | {name: str(tmp_path / place) for name, place in places.items()},
+        cwd=tmp_path / "here", capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == -9, done.stderr
+    assert [file for name in own for file in (tmp_path / name).rglob("*") if file.is_file()] == []
+    assert [file.name for file in (tmp_path / "faces").iterdir()] == [path.name]
+
+
 def test_errors_are_one_line_and_exit_with_one(
     tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

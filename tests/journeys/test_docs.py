@@ -130,6 +130,17 @@ def test_every_page_is_on_the_site() -> None:
     assert {f"tutorials/{page.stem}" for page in TUTORIALS} <= listed
 
 
+def test_every_defence_has_its_test() -> None:
+    text = (DOCS / "security.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| ") and "| attack" not in line]
+    named = [re.search(r"`(tests/[\w/]+\.py)::(\w+)` \|$", row) for row in rows]
+    assert len(rows) > 20
+    for row, found in zip(rows, named, strict=True):
+        assert found, f"no test stands in the row {row}"
+        source = (REPOSITORY / found[1]).read_text(encoding="utf-8")
+        assert f"def {found[2]}(" in source, f"{found[1]} has no test {found[2]}"
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_site_builds_strictly_and_asks_nothing_of_the_network(tmp_path: Path) -> None:

@@ -142,14 +142,71 @@ def test_a_kill_loses_no_part_and_the_end_is_the_same(checkpoint: Path, pictures
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    survivors = {path.name: path.stat().st_mtime_ns for path in killed.glob("answers.parquet/part-*")}
-    assert 1 <= len(survivors) < 22
+    done = {path.stem for path in killed.glob("done/part-*")}
+    parts = killed.glob("answers.parquet/part-*")
+    survivors = {path.name: path.stat().st_mtime_ns for path in parts if path.stem in done}
+    assert len(survivors) < 22
     again = run_meco(*words, "--output", killed)
     assert again.returncode == 1, again.stderr
     assert read(killed) == read(tmp_path / "whole")
     for name, stamp in survivors.items():
         assert (killed / "answers.parquet" / name).stat().st_mtime_ns == stamp
-    assert sorted(path.name for path in killed.iterdir()) == ["answers.parquet", "files.jsonl", "manifest.json"]
+    assert sorted(path.name for path in killed.iterdir()) == [
+        ".lock", "answers.parquet", "done", "files.jsonl", "manifest.json",
+    ]  # fmt: skip
+
+
+KILLED = """
+import os, random, signal, sys, time
+from pathlib import Path
+import accelerate, pyarrow.parquet, torch, transformers, meco_hub.pipeline
+from meco_hub import plugins
+from meco_hub.prediction import predict_folder
+torch.set_num_threads(1)
+plugins.load_dotted(plugins.architecture("meco_expressnet_moe").head)
+pictures, checkpoint, out = map(Path, sys.argv[1:])
+
+def begin(folder):  # in a process of its own, which need not import anything
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            predict_folder([pictures], folder, model=str(checkpoint), part_size=2, batch_size=2, progress=False)
+            code = 0
+        finally:
+            os._exit(code)
+    return child
+
+def end(child):
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+began = time.monotonic()
+assert end(begin(out / "whole")) == 0
+whole = time.monotonic() - began
+moments = random.Random(0)
+for number in range(20):
+    child = begin(out / str(number))
+    time.sleep(moments.uniform(0, whole))
+    os.kill(child, signal.SIGKILL)
+    end(child)
+    assert end(begin(out / str(number))) == 0
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not hasattr(os, "fork"), reason="processes are forked, so that twenty of them take no time to begin"
+)
+def test_twenty_kills_at_random_moments_leave_each_row_once(checkpoint: Path, pictures: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, pictures, checkpoint, tmp_path],
+        capture_output=True, text=True, env=environment(), timeout=500, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    whole = read(tmp_path / "whole")
+    assert len({row["file"] for row in whole}) == len(whole) == 43
+    for number in range(20):
+        assert read(tmp_path / str(number)) == whole
 
 
 TWO = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")

@@ -53,7 +53,9 @@ def write_planted(file: Path) -> None:
 
 def train_and_test(name: str, changes: dict[str, Any], data: Path, out: Path, **settings: Any) -> dict[str, Any]:
     train(load_recipe(f"meco_himoe/{name}", changes), RunOptions(data, out, progress=False))
-    return evaluate_checkpoint(out, name, data, out / "test", EvaluationSettings(progress=False, **settings))
+    return evaluate_checkpoint(
+        out, name, data, out / "test", EvaluationSettings(progress=False, overwrite=True, **settings)
+    )
 
 
 def record(folder: Path) -> dict[str, Any]:

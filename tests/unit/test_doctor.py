@@ -188,7 +188,7 @@ def test_nothing_of_the_folder_that_one_stands_in_is_run(tmp_path: Path, monkeyp
     monkeypatch.setattr(sys, "path", [str(tmp_path), "", *sys.path])  # as `python -m` has it
     assert not run_program("import json, meco_hub; print('{}')", (), 60).failed
     monkeypatch.setattr(hdf5, "_idle", [])
-    assert sum(len(block[0]) for block in hdf5.open_hdf5(ReadRequest(Path("clip.h5"))).blocks) == 3
+    assert sum(len(block[0]) for block in hdf5.open_hdf5(ReadRequest(Path("clip.h5"), 1000)).blocks) == 3
     assert not (tmp_path / "RAN").exists()
 
 

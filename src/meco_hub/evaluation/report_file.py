@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, in_our_words
 
 SCHEMA = "meco_hub/report"
 
@@ -53,6 +53,7 @@ def describe_control(control: str | None) -> str:
     return _CONTROLS.get(control, f"This checkpoint is a control ({control}), and no model.")
 
 
+@in_our_words(InputError, "The report is not as `meco evaluate` writes it. Evaluate again, or take it away.")
 def read_report(file: Path) -> dict[str, Any]:
     """Read a report.json of any version, with the keys of the newest: what an older one lacks is null or empty.
 
@@ -81,4 +82,9 @@ def read_report(file: Path) -> dict[str, Any]:
         report["data"] = {"protocol": None, "leak_check": None, **report["data"]}
     for key, empty in _LATER.items():
         report.setdefault(key, copy.copy(empty))
+    for key in ("checkpoint", "data", "metrics"):
+        if not isinstance(report.get(key), dict):
+            raise InputError(
+                f"{file} has no {key}; expected what `meco evaluate` writes. Evaluate again, or take it away."
+            )
     return report

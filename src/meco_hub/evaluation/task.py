@@ -190,10 +190,13 @@ def read_run(checkpoint: str) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+        run = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(run, dict) or not isinstance(run.get("data", {}), dict):
+            raise ValueError("no mapping with data")
+    except (OSError, ValueError, RecursionError) as error:
         logger.warning("%s cannot be read (%s); the report goes without it.", file, error)
         return None
+    return run
 
 
 def summarise_run(run: Mapping[str, Any] | None) -> dict[str, Any] | None:

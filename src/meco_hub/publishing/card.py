@@ -22,7 +22,7 @@ from huggingface_hub import ModelCard
 from jinja2 import Environment, StrictUndefined
 
 from .. import plugins
-from ..errors import CardError, import_optional
+from ..errors import CardError, import_optional, in_our_words
 from ..evaluation.report_file import control_of, describe_control, read_report
 from ..plugins import CORE, licence_of
 from ..weight_files import WEIGHTS, hash_weights
@@ -71,7 +71,7 @@ def _read_json(file: Path, needed: bool = False) -> dict[str, Any] | None:
         return None
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CardError(
             f"{file} cannot be read: {error}. Expected what `meco train` or `save_pretrained` wrote."
         ) from error
@@ -141,6 +141,10 @@ def _weights_licence(notes: CardNotes) -> str:
     return f"{named}. {notes.licence_note}" if notes.licence_note else named
 
 
+@in_our_words(
+    CardError,
+    "A record beside the weights (config, run, report or card.yaml) is not as it was written. Copy it again.",
+)
 def render_card(folder: Path, *, repo_id: str | None = None) -> str:
     """The card of a checkpoint's folder.
 

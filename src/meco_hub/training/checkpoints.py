@@ -113,7 +113,9 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
         expected = dict(manifest["files"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        manifest |= {"serial": int(manifest["serial"]), "recipe": dict(manifest["recipe"])}
+        _ = manifest["processes"], manifest["data"]
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise CheckpointError(
             f"{folder} is no complete checkpoint: its {MANIFEST}, which is written last, is "
             f"{'unreadable' if file.exists() else 'missing'} ({type(error).__name__}). Resume from another, or say auto."
@@ -134,7 +136,7 @@ def _take_stock(output_dir: Path) -> tuple[list[tuple[int, Path]], list[str]]:
     for path in sorted(output_dir.glob("*_*")):
         if path.is_dir() and _NAME.fullmatch(path.name):
             try:
-                found.append((int(_read_manifest(path)["serial"]), path))
+                found.append((_read_manifest(path)["serial"], path))
             except CheckpointError as error:
                 defects.append(str(error))
     return sorted(found), defects

@@ -27,7 +27,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from ..answers import accepted_inputs
-from ..errors import ConfigurationError, MecoError, TrainingInterrupted
+from ..errors import CheckpointError, ConfigurationError, MecoError, TrainingInterrupted, in_our_words
 from ..evaluation.calibration import class_prior
 from .arguments import RunOptions, check_output, prepare_output, save_best
 from .checkpoints import BEST, Progress, RunIdentity, check_samples, choose_checkpoint, restore_best, save_checkpoint
@@ -201,7 +201,8 @@ class TrainingRun:
         if folder is None:
             return
         check_samples(folder, self.identity)
-        self.accelerator.load_state(str(folder))
+        with in_our_words(CheckpointError, f"{folder} is damaged, and cannot be gone on from. Resume from another."):
+            self.accelerator.load_state(str(folder))
         if self.accelerator.is_main_process:
             restore_best(folder, self.options.output_dir)
         self.accelerator.wait_for_everyone()

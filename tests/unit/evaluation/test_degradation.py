@@ -51,7 +51,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def evaluate(checkpoint: Path, corpus: Path, out: Path, **options: Any) -> dict[str, Any]:
-    return evaluate_checkpoint(checkpoint, "image_folder", corpus, out, EvaluationSettings(progress=False, **options))
+    return evaluate_checkpoint(
+        checkpoint, "image_folder", corpus, out, EvaluationSettings(progress=False, overwrite=True, **options)
+    )
 
 
 def test_conditions_routing_and_pictures_of_one_report(checkpoint: Path, corpus: Path, tmp_path: Path) -> None:

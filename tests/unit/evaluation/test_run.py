@@ -47,7 +47,9 @@ def checkpoint(tmp_path: Path) -> Path:
 
 
 def evaluate(checkpoint: Path, corpus: Path, out: Path, **options: Any) -> dict[str, Any]:
-    return evaluate_checkpoint(checkpoint, "image_folder", corpus, out, EvaluationSettings(progress=False, **options))
+    return evaluate_checkpoint(
+        checkpoint, "image_folder", corpus, out, EvaluationSettings(progress=False, overwrite=True, **options)
+    )
 
 
 def rows_of(out: Path) -> list[dict[str, str]]:

@@ -2,9 +2,11 @@
 
 import http.server
 import json
+import random
 import re
 import shutil
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from huggingface_hub import ModelCard
 import meco_hub
 from meco_hub import plugins
 from meco_hub.cli import main
-from meco_hub.errors import CardError, InputError
+from meco_hub.errors import CardError, InputError, MecoError
 from meco_hub.publishing.card import card_gaps, check_card, render_card, render_html
 
 NAME = "meco-expressnet-lfw5"
@@ -242,3 +244,24 @@ def test_the_hubs_own_validation_is_asked_and_answers(folder: Path, monkeypatch:
     ((path, body),) = asked
     assert path == "/api/validate-yaml"
     assert "library_name: transformers" in body["content"]
+
+
+@pytest.mark.parametrize("name", ["config.json", "run.json", "report.json"])
+def test_any_value_in_any_record_is_written_of_or_refused(tmp_path: Path, name: str) -> None:
+    generator = random.Random(name)
+    bundled = meco_hub.checkpoint("meco-expressnet-lfw5")
+    sound = json.loads((bundled / name).read_text(encoding="utf-8"))
+    for file in bundled.iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    for _ in range(25):
+        content = json.loads(json.dumps(sound))
+        place, key = content, generator.choice(list(content))
+        while isinstance(place[key], dict) and place[key] and generator.random() < 0.8:
+            place, key = place[key], generator.choice(list(place[key]))
+        place[key] = generator.choice(
+            [None, 0, -1, 10**30, float("nan"), "", "x", "\ud800", [], [0], {}, {"a": 1}, [[]]]
+        )
+        (tmp_path / name).unlink()
+        (tmp_path / name).write_text(json.dumps(content), encoding="utf-8")
+        with suppress(MecoError):
+            render_card(tmp_path)

@@ -4,15 +4,19 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from meco_hub import plugins
 from meco_hub.errors import CardError, CheckpointError, MecoError, PublishingError
 from meco_hub.publishing.hub import check_destination, push_folder
 from meco_hub.weight_files import read_index
+
+if TYPE_CHECKING:
+    from loopback_hub.server import LoopbackHub
 
 
 @pytest.fixture(scope="module")
@@ -178,3 +182,21 @@ def test_where_no_push_could_go_is_said_before_a_training(monkeypatch: pytest.Mo
         check_destination("me/mine")
     monkeypatch.setenv("HF_TOKEN", "a word that is long enough")
     check_destination("me/mine")
+
+
+def test_no_hash_of_a_person_is_published(folder: Path, hub: "LoopbackHub") -> None:
+    """Whoever can count to S99 knows a name by its hash."""
+    side = {"samples": 3, "people": ["0123456789abcdef"]}
+    record = {"data": {"corpus": "case", "train": side, "validation": side, "people": 2}, "history": []}
+    (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    push_folder(folder, "me/model")
+    sent = json.loads(hub.repositories["me/model"].tree("main")["run.json"].content)
+    assert sent == {**record, "data": {**record["data"], "train": {"samples": 3}, "validation": {"samples": 3}}}
+    assert "0123456789abcdef" in (folder / "run.json").read_text(encoding="utf-8")  # at home it stays
+
+
+def test_no_hash_of_a_person_is_bundled() -> None:
+    for name, bundled in plugins.checkpoints().items():
+        record = json.loads((bundled / "run.json").read_text(encoding="utf-8"))
+        people = [side["people"] for side in record["data"].values() if isinstance(side, dict) and side.get("people")]
+        assert not people or record["data"]["corpus"].startswith("see"), name  # drawn by a program
