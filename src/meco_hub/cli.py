@@ -74,7 +74,8 @@ def _command(name: str, text: str, *flags: Flag) -> Callable[[Run], Run]:
 
 def _aside(text: str) -> None:
     """Print for people what is no part of the answer."""
-    print(visible(text), file=sys.stderr)
+    if sys.stderr is not None:  # closed by a shell; print would take the other stream
+        print(visible(text), file=sys.stderr)
 
 
 def _is_main_process() -> bool:
@@ -704,7 +705,8 @@ def _json(data: Any) -> Iterable[str]:
 def _print(lines: Iterable[str]) -> None:
     for line in lines:
         print(visible(line))
-    sys.stdout.flush()  # while a full disk or a closed pipe can still be said
+    if sys.stdout is not None:
+        sys.stdout.flush()  # while a full disk or a closed pipe can still be said
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ Files are read as safetensors, or by `torch.load(weights_only=True)`, which refu
 compared before a model is filled, and a folder is written beside the wanted one, whose name it then takes.
 """
 
-import pickle
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from .durable import refuse_overwriting, sync_tree
@@ -158,7 +156,7 @@ def read_state_dict(path: Path) -> State:
             if path.suffix == ".safetensors"
             else torch.load(path, map_location="cpu", weights_only=True)
         )
-    except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, OSError, pickle.UnpicklingError) as error:
+    except Exception as error:  # whatever an unpickler makes of bytes
         raise CheckpointError(
             f"{path} cannot be read as weights: {str(error).splitlines()[0] if str(error) else type(error).__name__}. Expected a "
             "safetensors file, or a state dict saved by torch.save; anything else is not read, since it could run code."
@@ -175,6 +173,11 @@ def read_state_dict(path: Path) -> State:
     if other:
         raise CheckpointError(
             f"{path} holds something else than tensors under {', '.join(map(str, other[:4]))}; expected a state dict."
+        )
+    claimed, size = sum(value.numel() * value.element_size() for value in content.values()), path.stat().st_size
+    if claimed > 4 * size + (1 << 20):
+        raise CheckpointError(
+            f"{path} has {size:,} bytes, and its tensors claim {claimed:,}; expected numbers that are in the file. Save it again."
         )
     if all(name.startswith("module.") for name in content):
         return {name.removeprefix("module."): value for name, value in content.items()}

@@ -59,7 +59,9 @@ class VisibleFormatter(logging.Formatter):
 def explain(error: BaseException, command: str = "meco") -> int:
     """Say in one line on stderr why a command ended; the exit code is 1, or a shell's for Ctrl-C (130) and a closed pipe (141)."""
     if isinstance(error, OSError):
-        for stream in (sys.stdout, sys.stderr):  # one that is broken or full must not be tried again when Python ends
+        for stream in filter(
+            None, (sys.stdout, sys.stderr)
+        ):  # one that is broken or full must not be tried again when Python ends
             try:
                 stream.flush()
             except OSError:

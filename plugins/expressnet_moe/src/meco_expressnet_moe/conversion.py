@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from meco_hub.conversion import ConversionReport, name_classes, require_new_folder, save_converted
-from meco_hub.errors import ConversionError
+from meco_hub.errors import ConversionError, in_our_words
 from meco_hub.labels import LabelSpace
 
 from .configuration_expressnet_moe import PUBLISHED_LABELS, ExpressNetMoEConfig
@@ -73,6 +73,10 @@ class Report(ConversionReport):
         return f"{self.source} (Keras {self.keras_version})"
 
 
+@in_our_words(
+    ConversionError,
+    "The file is not a Keras file of this network, or is damaged. Pass the file that its authors saved.",
+)
 def convert(
     source: str | Path,
     output_dir: str | Path,
