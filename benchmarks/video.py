@@ -3,8 +3,9 @@
     python benchmarks/video.py --frames 60
 
 The film is the astronaut's face (Eileen Collins, NASA, public domain; inside scikit-image), which sways. The stages are those of
-`recognise(film)`: decoding alone; with the face found and followed; with the network's answer. The network's rate is of ready crops,
-in batches of 1 and of 8. Rates are by the clock, and by the processor's seconds of this process, which other programs disturb less.
+`recognise(film)`: decoding alone; with the face found and followed; with the network's answer. The network's rate is of ready
+crops, in batches of 1 and of 8. Rates are by the clock, and by the processor's seconds of this process, which other programs
+disturb less.
 """
 
 import argparse

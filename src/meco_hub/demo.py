@@ -31,6 +31,7 @@ from .pipeline import EmotionRecognitionPipeline, recogniser
 from .prediction import annotate_image
 from .processing.picture_processor import recording_processor
 from .recordings.images import read_image
+from .timeline import plot
 from .version import __version__
 
 MAX_FILE_SIZE = "64mb"
@@ -126,7 +127,7 @@ def answer_face(picture: str | None, model: str, faces: str) -> tuple[Image.Imag
     """Tab and API /face: a picture file → it with boxes, scores of the most prominent face, doubts, routing, the answer."""
     with _answering(picture):
         recognise, processor = _loaded(model)
-        image = read_image(picture)
+        image = read_image(picture or "")
         answer = recognise(image, faces=faces)
         first = answer[0].get("expressions", answer)
         clip = processor.cut(processor.read(image), faces=faces)[0]
@@ -140,32 +141,28 @@ def answer_face(picture: str | None, model: str, faces: str) -> tuple[Image.Imag
         )
 
 
-def answer_recording(file: str | None, model: str, left_out: list[str]) -> tuple[Any, str, str, Any]:
+def answer_film(film: str | None, model: str, fps: float) -> tuple[Image.Image, str, Any]:
+    """Tab and API /film: a video → scores over time, a panel a person; doubts; the answer."""
+    with _answering(film):
+        answer = _loaded(model)[0](film, fps=fps)
+        return _over_time(answer), _doubts(answer), plain(answer)
+
+
+def answer_recording(file: str | None, model: str, left_out: list[str]) -> tuple[Image.Image, str, str, Any]:
     """Tab and API /recording: a file of signals, without some streams → scores over time, doubts, routing, the answer."""
     with _answering(file):
         recognise, processor = _loaded(model)
         recording = processor.read(file)
-        known = [name for name in left_out if name in recording.streams]
-        recording = recording.without(known)
+        recording = recording.without(name for name in left_out if name in recording.streams)
         answer = recognise(recording)
         routing = _routing(recognise, processor, processor.cut(recording)[0])
-        return _timeline(answer), _doubts(answer), routing, plain(answer)
+        return _over_time(answer), _doubts(answer), routing, plain(answer)
 
 
-def _timeline(answer: Sequence[dict[str, Any]]) -> Any:
-    """Scores over time as a table of columns s, score, label."""
-    with naming_extras():
-        import pandas
-
-    rows = [
-        (float(time), float(score), entry["label"])
-        for entry in answer
-        for time, score in zip(
-            entry.get("times") or [entry.get("start") or 0.0], entry.get("scores") or [entry["score"]], strict=True
-        )
-        if score is not None
-    ]
-    return pandas.DataFrame(rows, columns=["s", "score", "label"])
+def _over_time(answer: Any) -> Image.Image:
+    with tempfile.TemporaryDirectory() as place:
+        plot([("", answer)], Path(place, "plot.png"))
+        return Image.open(Path(place, "plot.png")).convert("RGB")
 
 
 def answer_eye(
@@ -204,6 +201,8 @@ def build_page() -> Any:
         if names := _checkpoints("face"):
             with gradio.Tab("Face"):
                 _face_tab(gradio, names)
+            with gradio.Tab("Film"):
+                _film_tab(gradio, names)
         if names := _checkpoints("signals"):
             with gradio.Tab("Wristband or recording"):
                 _recording_tab(gradio, names)
@@ -219,14 +218,14 @@ def _model_choice(gradio: Any, names: list[str]) -> Any:
     return gradio.Dropdown(names, value=names[0], label="Checkpoint", interactive=len(names) > 1)
 
 
-def _explained(gradio: Any) -> list[Any]:
+def _explained(gradio: Any, *, routing: bool = True) -> list[Any]:
     """Doubts, routing and the answer, as every tab shows them."""
     doubts = gradio.Markdown(label="What is in doubt", show_label=True, container=True)
-    with gradio.Accordion("Which experts answered", open=False):
-        routing = gradio.Markdown()
+    with gradio.Accordion("Which experts answered", open=False, visible=routing):
+        experts = gradio.Markdown()
     with gradio.Accordion("The answer as the pipeline gives it", open=False):
         answer = gradio.JSON(label="Answer")
-    return [doubts, routing, answer]
+    return [doubts, experts, answer]
 
 
 def _face_tab(gradio: Any, names: list[str]) -> None:
@@ -243,6 +242,21 @@ def _face_tab(gradio: Any, names: list[str]) -> None:
     button.click(answer_face, [picture, model, faces], [shown, scores, *rest], api_name="face")
 
 
+def _film_tab(gradio: Any, names: list[str]) -> None:
+    with gradio.Row():
+        with gradio.Column():
+            film = gradio.Video(sources=["upload", "webcam"], include_audio=True, label="A film")
+            fps = gradio.Slider(1, 30, value=5, step=1, label="Frames a second that are looked at")
+            model = _model_choice(gradio, names)
+            button = gradio.Button("Recognise", variant="primary")
+        with gradio.Column():
+            line = gradio.Image(
+                label="Over time, a panel a person", interactive=False, buttons=["fullscreen", "download"]
+            )
+            doubts, _, answer = _explained(gradio, routing=False)
+    button.click(answer_film, [film, model, fps], [line, doubts, answer], api_name="film")
+
+
 def _recording_tab(gradio: Any, names: list[str]) -> None:
     def streams_of(name: str) -> Any:
         return gradio.CheckboxGroup(choices=list(_loaded(name)[1].modality_names), value=[])
@@ -256,7 +270,7 @@ def _recording_tab(gradio: Any, names: list[str]) -> None:
             )
             button = gradio.Button("Recognise", variant="primary")
         with gradio.Column():
-            line = gradio.LinePlot(x="s", y="score", color="label", label="Over time", x_title="seconds")
+            line = gradio.Image(label="Over time", interactive=False, buttons=["fullscreen", "download"])
             rest = _explained(gradio)
     model.change(streams_of, model, left_out, api_visibility="private")
     button.click(answer_recording, [file, model, left_out], [line, *rest], api_name="recording")
