@@ -4,10 +4,11 @@
     python benchmarks/signals_folds.py stress_predict --data_dir stress_predict.zip --output_dir out/stress
 
 Every fold is left out once and every seed trains anew, by `meco_hub.train` and the recipe as it is; nothing is chosen by the fold
-left out. Each run is evaluated on its fold as it is, without each of its streams in turn, and under growing shares of missing
-streams and growing delays. On CASE an attention-GRU is trained on the same batches with the same augmentation, and evaluated the
-same way, alone and as many averaged as the recipe's model has members. Runs that are finished already are not made again, so an
-interrupted benchmark goes on where it was.
+left out. Beside each figure stand a predictor that is told the film or the minute of the session and nothing else, and the figure
+that it cannot have (`meco_hub.evaluation.nuisances`). Each run is evaluated on its fold as it is, without each of its streams in
+turn, and under growing shares of missing streams and growing delays. On CASE an attention-GRU is trained on the same batches with
+the same augmentation, and evaluated the same way, alone and as many averaged as the recipe's model has members. Runs that are
+finished already are not made again, so an interrupted benchmark goes on where it was.
 
 `docs/case.md` and `docs/stress_predict.md` say what came of it.
 """
@@ -30,6 +31,7 @@ from meco_hub import plugins
 from meco_hub.answers import Task
 from meco_hub.evaluation.evaluate import EvaluationSettings, evaluate_checkpoint
 from meco_hub.evaluation.metrics import compute_metrics
+from meco_hub.evaluation.nuisances import classes_within
 from meco_hub.evaluation.pictures import draw_degradation
 from meco_hub.evaluation.references import scaled_within, window_statistics
 from meco_hub.evaluation.series import mean_ratings
@@ -52,11 +54,16 @@ class Protocol:
 
 
 PROTOCOLS = {
-    "case": Protocol("meco_himoe/case", (0, 1, 2, 3), ("rmse", "ccc"), ("cardiac", "eda", "resp", "temp", "emg")),
+    "case": Protocol(
+        "meco_himoe/case",
+        (0, 1, 2, 3),
+        ("rmse", "ccc", "pcc_within_stimulus", "ccc_within_recording"),
+        ("cardiac", "eda", "resp", "temp", "emg"),
+    ),
     "stress_predict": Protocol(
         "meco_himoe/stress_predict",
         (0, 1, 2, 3, 4),
-        ("balanced_accuracy", "auroc"),
+        ("balanced_accuracy", "auroc", "auroc_within_session_minute"),
         ("acc", "bvp", "eda", "temp", "hr", "ibi"),
     ),
 }
@@ -82,7 +89,7 @@ def main() -> None:
     conditions = () if arguments.no_conditions else (*CONDITIONS, *_one_missing(protocol.streams))
     changes = {} if arguments.normalization is None else {"processor.normalization": arguments.normalization}
 
-    rows = {"training mean": [], "stimulus oracle": [], "Hi-MoE": []}
+    rows = {name: [] for name in ("training mean", "stimulus oracle", "session minute oracle", "Hi-MoE")}
     reports: dict[str, list[dict[str, Any]]] = {"Hi-MoE": []}
     for fold in protocol.folds:
         for seed in arguments.seeds:
@@ -90,7 +97,7 @@ def main() -> None:
             report = _himoe(arguments.corpus, protocol, fold, seed, arguments.data_dir, folder, conditions, changes)
             reports["Hi-MoE"].append(report | {"fold": fold, "seed": seed})
             rows["Hi-MoE"].append(report["metrics"])
-            for name in ("training mean", "stimulus oracle"):
+            for name in ("training mean", "stimulus oracle", "session minute oracle"):
                 found = (report.get("references") or {}).get(name.replace(" ", "_"))
                 if found is not None:
                     rows[name].append(found)
@@ -161,7 +168,7 @@ def _himoe(
     return report
 
 
-def _references(name: str, protocol: Protocol, data_dir: Path) -> dict[str, list[dict[str, float]]]:
+def _references(name: str, protocol: Protocol, data_dir: Path) -> dict[str, list[dict[str, Any]]]:
     """Plain predictors on mean, spread and slope of every channel, scaled within each person without labels; of classes also on
     what the model sees."""
     corpus = plugins.corpus(name)
@@ -175,7 +182,7 @@ def _references(name: str, protocol: Protocol, data_dir: Path) -> dict[str, list
         np.stack([window_statistics(one, dict(sorted(channels.items()))) for one in recordings]), people
     )
     shown = statistics if corpus.targets else _shown(load_recipe(protocol.recipe, {}), corpus, data_dir)
-    found: dict[str, list[dict[str, float]]] = {}
+    found: dict[str, list[dict[str, Any]]] = {}
     for fold in protocol.folds:
         test = folds == fold
         seen = np.isin(folds, PROTOCOLS[name].folds) & ~test
@@ -194,9 +201,13 @@ def _references(name: str, protocol: Protocol, data_dir: Path) -> dict[str, list
         for told, inputs in {"": statistics, " on what the model sees": shown}.items():
             for which, model in _opponents().items():
                 shares = model.fit(inputs[seen], labels[seen]).predict_proba(inputs[test])
-                own = compute_metrics(labels[test], np.log(shares + 1e-9), rows.features["label"].names).flat()
-                pair = {"balanced_accuracy": float(own["uar"] or 0), "auroc": float(own["macro_auroc"] or 0)}
-                found.setdefault(which + told, []).append(pair)
+                logits = np.log(shares + 1e-9)
+                own = compute_metrics(labels[test], logits, rows.features["label"].names).flat()
+                columns = {one: np.asarray(rows[one][:])[test].tolist() for one in corpus.nuisances}
+                within = classes_within(
+                    labels[test], logits, columns, corpus.nuisances, np.asarray(people)[test].tolist()
+                )
+                found.setdefault(which + told, []).append({**own, **within.figures()})
     return found
 
 

@@ -397,7 +397,8 @@ def _figures(report: dict[str, Any], output_dir: Path | None) -> Iterator[str]:
             between = intervals[name]
             yield f"{name:16} {value:.4f}" + (f"  [{between[0]:.4f}, {between[1]:.4f}]" if between else "")
     for name, row in report["references"].items():
-        known = (f"{key} {row[key]:.4f}" for key in ("rmse", "ccc", "uar", "auroc") if row.get(key) is not None)
+        keys = ("rmse", "ccc", "uar", "auroc", *(key for key in row if "_within_" in key and key in metrics))
+        known = (f"{key} {row[key]:.4f}" for key in keys if row.get(key) is not None)
         yield f"{name:16} {'  '.join(known)}"
     for name, row in report["condition_families"].items():
         if row["area"] is not None:

@@ -68,6 +68,7 @@ def test_ridge_over_time_knows_the_training_people_alone(tmp_path: Path) -> None
     report = train_and_test("case", CASE, data, tmp_path / "a", folds=[2])
     references = report["references"]
     assert list(references) == ["training_mean", "stimulus_oracle", "subject_oracle", "ridge"]
+    assert references["stimulus_oracle"]["pcc_within_stimulus"] == 0.0 < references["ridge"]["pcc_within_stimulus"]
     assert references["ridge"]["rmse"] < 0.4 * references["training_mean"]["rmse"]
     assert references["ridge"]["ccc"] > 0.9
     # levels of films differ within each person and not between people, so that knowing either brings nothing
@@ -112,10 +113,14 @@ def test_logistic_regression_of_classes_and_the_switch(tmp_path: Path) -> None:
     write_stress_predict(tmp_path / "stress", seed=1, people=5)
     changes = SMALL | {"data.train.folds": [0, 1, 2, 3], "data.validation": {"by_identity": 0.25}}
     report = train_and_test("stress_predict", changes, tmp_path / "stress", tmp_path / "a", folds=[4])
-    (found,) = report["references"].items()
-    assert found[0] == "logistic_regression"
-    assert set(found[1]) == set(report["metrics"]) - {"n"}
-    assert found[1]["auroc"] > 0.5
+    found = report["references"]
+    assert list(found) == ["training_prior", "session_minute_oracle", "logistic_regression"]
+    assert all(set(one) == set(report["metrics"]) - {"n"} for one in found.values())
+    assert found["logistic_regression"]["auroc"] > 0.5
+    # everybody does the same in the same minute, so the minute is enough, and within it there is nobody to tell apart
+    assert found["session_minute_oracle"]["auroc"] > 0.95
+    assert found["training_prior"]["uar"] == found["training_prior"]["auroc"] == 0.5
+    assert any("session minute" in sentence for sentence in report["warnings"])
     train(
         load_recipe("meco_himoe/stress_predict", changes | {"fit_reference": False}),
         RunOptions(tmp_path / "stress", tmp_path / "b", progress=False),

@@ -76,6 +76,9 @@ class Corpus:
         time_continuous: the targets run over time, in the `annotations` of each recording.
         scored_seconds: from when to when within each recording the official metric counts.
         groups: string columns that reports are broken down by ("lighting").
+        nuisances: columns that the design of the study shares between people, or between the sides of a division, and that may tell
+            what is asked for without a look at anybody: the stimulus, the minute of the session, the light, the person. Words, or
+            numbers of which the whole part is what is shared. Reports set predictors beside the model that are told nothing else.
         protocols: dotted path of a mapping from the value of the option `split` to the `splits.Protocol` that such a division
             is, its default first; reports say what the division that a corpus publishes may claim.
         suspicious_above: concordance (CCC) beyond which a figure is a bug or a leak until it is proved otherwise; reports warn.
@@ -95,6 +98,7 @@ class Corpus:
     time_continuous: bool = False
     scored_seconds: tuple[float, float] | None = None
     groups: tuple[str, ...] = ()
+    nuisances: tuple[str, ...] = ()
     protocols: str = ""
     suspicious_above: float | None = None
 

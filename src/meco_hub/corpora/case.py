@@ -89,6 +89,7 @@ corpus = Corpus(
     targets=TARGETS,
     time_continuous=True,
     scored_seconds=(10.0, 40.0),
+    nuisances=("stimulus",),
     citation='Sharma et al. 2019, "A dataset of continuous affect annotations and physiological signals for emotion '
     'analysis", Scientific Data 6:196',
     licence="CC BY 4.0",

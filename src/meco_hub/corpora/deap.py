@@ -93,6 +93,7 @@ corpus = Corpus(
         "sites in each; the default) or P0 (random, leaky)",
     },
     targets=TARGETS,
+    nuisances=("stimulus", "identity"),
     groups=("site",),
     suspicious_above=0.6,
     citation='Koelstra et al. 2012, "DEAP: a database for emotion analysis using physiological signals", IEEE T-AFFC 3(1)',

@@ -66,6 +66,7 @@ corpus = Corpus(
     licence="Research by application to its authors; no redistribution.",
     reader="meco_hub.corpora.see:read_clip",
     groups=("lighting", "sex"),
+    nuisances=("lighting", "identity"),
     protocols="meco_hub.corpora.see:PROTOCOLS",
 )
 

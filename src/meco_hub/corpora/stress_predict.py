@@ -12,7 +12,9 @@ is missing: intervals between beats are absent from a good part of the windows. 
 (`assign_folds` with seed 0: labels kept in proportion). People whose labels are missing are left out, and said so.
 
 The label says that a stress task was on. Tasks move the body (hyperventilation, for one), so a model detects the task as much as
-stress. The labels' file stamps every heart rate one second earlier than the watch does; at 60 s that is nothing.
+stress. Everybody did the same tasks in the same order, so the minute of the session (`session_minute`, of a window's middle, since
+the first labelled second) tells most labels by itself. The labels' file stamps every heart rate one second earlier than the watch
+does; at 60 s that is nothing.
 """
 
 import json
@@ -62,6 +64,7 @@ corpus = Corpus(
         "purity": "share of a window's seconds that must have one label; default 0.8",
         "margin_s": "seconds of the sensors to keep before and after a window, for filters and shifts; default 10",
     },
+    nuisances=("session_minute",),
     citation='Iqbal et al. 2022, "Stress monitoring using wearable sensors: a pilot study and Stress-Predict dataset", '
     "Sensors 22(21):8135",
     licence="MIT",
@@ -75,7 +78,7 @@ _COLUMNS = ("participant", "time(sec)", "label")
 def read(
     path: Path, window_s: int = 60, stride_s: int = 30, purity: float = 0.8, margin_s: float = 10.0
 ) -> "datasets.DatasetDict":
-    """Read Stress-Predict from a folder or a zip; see `Corpus.load` for the columns. Further column: `margin_s`.
+    """Read Stress-Predict from a folder or a zip; see `Corpus.load` for the columns. Further columns: `margin_s`, `session_minute`.
 
     Raises:
         CorpusError: folders or labels missing; a label other than 0 and 1; a clock of labels that does not run by seconds.
@@ -105,7 +108,10 @@ def read(
             address = json.dumps([str(path.absolute()), f"{tree.base}Raw_data/{who}/"])
             rows += _windows(who, address, labels[int(who[1:])], int(window_s), int(stride_s), purity, margin_s)
         splits = build_recordings(
-            rows, label_names=LABELS.names, extras={"margin_s": "float64"}, address=tree.where("")
+            rows,
+            label_names=LABELS.names,
+            extras={"margin_s": "float64", "session_minute": "float64"},
+            address=tree.where(""),
         )
         _warn_of_absent(tree, people, labels)
     if len(people) < FOLDS:
@@ -196,7 +202,7 @@ def _windows(
                 trial=f"{who}_{LABELS.names[stress > 0.5]}_{task}",
                 start_s=start,
                 end_s=start + length,
-                extras={"margin_s": margin},
+                extras={"margin_s": margin, "session_minute": (begin - int(seconds[0]) + length / 2) / 60},
             )
         )
     return rows

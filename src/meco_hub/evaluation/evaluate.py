@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import datasets
+import numpy as np
 import torch
 from accelerate import PartialState
 from transformers import PreTrainedModel
@@ -48,9 +49,10 @@ from .degradation import (
 )
 from .intervals import class_groups, class_intervals
 from .metrics import compute_metrics, softmax
+from .nuisances import Within, classes_within, values_within
 from .pictures import require_matplotlib
 from .predict import Predictions, RecordingRows, check_runs, describe_runs, predict_rows, predict_runs, write_runs
-from .references import plain_answers, reference_values
+from .references import nuisance_answers, plain_answers, reference_values, row_answers, row_ratings
 from .report import build_report, list_warnings, write_pictures, write_predictions, write_values
 from .report_file import control_of, read_report
 from .series import AlignedPredictions, align_predictions, score_answers, scored_moments, summarise
@@ -520,10 +522,9 @@ class Evaluation:
             self.task,
             progress=self.settings.progress and _is_main_process(),
         )
-        if self.task.regression:
-            made = self._report_values(predictions, columns, plain, parts["run"], folder)
-        else:
-            made = self._report_classes(predictions, columns, plain, folder)
+        known = nuisance_answers(parts["run"], columns, self.corpus, self.task.names)
+        make = self._report_values if self.task.regression else self._report_classes
+        made = make(predictions, columns, known, plain, folder)
         return build_report(**made, names=self.task.names, seconds=predictions.seconds, **parts)
 
     def calibrate(self, predictions: Predictions) -> Calibration:
@@ -538,17 +539,32 @@ class Evaluation:
         return fit_affine(*moments, self.task.names, fitted_on=named)
 
     def _report_classes(
-        self, predictions: Predictions, columns: dict[str, list[Any]], plain: Mapping[str, Any], folder: Path
+        self,
+        predictions: Predictions,
+        columns: dict[str, list[Any]],
+        known: Mapping[str, Any],
+        plain: Mapping[str, Any],
+        folder: Path,
     ) -> dict[str, Any]:
         names, labels, scores = self.task.names, self._labels(predictions), self._scores(predictions)
         uncalibrated = compute_metrics(labels, predictions.class_scores(), names)
         if _is_main_process():
             write_predictions(folder, names, predictions.sample_ids, labels, scores)
         people = columns["identity"]
+
+        def within(logits: Any) -> Within:
+            return classes_within(labels, logits, columns, self.corpus.nuisances, people)
+
+        model = within(scores)
+        intervals = class_intervals(labels, scores.argmax(axis=1), len(names), people, logits=scores)
         return {
             "metrics": compute_metrics(labels, scores, names),
-            "intervals": class_intervals(labels, scores.argmax(axis=1), len(names), people, logits=scores),
-            "references": {name: compute_metrics(labels, own, names).flat() for name, own in plain.items()},
+            "within": model.figures(),
+            "intervals": replace(intervals, bounds={**intervals.bounds, **model.intervals().bounds}),
+            "references": {
+                name: {**compute_metrics(labels, own, names).flat(), **within(own).figures()}
+                for name, own in {**known, **plain}.items()
+            },
             "groups": class_groups(self._groups(columns), labels, scores, names, people),
             "selective": describe_selection(labels, softmax(scores)),
             "calibration": describe_calibration(
@@ -560,25 +576,33 @@ class Evaluation:
         self,
         predictions: Predictions,
         columns: dict[str, list[Any]],
+        known: Mapping[str, Any],
         plain: Mapping[str, Any],
-        run: Mapping[str, Any] | None,
         folder: Path,
     ) -> dict[str, Any]:
-        names, aligned = self.task.names, self._align(predictions)
-        references = reference_values(run, aligned, columns, names, self.corpus.scored_seconds)
-        references |= {name: list(own) for name, own in plain.items()}
+        names, aligned, seconds = self.task.names, self._align(predictions), self.corpus.scored_seconds
+        references = reference_values(known, aligned, columns, seconds) | {k: list(own) for k, own in plain.items()}
         folds = columns["fold"] if min(columns["fold"]) >= 0 else ()
         scores = score_answers(aligned, self.corpus, self.task, columns, folds=folds, references=references)
         uncalibrated: dict[str, float] = {}
         if self.calibration is not None:
             found = summarise(self._align(predictions, calibrated=False), self.corpus, names)
             uncalibrated = {"rmse": found.rmse, "ccc": found.ccc}
+        ratings, answers = row_ratings(aligned, seconds), row_answers(aligned, seconds)
+
+        def within(own: Any) -> Within:
+            return values_within(ratings, own, names, columns, self.corpus.nuisances, columns["identity"])
+
+        model = within(answers)
         if _is_main_process():
             write_values(folder / "predictions.csv", names, predictions.sample_ids, aligned)
         return {
             "metrics": scores,
-            "intervals": scores.intervals,
-            "references": scores.references,
+            "within": model.figures(),
+            "intervals": replace(scores.intervals, bounds={**scores.intervals.bounds, **model.intervals().bounds}),
+            "references": {
+                name: {**own, **within(np.stack(references[name])).figures()} for name, own in scores.references.items()
+            },
             "groups": scores.groups,
             "calibration": describe_calibration(self.calibration, uncalibrated),
         }
@@ -598,7 +622,9 @@ class Evaluation:
     def _columns(self, predictions: Predictions) -> dict[str, list[Any]]:
         """What is known of the rows that were answered, column by column."""
         dataset = self.subset.dataset
-        optional = (name for name in ("trial", "stimulus", *self.corpus.groups) if name in dataset.column_names)
+        optional = (
+            name for name in ("trial", *self.corpus.nuisances, *self.corpus.groups) if name in dataset.column_names
+        )
         whole = {name: dataset[name][:] for name in ("identity", "fold", *optional)}
         return {name: [column[row] for row in predictions.positions] for name, column in whole.items()}
 

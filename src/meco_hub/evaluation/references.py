@@ -21,6 +21,7 @@ from ..corpora import Corpus
 from ..errors import InputError
 from ..recordings.signal_recording import SignalRecording, Stream
 from .metrics import Floats, Ints, log_softmax, mean_known
+from .nuisances import nuisance_values, stored_tables
 from .predict import RecordingRows
 from .series import AlignedPredictions
 
@@ -218,8 +219,9 @@ def _unit(scaled: Floats) -> Floats:
 # --- Reference values -------------------------------------------------------------------------------------------------
 # What predictors that are no model answer for the rows under test, so that a report can set their metrics beside the model's.
 #
-#     training_mean      the training part's mean rating
-#     stimulus_oracle    knows what was shown, and answers the training part's mean rating of it
+#     training_mean      the training part's mean rating; of classes training_prior, their shares in it
+#     <column>_oracle    knows what the corpus's design shares (`nuisances.py`), as the stimulus or the minute of the session, and
+#                        answers what the training part's labels are where it is the same
 #     subject_oracle     knows who it is and how they rated under test, and answers each subject's own mean: the most that
 #                        recognising subjects can bring
 #     ridge, logistic_regression      a straight line on mean, spread and slope of every channel, as training fitted it on its
@@ -231,24 +233,51 @@ Answers = dict[str, list[Floats]]
 """Predictor → for every row (targets,) native values, which hold throughout a recording."""
 
 
+def nuisance_answers(
+    run: Mapping[str, Any] | None, columns: Mapping[str, Sequence[Any]], corpus: Corpus, names: Sequence[str]
+) -> dict[str, Floats]:
+    """What predictors answer that were told the training part's labels and one nuisance, or nothing: name → (n, outputs).
+
+    Args:
+        run: the checkpoint's run.json; None without one, and of another corpus it says nothing here.
+        columns: "identity" and the nuisances of the rows, those there are.
+        corpus: whose rows.
+        names: targets, of which the answers are native values, or classes, of which they are logarithms of probabilities.
+    """
+    data = (run or {}).get("data") or {}
+    train: dict[str, Any] = data.get("train") or {}
+    count = len(columns["identity"])
+    if data.get("corpus", corpus.name) != corpus.name:
+        return {}
+    found: dict[str, Floats] = {}
+    if (mean := train.get("target_means")) and corpus.targets:
+        found["training_mean"] = np.tile([float(mean[name]) for name in names], (count, 1))
+    shares: dict[str, int] = train.get("classes") or {}
+    if list(shares) == list(names):
+        found["training_prior"] = np.log(np.tile([max(shares[name], 1e-9) for name in names], (count, 1)))
+    for column, table in stored_tables(train, names).items():
+        if column in columns:
+            answers = table.answer(nuisance_values(corpus.name, column, columns[column]))
+            if answers is not None and answers.shape[1] == len(names):
+                found[f"{column}_oracle"] = answers if corpus.targets else np.log(np.maximum(answers, 1e-9))
+    return found
+
+
 def reference_values(
-    run: Mapping[str, Any] | None,
+    nuisances: Mapping[str, Floats],
     aligned: AlignedPredictions,
     columns: Mapping[str, Sequence[str]],
-    names: Sequence[str],
     scored_seconds: tuple[float, float] | None = None,
 ) -> Answers:
     """The answers of every predictor that knows enough to give one for every row.
 
     Args:
-        run: the checkpoint's run.json, which says what training knew of its labels; None without one.
+        nuisances: as `nuisance_answers` gives them.
         aligned: ratings of the rows that were answered, for the oracle that knows them.
-        columns: "identity", and "trial" and "stimulus" where there are any, of these rows.
-        names: target names in order.
+        columns: "identity", and "trial" where there are any, of these rows.
         scored_seconds: of each recording, where ratings run over time.
     """
-    train = ((run or {}).get("data") or {}).get("train") or {}
-    found = _training_means(train, columns, names)
+    found = {name: list(own) for name, own in nuisances.items()}
     subjects = list(columns.get("identity", ()))
     ratings = row_ratings(aligned, scored_seconds)
     trials = [] if aligned.series else list(columns.get("trial", ()))
@@ -296,23 +325,18 @@ def plain_answers(
     return {line.method: line.answer(statistics, subjects)}
 
 
-def _training_means(train: Mapping[str, Any], columns: Mapping[str, Sequence[str]], names: Sequence[str]) -> Answers:
-    mean, by_stimulus = train.get("target_means"), train.get("stimulus_means") or {}
-    if not mean:
-        return {}
-    overall = np.asarray([mean[name] for name in names])
-    found = {"training_mean": [overall] * len(columns["identity"])}
-    stimuli = columns.get("stimulus", [])
-    if stimuli and all(one in by_stimulus for one in stimuli):
-        found["stimulus_oracle"] = [np.asarray([by_stimulus[one][name] for name in names]) for one in stimuli]
-    return found
-
-
 def row_ratings(aligned: AlignedPredictions, scored_seconds: tuple[float, float] | None) -> Floats:
     """(n, targets) rating of each row, over time its mean on the scored seconds; NaN where there is none."""
     if not aligned.series:
         return aligned.truth
     return np.stack([mean_known(one.between(scored_seconds).truth) for one in aligned.series])
+
+
+def row_answers(aligned: AlignedPredictions, scored_seconds: tuple[float, float] | None) -> Floats:
+    """(n, targets) answer of each row, over time its mean on the scored seconds."""
+    if not aligned.series:
+        return np.stack([one.mean(axis=0) for one in aligned.windows])
+    return np.stack([one.between(scored_seconds).predictions.mean(axis=0) for one in aligned.series])
 
 
 def subject_means(ratings: Floats, subjects: Sequence[str], trials: Sequence[str] = ()) -> Floats | None:

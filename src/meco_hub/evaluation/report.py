@@ -45,6 +45,7 @@ def list_warnings(report: Mapping[str, Any], corpus: Corpus) -> list[str]:
         found.append(
             f"{seen['trained_on']} of {seen['people']} people were trained on: the figures do not hold for strangers."
         )
+    found += _given_away(report, corpus)
     limit = corpus.suspicious_above
     high = {
         key: value
@@ -58,6 +59,23 @@ def list_warnings(report: Mapping[str, Any], corpus: Corpus) -> list[str]:
             "data.protocol, data.seen, data.leak_check and the references, and train a control (data.permute_labels)."
         )
     return [sentence for sentence in found if sentence]
+
+
+def _given_away(report: Mapping[str, Any], corpus: Corpus) -> list[str]:
+    """A nuisance oracle that does as well as the model, by the figures that people quote."""
+    found = []
+    for column in corpus.nuisances:
+        oracle = report["references"].get(f"{column}_oracle") or {}
+        for key, sign in (("auroc", 1), ("balanced_accuracy", 1), ("ccc", 1), ("rmse", -1)):
+            ours, theirs = report["metrics"].get(key), oracle.get(key)
+            if ours is not None and theirs is not None and math.isfinite(ours) and sign * (theirs - ours) >= 0:
+                words = column.replace("_", " ")
+                found.append(
+                    f"Told only the {words}, and no sensor, a predictor fitted on the training part has {key} {theirs:.3f}; the "
+                    f"model has {ours:.3f}. Quote what the {words} cannot give beside it: *_within_{column}."
+                )
+                break
+    return found
 
 
 # --- Report -----------------------------------------------------------------------------------------------------------
@@ -87,6 +105,7 @@ def build_report(
     checkpoint: Mapping[str, Any],
     data: Mapping[str, Any],
     seconds: float,
+    within: Mapping[str, float] | None = None,
     groups: Mapping[str, Any] | None = None,
     references: Mapping[str, Mapping[str, Any]] | None = None,
     calibration: Mapping[str, Any] | None = None,
@@ -106,6 +125,7 @@ def build_report(
         data: on what: corpus, split, folds, fingerprint, numbers of samples, subjects, what was left out; and `protocol` and
             `leak_check`, which stay null where nobody looked.
         seconds: wall time of reading and predicting.
+        within: figures that the corpus's nuisances cannot give; as of `nuisances.Within.figures`.
         groups: as of `intervals.group_metrics`.
         references: name → metrics of predictors that are no model.
         calibration: as of `calibration.describe_calibration`; None: outputs are as the weights give them.
@@ -119,13 +139,13 @@ def build_report(
         figures = {
             "targets": list(metrics.names),
             "headline": metrics.headline,
-            "metrics": dict(metrics.metrics),
+            "metrics": {**metrics.metrics, **(within or {})},
             "levels": dict(metrics.levels),
         }
     else:
         counts = metrics.confusion.tolist()
         figures = {
-            "metrics": {"n": metrics.n, **metrics.flat()},
+            "metrics": {"n": metrics.n, **metrics.flat(), **(within or {})},
             "per_class": {name: asdict(one) for name, one in metrics.per_class.items()},
             "confusion_matrix": {"labels": list(names), "rows": "true", "columns": "predicted", "counts": counts},
             "reliability": {"of": "top label", "bins": [asdict(one) for one in metrics.bins]},

@@ -189,7 +189,14 @@ def _official(
         used = [one for one in by_fold.values() if one.units]
         mean = {key: float(np.nanmean([one.mean[key] for one in used])) for key in mean}
         described |= {"folds": {str(fold): one.to_dict() for fold, one in by_fold.items()}, "mean_over_folds": mean}
-    return {key: pooled.flat()[key] if _is_relation(key) else mean[key] for key in mean}, described
+    headline = {key: pooled.flat()[key] if _is_relation(key) else mean[key] for key in mean}
+    return headline | {_within(key): mean[key] for key in mean if _within(key)}, described
+
+
+def _within(key: str) -> str:
+    """ "ccc_within_recording" for "ccc", with the target behind it for "ccc_<target>"; "" for other metrics."""
+    stem, _, target = key.partition("_")
+    return "_".join(filter(None, ("ccc_within_recording", target))) if stem == "ccc" else ""
 
 
 def _is_relation(key: str) -> bool:
@@ -260,11 +267,12 @@ def score_series(
     means = mean_intervals([each[index].flat() for index in used], [people[index] for index in used])
     pooled = value_intervals(truth, predictions, names, [units[int(row)] for row in owners])
     bounds = {key: pooled.bounds[key] if _is_relation(key) else own for key, own in means.bounds.items()}
+    bounds |= {_within(key): own for key, own in means.bounds.items() if _within(key)}
     return ValueScores(
         names=tuple(names),
         metrics={"n": len(used), **official},
         headline=f"rmse and mae: {part}, averaged over {within}; pcc and ccc: over all these moments of all recordings; "
-        "then over targets",
+        "then over targets; ccc_within_recording: the mean of every recording's own",
         levels={
             "recording": described,
             "moment": _level(truth, predictions, names, [people[int(row)] for row in owners] if subjects else []),

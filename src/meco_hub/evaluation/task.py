@@ -212,8 +212,12 @@ def summarise_run(run: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 def hash_people(corpus: str, identities: Iterable[str]) -> list[str]:
     """Fingerprints of persons, sorted: enough to know one again, and no list of names."""
-    known = {name for name in identities if name}
-    return sorted(hashlib.sha256(f"{corpus}/{name}".encode()).hexdigest()[:16] for name in known)
+    return sorted(hash_person(corpus, name) for name in {name for name in identities if name})
+
+
+def hash_person(corpus: str, name: str) -> str:
+    """The fingerprint of one person."""
+    return hashlib.sha256(f"{corpus}/{name}".encode()).hexdigest()[:16]
 
 
 def corpus_options(run: Mapping[str, Any] | None, corpus: str) -> dict[str, Any]:

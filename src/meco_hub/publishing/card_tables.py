@@ -101,7 +101,8 @@ def class_table(report: Mapping[str, Any]) -> str:
 
 
 def _metric_rows(named: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    keys = [key for key in ("n", *_HEADLINE) if any(row.get(key) is not None for row in named.values())]
+    within = dict.fromkeys(key for row in named.values() for key in row if "_within_" in key)
+    keys = [key for key in ("n", *_HEADLINE, *within) if any(row.get(key) is not None for row in named.values())]
     return [metric_name(key) for key in keys], [
         [name, *(number(row.get(key)) for key in keys)] for name, row in named.items()
     ]
@@ -292,6 +293,9 @@ def metric_name(key: str) -> str:
     """How a metric's key is written: "RMSE, valence" for "rmse_valence"."""
     if key in NAMES:
         return NAMES[key]
+    stem, within, place = key.partition("_within_")
+    if within and stem in NAMES:
+        return f"{NAMES[stem]} within one {place.replace('_', ' ')}"
     stem, _, target = key.partition("_")
     return f"{NAMES[stem]}, {target}" if stem in NAMES and target else key.replace("_", " ")
 

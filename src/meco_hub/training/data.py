@@ -35,6 +35,8 @@ from ..corpora.splits import (
     without_content_of,
 )
 from ..errors import ConfigurationError, InputError, LeakError
+from ..evaluation.metrics import mean_known
+from ..evaluation.nuisances import balance, fit_nuisance, nuisance_values
 from ..evaluation.predict import RecordingRows
 from ..evaluation.report_file import PERMUTED
 from ..evaluation.series import mean_ratings
@@ -156,32 +158,32 @@ class TrainingData:
                 sides[name]["classes"] = {label: int(count) for label, count in zip(self.names, counts, strict=True)}
             sides[name] |= {"dropped": side.excluded, "fingerprint": self.fingerprints[name]}
             sides[name]["people"] = hash_people(self.corpus.name, side.dataset["identity"][:])
-        if self.task.regression:
-            sides["train"] |= self._training_means()
+        sides["train"] |= self._knowledge()
         if self.permutation is not None:
             sides["train"]["permuted_labels"] = True
         return {**sides, "leak_check": self.leaks.to_dict()}
 
-    def _training_means(self) -> dict[str, Any]:
-        """What training knew without any sensor: mean ratings, of all and of each stimulus; evaluations compare with them."""
-        ratings = np.asarray(self.train.labels, np.float64)
-        if self.corpus.time_continuous:
-            ratings = np.stack([self._mean_rating(dict(row)) for row in self.train.dataset])
-        known = self.train.dataset["stimulus"][:] if "stimulus" in self.train.dataset.column_names else []
-
-        def means(rows: NDArray[np.floating]) -> dict[str, float]:
-            """Empty where a target is never rated: half a predictor cannot be compared with."""
-            if not np.isfinite(rows).any(axis=0).all():
-                return {}
-            return dict(zip(self.task.names, np.nanmean(rows, axis=0).tolist(), strict=True))
-
+    def _knowledge(self) -> dict[str, Any]:
+        """What training knew without any sensor: mean ratings, and labels by each nuisance alone; evaluations compare with them."""
+        labels, weights, found = self.train.labels, None, dict[str, Any]()
+        if self.task.regression:
+            answers = np.asarray(labels, np.float64)
+            if self.corpus.time_continuous:
+                answers = np.stack([self._mean_rating(dict(row)) for row in self.train.dataset])
+            mean = mean_known(answers)
+            # empty where a target is never rated: half a predictor cannot be compared with
+            known = np.isfinite(mean).all()
+            found["target_means"] = dict(zip(self.task.names, mean.tolist(), strict=True)) if known else {}
+        else:
+            answers, weights = balance(labels, len(self.names))
         # of a control each film has others' ratings: their means would pass for what is known of the film
-        stimuli = sorted({stimulus for stimulus in known if stimulus}) if self.permutation is None else []
-        by_stimulus = {one: means(ratings[[stimulus == one for stimulus in known]]) for one in stimuli}
-        return {
-            "target_means": means(ratings),
-            "stimulus_means": {one: found for one, found in by_stimulus.items() if found},
-        }
+        tables = {}
+        for column in self.corpus.nuisances if self.permutation is None else ():
+            if column in self.train.dataset.column_names:
+                values = nuisance_values(self.corpus.name, column, self.train.dataset[column][:])
+                if (table := fit_nuisance(values, answers, weights)) is not None:
+                    tables[column] = table.to_dict()
+        return {**found, "nuisances": tables}
 
     def _mean_rating(self, row: dict[str, Any]) -> NDArray[np.floating]:
         """(targets,) of a recording; NaN where it cannot be read, which training has reported and gone on without."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from meco_hub.corpora import Corpus, Target
-from meco_hub.evaluation.references import reference_values, row_ratings, subject_means
+from meco_hub.evaluation.references import nuisance_answers, reference_values, row_ratings, subject_means
 from meco_hub.evaluation.series import AlignedPredictions, TimeSeries, score_answers
 from meco_hub.evaluation.task import task_of_corpus
 
@@ -26,7 +26,7 @@ PEOPLE = {"identity": ["a", "a", "b", "b"], "trial": ["1", "2", "1", "2"], "stim
 
 
 def test_the_subject_oracle_answers_everybodys_own_mean() -> None:
-    found = reference_values(None, rated_trials(TRUTH), PEOPLE, NAMES)
+    found = reference_values({}, rated_trials(TRUTH), PEOPLE)
     assert list(found) == ["subject_oracle"]  # without a record nobody knows what training knew
     assert np.stack(found["subject_oracle"]).tolist() == [[3.0, 1.0], [3.0, 1.0], [7.0, 5.0], [7.0, 5.0]]
 
@@ -35,7 +35,7 @@ def test_its_figure_is_what_recognising_people_brings() -> None:
     declared = declare(False)
     aligned = rated_trials(TRUTH)
     run = {"data": {"train": {"target_means": {"valence": 5.0, "arousal": 4.0}}}}
-    found = reference_values(run, aligned, PEOPLE, NAMES)
+    found = reference_values(nuisance_answers(run, PEOPLE, declared, NAMES), aligned, PEOPLE)
     scores = score_answers(aligned, declared, task_of_corpus(declared), PEOPLE, references=found)
     figures = scores.references
     assert set(figures) == {"training_mean", "subject_oracle"}
@@ -56,7 +56,7 @@ def test_a_target_that_somebody_never_rated_is_no_reason_to_have_no_figure() -> 
     truth = TRUTH.copy()
     truth[:2, 1] = np.nan
     aligned = rated_trials(truth)
-    found = reference_values(None, aligned, PEOPLE, NAMES)
+    found = reference_values({}, aligned, PEOPLE)
     scores = score_answers(aligned, declared, task_of_corpus(declared), PEOPLE, references=found)
     assert scores.references["subject_oracle"]["rmse_arousal"] == pytest.approx(2.0)  # of b alone
 
@@ -69,7 +69,7 @@ def test_a_target_that_somebody_never_rated_is_no_reason_to_have_no_figure() -> 
     ],
 )
 def test_it_is_left_out_where_it_says_nothing(people: list[str]) -> None:
-    assert reference_values(None, rated_trials(TRUTH), PEOPLE | {"identity": people}, NAMES) == {}
+    assert reference_values({}, rated_trials(TRUTH), PEOPLE | {"identity": people}) == {}
 
 
 def test_over_time_it_knows_the_scored_seconds_of_every_recording() -> None:
@@ -83,7 +83,7 @@ def test_over_time_it_knows_the_scored_seconds_of_every_recording() -> None:
     aligned = AlignedPredictions(np.arange(3), series, np.full((3, 2), np.nan), [])
     assert row_ratings(aligned, (2.0, 5.0)).tolist() == [[2.0, 2.0], [4.0, 4.0], [8.0, 8.0]]
     columns = {"identity": ["a", "a", "b"]}
-    found = reference_values(None, aligned, columns, NAMES, declared.scored_seconds)
+    found = reference_values({}, aligned, columns, declared.scored_seconds)
     assert np.stack(found["subject_oracle"])[:, 0].tolist() == [3.0, 3.0, 8.0]
     figures = score_answers(aligned, declared, task_of_corpus(declared), columns, references=found).references
     # each recording is off by 1 of spread and, of a's, by 1 of level
@@ -92,8 +92,9 @@ def test_over_time_it_knows_the_scored_seconds_of_every_recording() -> None:
 
 def test_the_stimulus_oracle_needs_to_know_every_stimulus() -> None:
     known = {"x": {"valence": 1.0, "arousal": 2.0}, "y": {"valence": 3.0, "arousal": 4.0}}
-    train = {"target_means": {"valence": 5.0, "arousal": 4.0}, "stimulus_means": known}
-    found = reference_values({"data": {"train": train}}, rated_trials(TRUTH), PEOPLE, NAMES)
-    assert np.stack(found["stimulus_oracle"]).tolist() == [[1, 2], [3, 4], [1, 2], [3, 4]]
+    train = {"target_means": {"valence": 5.0, "arousal": 4.0}, "stimulus_means": known}  # as older records hold it
+    found = nuisance_answers({"data": {"train": train}}, PEOPLE, declare(False), NAMES)
+    assert found["stimulus_oracle"].tolist() == [[1, 2], [3, 4], [1, 2], [3, 4]]
     train["stimulus_means"] = {"x": known["x"]}
-    assert "stimulus_oracle" not in reference_values({"data": {"train": train}}, rated_trials(TRUTH), PEOPLE, NAMES)
+    assert "stimulus_oracle" not in nuisance_answers({"data": {"train": train}}, PEOPLE, declare(False), NAMES)
+    assert nuisance_answers({"data": {"train": train, "corpus": "another"}}, PEOPLE, declare(False), NAMES) == {}

@@ -190,6 +190,7 @@ def test_what_training_knew_without_a_sensor_survives_recordings_that_cannot_be_
         reader=f"{__name__}:read_rated",
         targets=(Target("valence", 1.0, 9.0),),
         time_continuous=True,
+        nuisances=("stimulus",),
     )
     table = datasets.Dataset.from_dict(
         {
@@ -203,4 +204,5 @@ def test_what_training_knew_without_a_sensor_survives_recordings_that_cannot_be_
     data = TrainingData(declared, task_of_corpus(declared), side, side, leaks, {"train": "1", "validation": "2"})
     train = data.describe()["train"]
     assert train["target_means"] == {"valence": 5.0}
-    assert train["stimulus_means"] == {"x": {"valence": 3.0}, "y": {"valence": 9.0}}  # of z nobody knows anything
+    # of z nobody knows anything
+    assert train["nuisances"] == {"stimulus": {"keys": ["x", "y"], "answers": [[3.0], [9.0]]}}

@@ -87,8 +87,8 @@ def test_ratings_over_time_change_hands_as_whole_series(case: Path) -> None:
     assert told["permuted_labels"] is True
     assert "permuted_labels" not in truly
     assert told["target_means"] == truly["target_means"]
-    assert told["stimulus_means"] == {}
-    assert len(truly["stimulus_means"]) == 3
+    assert told["nuisances"] == {}
+    assert len(truly["nuisances"]["stimulus"]["keys"]) == 3
 
 
 def test_one_value_per_trial_and_classes_are_permuted_when_they_are_read(tmp_path: Path) -> None:
