@@ -14,12 +14,13 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from ..errors import CorpusError
-from ..recordings.images import CLUTTER, PICTURE_SUFFIXES, open_zip
+from ..errors import CorpusError, InputError
+from ..recordings.images import CLUTTER, PICTURE_SUFFIXES, open_zip, read_image
 from .tables import column, with_column
 
 if TYPE_CHECKING:
@@ -273,6 +274,9 @@ def _cells(columns: list[str], cells: list[str], address: str, line: int) -> dic
 HASH_COLUMN = "content_sha256"
 """Column in which readers and `with_content_hashes` keep the hashes."""
 
+LOOK_COLUMN = "look"
+"""Column in which `with_content_hashes` keeps what pictures look like."""
+
 FILES_COLUMN = "files"
 """Column of lists of paths whose bytes are the row's content."""
 
@@ -362,8 +366,53 @@ def _picture_hashes(plain: "datasets.Dataset") -> list[str]:
     return hashes
 
 
+@dataclass(frozen=True)
+class Look:
+    """A decoded picture: `pixels`, the SHA-256 (hex) of its RGB values, and `gradient`, 256 bits (hex) of where it brightens."""
+
+    pixels: str = ""
+    gradient: str = ""
+
+
+def looks(dataset: "datasets.Dataset") -> list[Look]:
+    """Each row's picture as it is decoded, from `LOOK_COLUMN` where it is there; empty where none is, or none that decodes."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from tqdm.auto import tqdm
+
+    if LOOK_COLUMN in dataset.column_names:
+        return [Look(*one.split("/")) for one in column(dataset, LOOK_COLUMN)]
+    if "image" not in dataset.column_names:
+        return [Look()] * len(dataset)
+    found: list[Look] = []
+    cells = undecoded(dataset.with_format(None)).select_columns(["image"])
+    with (
+        ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool,
+        tqdm(total=len(dataset), desc="looking at pictures") as bar,
+    ):
+        for batch in cells.iter(batch_size=256):
+            found.extend(pool.map(_look, cast(Mapping[str, Any], batch)["image"]))
+            bar.update(len(found) - bar.n)
+    return found
+
+
+def _look(cell: Mapping[str, Any]) -> Look:
+    import numpy as np
+
+    try:
+        picture = read_image(cell)
+    except InputError:  # whoever reads the row says so; its bytes are compared all the same
+        return Look()
+    digest = hashlib.sha256(f"{picture.size}".encode() + picture.tobytes()).hexdigest()
+    grey = np.asarray(picture.convert("L").resize((17, 16)), np.int16)
+    return Look(digest, np.packbits(np.diff(grey, axis=1) > 0).tobytes().hex())
+
+
 def with_content_hashes(dataset: "datasets.Dataset") -> "datasets.Dataset":
-    """The data set with a column `content_sha256`, so that a large corpus is read once for all checks."""
+    """The data set with the columns `content_sha256` and, of pictures, `look`, so that a large corpus is read once."""
+    if "image" in dataset.column_names and LOOK_COLUMN not in dataset.column_names:
+        told = [f"{one.pixels}/{one.gradient}" for one in looks(dataset)]
+        dataset = with_column(dataset, LOOK_COLUMN, told, "string")
     if HASH_COLUMN in dataset.column_names:
         return dataset
     return with_column(dataset, HASH_COLUMN, content_hashes(dataset), "string")

@@ -31,13 +31,14 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigurationError, CorpusError, unknown_name
-from .file_tree import content_hashes, first_few
+from .file_tree import content_hashes, first_few, looks
 from .tables import column, with_column
 
 if TYPE_CHECKING:
@@ -158,15 +159,26 @@ def by_content(dataset: "Dataset", fraction: float, *, seed: int) -> "Sides":
 
     _check_fraction(fraction)
     _refuse_known_people(dataset)
-    grouped = with_column(dataset, "identity", content_hashes(dataset), datasets.Value("string"))
+    contents, shown = content_hashes(dataset), looks(dataset)
+    # a picture that was encoded anew goes with the first of those that it is the same as, pixel for pixel
+    first = {
+        look.pixels: content
+        for content, look in sorted(zip(contents, shown, strict=True), key=itemgetter(0), reverse=True)
+    }
+    keys = [first[look.pixels] if look.pixels else content for content, look in zip(contents, shown, strict=True)]
+    grouped = with_column(dataset, "identity", keys, datasets.Value("string"))
     assignment = _assign(grouped, [1 - fraction, fraction], seed)
     return _cut(dataset, lambda row: assignment[row] == 1, f"a share of {fraction:g}")
 
 
 def without_content_of(dataset: "Dataset", *others: "Dataset") -> "Dataset":
     """The rows whose content stands in none of the others; what is left out is said in the log."""
-    known = {one for other in others for one in content_hashes(other)}
-    keep = [row for row, one in enumerate(content_hashes(dataset)) if one not in known]
+
+    def keys(rows: "Dataset") -> list[set[str]]:
+        return [{content, look.pixels} - {""} for content, look in zip(content_hashes(rows), looks(rows), strict=True)]
+
+    known = {key for other in others for own in keys(other) for key in own}
+    keep = [row for row, own in enumerate(keys(dataset)) if known.isdisjoint(own)]
     if len(keep) == len(dataset):
         return dataset
     logger.info("%d of %d rows are left out, whose content stands elsewhere.", len(dataset) - len(keep), len(dataset))

@@ -1,5 +1,6 @@
 """leaks: a planted person and a planted picture are found, and a fingerprint says exactly what it should."""
 
+import io
 import itertools
 import json
 import random
@@ -8,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import pytest
+from PIL import Image, ImageOps
 
 from meco_hub.corpora.file_tree import HASH_COLUMN, content_hashes, with_content_hashes
 from meco_hub.corpora.image_folder import corpus
 from meco_hub.corpora.leaks import Overlap, fingerprint, leak_check
+from meco_hub.corpora.splits import by_content, without_content_of
 from meco_hub.corpora.synthetic.faces import write_image_folder
-from meco_hub.corpora.tables import FaceRow, build_splits
+from meco_hub.corpora.tables import FaceRow, build_splits, with_column
 from meco_hub.errors import ConfigurationError, CorpusError, LeakError
 
 
@@ -154,11 +158,11 @@ def test_shared_stimuli_are_noted_unless_they_are_forbidden() -> None:
     report = leak_check(first, second)
     assert report.clean
     assert [(o.kind, o.shared) for o in report.notes] == [("stimulus", ("film 2",))]
-    assert "Shared, and allowed to be: 1 stimuli stand in train and in test (1 rows there): film 2." in str(report)
+    assert "Noted, and no leak by itself: 1 stimuli stand in train and in test (1 rows there): film 2." in str(report)
     assert report.to_dict()["notes"][0]["kind"] == "stimulus"
     with pytest.raises(LeakError, match="1 stimuli stand in train and in test"):
         leak_check(first, second, allow=())
-    with pytest.raises(ConfigurationError, match="Expected some of identity, trial, time, content, stimulus"):
+    with pytest.raises(ConfigurationError, match="Expected some of identity, trial, time, content, pixels, stimulus"):
         leak_check(first, second, allow=("people",))
 
 
@@ -242,3 +246,69 @@ def test_fingerprint_of_targets() -> None:
     plain = rows(sample_id=["a"], content_sha256=["1"])
     running = rows(sample_id=["a"], content_sha256=["1"], annotations_sha256=["2"])
     assert fingerprint(plain) != fingerprint(running)
+
+
+# --- What is the same and was written in another way ------------------------------------------------------------------
+
+
+def picture(seed: int) -> Image.Image:
+    cells = np.random.default_rng(seed).integers(0, 255, (12, 12, 3), dtype=np.uint8)
+    return Image.fromarray(cells).resize((64, 64), Image.Resampling.BICUBIC)
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+ORIGINAL = side(("1", "p", encoded(picture(1))), ("2", "q", encoded(picture(2))))
+
+
+@pytest.mark.parametrize(
+    "again", [encoded(picture(1), compress_level=0), encoded(picture(1), "BMP")], ids=["png", "bmp"]
+)
+def test_pictures_in_other_bytes_are_a_leak(again: bytes) -> None:
+    other = side(("9", "r", again))
+    with pytest.raises(LeakError, match=r"1 pictures, the same pixel for pixel in other bytes, .*: 1 = 9"):
+        leak_check(ORIGINAL, other)
+    assert len(without_content_of(ORIGINAL, other)) == 1
+    joined = datasets.concatenate_datasets([ORIGINAL, other])
+    for seed in range(4):
+        assert leak_check(*by_content(with_column(joined, "identity", [""] * 3, "string"), 0.4, seed=seed)).clean
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda image: encoded(image, "JPEG", quality=90),
+        lambda image: encoded(ImageOps.mirror(image)),
+        lambda image: encoded(image.resize((96, 96))),
+    ],
+    ids=["jpeg", "mirrored", "resized"],
+)
+def test_pictures_that_look_alike_are_noted(change: Any) -> None:
+    report = leak_check(ORIGINAL, side(("9", "r", change(picture(1)))))
+    assert [(one.kind, one.shared) for one in report.notes] == [("look", ("1 = 9",))]
+    assert leak_check(ORIGINAL, side(("9", "r", encoded(picture(3))))).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("M\u00fcller", "Mu\u0308ller"), ("P1", "p1"), ("1", "01"), ("s 1", "s  01")]
+)
+def test_names_that_differ_in_their_spelling_are_noted(one: str, other: str) -> None:
+    report = leak_check(side(("1", one, b"a")), side(("2", other, b"b")))
+    assert [note.kind for note in report.notes] == ["spelling"]
+    assert leak_check(side(("1", "s1", b"a")), side(("2", "s10", b"b"))).notes == ()
+
+
+def test_files_under_another_spelling_are_noted() -> None:
+    first, second = rows(source=["./f1"], identity=["a"]), rows(source=["f1"], identity=["b"])
+    assert [note.kind for note in leak_check(first, second).notes] == ["spelling"]
+
+
+def test_what_was_looked_for_is_said_and_no_more() -> None:
+    told = str(leak_check(ORIGINAL, side(("9", "r", encoded(picture(3))))))
+    assert told == "Looked in every two splits for the same people, bytes or samples, pixels, and found none."
+    nobody = str(leak_check(side(("1", "", b"broken")), side(("2", "", b"too"))))
+    assert nobody.startswith("Looked in every two splits for the same bytes or samples, and found none.")
