@@ -23,7 +23,7 @@ from typing import Any
 from . import plugins
 from .durable import plain, refuse_overwriting, whole_file
 from .errors import CardError, ConfigurationError, MecoError, naming_extras, unknown_name, visible
-from .train import VisibleFormatter, explain
+from .train import VisibleRecord, explain
 from .version import __version__
 
 NOTICE = (
@@ -672,8 +672,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # a name that the terminal cannot encode must not cost what was worked out
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    if logging.lastResort is not None:  # where nobody has set up logging
-        logging.lastResort.setFormatter(VisibleFormatter())
+    logging.setLogRecordFactory(VisibleRecord)
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["train"]:
         from .train import main as train

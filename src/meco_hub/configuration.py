@@ -45,7 +45,12 @@ class NoRemoteCode(NoCopiedSources):
 
 LARGEST = 1 << 20
 """No size, count or length in a config or a processor's file is larger: what is written in a file is not allocated on its word."""
-_ENTRIES, _LETTERS, _DEPTH = 1 << 18, 1 << 16, 16
+_ENTRIES, _LETTERS, _DEPTH, _PICTURE = 1 << 18, 1 << 16, 16, 1 << 26
+
+
+def _pixels(size: dict[str, Any]) -> int:
+    sides = [size.get("height"), size.get("width")]
+    return abs(sides[0] * sides[1]) if all(isinstance(side, int) for side in sides) else 0  # pyright: ignore[reportOptionalOperand]
 
 
 def hold_to_limits(value: Any, key: str = "", depth: int = 0) -> int:
@@ -67,6 +72,8 @@ def hold_to_limits(value: Any, key: str = "", depth: int = 0) -> int:
         problem = f"is {value if isinstance(value, float) or abs(value) < 1e30 else 'a number of more than 30 digits'}"
     elif isinstance(value, str) and len(value) > _LETTERS:
         problem = f"is a text of {len(value)} characters"
+    elif isinstance(value, dict) and _pixels(value) > _PICTURE:
+        problem = f"is {value['height']} × {value['width']} pixels"
     elif isinstance(value, dict | list | tuple):
         if depth >= _DEPTH or len(value) > _ENTRIES:
             problem = f"has {len(value)} entries, {depth} levels deep"

@@ -39,7 +39,9 @@ from .errors import (
     ConfigurationError,
     FaceNotFoundError,
     InputError,
+    MecoError,
     RecordingError,
+    in_our_words,
     naming_extras,
 )
 from .loading import load_processor, read_config
@@ -720,4 +722,13 @@ def recogniser(
         read_config(model, bool(options.get("trust_remote_code")))
     options = {"trust_remote_code": False} | options | {"device": device, "dtype": dtype, "batch_size": batch_size}
     build: Any = pipeline
-    return build(TASK, model=model, **{name: value for name, value in options.items() if value is not None})
+    try:
+        made = build(TASK, model=model, **{name: value for name, value in options.items() if value is not None})
+    except Exception as error:
+        if not isinstance(error, MecoError) and isinstance(model, str):
+            load_processor(model)  # where the trouble is in its file, this says so
+        raise
+    # now, and not for each input: what its file says is tried on a recording of nothing
+    with in_our_words(CheckpointError, "The checkpoint's processor makes nothing of a blank recording. Copy it again."):
+        made._tensors(made._recordings.blank())
+    return made

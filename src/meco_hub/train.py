@@ -49,11 +49,12 @@ def train_model(
     return train(load_recipe(str(recipe), changes), RunOptions(Path(data_dir), Path(output_dir), **options))
 
 
-class VisibleFormatter(logging.Formatter):
-    """Log messages as `visible` has them."""
+class VisibleRecord(logging.LogRecord):
+    """Log messages as `visible` has them, whoever writes them: others may fill several lines."""
 
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        return visible(super().formatMessage(record))
+    def getMessage(self) -> str:
+        text = super().getMessage()
+        return visible(text) if self.name.startswith("meco_hub") else "\n".join(map(visible, text.split("\n")))
 
 
 def explain(error: BaseException, command: str = "meco") -> int:
@@ -82,9 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         0; 1 after one of our errors, which is printed as one line; 128 + the signal's number (143 for SIGTERM) after one that
         told the run to stop, which by then has written a checkpoint.
     """
-    handler = logging.StreamHandler()
-    handler.setFormatter(VisibleFormatter("%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S"))
-    logging.basicConfig(handlers=[handler])
+    logging.setLogRecordFactory(VisibleRecord)
+    logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("meco_hub").setLevel(logging.INFO)
     try:
         with naming_extras():

@@ -2,6 +2,7 @@
 
 import json
 import random
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from meco_hub.cli import main
 from meco_hub.configuration import LARGEST, hold_to_limits
 from meco_hub.errors import CheckpointError, ConfigurationError, MecoError
 from meco_hub.loading import load_model, load_processor, read_config
+from meco_hub.pipeline import recogniser
 
 CHECKPOINTS = sorted(plugins.checkpoints())
 BROKEN: list[Any] = [
@@ -117,12 +119,32 @@ def test_limits(value: Any) -> None:
 def test_a_processor_is_held_to_the_same(tmp_path: Path) -> None:
     name = "meco-expressnet-lfw5"
     folder = Path(_with(tmp_path, name, _config(name)))
-    sound = json.loads((folder / "preprocessor_config.json").read_text())
-    for content in ({**sound, "size": {"height": 10**8, "width": 10**8}}, [], None, {**sound, "size": 10**400}):
-        (folder / "preprocessor_config.json").unlink()
-        (folder / "preprocessor_config.json").write_text(json.dumps(content))
+    file = folder / "preprocessor_config.json"
+    sound = json.loads(file.read_text())
+    huge = [{**sound, "size": {"height": side, "width": side}} for side in (10**8, 10**5)]
+    for content in (*huge, [], None, {**sound, "size": 10**400}):
+        file.unlink()
+        file.write_text(json.dumps(content))
         with pytest.raises(CheckpointError):
             load_processor(str(folder))
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_a_processor_that_makes_nothing_is_found_when_it_is_loaded(name: str, tmp_path: Path) -> None:
+    generator = random.Random(name)
+    folder = Path(_with(tmp_path, name, _config(name)))
+    (file,) = folder.glob("*processor_config.json")
+    sound = json.loads(file.read_text())
+    for _ in range(8):
+        content = json.loads(json.dumps(sound))
+        place, key = content, generator.choice(list(content))
+        while isinstance(place[key], dict) and place[key]:
+            place, key = place[key], generator.choice(list(place[key]))
+        place[key] = generator.choice(BROKEN)
+        file.unlink()
+        file.write_text(json.dumps(content))
+        with suppress(MecoError):
+            recogniser(folder)
 
 
 def test_nobody_is_asked_for_trust(

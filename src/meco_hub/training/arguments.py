@@ -203,8 +203,8 @@ def parse_arguments(argv: Sequence[str] | None = None) -> tuple[Recipe, RunOptio
 #     best/                                                     the kept weights while the run goes on
 #     step_N/ epoch_N/                                          checkpoints to resume from
 
-_CLAIMS = ("run.json", "all_results.json", "model.safetensors", "config.json")
-"""What a finished run says it is; gone first when it is overwritten."""
+_CLAIMS = ("run.json", "all_results.json", "report.json", "model.safetensors", "config.json")
+"""What a finished run, and an evaluation of it, say that it is; gone first when it is overwritten."""
 
 
 def check_output(options: RunOptions, begins_from: str | None = None) -> None:
