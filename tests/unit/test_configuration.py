@@ -44,7 +44,7 @@ def _config(name: str) -> dict[str, Any]:
 def test_any_value_in_any_place_is_read_or_refused(name: str, tmp_path: Path) -> None:
     generator = random.Random(name)
     sound = _config(name)
-    for _ in range(60):
+    for _ in range(25):
         config = json.loads(json.dumps(sound))
         place, key = config, generator.choice([*sound, "num_labels"])
         while isinstance(place.get(key), dict) and place[key] and generator.random() < 0.7:
@@ -63,13 +63,13 @@ def test_any_value_in_any_place_is_read_or_refused(name: str, tmp_path: Path) ->
     ("name", "changes"),
     [
         ("meco-himoe-stress", {"encoder_layers": 10**6}),
-        ("meco-himoe-stress", {"context_layers": 50_000}),
-        ("meco-himoe-stress", {"time_num_freqs": 10**6}),
-        ("meco-himoe-stress", {"d_model": 2**19}),
-        ("meco-himoe-stress", {"num_members": 10**5}),
+        pytest.param("meco-himoe-stress", {"context_layers": 50_000}, marks=pytest.mark.slow),
+        pytest.param("meco-himoe-stress", {"time_num_freqs": 10**6}, marks=pytest.mark.slow),
+        pytest.param("meco-himoe-stress", {"d_model": 2**19}, marks=pytest.mark.slow),
+        pytest.param("meco-himoe-stress", {"num_members": 10**5}, marks=pytest.mark.slow),
         ("meco-expressnet-lfw5", {"fe1_hidden_size": 10**6}),
-        ("meco-expressnet-lfw5", {"num_experts": 10**5}),
-        ("meco-mcoenet-synthetic-see", {"fusion_dim": 2**20}),
+        pytest.param("meco-expressnet-lfw5", {"num_experts": 10**5}, marks=pytest.mark.slow),
+        pytest.param("meco-mcoenet-synthetic-see", {"fusion_dim": 2**20}, marks=pytest.mark.slow),
         ("meco-mcoenet-synthetic-see", {"deep_layers": 10**6}),
     ],
 )
@@ -129,13 +129,14 @@ def test_a_processor_is_held_to_the_same(tmp_path: Path) -> None:
             load_processor(str(folder))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHECKPOINTS)
 def test_a_processor_that_makes_nothing_is_found_when_it_is_loaded(name: str, tmp_path: Path) -> None:
     generator = random.Random(name)
     folder = Path(_with(tmp_path, name, _config(name)))
     (file,) = folder.glob("*processor_config.json")
     sound = json.loads(file.read_text())
-    for _ in range(8):
+    for _ in range(12):
         content = json.loads(json.dumps(sound))
         place, key = content, generator.choice(list(content))
         while isinstance(place[key], dict) and place[key]:
