@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from .errors import ConfigurationError, DoubtfulInputError
+from .errors import ConfigurationError, DoubtfulInputError, limit_length
 
 CODES: dict[str, str] = {
     # faces
@@ -32,6 +32,7 @@ CODES: dict[str, str] = {
     # signals
     "part_left_out": "A stream, file or column beside good ones cannot be used and was left out.",
     "recording_unfinished": "The recorder did not close the file, or it was cut off between two whole parts.",
+    "file_ends_early": "The last line or group of a file is not complete; it may have been cut off.",
     "stream_ends_early": "A sensor stops long before the others; its file may have been cut off.",
     "time_unit_recognised": "Times that no clock in seconds shows were taken for milli-, micro- or nanoseconds since 1970.",
     "time_unit_unlikely": "By its times a stream ticks much slower or faster than in training, as in another unit of time.",
@@ -71,6 +72,7 @@ class AnswerWarning:
     def __post_init__(self) -> None:
         if self.code not in CODES:
             raise ConfigurationError(f"{self.code!r} is no warning code; expected one of {', '.join(CODES)}.")
+        object.__setattr__(self, "message", limit_length(self.message))
 
     def to_dict(self) -> dict[str, str]:
         """As answers hold it."""

@@ -13,8 +13,9 @@ from typing import Any, Self
 from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedConfig
 
-from .errors import ConfigurationError, in_our_words, suggest
+from .errors import ConfigurationError, suggest
 from .labels import for_another_head
+from .reading import reading
 
 
 class NoCopiedSources:
@@ -130,9 +131,8 @@ class EmotionConfig(NoRemoteCode, PreTrainedConfig):
         Raises:
             ConfigurationError: what it holds is no config, or beyond all limits.
         """
-        with in_our_words(
-            ConfigurationError, f"The config is none of {cls.__name__}. Copy what `save_pretrained` wrote again."
-        ):
+        remedy = "Copy what `save_pretrained` wrote again."
+        with reading(f"The config is none of {cls.__name__}", ConfigurationError, remedy):
             hold_to_limits(config_dict)
             try:
                 return super().from_dict(for_another_head(config_dict, kwargs), **kwargs)

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from .durable import refuse_overwriting, sync_tree
 from .errors import CheckpointError, ConversionError
 from .labels import canonical_or_own
+from .reading import reading
 
 State = dict[str, torch.Tensor]
 
@@ -150,17 +151,20 @@ def read_state_dict(path: Path) -> State:
     """
     if not path.is_file():
         raise CheckpointError(f"There is no weights file {path}. Pass a .safetensors, .pth or .pt file.")
-    try:
+    expected = (
+        "a safetensors file, or a state dict saved by torch.save; anything else is not read, since it could run code."
+    )
+    with reading(f"{path} cannot be read as weights", CheckpointError, f"Expected {expected}"):
         content = (
             load_file(path)
             if path.suffix == ".safetensors"
             else torch.load(path, map_location="cpu", weights_only=True)
         )
-    except Exception as error:  # whatever an unpickler makes of bytes
-        raise CheckpointError(
-            f"{path} cannot be read as weights: {str(error).splitlines()[0] if str(error) else type(error).__name__}. Expected a "
-            "safetensors file, or a state dict saved by torch.save; anything else is not read, since it could run code."
-        ) from error
+        return _state_of(content, path)
+
+
+def _state_of(content: Any, path: Path) -> State:
+    """The state dict among what a file holds."""
     for wrapper in _WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]

@@ -29,9 +29,28 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+QUOTED, _LONGEST = 200, 2000
+
+
+def quote(value: object, most: int = QUOTED) -> str:
+    """A text that a stranger wrote as messages show it: its first `most` characters, with control characters escaped."""
+    text = str(value)
+    shown = visible(text[:most])
+    return shown if len(text) <= most else f"{shown}… ({len(text)} characters)"
+
+
+def limit_length(message: str) -> str:
+    """A message, which never is longer than a screen: whatever it lists or quotes, a file must not choose its length."""
+    if len(message) <= _LONGEST:
+        return message
+    return f"{message[: _LONGEST // 2]} … {message[-_LONGEST // 4 :]}"
+
 
 class MecoError(Exception):
     """Root of every error that meco_hub raises on purpose."""
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*(limit_length(one) if isinstance(one, str) else one for one in arguments))
 
 
 class InputError(MecoError, ValueError):
@@ -158,24 +177,6 @@ def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> 
     listing = f" Known: {', '.join(known)}." if known else f" No {kind} is registered."
     offer = suggest(name, known)
     return UnknownNameError(f"There is no {kind} named {name!r}.{offer}{listing}{' ' + hint if hint else ''}")
-
-
-@contextmanager
-def in_our_words(kind: type[MecoError], what: str) -> Iterator[None]:
-    """Turn whatever comes of a file that is not what it should be into an error of ours. A decorator, too.
-
-    It stands at the one door to what a file says: which errors a parser of others raises, no list of them knows.
-
-    Args:
-        kind: of the error.
-        what: was seen, and what to do, in sentences.
-    """
-    try:
-        yield
-    except (MecoError, ImportError):  # what is not installed is no fault of the file's
-        raise
-    except Exception as error:
-        raise kind(f"{what} ({type(error).__name__}: {visible(error)[:200]})") from error
 
 
 _UNSEEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")

@@ -1,6 +1,5 @@
 """Loading a checkpoint's model and processor, with our errors where transformers would answer with a riddle."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from . import plugins
 from .configuration import hold_to_limits
 from .errors import CheckpointError, MecoError
 from .exported import is_exported, load_exported
+from .reading import read_json
 from .weight_files import CONFIG, check_folder, explain_absence
 
 PROCESSOR_FILE = "preprocessor_config.json"
@@ -37,7 +37,9 @@ def read_config(checkpoint: str, trust_remote_code: bool = False) -> PreTrainedC
     """
     try:
         return AutoConfig.from_pretrained(checkpoint, trust_remote_code=trust_remote_code)
-    except Exception as error:  # a file that anybody wrote, through code that expects what it wrote itself
+    except MecoError:
+        raise
+    except Exception as error:  # whatever transformers and a config's class raise on a file that was written by hand
         absence = explain_absence(checkpoint, CONFIG) if isinstance(error, OSError) else None
         raise absence or CheckpointError(
             f"The config of {checkpoint} cannot be read: {_brief(error)}. Expected one of an architecture that `meco list` names."
@@ -77,12 +79,10 @@ def _declared(folder: Path) -> str | None:
     file = folder / PROCESSOR_FILE
     if not file.is_file():
         return None
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        content = None  # its own class gives the error that names the file
-    extracts = isinstance(content, dict) and "feature_extractor_type" in content
-    return "feature_extractor" if extracts else "image_processor"
+    content = read_json(file, CheckpointError, "Expected what `save_pretrained` wrote. Copy the folder again.")
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{file} holds {type(content).__name__}; expected an object. Copy the folder again.")
+    return "feature_extractor" if "feature_extractor_type" in content else "image_processor"
 
 
 def _expected(checkpoint: str) -> str:
@@ -117,9 +117,9 @@ def load_processor(checkpoint: str) -> Any:
     try:
         for name in (PROCESSOR_FILE, COMBINED_FILE):
             if (folder / name).is_file():
-                hold_to_limits(json.loads((folder / name).read_text(encoding="utf-8")))
+                hold_to_limits(read_json(folder / name, CheckpointError, "Copy the folder again."))
         return auto.from_pretrained(checkpoint, trust_remote_code=False)
-    except Exception as error:  # as above
+    except Exception as error:  # whatever transformers and a processor's class raise on a file that was written by hand
         usual = COMBINED_FILE if kind == "processor" else PROCESSOR_FILE
         absence = explain_absence(checkpoint, tuple(dict.fromkeys((usual, PROCESSOR_FILE, COMBINED_FILE))))
         if absence is not None:

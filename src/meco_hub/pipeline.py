@@ -41,13 +41,14 @@ from .errors import (
     InputError,
     MecoError,
     RecordingError,
-    in_our_words,
     naming_extras,
 )
 from .loading import load_processor, read_config
 from .processing.face_tracks import PATIENCE_S, FaceFollower, Smoothing
 from .processing.picture_processor import MODES, PictureProcessor, recording_processor
 from .publishing import ModelPushOptions
+from .reading import reading
+from .recordings.images import describe_source
 from .recordings.video import NewestFrames, Video, frame_step, frames_of, is_video
 
 TASK = "emotion-recognition"
@@ -350,7 +351,8 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         while not last:
             # nothing is handed out within the `try`: answers may be abandoned in the middle, at the latest when Python itself ends
             try:
-                item = next(items)
+                with reading(f"{describe_source(input_)} cannot be used", InputError, "Check it, or leave it out."):
+                    item = next(items)
             except InputError as error:
                 if errors == "raise" and not place:
                     raise
@@ -729,6 +731,6 @@ def recogniser(
             load_processor(model)  # where the trouble is in its file, this says so
         raise
     # now, and not for each input: what its file says is tried on a recording of nothing
-    with in_our_words(CheckpointError, "The checkpoint's processor makes nothing of a blank recording. Copy it again."):
+    with reading("The checkpoint's processor makes nothing of a blank recording", CheckpointError, "Copy it again."):
         made._tensors(made._recordings.blank())
     return made

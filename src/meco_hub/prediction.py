@@ -530,6 +530,7 @@ def walk_files(
         pictures: whether pictures are looked for.
         left_out: is told what lies in the folders and is no picture: how many files of which ending.
     """
+    closed: list[OSError] = []
     for given in inputs:
         path = Path(given)
         if "://" in str(given):
@@ -537,7 +538,9 @@ def walk_files(
         elif not path.is_dir():
             yield str(path), path.stat().st_size if path.is_file() else -1
         elif pictures:
-            for folder, inner, names in os.walk(path):
+            for folder, inner, names in os.walk(path, onerror=closed.append):
+                yield from ((str(error.filename), -1) for error in closed)  # reading it says that it may not be read
+                closed.clear()
                 inner[:] = sorted(name for name in inner if not _is_clutter(name))
                 for name in sorted(name for name in names if not _is_clutter(name)):
                     file = Path(folder, name)
@@ -545,6 +548,10 @@ def walk_files(
                         yield str(file), file.stat().st_size
                     elif left_out is not None:
                         left_out[file.suffix.lower() or "without an ending"] += 1
+            yield from ((str(error.filename), -1) for error in closed)
+            closed.clear()
+        elif not os.access(path, os.R_OK | os.X_OK):
+            yield str(path), -1
         else:
             for entry in sorted(path.iterdir()):
                 if not _is_clutter(entry.name):

@@ -4,7 +4,6 @@ Opening a safetensors file reads its header alone (name → dtype, shape, place)
 itself, or that is none, before any number is used.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,11 @@ from typing import Any
 
 from huggingface_hub import HfApi, constants, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from .durable import hash_file
 from .errors import CheckpointError
+from .reading import read_json, reading
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -54,19 +54,15 @@ def read_header(file: Path) -> dict[str, TensorEntry]:
                 f"{file} is a Git LFS pointer of {file.stat().st_size} bytes, not the weights it stands for. Run `git lfs pull` "
                 "there, or download the file."
             )
-    try:
-        with safe_open(file, framework="np") as tensors:
-            entries = {}
-            for name in tensors.keys():  # noqa: SIM118 — no mapping
-                part = tensors.get_slice(name)
-                dtype = part.get_dtype()
-                entries[name] = TensorEntry(dtype, tuple(part.get_shape()), dtype.startswith(("F", "BF")))
-            return entries
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"{file} cannot be read: it has {file.stat().st_size} bytes, and safetensors says: {error}. Expected a whole file of "
-            "weights. Copy or download it again."
-        ) from error
+    problem = f"{file} cannot be read: it has {file.stat().st_size} bytes, and safetensors says"
+    remedy = "Expected a whole file of weights. Copy or download it again."
+    with reading(problem, CheckpointError, remedy), safe_open(file, framework="np") as tensors:
+        entries = {}
+        for name in tensors.keys():  # noqa: SIM118 — no mapping
+            part = tensors.get_slice(name)
+            dtype = part.get_dtype()
+            entries[name] = TensorEntry(dtype, tuple(part.get_shape()), dtype.startswith(("F", "BF")))
+        return entries
 
 
 def read_index(file: Path) -> dict[str, list[str]]:
@@ -75,16 +71,12 @@ def read_index(file: Path) -> dict[str, list[str]]:
     Raises:
         CheckpointError: it is no index, or names a file outside its folder.
     """
-    try:
-        places = json.loads(file.read_text(encoding="utf-8"))["weight_map"]
+    expected = "Expected weight_map: tensor → file. Copy or download it again."
+    with reading(f"{file} cannot be read as an index of weights", CheckpointError, expected):
+        places = read_json(file, CheckpointError, expected)["weight_map"]
         shards: dict[str, list[str]] = {}
         for name, shard in places.items():
             shards.setdefault(shard, []).append(name)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(
-            f"{file} cannot be read as an index of weights ({type(error).__name__}: {error}); expected weight_map: tensor → file. "
-            "Copy or download it again."
-        ) from error
     for shard in shards:
         if not isinstance(shard, str) or Path(shard).name != shard or not shard.endswith(".safetensors"):
             raise CheckpointError(
@@ -149,13 +141,11 @@ def check_hash(folder: Path) -> None:
         file = folder / name
         if not file.is_file():
             continue
-        try:
-            stated = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise CheckpointError(
-                f"{file} cannot be read: {error}. Expected the record that was written with the weights. Copy it again, or take it "
-                "away."
-            ) from error
+        stated = read_json(
+            file,
+            CheckpointError,
+            "Expected the record that was written with the weights. Copy it again, or take it away.",
+        )
         for key in path:
             stated = stated.get(key) if isinstance(stated, dict) else None
         own = own or hash_weights(folder)

@@ -18,9 +18,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConfigurationError, CorpusError, PluginError, suggest
+from ..errors import ConfigurationError, CorpusError, PluginError, RecordingError, suggest
 from ..labels import LabelSpace
 from ..plugins import load_dotted
+from ..reading import reading, refuse_special
 
 if TYPE_CHECKING:
     import datasets
@@ -131,10 +132,12 @@ class Corpus:
                 known = f"It takes: {', '.join(self.options)}." if self.options else "It takes none."
                 offer = suggest(option, self.options)
                 raise ConfigurationError(f"The corpus {self.name!r} has no option {option!r}.{offer} {known}")
-        root = Path(data_dir).expanduser()
-        if not root.exists():
-            raise CorpusError(f"{self.name}: {root} does not exist. Expected {self.layout}. Check the path.")
-        splits = self._function(self.loader)(root.absolute(), **options)
+        root, load = Path(data_dir).expanduser(), self._function(self.loader)
+        with reading(f"{root} cannot be read as {self.name}", CorpusError, f"Expected {self.layout}. Copy it again."):
+            if not root.exists():
+                raise CorpusError(f"{self.name}: {root} does not exist. Expected {self.layout}. Check the path.")
+            refuse_special(root, CorpusError, self.layout)
+            splits = load(root.absolute(), **options)
         self._check(splits)
         for split in splits.values():
             note = split.info.description
@@ -151,7 +154,12 @@ class Corpus:
             PluginError: the function that reads it is missing.
         """
         if self.reader:
-            return self._function(self.reader)(row)
+            read = self._function(self.reader)
+            with reading(f"{row.get('sample_id')} of {self.name} cannot be read", RecordingError):
+                try:
+                    return read(row)
+                except CorpusError as error:  # of this row; the others are for the caller to go on with
+                    raise RecordingError(str(error)) from error
         from ..recordings.images import read_image
 
         return read_image(row["image"])

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError, CorpusError, UnknownNameError
 from ..labels import EXPRESSIONS, LabelSpace, canonical
+from ..reading import reading
 from . import Corpus
 from .file_tree import CsvRow, FileTree, first_few, open_tree, read_rows
 from .tables import FaceRow, build_splits
@@ -153,18 +154,16 @@ def _array_number(tree: FileTree, name: str) -> float:
 
     import numpy as np
 
-    try:
-        values = np.load(io.BytesIO(tree.read(name)), allow_pickle=False)  # a pickle could run code
+    from ..recordings.signal_files.npz import check_promise
+
+    with reading(f"{tree.where(name)} is not one number in NumPy's format", CorpusError, "Copy it again."):
+        content = tree.read(name)
+        check_promise(io.BytesIO(content), tree.where(name), len(content))
+        values = np.load(io.BytesIO(content), allow_pickle=False)  # a pickle could run code
         if values.size != 1:
             raise ValueError(f"{values.size} values")
         value = values.item()
         return float(value.decode() if isinstance(value, bytes) else value)
-    except (ValueError, TypeError, EOFError, OSError) as error:
-        if isinstance(error, CorpusError):
-            raise
-        raise CorpusError(
-            f"{tree.where(name)} is not one number in NumPy's format ({error}). Copy it again."
-        ) from error
 
 
 def _affect(value: float, where: str) -> float:

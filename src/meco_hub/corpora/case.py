@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CorpusError, RecordingError
+from ..reading import reading
 from ..recordings.signal_files.npz import read_npz
 from ..recordings.signal_recording import SignalRecording, Stream
 from . import Corpus, Target
@@ -405,16 +406,13 @@ def _table(address: str, columns: Sequence[str], rate: float) -> NDArray[np.floa
     content = read_path(address)
     head = content[:4096].split(b"\n", 1)[0].decode("utf-8", errors="replace").strip().lower().split(",")
     has_header = columns[0] in [cell.strip().strip('"') for cell in head]
-    try:
+    remedy = "It may be cut off: copy it again from its source."
+    with reading(f"{address}: not the columns {', '.join(columns)}", CorpusError, remedy):
         table = csv.read_csv(
             io.BytesIO(content),
             read_options=csv.ReadOptions(column_names=list(columns), skip_rows=int(has_header)),
             convert_options=csv.ConvertOptions(column_types=dict.fromkeys(columns, pa.float64())),
         )
-    except pa.ArrowInvalid as error:
-        raise CorpusError(
-            f"{address}: not the columns {', '.join(columns)} ({error}). It may be cut off: copy it again from its source."
-        ) from error
     numbers = np.stack([table[column].to_numpy() for column in columns], axis=1)
     numbers[:, 0] /= 1000.0
     steps = np.diff(numbers[:, 0])

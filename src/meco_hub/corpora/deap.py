@@ -30,7 +30,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CorpusError
+from ..errors import CorpusError, quote
+from ..reading import reading
 from ..recordings.signal_files.edf import EdfFile
 from ..recordings.signal_recording import SignalRecording
 from . import Corpus, Target
@@ -249,8 +250,8 @@ def rows_of(path: Path, modalities: str | Mapping[str, Sequence[str]]) -> list[R
         raise CorpusError(
             f"{path} is no folder. Expected the folder with s<nn>.bdf: BDF is not read from archives. Unpack it."
         )
+    ratings = _ratings(path)  # which refuses folders that cannot be read, where rglob passes over them
     files = sorted((one for one in path.rglob("s[0-9][0-9].bdf")), key=lambda one: one.name)
-    ratings = _ratings(path)
     rows: list[RecordingRow] = []
     for file in tqdm(files, desc="DEAP, BDF", unit=" people", disable=None):
         begins, _ = _person(str(file), file.stat().st_mtime_ns)
@@ -362,20 +363,6 @@ def _read_channels(opened: EdfFile, labels: Mapping[str, int], first: int, count
 # instructions are counted before the first is followed: some dozen make an array, and a few bytes of others would take all
 # memory or change the reader.
 
-_BROKEN = (
-    pickle.UnpicklingError,
-    EOFError,
-    ValueError,
-    TypeError,
-    IndexError,
-    KeyError,
-    AttributeError,
-    OverflowError,
-    MemoryError,
-    UnicodeError,
-)
-"""What the standard library raises on a pickle that is cut off or was never one."""
-
 _MOST_INSTRUCTIONS = 10_000
 
 
@@ -392,16 +379,10 @@ def load_arrays(content: bytes, where: str) -> dict[str, NDArray[Any]]:
     Raises:
         CorpusError: the pickle names anything but NumPy's arrays, is no dict of such, or is cut off.
     """
-    try:
+    remedy = "It may be cut off: copy it again from its source."
+    with reading(f"{where} cannot be read as a pickle of arrays", CorpusError, remedy):
         _count_instructions(content)
         loaded = _ArrayUnpickler(content, where).load()
-    except _BROKEN as error:
-        if isinstance(error, CorpusError):
-            raise
-        raise CorpusError(
-            f"{where} cannot be read as a pickle of arrays ({type(error).__name__}: {error}). It may be cut off: copy it "
-            "again from its source."
-        ) from error
     if not isinstance(loaded, dict) or not all(
         isinstance(value, _Array) and value.array is not None for value in loaded.values()
     ):
@@ -410,7 +391,7 @@ def load_arrays(content: bytes, where: str) -> dict[str, NDArray[Any]]:
         )
     named = {key.decode("latin1") if isinstance(key, bytes) else key: value.array for key, value in loaded.items()}
     if not all(isinstance(name, str) for name in named):
-        raise CorpusError(f"{where} names its arrays {list(named)}. Expected names that are text.")
+        raise CorpusError(f"{where} names its arrays {quote(list(named))}. Expected names that are text.")
     return named
 
 

@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigurationError, CorpusError, RecordingError
+from ..reading import reading
 from ..recordings.signal_files.mat import read_mat
 from ..recordings.signal_recording import SignalRecording, Stream
 from . import Corpus, Target
@@ -161,18 +162,17 @@ def _load(path: Path, changed: int) -> list[_Person]:
     """Open and check the file; `changed` makes a file written anew another one."""
     from tqdm.auto import tqdm
 
-    try:
-        # some copies of the file are whole and fail their checksums
-        whole = read_mat(path, checksums=False)["DREAMER"]
+    remedy = "Expected a MAT file of version 5 with the struct DREAMER. It may be cut off: copy it again."
+    with reading(f"{path} cannot be read as DREAMER.mat", CorpusError, remedy):
+        try:
+            # some copies of the file are whole and fail their checksums
+            whole = read_mat(path, checksums=False)["DREAMER"]
+        except RecordingError as error:
+            raise CorpusError(str(error)) from error
         rates = {sensor: float(whole[f"{sensor}_SamplingRate"].item()) for sensor in RATES}
         electrodes = tuple(str(one) for one in whole["EEG_Electrodes"])
         counts = [int(whole[name].item()) for name in ("noOfSubjects", "noOfVideoSequences")]
         cells = whole["Data"] if isinstance(whole["Data"], list) else [whole["Data"]]
-    except (RecordingError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CorpusError(
-            f"{path} cannot be read as DREAMER.mat ({type(error).__name__}: {error}). Expected a MAT file of version 5 with the "
-            "struct DREAMER. It may be cut off: copy it again."
-        ) from error
     for sensor, rate in RATES.items():
         found = rates[sensor]
         if found != rate:
@@ -194,18 +194,14 @@ def _load(path: Path, changed: int) -> list[_Person]:
 
 
 def _person(cell: Any, where: str, clips: int) -> _Person:
-    try:
+    remedy = f"Expected {', '.join(SCORES)}, EEG and ECG with baseline and stimuli. Take the file its owners give out."
+    with reading(f"{where}: not laid out as DREAMER's people are", CorpusError, remedy):
         scores = np.stack([cell[name].reshape(-1).astype(np.float64) for name in SCORES], axis=1)
         parts = {
             (sensor, part): [np.asarray(one) for one in cell[sensor][part]]
             for sensor in RATES
             for part in ("baseline", "stimuli")
         }
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-        raise CorpusError(
-            f"{where}: not laid out as DREAMER's people are ({type(error).__name__}: {error}). Expected {', '.join(SCORES)}, EEG "
-            "and ECG with baseline and stimuli. Take the file its owners give out."
-        ) from error
     if len(scores) != clips:
         raise CorpusError(f"{where}: {len(scores)} scores, where noOfVideoSequences says {clips}. Copy the file again.")
     for place, target in enumerate(TARGETS):

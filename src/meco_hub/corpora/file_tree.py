@@ -11,7 +11,6 @@ import io
 import os
 import re
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from ..errors import CorpusError, InputError
+from ..reading import MAX_MEMBER, check_size, find_member, plain_name, reading, refuse_special
 from ..recordings.images import CLUTTER, PICTURE_SUFFIXES, open_zip, read_image
 from .tables import column, with_column
 
@@ -34,9 +34,6 @@ def first_few(items: Iterable[object], limit: int = 5) -> str:
         return ", ".join(texts)
     return f"{', '.join(texts[:limit])}, … ({len(texts)} in all)"
 
-
-READ_ERRORS = (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error)
-"""What the standard library raises on a file or zip member that cannot be read (RuntimeError: encrypted)."""
 
 _DRIVE = re.compile(r"^[A-Za-z]:")
 
@@ -108,13 +105,12 @@ class FileTree:
         Raises:
             CorpusError: it cannot be read, or is not UTF-8.
         """
-        try:
-            with io.TextIOWrapper(self._open(name), encoding="utf-8-sig", newline="") as text:
-                yield text
-        except UnicodeDecodeError as error:
-            raise CorpusError(f"{self.where(name)} is not UTF-8 ({error}). Save it as UTF-8 text.") from error
-        except READ_ERRORS as error:
-            raise self._unreadable(name, error) from error
+        with reading(f"{self.where(name)} cannot be read", CorpusError):
+            try:
+                with io.TextIOWrapper(self._open(name), encoding="utf-8-sig", newline="") as text:
+                    yield text
+            except UnicodeDecodeError as error:
+                raise CorpusError(f"{self.where(name)} is not UTF-8 ({error}). Save it as UTF-8 text.") from error
 
     def read(self, name: str) -> bytes:
         """A file's bytes.
@@ -122,18 +118,16 @@ class FileTree:
         Raises:
             CorpusError: it cannot be read.
         """
-        try:
-            with self._open(name) as stream:
-                return stream.read()
-        except READ_ERRORS as error:
-            raise self._unreadable(name, error) from error
+        return read_path(self.image_path(name))
 
     def _open(self, name: str) -> IO[bytes]:
         place = self.base + name
-        return self._archive.open(place) if self._archive else (self.root / place).open("rb")
-
-    def _unreadable(self, name: str, error: Exception) -> CorpusError:
-        return CorpusError(f"{self.where(name)} cannot be read ({error}). Copy it again from its source.")
+        if self._archive is None:
+            refuse_special(self.root / place, CorpusError, "a file")
+            return (self.root / place).open("rb")
+        member = find_member(self._archive, place)
+        check_size(member.file_size, self.where(name), CorpusError, MAX_MEMBER)
+        return self._archive.open(member)
 
 
 def open_tree(path: Path) -> FileTree:
@@ -147,13 +141,9 @@ def open_tree(path: Path) -> FileTree:
         return FileTree(path, list(_walk(path)))
     if not path.is_file():
         raise CorpusError(f"{path} does not exist. Expected a folder or a zip. Check the path.")
-    try:
+    remedy = "Expected a folder or a zip. Download it again, or unpack it and name the folder."
+    with reading(f"{path} is a file that cannot be opened as a zip", CorpusError, remedy):
         archive = zipfile.ZipFile(path)
-    except READ_ERRORS as error:
-        raise CorpusError(
-            f"{path} is a file that cannot be opened as a zip ({error}). Expected a folder or a zip. "
-            "Download it again, or unpack it and name the folder."
-        ) from error
     try:
         return FileTree(path, _members(archive, path), archive)
     except CorpusError:
@@ -163,7 +153,7 @@ def open_tree(path: Path) -> FileTree:
 
 def _members(archive: zipfile.ZipFile, path: Path) -> list[str]:
     infos = [info for info in archive.infolist() if not info.is_dir()]
-    names = [info.filename for info in infos]
+    names = [plain_name(info.filename) for info in infos]
     unsafe = [
         n for n in names if n.startswith("/") or "\\" in n or "::" in n or _DRIVE.match(n) or ".." in n.split("/")
     ]
@@ -184,7 +174,15 @@ def _members(archive: zipfile.ZipFile, path: Path) -> list[str]:
 
 def _walk(root: Path) -> Iterator[str]:
     visited: set[str] = set()
-    for folder, folders, files in os.walk(root, followlinks=True):
+
+    def refuse(error: OSError) -> None:
+        # passed over, a class or a person would be missing, and nobody would know
+        raise CorpusError(
+            f"{error.filename} is a folder that cannot be read ({error.strerror}). Expected to read all of {root}. Ask its owner, "
+            "or move it away."
+        ) from error
+
+    for folder, folders, files in os.walk(root, followlinks=True, onerror=refuse):
         real = os.path.realpath(folder)
         if real in visited:  # a symbolic link that leads back up would be walked for ever
             folders.clear()
@@ -297,7 +295,8 @@ def read_cell(cell: Mapping[str, Any]) -> bytes:
 def read_path(path: str) -> bytes:
     """The bytes of a file or zip member; errors as of `read_cell`."""
     with _opened(path) as stream:
-        return stream.read()
+        # of a member not more than it declares, which was checked: read() without a number unpacks all before it counts
+        return stream.read(MAX_MEMBER) if path.startswith("zip://") else stream.read()
 
 
 def hash_path(path: str) -> str:
@@ -309,11 +308,17 @@ def hash_path(path: str) -> str:
 @contextmanager
 def _opened(path: str) -> Iterator[IO[bytes]]:
     inner, _, outer = path.removeprefix("zip://").rpartition("::")
-    try:
-        with open_zip(outer).open(inner) if path.startswith("zip://") else Path(path).open("rb") as stream:
+    with reading(f"{path} cannot be read", CorpusError):
+        if not path.startswith("zip://"):
+            refuse_special(Path(path), CorpusError, "a file")
+            with Path(path).open("rb") as stream:
+                yield stream
+            return
+        archive = open_zip(outer)
+        member = find_member(archive, inner)
+        check_size(member.file_size, path, CorpusError, MAX_MEMBER)
+        with archive.open(member) as stream:
             yield stream
-    except (*READ_ERRORS, KeyError) as error:  # KeyError: the zip has no such member any more
-        raise CorpusError(f"{path} cannot be read ({error}). Copy it again from its source.") from error
 
 
 def content_hashes(dataset: "datasets.Dataset") -> list[str]:

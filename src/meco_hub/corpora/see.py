@@ -21,8 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConfigurationError, CorpusError
+from ..errors import ConfigurationError, CorpusError, quote
 from ..labels import EXPRESSIONS, canonical_or_own
+from ..reading import MAX_JSON, check_size, reading
 from ..recordings.eye_clips import EyeClip
 from ..recordings.pictures import PictureFiles
 from . import Corpus
@@ -40,6 +41,9 @@ LIGHTINGS = ("normal", "Overexposed", "Low", "HDR")
 _SPELT = {light.casefold(): light for light in LIGHTINGS}
 NAME_FIELDS = ("number", "volunteer", "sex", "age", "degree", "lighting", "emotion", "frames", "take")
 """The fields of a sequence's name, in order."""
+
+MAX_PICTURES = 100_000
+"""Of a sequence: 00000.jpg to 99999.jpg."""
 
 SPLITS = {"training": "train", "testing": "test"}
 """Subset in `emotion.json` → split."""
@@ -330,10 +334,10 @@ def read_annotations(tree: FileTree, name: str) -> tuple[list[str], dict[str, An
         CorpusError: the file is no JSON, or holds something else.
     """
     where = tree.where(name)
-    try:
-        parsed = json.loads(tree.read(name).decode("utf-8-sig"))
-    except ValueError as error:  # UnicodeDecodeError and JSONDecodeError alike
-        raise CorpusError(f"{where} is not JSON ({error}). Copy it again from its source.") from error
+    with reading(f"{where} is not JSON", CorpusError):
+        content = tree.read(name)
+        check_size(len(content), where, CorpusError, MAX_JSON)
+        parsed = json.loads(content.decode("utf-8-sig"))
     tokens, database = (parsed.get("labels"), parsed.get("database")) if isinstance(parsed, dict) else (None, None)
     if (
         not isinstance(tokens, list)
@@ -361,18 +365,20 @@ def label_names(tokens: list[str], where: str) -> list[str]:
 
 def read_entry(entry: Any, tokens: list[str], where: str) -> tuple[str, str, int, int]:
     """(split, label token, start, end) of one entry of the database."""
-    try:
-        subset, token = entry["subset"], entry["annotations"]["label"]
+    expected = 'Expected {"subset": …, "annotations": {"label": …, "segment": [start, end]}}.'
+    with reading(f"{where} is {quote(entry, 120)}", CorpusError, expected):
+        subset, token = str(entry["subset"]), entry["annotations"]["label"]
         start, end = entry["annotations"]["segment"]
         start, end = int(start), int(end)
-    except (KeyError, TypeError, ValueError) as error:
-        raise CorpusError(
-            f'{where} is {str(entry)[:120]}. Expected {{"subset": …, "annotations": {{"label": …, "segment": [start, end]}}}}.'
-        ) from error
     if subset not in SPLITS:
         raise CorpusError(f"{where}: the subset is {subset!r}. Expected {' or '.join(SPLITS)}.")
     if token not in tokens:
         raise CorpusError(f"{where}: the label is {token!r}, which `labels` lacks: {', '.join(tokens)}.")
     if end != 0 and not 0 <= start < end:
         raise CorpusError(f"{where}: the segment is [{start}, {end}). Expected 0 ≤ start < end.")
+    if end > MAX_PICTURES:
+        raise CorpusError(
+            f"{where}: the segment [{start}, {end}) is longer than the pictures, whose names have five digits. Correct the "
+            "file."
+        )
     return SPLITS[subset], token, start, end

@@ -15,7 +15,6 @@ matters; it says nothing about training again.
 """
 
 import glob
-import json
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,6 +27,7 @@ from numpy.typing import NDArray
 
 from ..errors import CorpusError, InputError
 from ..labels import canonical_or_own
+from ..reading import read_json
 from .see import parse_sequence_name
 
 logger = logging.getLogger(__name__)
@@ -200,12 +200,7 @@ def _read_json(file: Path) -> Any:
                 )
         return dict(pairs)
 
-    try:
-        return json.loads(file.read_text(encoding="utf-8-sig"), object_pairs_hook=without_duplicates)
-    except InputError:
-        raise
-    except (OSError, ValueError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
-        raise InputError(f"{file} cannot be read as JSON: {error}. Copy it again from its source.") from error
+    return read_json(file, InputError, "Copy it again from its source.", object_pairs_hook=without_duplicates)
 
 
 def _class_of(label: Any, where: str) -> str:

@@ -32,6 +32,7 @@ from ..errors import ConfigurationError, InputError
 from ..processing.eye_preprocessor import ClipSampling
 from ..processing.picture_processor import recording_processor
 from ..processing.preprocessor import RecordingProcessor
+from ..reading import reading
 from ..recordings.eye_clips import EyeClip
 from .metrics import softmax
 
@@ -68,7 +69,8 @@ class RecordingRows:
         """
         kept = self._kept.get(row)
         if kept is None:
-            return self._read(row)
+            with reading(f"{self.sample_ids[row]} cannot be read", InputError):
+                return self._read(row)
         return Image.fromarray(kept) if isinstance(kept, np.ndarray) else kept
 
     def _read(self, row: int) -> Any:
@@ -92,11 +94,12 @@ class RecordingRows:
         used, keeps, reason = 0, True, ""
         for row, identifier in enumerate(tqdm(self.sample_ids, desc=f"read {name}", unit="rec", disable=not progress)):
             try:
-                recording = self._read(row)
-                if isinstance(
-                    recording, EyeClip
-                ):  # what is decoded on demand is decoded here, and its faults are found
-                    recording = recording.loaded()
+                with reading(f"{identifier} cannot be read", InputError):
+                    recording = self._read(row)
+                    if isinstance(recording, EyeClip):
+                        recording = (
+                            recording.loaded()
+                        )  # what is decoded on demand is decoded here, and its faults are found
             except InputError as error:
                 reason = str(error)
                 self.unreadable[identifier] = reason

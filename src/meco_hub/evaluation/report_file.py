@@ -4,12 +4,12 @@ Cards and pushes read reports, and need nothing of what computes them.
 """
 
 import copy
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, in_our_words
+from ..errors import InputError
+from ..reading import read_json, reading
 
 SCHEMA = "meco_hub/report"
 
@@ -53,19 +53,19 @@ def describe_control(control: str | None) -> str:
     return _CONTROLS.get(control, f"This checkpoint is a control ({control}), and no model.")
 
 
-@in_our_words(InputError, "The report is not as `meco evaluate` writes it. Evaluate again, or take it away.")
+@reading("The report is not as `meco evaluate` writes it", InputError, "Evaluate again, or take it away.")
 def read_report(file: Path) -> dict[str, Any]:
     """Read a report.json of any version, with the keys of the newest: what an older one lacks is null or empty.
 
     Raises:
         InputError: it is no report, or of a version that this library does not know yet.
     """
-    try:
-        report = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
-        raise InputError(
-            f"{file} cannot be read as a report: {error}. Expected what `meco evaluate` writes."
-        ) from error
+    with reading(f"{file} cannot be read as a report", InputError, "Expected what `meco evaluate` writes."):
+        return _read_report(file)
+
+
+def _read_report(file: Path) -> dict[str, Any]:
+    report = read_json(file, InputError, "Expected what `meco evaluate` writes.")
     if not isinstance(report, dict) or report.get("schema") != SCHEMA:
         raise InputError(f"{file} is no report: it lacks schema {SCHEMA!r}. Expected what `meco evaluate` writes.")
     version = report.get("schema_version")

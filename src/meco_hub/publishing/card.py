@@ -22,9 +22,10 @@ from huggingface_hub import ModelCard
 from jinja2 import Environment, StrictUndefined
 
 from .. import plugins
-from ..errors import CardError, import_optional, in_our_words
+from ..errors import CardError, import_optional
 from ..evaluation.report_file import control_of, describe_control, read_report
 from ..plugins import CORE, licence_of
+from ..reading import read_json, reading
 from ..weight_files import WEIGHTS, hash_weights
 from .card_notes import FILE, CardNotes, list_gaps, read_notes
 from .card_tables import (
@@ -69,12 +70,7 @@ def _read_json(file: Path, needed: bool = False) -> dict[str, Any] | None:
         if needed:
             raise CardError(f"{file} is missing; expected a folder that `save_pretrained` or `meco train` wrote.")
         return None
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CardError(
-            f"{file} cannot be read: {error}. Expected what `meco train` or `save_pretrained` wrote."
-        ) from error
+    content = read_json(file, CardError, "Expected what `meco train` or `save_pretrained` wrote.")
     if not isinstance(content, dict):
         raise CardError(f"{file} holds {type(content).__name__}; expected a mapping. Copy the folder again.")
     return content
@@ -141,9 +137,10 @@ def _weights_licence(notes: CardNotes) -> str:
     return f"{named}. {notes.licence_note}" if notes.licence_note else named
 
 
-@in_our_words(
+@reading(
+    "A record beside the weights (config, run, report or card.yaml) is not as it was written",
     CardError,
-    "A record beside the weights (config, run, report or card.yaml) is not as it was written. Copy it again.",
+    "Copy it again.",
 )
 def render_card(folder: Path, *, repo_id: str | None = None) -> str:
     """The card of a checkpoint's folder.
@@ -161,6 +158,12 @@ def render_card(folder: Path, *, repo_id: str | None = None) -> str:
         InputError: report.json cannot be read.
     """
     folder = folder.resolve()
+    remedy = "Its config.json, run.json or report.json is not as it was written. Copy the folder again."
+    with reading(f"The card of {folder} cannot be rendered", CardError, remedy):
+        return _render_card(folder, repo_id)
+
+
+def _render_card(folder: Path, repo_id: str | None) -> str:
     config: Mapping[str, Any] = _read_json(folder / "config.json", needed=True) or {}
     entry = plugins.architecture(str(config.get("model_type")))
     notes, run, report = read_notes(folder), _read_json(folder / "run.json"), _read_report(folder)

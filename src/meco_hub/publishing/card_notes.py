@@ -17,9 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import yaml
-
 from ..errors import CardError
+from ..reading import read_yaml
 from ..typed_yaml import FieldReader
 
 FILE = "card.yaml"
@@ -128,12 +127,7 @@ def read_notes(folder: Path) -> CardNotes:
     file = folder / FILE
     if not file.is_file():
         return CardNotes()
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise CardError(
-            f"{file} cannot be read: {error}. Expected YAML; `meco card` writes a form to fill in."
-        ) from error
+    content = read_yaml(file, CardError, "Expected YAML; `meco card` writes a form to fill in.")
 
     def refuse(path: str, problem: str) -> CardError:
         return CardError(f"{file}{': ' if path else ''}{path} {problem}. Correct it.")

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..answer_warnings import AnswerWarning
-from ..errors import RecordingError
+from ..errors import RecordingError, quote
 from .event_clock import SAMPLE, EventClock, OneClock
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ _ORDERS = {
     "xytp": "as MVSEC does",
     "xypt": "as Metavision's CSV",
 }
-_LARGEST_SENSOR = 4095  # pixels; the largest event cameras have 1,280 in a row, and formats leave room for 2,048
+LARGEST_SENSOR = 4096  # pixels; the largest event cameras have 1,280 in a row, and formats leave room for 2,048
 _ENOUGH_ROWS = 20  # to tell the order of columns from
 
 
@@ -82,6 +82,13 @@ class EventRecording:
             raise RecordingError(
                 f"{self._called}: out_of_bounds is {self.out_of_bounds!r}; expected one of {', '.join(OUT_OF_BOUNDS)}."
             )
+        for side in ("width", "height"):
+            pixels = getattr(self, side)
+            if pixels is not None and not 1 <= pixels <= LARGEST_SENSOR:  # grids of that size are drawn
+                raise RecordingError(
+                    f"{self._called}: the sensor's {side} is {quote(pixels, 20)} pixels; expected 1 to {LARGEST_SENSOR}. The file "
+                    "is damaged, or width= and height= are wrong."
+                )
         expected = {"x": np.uint16, "y": np.uint16, "t": np.int64, "p": np.uint8}
         for column, dtype in expected.items():
             values = getattr(self, column)
@@ -340,7 +347,7 @@ def _fits(order: str, rows: NDArray[np.float64]) -> bool:
     pixels = np.concatenate([columns["x"], columns["y"]])
     return bool(
         np.isin(columns["p"], (-1, 0, 1)).all()
-        and ((pixels >= 0) & (pixels <= _LARGEST_SENSOR) & (pixels == np.floor(pixels))).all()
+        and ((pixels >= 0) & (pixels < LARGEST_SENSOR) & (pixels == np.floor(pixels))).all()
     )
 
 

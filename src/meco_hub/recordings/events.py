@@ -18,21 +18,17 @@ in the recording's `notes` and in the log; what is in doubt is in its `warnings`
 
 import logging
 import os
-import struct
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
-from xml.etree.ElementTree import ParseError
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..answer_warnings import AnswerWarning
-from ..errors import RecordingError, unknown_name
+from ..errors import RecordingError, UnknownNameError, unknown_name
+from ..reading import reading, reason, refuse_special
 from .event_clock import LONGEST_DELAY_US, OneClock
 from .event_files import EventColumns, EventFile, ReadRequest, longest_good
 from .event_files.aedat4 import MAGIC, open_aedat4
@@ -49,12 +45,6 @@ MAX_EVENTS = 200_000_000
 
 SUFFIXES = (".npy", ".npz", ".csv", ".txt", ".h5", ".hdf5", ".aedat4", ".raw", ".dat")
 """What files of events are usually called."""
-
-# What the libraries below raise on damaged files, by kind of damage.
-_READER_ERRORS = (
-    *(OSError, ValueError, KeyError, TypeError, IndexError, EOFError, OverflowError, RuntimeError, MemoryError),
-    *(AttributeError, SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error, struct.error, ParseError),
-)
 
 
 class EventOptions(TypedDict, total=False):
@@ -123,21 +113,22 @@ def read_events(
     parts: list[EventRecording] = []
     total = 0
     file = EventFile(iter(()))
-    for opened, part in _parts(request):
-        file = opened
-        total += len(part)
-        if total > max_events:
-            raise _too_many(source, max_events)
-        parts.append(part)
-    pictures, times = _stack_frames(file, request)
-    return replace(
-        _join(parts),
-        frames=pictures,
-        frame_times=times,
-        notes={**file.notes, **_count_reordered(parts)},
-        warnings=tuple(file.warnings),
-        out_of_bounds=out_of_bounds,
-    )
+    with reading(f"{source} cannot be read", RecordingError):
+        for opened, part in _parts(request):
+            file = opened
+            total += len(part)
+            if total > max_events:
+                raise _too_many(source, max_events)
+            parts.append(part)
+        pictures, times = _stack_frames(file, request)
+        return replace(
+            _join(parts),
+            frames=pictures,
+            frame_times=times,
+            notes={**file.notes, **_count_reordered(parts)},
+            warnings=tuple(file.warnings),
+            out_of_bounds=out_of_bounds,
+        )
 
 
 def _from_memory(
@@ -266,11 +257,13 @@ def _parts(request: ReadRequest) -> Iterator[tuple[EventFile, EventRecording]]:
             after = request.end_us is not None and len(usable[2]) and int(usable[2].min()) - request.end_us
             if after and after > LONGEST_DELAY_US and watch.in_order:
                 break
-    except (RecordingError, *_READER_ERRORS) as error:
+    except (ImportError, UnknownNameError):
+        raise
+    except Exception as error:  # noqa: BLE001 — the net, as of `reading`; what came before the damage may be wanted
         problem = error
         if not isinstance(error, RecordingError):
             problem = RecordingError(
-                f"{request.path} cannot be read to its end: {error or type(error).__name__}. It is cut short or damaged; copy "
+                f"{request.path} cannot be read to its end: {reason(error)}. It is cut short or damaged; copy "
                 'it again, or read what there is with damaged="keep".'
             )
         if request.damaged != "keep" or not seen:
@@ -291,8 +284,7 @@ def _opener(request: ReadRequest) -> Callable[[ReadRequest], EventFile]:
         raise RecordingError(f"There is no file {path}.{nearest_file(path)}")
     if path.is_dir():
         raise RecordingError(f"{path} is a folder; expected one file of events.")
-    if not path.is_file():
-        raise RecordingError(f"{path} is a device or pipe; expected a file of events.")
+    refuse_special(path, RecordingError, "a file of events")
     with path.open("rb") as source:
         head = source.read(4096)
     if not head:

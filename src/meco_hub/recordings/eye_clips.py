@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from ..answer_warnings import AnswerWarning, once_a_code
 from ..errors import ConfigurationError, RecordingError, unknown_name
+from ..reading import reading
 from .event_recording import EventRecording
 from .events import OPTIONS, iterate_events, read_events
 from .images import PICTURE_SUFFIXES, describe_source
@@ -300,12 +301,13 @@ def read_eye_clip(source: Any, *, margin_us: int = MARGIN_US) -> EyeClip:
     """
     if isinstance(source, EyeClip):
         return source
-    if isinstance(source, EventRecording):
-        return _from_camera(source)
-    if isinstance(source, Mapping):
-        return _from_mapping(source, margin_us)
-    if isinstance(source, str | os.PathLike):
-        return _from_path(Path(source))
+    with reading(f"{describe_source(source)} cannot be read as an eye clip", RecordingError):
+        if isinstance(source, EventRecording):
+            return _from_camera(source)
+        if isinstance(source, Mapping):
+            return _from_mapping(source, margin_us)
+        if isinstance(source, str | os.PathLike):
+            return _from_path(Path(source))
     raise RecordingError(
         f"{describe_source(source)} is no eye clip; expected an EyeClip, a path, or a mapping with frames and events."
     )

@@ -15,16 +15,16 @@ of Pillow is touched, and all functions may be called from several threads.
 
 import base64
 import functools
-import http.client
 import io
 import logging
 import os
+import queue
 import re
-import struct
 import sys
+import threading
+import time
 import urllib.request
 import zipfile
-import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias, cast
@@ -32,7 +32,8 @@ from typing import IO, TYPE_CHECKING, Any, TypeAlias, cast
 import numpy as np
 from PIL import Image, ImageOps
 
-from ..errors import ImageError, suggest
+from ..errors import ImageError, quote, suggest
+from ..reading import find_member, read_member, reading, reason, refuse_special
 
 if TYPE_CHECKING:
     import torch
@@ -45,7 +46,7 @@ ImageSource: TypeAlias = (
 
 MAX_PIXELS = 89_478_485  # where Pillow, too, begins to warn of a decompression bomb: a quarter GiB of RGB
 MAX_BYTES = 2**29  # of a file, a zip member or a download
-TIMEOUT_S = 20.0  # for a server
+TIMEOUT_S = 20.0  # for a whole download
 MIN_SIDE = 8  # pixels; fewer cannot hold a face, and make every array layout unambiguous (channels are 1, 3 or 4)
 FORMATS = ("AVIF", "BMP", "GIF", "HEIF", "ICO", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 
@@ -62,11 +63,7 @@ _LONGEST_PATH = 1024  # characters: no path is longer that is only letters, digi
 _BASE64 = re.compile(r"[A-Za-z0-9+/\s]+")
 _ROUNDING = 1e-3  # by which floating-point values may lie outside [0, 1]: resampling and half precision overshoot
 _ORIENTATION = 0x0112  # the EXIF tag
-# What Pillow's decoders raise on damaged files; they document OSError only.
-_DECODER_ERRORS = (
-    *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError, RuntimeError),
-    *(struct.error, zlib.error, Image.DecompressionBombError, Image.DecompressionBombWarning),
-)
+_AGAIN = "Copy or download it again."
 
 
 def read_image(source: ImageSource) -> Image.Image:
@@ -85,6 +82,11 @@ def read_image(source: ImageSource) -> Image.Image:
         ImageError: the source cannot be used; the message names the file, or the array's shape and dtype.
     """
     name = describe_source(source)
+    with reading(f"{name} cannot be read", ImageError, _AGAIN):
+        return _read(source, name)
+
+
+def _read(source: ImageSource, name: str) -> Image.Image:
     if isinstance(source, Image.Image):
         return _to_rgb(source, name)
     if isinstance(source, np.ndarray):
@@ -122,18 +124,14 @@ def _inline(text: str, name: str) -> bytes | None:
         body = text
     else:
         return None
-    try:
+    with reading(f"{name} holds base64 that cannot be decoded", ImageError, "Copy it again, whole."):
         return base64.b64decode("".join(body.split()), validate=True)
-    except ValueError as error:
-        raise ImageError(f"{name} holds base64 that cannot be decoded: {error}. Copy it again, whole.") from error
 
 
 def _read_stream(stream: Any, name: str) -> bytes:
     """What an open file or a BytesIO holds from where it stands."""
-    try:
+    with reading(f"{name} cannot be read", ImageError, "Open it anew, in binary mode."):
         data = stream.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:  # closed, or not for reading; or text that is none (UnicodeDecodeError)
-        raise ImageError(f"{name} cannot be read: {error}. Open it anew, in binary mode.") from error
     if not isinstance(data, bytes | bytearray):
         raise ImageError(f'{name} gives {type(data).__name__}; expected bytes. Open it in binary mode, "rb".')
     _check_bytes(len(data), name)
@@ -147,12 +145,9 @@ def _is_tensor(source: Any) -> bool:
 
 def _tensor_values(tensor: Any) -> np.ndarray:
     short = tensor.is_floating_point() and tensor.element_size() < 4  # bfloat16, which numpy lacks, and float16
-    try:
+    problem = f"{describe_source(tensor)} on {tensor.device} holds no values that can be read"
+    with reading(problem, ImageError, "Expected a dense tensor."):  # on no device, sparse, quantised …
         return (tensor.float() if short else tensor).detach().cpu().numpy()
-    except (RuntimeError, TypeError, NotImplementedError) as error:  # on no device, sparse, quantised …
-        raise ImageError(
-            f"{describe_source(tensor)} on {tensor.device} holds no values that can be read: {error} Expected a dense tensor."
-        ) from error
 
 
 def describe_source(source: Any) -> str:
@@ -163,9 +158,11 @@ def describe_source(source: Any) -> str:
         return f"image data of {len(source)} bytes"
     if isinstance(source, Image.Image):
         file = getattr(source, "filename", "")
-        return str(file) if file else f"PIL image of mode {source.mode} and size {source.width}×{source.height}"
+        return (
+            shorten(str(file)) if file else f"PIL image of mode {source.mode} and size {source.width}×{source.height}"
+        )
     if isinstance(source, Mapping):
-        return describe_source(source["path"]) if source.get("path") else f"mapping with keys {list(source)}"
+        return describe_source(source["path"]) if source.get("path") else f"mapping with keys {quote(list(source))}"
     if hasattr(source, "shape") and hasattr(source, "dtype"):
         kind = "array" if isinstance(source, np.ndarray) else "tensor"
         return f"{kind} of shape {tuple(source.shape)}, dtype {str(source.dtype).removeprefix('torch.')}"
@@ -195,22 +192,19 @@ def _open_heif(data: bytes, name: str) -> Image.Image:
 def _decode(data: bytes, name: str) -> Image.Image:
     if not data:
         raise ImageError(f"{name} is empty (0 bytes); expected an image file. Copy or download it again.")
-    try:
-        heif = data[4:8] == b"ftyp" and data[8:12] in _HEIF and "HEIF" not in _formats()
-        image = _open_heif(data, name) if heif else Image.open(io.BytesIO(data), formats=_formats())
-    except ImageError:
-        raise
-    except Image.UnidentifiedImageError as error:
-        raise ImageError(
-            f"{name} is not an image that can be read: {len(data)} bytes that begin with {data[:12]!r}. Expected one of "
-            f"{', '.join(_formats())}; convert it, or copy it again if it was one."
-        ) from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(
-            f"{name} is too large: {error} Make it smaller; beyond this, Pillow itself refuses."
-        ) from error
-    except _DECODER_ERRORS as error:
-        raise ImageError(f"{name} is a damaged image: {error}. Copy or download it again.") from error
+    with reading(f"{name} is a damaged image", ImageError, _AGAIN):
+        try:
+            heif = data[4:8] == b"ftyp" and data[8:12] in _HEIF and "HEIF" not in _formats()
+            image = _open_heif(data, name) if heif else Image.open(io.BytesIO(data), formats=_formats())
+        except Image.UnidentifiedImageError as error:
+            raise ImageError(
+                f"{name} is not an image that can be read: {len(data)} bytes that begin with {data[:12]!r}. Expected one of "
+                f"{', '.join(_formats())}; convert it, or copy it again if it was one."
+            ) from error
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            raise ImageError(
+                f"{name} is too large: {error} Make it smaller; beyond this, Pillow itself refuses."
+            ) from error
     with image:
         return _to_rgb(image, name)
 
@@ -227,19 +221,12 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
         raise ImageError(
             f"{name} is {width}×{height} pixels; expected at least {MIN_SIDE} on each side, enough to hold a face."
         )
-    try:
+    with reading(f"{name} cannot be decoded, it is truncated or damaged", ImageError, _AGAIN):
         # An MPO is one photograph with its previews, as many phones write it: nothing that moves.
         if getattr(image, "is_animated", False) and image.format != "MPO" and image.tell() == 0:
             logger.warning("%s holds several frames; the first one is read.", name)
         image.load()
-        upright = _turn_upright(image, name)
-        return _convert(upright, name)
-    except _DECODER_ERRORS as error:
-        if isinstance(error, ImageError):
-            raise
-        raise ImageError(
-            f"{name} cannot be decoded, it is truncated or damaged: {error}. Copy or download it again."
-        ) from error
+        return _convert(_turn_upright(image, name), name)
 
 
 def _turn_upright(image: Image.Image, name: str) -> Image.Image:
@@ -247,8 +234,8 @@ def _turn_upright(image: Image.Image, name: str) -> Image.Image:
         if image.getexif().get(_ORIENTATION, 1) == 1:
             return image
         return ImageOps.exif_transpose(image)
-    except _DECODER_ERRORS as error:  # the pixels are whole, only their description is not
-        logger.warning("%s has damaged EXIF data (%s); its orientation is taken as stored.", name, error)
+    except Exception as error:  # noqa: BLE001 — whatever Pillow raises: the pixels are whole, only their description is not
+        logger.warning("%s has damaged EXIF data (%s); its orientation is taken as stored.", name, reason(error))
         return image
 
 
@@ -334,22 +321,20 @@ def read_bytes(path: str) -> bytes:
         return _read_from_zip(path)
     if not path.strip():
         raise ImageError("The path of the image is empty; expected the path of an image file.")
-    try:
-        file = Path(path)
-        size = file.stat().st_size
+    # no permission, a name too long, a null byte in it …
+    with reading(f"{shorten(path)} cannot be opened", ImageError, "Check the path, and whether you may read it."):
+        try:
+            file = Path(path)
+            size = file.stat().st_size
+        except FileNotFoundError as error:
+            raise ImageError(f"There is no file {path}.{nearest_file(Path(path))}") from error
         if file.is_dir():
+            if not os.access(file, os.R_OK | os.X_OK):
+                raise ImageError(f"{path} is a folder that may not be read. Ask its owner, or leave it out.")
             raise ImageError(f"{path} is a folder; expected one image file. Pass its files one by one or as a list.")
-        if not file.is_file():
-            raise ImageError(f"{path} is a device or pipe; expected an image file. Read it and pass the bytes.")
+        refuse_special(file, ImageError, "an image file. Read it and pass the bytes")
         _check_bytes(size, path)
         return file.read_bytes()
-    except ImageError:
-        raise
-    except FileNotFoundError as error:
-        raise ImageError(f"There is no file {path}.{nearest_file(Path(path))}") from error
-    except (OSError, ValueError) as error:  # no permission, a name too long, a null byte in it
-        reason = getattr(error, "strerror", None) or error  # an OSError's own text repeats the path, however long
-        raise ImageError(f"{shorten(path)} cannot be opened: {reason}.") from error
 
 
 def _check_bytes(size: int, name: str) -> None:
@@ -378,19 +363,19 @@ def _read_from_zip(path: str) -> bytes:
     inner, separator, outer = path.removeprefix("zip://").rpartition("::")
     if not separator or not inner or not outer:
         raise ImageError(f"{path} is no path into a zip file; expected zip://inner/name.jpg::/path/outer.zip.")
-    try:
-        archive = open_zip(outer)
-        _check_bytes(archive.getinfo(inner).file_size, path)
-        return archive.read(inner)
-    except FileNotFoundError as error:
-        raise ImageError(f"There is no zip file {outer} for {inner}.{nearest_file(Path(outer))}") from error
-    except KeyError as error:
-        offer = _offer(inner, archive.namelist(), f" in {outer}")
-        raise ImageError(f"There is no {inner} in {outer}.{offer}") from error
-    except (OSError, RuntimeError, NotImplementedError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ImageError(
-            f"{inner} cannot be read from {outer}: {error}. The zip file is damaged or encrypted."
-        ) from error
+    problem = f"{inner} cannot be read from {outer}"
+    with reading(problem, ImageError, "The zip file is damaged or encrypted. Copy it again."):
+        try:
+            archive = open_zip(outer)
+        except FileNotFoundError as error:
+            raise ImageError(f"There is no zip file {outer} for {inner}.{nearest_file(Path(outer))}") from error
+        try:
+            member = find_member(archive, inner)
+        except KeyError as error:
+            offer = _offer(inner, archive.namelist(), f" in {outer}")
+            raise ImageError(f"There is no {inner} in {outer}.{offer}") from error
+        _check_bytes(member.file_size, path)
+        return read_member(archive, member, path, ImageError, MAX_BYTES)
 
 
 def open_zip(path: str) -> zipfile.ZipFile:
@@ -406,10 +391,29 @@ def _open_zip(path: str, mtime_ns: int, size: int, process: int) -> zipfile.ZipF
 
 
 def _download(url: str) -> bytes:
-    try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response:
-            data = response.read(MAX_BYTES + 1)
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        raise ImageError(f"{url} cannot be fetched: {error}. Check the address, or download the file first.") from error
-    _check_bytes(len(data), url)
-    return data
+    """The bytes behind an address, all within `TIMEOUT_S`: a server that sends a byte now and then would keep us for ever."""
+    found: queue.SimpleQueue[bytes | BaseException] = queue.SimpleQueue()
+    end = time.monotonic() + TIMEOUT_S
+
+    def fetch() -> None:
+        try:
+            with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response:
+                data = bytearray()
+                while (part := response.read1(2**16)) and len(data) <= MAX_BYTES:
+                    data += part
+                    if time.monotonic() > end:
+                        return  # nobody waits any more
+            found.put(bytes(data))
+        except BaseException as error:  # noqa: BLE001 — raised by the one who waits
+            found.put(error)
+
+    with reading(f"{url} cannot be fetched", ImageError, "Check the address, or download the file first."):
+        threading.Thread(target=fetch, daemon=True).start()
+        try:
+            data = found.get(timeout=TIMEOUT_S)
+        except queue.Empty:
+            raise TimeoutError(f"not whole after {TIMEOUT_S:g} s") from None
+        if isinstance(data, BaseException):
+            raise data
+        _check_bytes(len(data), url)
+        return data

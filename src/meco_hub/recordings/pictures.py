@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import ImageError, RecordingError, import_optional
+from ..reading import reading
 from .images import ImageSource, describe_source, read_image
 
 logger = logging.getLogger(__name__)
@@ -189,6 +190,10 @@ class VideoPictures(Pictures):
 
     def read(self, places: Sequence[int]) -> list[Image.Image]:
         self._check(places)
+        with reading(f"{self.path} cannot be read as a video", RecordingError, "Copy or export it again."):
+            return self._decode(places)
+
+    def _decode(self, places: Sequence[int]) -> list[Image.Image]:
         wanted = set(places)
         found: dict[int, Image.Image] = {}
         cv2 = _opencv()
@@ -225,6 +230,11 @@ def read_video(path: str | os.PathLike[str]) -> VideoPictures:
         DependencyError: OpenCV is missing.
     """
     name = os.fspath(path)
+    with reading(f"{name} cannot be read as a video", RecordingError, "Copy or export it again."):
+        return _read_video(name)
+
+
+def _read_video(name: str) -> VideoPictures:
     if not Path(name).is_file():
         raise RecordingError(f"There is no video file {name}. Check the path.")
     cv2 = _opencv()

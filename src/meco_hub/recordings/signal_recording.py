@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..answer_warnings import AnswerWarning
-from ..errors import RecordingError
+from ..errors import RecordingError, quote
+from ..reading import reading
 
 _EVEN = 0.05
 """Half the steps may differ by this share of the median one in a stream that is called evenly spaced."""
@@ -28,6 +29,9 @@ _GAP = 2.5
 
 _LONGEST = 31 * 86400.0
 """Seconds from the first sample of a recording to its last, of whichever stream."""
+
+_COVERED = 0.01
+"""Of a stream of days, what its samples must cover at least: a single late time would make it millions of empty windows."""
 
 _AT_ONCE = 2**16
 """Rows."""
@@ -212,10 +216,13 @@ class StreamCollector:
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
         """What is done to read the stream of that name, which is checked afterwards."""
+        where = f"{self.name}, stream '{quote(name)}'"
         try:
-            yield
-            if name in self.streams:
-                check_stream(self.streams[name], f"{self.name}, stream {name!r}")
+            with reading(f"{where} cannot be read", RecordingError):
+                yield
+                if name in self.streams:
+                    check_stream(self.streams[name], where)
+                    _check_gaps(self.streams[name].times, where)
         except RecordingError as error:
             self.streams.pop(name, None)
             self._failures.append(error)
@@ -341,6 +348,22 @@ def check_stream(stream: Stream, where: str) -> float | None:
             f"{stream.rate / middle:g} Hz. Correct the rate, or leave it out."
         )
     return stream.rate
+
+
+def _check_gaps(times: NDArray[np.float64], where: str) -> None:
+    """Refuse days of which there are samples for minutes."""
+    span = float(times[-1] - times[0]) if len(times) > 2 else 0.0
+    if span < 86400:
+        return
+    steps = np.diff(times)
+    covered = float(steps[steps <= 10 * np.median(steps)].sum())
+    if covered < _COVERED * span:
+        at = int(np.argmax(steps))
+        raise RecordingError(
+            f"{where}: it runs over {span / 86400:.1f} days, of which its samples cover {covered:.0f} s; after sample {at}, at "
+            f"{times[at]:g} s, the next is at {times[at + 1]:g} s. Expected one recording without such gaps. A time is damaged, or "
+            "it is several recordings: cut it there."
+        )
 
 
 def check_span(recording: SignalRecording) -> None:

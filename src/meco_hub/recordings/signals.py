@@ -32,6 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import RecordingError, suggest
+from ..reading import reading, refuse_special
 from .signal_recording import SignalRecording, Stream, StreamCollector, check_clock, even_rate, has_sample
 from .signal_times import as_seconds
 
@@ -67,8 +68,9 @@ def read_signals(
     """
     where = Path(path).expanduser()
     found = StreamCollector(str(path))
-    _reader(where)(where, dict(rates or {}), found)
-    recording = found.recording()
+    with reading(f"{path} cannot be read", RecordingError, "Expected a whole recording. Copy it again."):
+        _reader(where)(where, dict(rates or {}), found)
+        recording = found.recording()
     if streams is not None:
         recording = regroup(recording, streams)
     if not any(has_sample(stream.values) for stream in recording.streams.values()):
@@ -166,6 +168,7 @@ def _reader(path: Path) -> Callable[[Path, dict[str, float], StreamCollector], N
 
     if not path.exists():
         raise RecordingError(f"There is no {path}. Expected a file or a folder of signals. Check the path.")
+    refuse_special(path, RecordingError, "a file or a folder of signals")
     if path.is_dir():
         from .signal_files.empatica import is_empatica
 
@@ -227,17 +230,13 @@ def as_columns(values: Any, where: str) -> NDArray[np.floating]:
     Raises:
         RecordingError: it is none.
     """
-    try:
+    with reading(f"{where} is not made of numbers", RecordingError, "Expected (samples,) or (samples, channels)."):
         array = np.asarray(values)
         array = (
             array
             if array.dtype.kind == "f" and array.dtype.itemsize in (4, 8)
             else array.astype(np.float64, casting="same_kind")
         )
-    except (TypeError, ValueError) as error:
-        raise RecordingError(
-            f"{where} is not made of numbers ({error}). Expected (samples,) or (samples, channels)."
-        ) from error
     if array.ndim not in (1, 2) or (len(array) and not array.size):
         raise RecordingError(f"{where} has the shape {array.shape}; expected (samples,) or (samples, channels).")
     return array[:, None] if array.ndim == 1 else array

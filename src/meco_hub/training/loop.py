@@ -27,8 +27,9 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from ..answers import accepted_inputs
-from ..errors import CheckpointError, ConfigurationError, MecoError, TrainingInterrupted, in_our_words
+from ..errors import CheckpointError, ConfigurationError, MecoError, TrainingInterrupted
 from ..evaluation.calibration import class_prior
+from ..reading import reading
 from .arguments import RunOptions, check_output, prepare_output, save_best
 from .checkpoints import BEST, Progress, RunIdentity, check_samples, choose_checkpoint, restore_best, save_checkpoint
 from .construction import build
@@ -201,7 +202,7 @@ class TrainingRun:
         if folder is None:
             return
         check_samples(folder, self.identity)
-        with in_our_words(CheckpointError, f"{folder} is damaged, and cannot be gone on from. Resume from another."):
+        with reading(f"{folder} is damaged, and cannot be gone on from", CheckpointError, "Resume from another."):
             self.accelerator.load_state(str(folder))
         if self.accelerator.is_main_process:
             restore_best(folder, self.options.output_dir)

@@ -20,8 +20,9 @@ from pathlib import Path
 import torch
 
 from meco_hub.conversion import ConversionReport, name_classes, require_new_folder, save_converted
-from meco_hub.errors import ConversionError, in_our_words
+from meco_hub.errors import ConversionError
 from meco_hub.labels import LabelSpace
+from meco_hub.reading import reading
 
 from .configuration_expressnet_moe import PUBLISHED_LABELS, ExpressNetMoEConfig
 from .keras_weights.hdf5 import read_keras_hdf5
@@ -73,9 +74,10 @@ class Report(ConversionReport):
         return f"{self.source} (Keras {self.keras_version})"
 
 
-@in_our_words(
+@reading(
+    "The file is not a Keras file of this network, or is damaged",
     ConversionError,
-    "The file is not a Keras file of this network, or is damaged. Pass the file that its authors saved.",
+    "Pass the file that its authors saved.",
 )
 def convert(
     source: str | Path,

@@ -22,7 +22,8 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 
 from meco_hub.conversion import ConversionReport, name_classes, read_state_dict, require_new_folder, save_converted
-from meco_hub.errors import CheckpointError, ConversionError, in_our_words
+from meco_hub.errors import CheckpointError, ConversionError
+from meco_hub.reading import reading
 
 from .configuration_mcoenet import DEFAULT_LABELS, MCOENetConfig
 from .modeling_mcoenet import MCOENetForEmotionRecognition
@@ -60,9 +61,10 @@ class Report(ConversionReport):
         return f"{self.source} ({self.entries} entries, {len(self.dropped)} of them never read)"
 
 
-@in_our_words(
+@reading(
+    "The file is not a state dict of this network, or is damaged",
     ConversionError,
-    "The file is not a state dict of this network, or is damaged. Pass the file that its authors saved.",
+    "Pass the file that its authors saved.",
 )
 def convert(
     source: str | Path,

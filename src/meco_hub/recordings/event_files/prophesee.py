@@ -30,6 +30,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from ...answer_warnings import AnswerWarning
 from ...errors import RecordingError
 from . import EventColumns, EventFile, ReadRequest
 
@@ -155,7 +156,7 @@ def _high_half_first(head: NDArray[np.uint8]) -> bool:
 def _blocks(
     stream: BinaryIO, start: int, word: np.dtype, decode: Decoder, request: ReadRequest, file: EventFile
 ) -> Iterator[EventColumns]:
-    words = events = 0
+    words = events = last = 0
     with stream:
         stream.seek(start)
         while data := stream.read(_BLOCK_WORDS * word.itemsize):
@@ -163,6 +164,7 @@ def _blocks(
             if whole:
                 words += whole
                 block = decode(np.frombuffer(data, word, whole))
+                last = int(np.frombuffer(data, word, whole)[-1])
                 events += len(block[2])
                 yield block
             if len(data) % word.itemsize:
@@ -170,6 +172,9 @@ def _blocks(
                     f"{request.path}: the events end within a word of {word.itemsize} bytes, so the file was cut short. Copy it "
                     'again, or read what there is with damaged="keep".'
                 )
+    if words and file.notes["format"] == "EVT 3.0" and last >> 12 in Evt3.ANNOUNCING:
+        problem = f"{request.path} ends with a word of type {last >> 12}, which events follow. It may be cut off: copy it again."
+        file.warnings.append(AnswerWarning("file_ends_early", problem))
     unknown = file.notes.get("unknown_words", 0)
     # many words of one reserved type fill up a file
     if isinstance(unknown, int) and 2 * unknown > words and (len(file.unknown_types) > 1 or not events):
@@ -290,6 +295,9 @@ class Evt3:
     """EVT 3.0: 16-bit words; four bits of type, twelve of content."""
 
     Y, X, BASE, VECTOR_12, VECTOR_8, LOW, HIGH = 0x0, 0x2, 0x3, 0x4, 0x5, 0x6, 0x8
+    ANNOUNCING = (Y, BASE, VECTOR_12, LOW)
+    """What more of the same group follows: an event in this row, vectors from this base, the rest of 32 pixels."""
+
     KNOWN = (Y, X, BASE, VECTOR_12, VECTOR_8, LOW, 0x7, HIGH, 0xA, 0xE, 0xF)
 
     def __init__(self, file: EventFile) -> None:

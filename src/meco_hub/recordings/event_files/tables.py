@@ -16,7 +16,9 @@ from typing import Any, BinaryIO, TextIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from ...answer_warnings import AnswerWarning
 from ...errors import RecordingError
+from ...reading import ends_inside_line
 from ..event_clock import SAMPLE
 from ..event_recording import COLUMN_NAMES, chosen_columns, find_columns, guess_order
 from . import EventColumns, EventFile, ReadRequest, on_one_clock
@@ -263,6 +265,9 @@ def open_text(request: ReadRequest) -> EventFile:
     def blocks() -> Iterator[EventColumns]:
         with source:
             yield from _read(itertools.chain(first, rest), delimiter, places or {}, request)
+        if ends_inside_line(request.path):
+            problem = f"{request.path} ends inside a line, whose last number may be cut off. Copy it again."
+            file.warnings.append(AnswerWarning("file_ends_early", problem))
 
     file.blocks = on_one_clock(blocks(), request, file, point=point)
     return file

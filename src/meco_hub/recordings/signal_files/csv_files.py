@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import RecordingError
+from ...errors import RecordingError, quote
+from ...reading import ends_inside_line, reading
 from ..signal_recording import Stream, StreamCollector, check_clock, even_rate
 from ..signal_times import TIME_UNITS, as_seconds
 
@@ -84,8 +85,8 @@ def _read_table(path: Path, rate: float | None, found: StreamCollector) -> _Tabl
     names, units = zip(*(_split_unit(cell) for cell in header), strict=True)
     if not all(names) or len(set(names)) != len(names) or any(_is_number(cell) for cell in names):
         raise RecordingError(
-            f"{path}: the first line is {form['sep'].join(header)[:120]!r}. Expected a header that names every column once, one of "
-            "them 'time'. Add it."
+            f"{path}: the first line is '{quote(form['sep'].join(header), 120)}'. Expected a header that names every column once, "
+            "one of them 'time'. Add it."
         )
     columns = _parse(path, body, header, form)
     clock = next((index for index, cell in enumerate(header) if _TIME.fullmatch(cell)), None)
@@ -96,8 +97,8 @@ def _read_table(path: Path, rate: float | None, found: StreamCollector) -> _Tabl
         times = np.arange(len(columns[0])) / rate
     else:
         raise RecordingError(
-            f"{path} has the columns {', '.join(header[:8])} and no column of times. Expected one named 'time', in seconds, or "
-            "'time_ms'. Name it so, or pass rates={stream: samples per second}."
+            f"{path} has the columns {quote(', '.join(header[:8]))} and no column of times. Expected one named 'time', in seconds, "
+            "or 'time_ms'. Name it so, or pass rates={stream: samples per second}."
         )
     kept: dict[int, NDArray[np.float64]] = {}
     for index, name in enumerate(names):
@@ -105,17 +106,17 @@ def _read_table(path: Path, rate: float | None, found: StreamCollector) -> _Tabl
             with found.part(""):
                 kept[index] = _numbers(columns[index], f"{path}: line {{line}}, column {name!r}", first)
     values = np.stack(list(kept.values()), axis=1) if kept else np.empty((len(times), 0))
+    if ends_inside_line(path):
+        found.doubt("file_ends_early", f"{path} ends inside a line, whose last number may be cut off. Copy it again.")
     return _Table([names[index] for index in kept], [units[index] for index in kept], times, values)
 
 
 def _open(path: Path) -> tuple[list[str], str, int, dict[str, Any]]:
     """(cells of the header, the lines below it, the number of the first of these, how they are written) of one file."""
+    content = path.read_bytes()
     try:
-        content = path.read_bytes()
         wide = content[:2] in (b"\xff\xfe", b"\xfe\xff")
         text = content.decode("utf-16" if wide else "utf-8-sig")
-    except OSError as error:
-        raise RecordingError(f"{path} cannot be read ({error}). Expected a table. Check the path.") from error
     except UnicodeDecodeError:
         text = content.decode("latin-1")  # µ and ° of a spreadsheet's header
     if "\0" in text:
@@ -140,7 +141,7 @@ def _open(path: Path) -> tuple[list[str], str, int, dict[str, Any]]:
         if count != len(header):
             raise RecordingError(
                 f"{path}: line {above + number + 1} has {count} cells. Expected {len(header)}, as in the header: "
-                f"{', '.join(header[:8])}. It may be cut off: copy it again."
+                f"{quote(', '.join(header[:8]))}. It may be cut off: copy it again."
             )
     comma = delimiter != "," and any(re.search(r"\d,\d", line) for line in rows[1:20])
     form = {
@@ -163,14 +164,10 @@ def _parse(path: Path, body: str, header: list[str], form: dict[str, Any]) -> li
 
     if not body:
         return [pandas.Series([], dtype=float)] * len(header)
-    try:
+    with reading(f"{path} cannot be read as a table", RecordingError, "Expected rows of numbers. Save it again."):
         table = pandas.read_csv(
             io.StringIO(body), names=header, header=None, index_col=False, skip_blank_lines=False, **form
         )
-    except (ValueError, pandas.errors.ParserError, OverflowError) as error:
-        raise RecordingError(
-            f"{path} cannot be read as a table ({error}). Expected rows of numbers. Save it again."
-        ) from error
     return [table[name] for name in header]
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import RecordingError
+from ...reading import refuse_special
 from ..signal_recording import Stream, StreamCollector
 
 _KINDS = frozenset(
@@ -49,6 +50,7 @@ class EdfFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        refuse_special(path, RecordingError, "an EDF or BDF file")
         with path.open("rb") as file:
             head = file.read(256)
             self._wide = 3 if head[:1] == b"\xff" else 2

@@ -15,7 +15,6 @@ the earliest start of any of them. A file that is not there is a stream that was
 import io
 import math
 import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -24,7 +23,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import RecordingError
+from ...errors import RecordingError, quote
+from ...reading import read_bytes, read_member, reading
 from ..signal_recording import SignalRecording, Stream, StreamCollector, check_clock
 
 E4_STREAMS = ("acc", "bvp", "eda", "temp", "hr", "ibi")
@@ -40,6 +40,9 @@ E4_RATES = {"acc": 32.0, "bvp": 64.0, "eda": 4.0, "temp": 4.0, "hr": 1.0}
 _ACC_PER_G = 64.0
 _LONGEST = 30 * 86400.0
 """The battery lasts two days, so clocks that lie a month apart are not of one session."""
+
+MAX_BYTES = 2**27
+"""Of one file: what the battery lasts for has 90 MB at most, of the pulse's 64 Hz."""
 
 _APART = 60.0
 """Sensors stop together, within seconds; a file that ends so much before the others was cut off, or its sensor failed."""
@@ -84,12 +87,9 @@ def read_empatica(source: str | PathLike[str], *, folder: str = "") -> EmpaticaS
         RecordingError: nothing there, or a file that breaks the format; the message names file and stream.
     """
     path = Path(source)
-    try:
+    remedy = "Expected a folder or a zip of an Empatica E4 session. Copy it again."
+    with reading(f"{path} cannot be read", RecordingError, remedy):
         files = _folder_files(path) if path.is_dir() else _zip_files(path, folder)
-    except (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
-        raise RecordingError(
-            f"{path} cannot be read ({error}). Expected a folder or a zip of an Empatica E4 session. Copy it again."
-        ) from error
     return parse_empatica(files, name=f"{path}{'!/' + folder if folder else ''}")
 
 
@@ -170,7 +170,9 @@ def _header(line: bytes, where: str, what: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value) or value <= 0:
-        raise RecordingError(f"{where}: the header says {cells[0].strip()!r}. Expected {what}. Copy the file again.")
+        raise RecordingError(
+            f"{where}: the header says '{quote(cells[0].strip())}'. Expected {what}. Copy the file again."
+        )
     return value
 
 
@@ -182,17 +184,13 @@ def _numbers(content: bytes, columns: int, where: str) -> NDArray[np.float64]:
     from pyarrow import csv
 
     names = [str(column) for column in range(columns)]
-    try:
+    remedy = "Expected the file as the watch wrote it. It may be cut off: copy it again."
+    with reading(f"{where}: not {columns} numbers in every line", RecordingError, remedy):
         table = csv.read_csv(
             io.BytesIO(content),
             read_options=csv.ReadOptions(column_names=names),
             convert_options=csv.ConvertOptions(column_types=dict.fromkeys(names, pa.float64()), null_values=[]),
         )
-    except pa.ArrowInvalid as error:
-        raise RecordingError(
-            f"{where}: not {columns} numbers in every line ({error}). Expected the file as the watch wrote it. It may be cut "
-            "off: copy it again."
-        ) from error
     return np.stack([table[column].to_numpy() for column in names], axis=1)
 
 
@@ -218,7 +216,7 @@ def _check_end(stream: str, ends: Mapping[str, float], content: bytes, found: St
 def _folder_files(path: Path) -> dict[str, bytes]:
     wanted = {f"{stream.upper()}.CSV" for stream in E4_STREAMS}
     return {
-        one.name: one.read_bytes()
+        one.name: read_bytes(one, RecordingError, MAX_BYTES)
         for one in sorted(path.iterdir())
         if one.is_file() and (one.name.upper() in wanted or one.name.lower().startswith("tags"))
     }
@@ -226,7 +224,7 @@ def _folder_files(path: Path) -> dict[str, bytes]:
 
 def _zip_files(path: Path, folder: str) -> dict[str, bytes]:
     with zipfile.ZipFile(path) as archive:
-        names = [PurePosixPath(name) for name in archive.namelist() if not name.endswith("/")]
+        names = {PurePosixPath(info.filename): info for info in archive.infolist() if not info.is_dir()}
         files = {f"{stream.upper()}.CSV" for stream in E4_STREAMS}
         sessions = sorted(
             {str(name.parent) for name in names if name.name.upper() in files and "__MACOSX" not in name.parts}
@@ -234,7 +232,11 @@ def _zip_files(path: Path, folder: str) -> dict[str, bytes]:
         chosen = folder.strip("/") if folder else (sessions[0] if len(sessions) == 1 else "")
         if not folder and len(sessions) > 1:
             raise RecordingError(
-                f"{path} holds {len(sessions)} sessions: {', '.join(sessions[:5])}. Expected one. Name the folder inside it."
+                f"{path} holds {len(sessions)} sessions: {quote(', '.join(sessions[:5]))}. Expected one. Name the folder inside it."
             )
         inside = str(PurePosixPath(chosen or "."))
-        return {name.name: archive.read(str(name)) for name in names if str(name.parent) == inside}
+        return {
+            name.name: read_member(archive, info, f"{path}!/{quote(name)}", RecordingError, MAX_BYTES)
+            for name, info in names.items()
+            if str(name.parent) == inside and (name.name.upper() in files or name.name.upper().startswith("TAGS"))
+        }

@@ -22,7 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import RecordingError, import_optional
+from ...errors import RecordingError, import_optional, quote
+from ...reading import read_bytes, reading
 from ..signal_recording import StreamCollector
 from .npz import streams_of
 
@@ -32,6 +33,8 @@ _ENCODINGS = {2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16", 18: "utf-32"
 _MATRIX, _COMPRESSED = 14, 15
 _CELL, _STRUCT, _CHAR = 1, 2, 4
 _DEEPEST = 32
+MAX_BYTES = 2**33
+"""Of a file, which is read as a whole."""
 _LEFT_OUT = object()
 
 
@@ -50,12 +53,8 @@ def read_mat(path: str | PathLike[str], *, checksums: bool = True) -> dict[str, 
         DependencyError: a file of version 7.3 needs h5py.
         RecordingError: no such file, or damaged; names the file, and the variable as far as it is known.
     """
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise RecordingError(
-            f"{path} cannot be read ({error.strerror or error}). Expected a MAT file. Check the path."
-        ) from error
+    with reading(f"{path} cannot be read", RecordingError, "Expected a MAT file. Check the path."):
+        content = read_bytes(Path(path), RecordingError, MAX_BYTES)
     if content.startswith((b"MATLAB 7.3", b"\x89HDF")):
         return _read_hdf5(Path(path))
     if len(content) < 128 or content[126:128] not in (b"IM", b"MI"):
@@ -68,21 +67,22 @@ def read_mat(path: str | PathLike[str], *, checksums: bool = True) -> dict[str, 
     reader = _Reader("<" if content[126:128] == b"IM" else ">", checksums)
     variables: dict[str, Any] = {}
     last = "the first variable"
-    try:
-        for kind, body in reader.elements(memoryview(content)[128:], top=True):
+    elements = reader.elements(memoryview(content)[128:], top=True)
+    while True:
+        with reading(
+            f"{path}: {last} cannot be read", RecordingError, "Expected a whole MAT file. Copy or save it again."
+        ):
+            kind, body = next(elements, (0, None))
+            if body is None:
+                return variables
             if kind == _COMPRESSED:
                 kind, body = reader.inflate(body)
             if kind != _MATRIX:
                 continue
             name, value = reader.matrix(body, 0)
-            last = f"what follows {name!r}"
+            last = f"what follows '{quote(name)}'"
             if value is not _LEFT_OUT and name:
                 variables[name] = value
-    except (_Damage, struct.error, zlib.error, UnicodeError, MemoryError, OverflowError, ValueError) as error:
-        raise RecordingError(
-            f"{path}: {last} cannot be read ({error}). Expected a whole MAT file. Copy or save it again."
-        ) from error
-    return variables
 
 
 class _Reader:
@@ -279,13 +279,12 @@ def _read_hdf5(path: Path) -> dict[str, Any]:
             return "\n".join("".join(map(chr, row)).rstrip() for row in np.atleast_2d(array).tolist())
         return array
 
-    try:
-        with h5py.File(path, "r") as file:
-            return value(file)
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError) as error:
-        raise RecordingError(
-            f"{path} cannot be read as a MAT file of version 7.3 ({error}). Expected HDF5. It may be cut off: copy it again."
-        ) from error
+    remedy = "Expected HDF5. It may be cut off: copy it again."
+    with (
+        reading(f"{path} cannot be read as a MAT file of version 7.3", RecordingError, remedy),
+        h5py.File(path, "r") as file,
+    ):
+        return value(file)
 
 
 _PARTS = {

@@ -1,26 +1,20 @@
 """NumPy archives: `<stream>_values`, and `<stream>_times` or `<stream>_rate`; no pickles."""
 
-import struct
-import tokenize
+import math
 import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
-from ...errors import RecordingError
+from ...errors import RecordingError, quote
+from ...reading import check_size, reading
 from ..signal_recording import Stream, StreamCollector
 
 MAX_BYTES = 2**34
 """An archive that claims to hold more is refused."""
-
-_FAILURES = (
-    *(OSError, EOFError, ValueError, KeyError, RuntimeError, SyntaxError, MemoryError, OverflowError, TypeError),
-    *(AttributeError, zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError),
-)
 
 
 def read(path: Path, rates: dict[str, float], found: StreamCollector) -> None:
@@ -43,13 +37,13 @@ def read_npz(path: Path, *, objects: list[str] | None = None) -> dict[str, np.nd
         RecordingError: it is none, is damaged, holds objects, or more than `MAX_BYTES`.
     """
     arrays = {}
-    try:
+    remedy = "Expected numpy.savez's format without pickled objects. It may be cut off: copy it again."
+    with reading(f"{path} cannot be read as npz", RecordingError, remedy):
         with zipfile.ZipFile(path) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-        if size > MAX_BYTES:
-            raise RecordingError(
-                f"{path} says that it holds {size >> 30} GiB; at most {MAX_BYTES >> 30} are read. Split it."
-            )
+            check_size(sum(one.file_size for one in archive.infolist()), str(path), RecordingError, MAX_BYTES)
+            for member in archive.infolist():
+                with archive.open(member) as source:
+                    check_promise(source, f"{path}, array '{quote(member.filename)}'", member.file_size)
         with np.load(path, allow_pickle=False) as archive:
             for name in archive.files:
                 try:
@@ -58,14 +52,20 @@ def read_npz(path: Path, *, objects: list[str] | None = None) -> dict[str, np.nd
                     if objects is None or "allow_pickle" not in str(error):
                         raise
                     objects.append(name)
-    except _FAILURES as error:
-        if isinstance(error, RecordingError):
-            raise
-        raise RecordingError(
-            f"{path} cannot be read as npz ({type(error).__name__}: {error}). Expected numpy.savez's format without "
-            "pickled objects. It may be cut off: copy it again."
-        ) from error
     return arrays
+
+
+def check_promise(source: IO[bytes], name: str, size: int) -> None:
+    """Compare what an array's header promises with the size of its member: NumPy makes room for all of it first."""
+    head = source.read(np.lib.format.MAGIC_LEN)
+    if not head.startswith(np.lib.format.MAGIC_PREFIX):
+        return  # no array, which NumPy gives as bytes
+    wide = head[-2] > 1
+    shape, _, dtype = (np.lib.format.read_array_header_2_0 if wide else np.lib.format.read_array_header_1_0)(source)
+    if math.prod(shape) * dtype.itemsize > size and not dtype.hasobject:
+        raise RecordingError(
+            f"{name} promises the shape {shape} of {dtype} and holds {size} bytes. It is damaged: copy it again."
+        )
 
 
 def streams_of(variables: Mapping[str, Any], path: str, rates: dict[str, float], found: StreamCollector) -> None:

@@ -6,9 +6,7 @@ that trembles are then smoothed between its gaps, never across one.
 """
 
 import gzip
-import struct
 import xml.etree.ElementTree as ElementTree
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import RecordingError, import_optional
+from ...reading import reading
 from ..signal_recording import Stream, StreamCollector, check_clock, even_rate
 
-_FAILURES = (
-    *(OSError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError, MemoryError),
-    *(OverflowError, struct.error, zlib.error, ElementTree.ParseError, np.linalg.LinAlgError, AssertionError),
-)
 _STREAM_HEADER, _STREAM_FOOTER = 2, 6
 _GAP_S, _GAP_SAMPLES = 1.0, 4
 """A step of a trembling clock is a gap when it is longer than so many seconds and so many samples."""
@@ -33,16 +28,10 @@ _LATE_S = 0.25
 def read(path: Path, rates: dict[str, float], found: StreamCollector) -> None:
     """Numeric streams of an XDF file, on one clock that starts at 0 with the earliest sample."""
     pyxdf = import_optional("pyxdf", f"Reading {path}", "signals")
-    try:
+    with reading(f"{path} cannot be read as XDF", RecordingError, "Expected a whole recording. Copy it again."):
         never_ended = _check_chunks(path)
         # as stamped: pyxdf's smoothing runs across gaps, and closes them
         streams, _ = pyxdf.load_xdf(path, dejitter_timestamps=False)
-    except _FAILURES as error:
-        if isinstance(error, RecordingError):
-            raise
-        raise RecordingError(
-            f"{path} cannot be read as XDF ({type(error).__name__}: {error}). Expected a whole recording. Copy it again."
-        ) from error
     if never_ended:
         found.doubt(
             "recording_unfinished",

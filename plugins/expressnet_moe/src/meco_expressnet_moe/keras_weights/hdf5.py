@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from meco_hub.errors import ConversionError, DependencyError
+from meco_hub.reading import reading
 
 from .units import KerasFile, Unit
 
@@ -43,21 +44,15 @@ def read_keras_hdf5(path: Path) -> KerasFile:
             "Reading Keras weights needs h5py, which is not installed. Run `pip install h5py`."
         ) from error
     _check_signature(path)
-    try:
-        with h5py.File(path, "r") as file:
-            root = file.get("model_weights", file)
-            if not isinstance(root, h5py.Group):
-                raise ConversionError(f"{path}: model_weights is no group, as Keras writes it. Save it anew: {RESAVE}.")
-            units = _read_units(path, root)
-            version = _text(root.attrs.get("keras_version", file.attrs.get("keras_version", "unknown")))
-            parents, settings = _read_architecture(path, file.attrs.get("model_config"))
-    except ConversionError:
-        raise
-    except (OSError, RuntimeError, KeyError, ValueError, MemoryError) as error:  # all of them h5py's, by kind of damage
-        raise ConversionError(
-            f"{path} is an HDF5 file that cannot be read to its end: {error}. It is cut short or damaged; copy it again "
-            "and compare its size with the original's."
-        ) from error
+    remedy = "It is cut short or damaged; copy it again and compare its size with the original's."
+    problem = f"{path} is an HDF5 file that cannot be read to its end"
+    with reading(problem, ConversionError, remedy), h5py.File(path, "r") as file:
+        root = file.get("model_weights", file)
+        if not isinstance(root, h5py.Group):
+            raise ConversionError(f"{path}: model_weights is no group, as Keras writes it. Save it anew: {RESAVE}.")
+        units = _read_units(path, root)
+        version = _text(root.attrs.get("keras_version", file.attrs.get("keras_version", "unknown")))
+        parents, settings = _read_architecture(path, file.attrs.get("model_config"))
     return KerasFile(path, units, version, parents, settings)
 
 

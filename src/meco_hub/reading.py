@@ -1,0 +1,139 @@
+"""What all readers of strangers' files share: a net at the door, limits of size, members of zips, and JSON.
+
+    with reading(f"{path} cannot be read as npz", RecordingError, "Copy it again."):
+        …                              # whatever a decoder raises comes out as one RecordingError that says so
+
+Decoders document one exception and raise twenty others on damage, so none is listed anywhere. Sizes that a file declares are held
+to limits before anything is allocated.
+"""
+
+import json
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .errors import MecoError, quote
+
+MAX_MEMBER = 2**30
+"""Bytes of a file in a zip, unless a format needs less."""
+
+MAX_JSON = 2**25
+"""Bytes of a JSON file: indexes, reports and predictions have a few million at most."""
+
+
+def reason(error: BaseException) -> str:
+    """Why something failed, in one short line: the system's words, or the exception's, with its type where these say little."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror  # its own text repeats the path, however long
+    text = " ".join(str(error).split())
+    if " " in text and not isinstance(error, KeyError):
+        return quote(text)
+    return f"{type(error).__name__}: {quote(text)}" if text else type(error).__name__
+
+
+@contextmanager
+def reading(problem: str, kind: type[MecoError], remedy: str = "Copy it again from its source.") -> Iterator[None]:
+    """The net at a reader's door: whatever is raised inside becomes one of our errors, and those that are ours pass.
+
+    Args:
+        problem: what cannot be done with which file, without a full stop.
+        kind: of the error.
+        remedy: what to do.
+
+    Raises:
+        MecoError: of that kind; or what was raised, where it is ours already. An import that fails passes too: no file is to blame.
+    """
+    try:
+        yield
+    except (MecoError, ImportError):
+        raise
+    except Exception as error:
+        raise kind(f"{problem} ({reason(error)}). {remedy}") from error
+
+
+def refuse_special(path: Path, kind: type[MecoError], expected: str) -> None:
+    """Make sure that a path is no pipe, socket or device, which may never end; one that is not there is for others to say."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise kind(f"{path} is a device or pipe; expected {expected}.")
+
+
+def read_bytes(file: Path, kind: type[MecoError], limit: int) -> bytes:
+    """A regular file's bytes, which are at most `limit`.
+
+    Raises:
+        MecoError: of that kind: it is larger, or a device or pipe. OSError where it cannot be opened.
+    """
+    refuse_special(file, kind, "a file")
+    check_size(file.stat().st_size, str(file), kind, limit)
+    return file.read_bytes()
+
+
+def check_size(size: int, name: str, kind: type[MecoError], limit: int) -> None:
+    """Refuse what declares more than `limit` bytes."""
+    if size > limit:
+        raise kind(
+            f"{name} says that it holds {size} bytes; at most {limit} are read. It is damaged, or something else."
+        )
+
+
+def ends_inside_line(file: Path) -> bool:
+    """Whether a text's last line has no end, as of a file that was cut off; every writer of tables ends each."""
+    with file.open("rb") as stream:
+        stream.seek(max(0, stream.seek(0, 2) - 4))
+        return not stream.read().rstrip(b"\0").endswith((b"\n", b"\r"))
+
+
+def read_json(file: Path, kind: type[MecoError], expected: str, **options: Any) -> Any:
+    """What a JSON file holds; `options` are those of `json.loads`.
+
+    Raises:
+        MecoError: of that kind: it cannot be read, is no JSON in UTF-8, is nested too deeply, or larger than `MAX_JSON`.
+    """
+    with reading(f"{file} cannot be read", kind, expected):
+        return json.loads(read_bytes(file, kind, MAX_JSON).decode("utf-8-sig"), **options)
+
+
+def read_yaml(file: Path, kind: type[MecoError], expected: str) -> Any:
+    """What a YAML file holds; errors as of `read_json`.
+
+    Refused is what refers to another place in it: a dozen such lines can make thousands of millions of values.
+    """
+    import yaml
+
+    with reading(f"{file} cannot be read", kind, expected):
+        text = read_bytes(file, kind, MAX_JSON).decode("utf-8-sig")
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise ValueError("it refers to itself by *names. Write everything out")
+        return yaml.safe_load(text)
+
+
+def plain_name(member: str) -> str:
+    """A zip member's name without the "./" that some archivers begin each with."""
+    while member.startswith("./"):
+        member = member[2:]
+    return member
+
+
+def find_member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
+    """A zip's member by its name, whether or not the archive writes "./" in front.
+
+    Raises:
+        KeyError: there is none.
+    """
+    try:
+        return archive.getinfo(name)
+    except KeyError:
+        return archive.getinfo(f"./{name}")
+
+
+def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, kind: type[MecoError], limit: int) -> bytes:
+    """A member's bytes, never more than it declares, and that at most `limit`.
+
+    Raises:
+        MecoError: of that kind: it declares more. Whatever zipfile raises on damage.
+    """
+    check_size(info.file_size, name, kind, limit)
+    with archive.open(info) as stream:
+        return stream.read(info.file_size + 1)  # read() without a number would unpack all before it counts
