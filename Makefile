@@ -12,7 +12,7 @@ EVERYTHING := train,faces,events,signals,video,report,cards,docs,demo,examples
 QUIET := HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1 OMP_NUM_THREADS=1
 FAST := -m "not slow and not external"
 
-.PHONY: demo check types test test-slow test-external test-oldest test-newest lint dist docs benchmark clean
+.PHONY: demo check types test test-slow test-external test-oldest test-newest lint dist docs benchmark fuzz clean
 .DELETE_ON_ERROR:
 
 $(BIN)/python:
@@ -87,6 +87,12 @@ dist: $(VENV)/release.installed
 	for project in . $(PLUGINS); do $(BIN)/python -m build --outdir dist $$project || exit 1; done
 	$(BIN)/python -m twine check --strict dist/*
 	$(BIN)/python tests/installed.py dist out/dist-venv
+
+# Damaged files for every reader, for an hour; FUZZ_SECONDS=600 for less. Ends with 1 where anything but an answer or an error of ours
+# came of one.
+FUZZ_SECONDS ?= 3600
+fuzz: $(VENV)/test.installed
+	$(QUIET) $(BIN)/python benchmarks/fuzz.py --seconds $(FUZZ_SECONDS)
 
 benchmark: $(VENV)/test.installed
 	$(BIN)/python benchmarks/faces.py

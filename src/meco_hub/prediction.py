@@ -536,7 +536,7 @@ def walk_files(
         if "://" in str(given):
             yield str(given), -1  # an address, or a place in a zip file, which Path would shorten
         elif not path.is_dir():
-            yield str(path), path.stat().st_size if path.is_file() else -1
+            yield str(path), _size(path)
         elif pictures:
             for folder, inner, names in os.walk(path, onerror=closed.append):
                 yield from ((str(error.filename), -1) for error in closed)  # reading it says that it may not be read
@@ -545,7 +545,7 @@ def walk_files(
                 for name in sorted(name for name in names if not _is_clutter(name)):
                     file = Path(folder, name)
                     if file.suffix.lower() in PICTURE_SUFFIXES and file.is_file():
-                        yield str(file), file.stat().st_size
+                        yield str(file), _size(file)
                     elif left_out is not None:
                         left_out[file.suffix.lower() or "without an ending"] += 1
             yield from ((str(error.filename), -1) for error in closed)
@@ -555,7 +555,15 @@ def walk_files(
         else:
             for entry in sorted(path.iterdir()):
                 if not _is_clutter(entry.name):
-                    yield str(entry), entry.stat().st_size if entry.is_file() else -1
+                    yield str(entry), _size(entry)
+
+
+def _size(file: Path) -> int:
+    """Bytes of a file; −1 of what is none, or is gone since it was listed."""
+    try:
+        return file.stat().st_size if file.is_file() else -1
+    except OSError:
+        return -1
 
 
 def _is_clutter(name: str) -> bool:

@@ -78,6 +78,15 @@ def check_size(size: int, name: str, kind: type[MecoError], limit: int) -> None:
         )
 
 
+def check_packed(unpacked: int, packed: int, name: str, kind: type[MecoError]) -> None:
+    """Refuse what claims to become more than `MAX_MEMBER` and a hundred times its size: recordings cannot be packed so tightly."""
+    if unpacked > max(MAX_MEMBER, 100 * packed):
+        raise kind(
+            f"{name} says that its {packed} bytes hold {unpacked}, more than a hundred times as many. It is damaged, or made to "
+            "fill memory. Unpack it yourself if you trust it."
+        )
+
+
 def ends_inside_line(file: Path) -> bool:
     """Whether a text's last line has no end, as of a file that was cut off; every writer of tables ends each."""
     with file.open("rb") as stream:

@@ -3,6 +3,8 @@
 import io
 import json
 import os
+import shutil
+import struct
 import threading
 import types
 import zipfile
@@ -38,6 +40,7 @@ from meco_hub.recordings.images import read_image
 from meco_hub.recordings.signal_files import empatica
 from meco_hub.recordings.signal_files.npz import read_npz
 from meco_hub.recordings.signals import read_signals
+from xdf_files import xdf_chunk, xdf_stream
 
 
 class Odd(Exception):
@@ -195,6 +198,44 @@ def test_an_array_that_promises_more_than_it_holds(tmp_path: Path) -> None:
         read_npz(tmp_path / "a.npz")
 
 
+def test_what_unpacks_to_far_more_than_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from scipy.io import savemat
+
+    monkeypatch.setattr("meco_hub.reading.MAX_MEMBER", 100_000)
+    values = {"eda_values": np.zeros(100_000), "eda_rate": 4.0}
+    np.savez_compressed(tmp_path / "a.npz", **values)
+    savemat(tmp_path / "a.mat", values, do_compression=True)
+    for name in ("a.npz", "a.mat"):
+        with pytest.raises(RecordingError, match="more than a hundred times as many"):
+            read_signals(tmp_path / name)
+
+
+def test_a_chunk_that_claims_more_samples_than_bytes(tmp_path: Path) -> None:
+    info = xdf_chunk(1, b"<?xml version='1.0'?><info><version>1.0</version></info>")
+    parts = xdf_stream(1, "ecg", "float32", 128.0, np.zeros((8, 1), np.float32), np.arange(8.0))
+    parts[1] = xdf_chunk(3, struct.pack("<BQ", 8, 10**12), 1)
+    (tmp_path / "a.xdf").write_bytes(b"XDF:" + info + b"".join(parts))
+    with pytest.raises(RecordingError, match="claims 1000000000000 samples"):
+        read_signals(tmp_path / "a.xdf")
+
+
+def test_a_state_dict_that_declares_more_than_it_holds(tmp_path: Path) -> None:
+    import torch
+
+    from meco_hub.conversion import read_state_dict
+    from meco_hub.errors import CheckpointError
+
+    path = tmp_path / "release.pt"
+    torch.save({"a": torch.zeros(1).expand(10**12)}, path)
+    with pytest.raises(CheckpointError, match=r"'a' declares the shape \(1000000000000,\) and has 4 bytes"):
+        read_state_dict(path)
+    with zipfile.ZipFile(path) as stored, zipfile.ZipFile(tmp_path / "packed.pt", "w", zipfile.ZIP_DEFLATED) as packed:
+        for name in stored.namelist():
+            packed.writestr(name, stored.read(name) + b"\0" * 100_000)
+    with pytest.raises(CheckpointError, match="says that it holds"):
+        read_state_dict(tmp_path / "packed.pt")
+
+
 @pytest.mark.parametrize("size", ["99999x99999", "0x260", "346x5000"])
 def test_a_sensor_of_absurd_size(size: str, tmp_path: Path) -> None:
     path = tmp_path / "clip.raw"
@@ -247,6 +288,27 @@ def test_yaml_that_refers_to_itself(tmp_path: Path) -> None:
     file.write_text("a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n")
     with pytest.raises(CardError, match="refers to itself"):
         read_yaml(file, CardError, "x")
+
+
+def test_documents_of_a_checkpoint_that_were_damaged(tmp_path: Path) -> None:
+    from meco_hub import checkpoint
+    from meco_hub.errors import CheckpointError
+    from meco_hub.loading import load_processor, read_config
+    from meco_hub.publishing.card import check_card, render_card
+
+    folder = tmp_path / "mine"
+    shutil.copytree(checkpoint("meco-expressnet-lfw5"), folder)
+    report = json.loads((folder / "report.json").read_text())
+    for key in ("metrics", "data", "checkpoint"):
+        (folder / "report.json").write_text(json.dumps({name: value for name, value in report.items() if name != key}))
+        with pytest.raises((CardError, InputError), match="mine"):
+            render_card(folder)
+    for name, read in (("config.json", read_config), ("preprocessor_config.json", load_processor)):
+        (folder / name).write_text('{"a":' * 100_000)
+        with pytest.raises(CheckpointError, match="mine"):
+            read(str(folder))
+    with pytest.raises(CardError, match="README"):
+        check_card("---\na: " + "[" * 100_000 + "\n---\n", "README.md")
 
 
 # --- What never ends, and what may not be read -------------------------------------------------------------------------

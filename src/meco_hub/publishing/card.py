@@ -17,7 +17,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
 from huggingface_hub import ModelCard
 from jinja2 import Environment, StrictUndefined
 
@@ -245,12 +244,8 @@ def check_card(text: str, where: str) -> None:
     Raises:
         CardError: metadata that do not parse or lack what loading needs, no or empty limits, a placeholder left in.
     """
-    try:
+    with reading(f"The card of {where} has metadata that do not parse", CardError, "`meco card` renders sound ones."):
         data: Any = ModelCard(text, ignore_metadata_errors=False).data
-    except (ValueError, TypeError, KeyError, yaml.YAMLError) as error:
-        raise CardError(
-            f"The card of {where} has metadata that do not parse: {error}. `meco card` renders sound ones."
-        ) from error
     if data.library_name != "transformers":
         raise CardError(
             f"The card of {where} has library_name {data.library_name!r}; expected transformers, without which pipelines "

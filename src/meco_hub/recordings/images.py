@@ -46,7 +46,7 @@ ImageSource: TypeAlias = (
 
 MAX_PIXELS = 89_478_485  # where Pillow, too, begins to warn of a decompression bomb: a quarter GiB of RGB
 MAX_BYTES = 2**29  # of a file, a zip member or a download
-TIMEOUT_S = 20.0  # for a whole download
+TIMEOUT_S = 60.0  # for a whole download
 MIN_SIDE = 8  # pixels; fewer cannot hold a face, and make every array layout unambiguous (channels are 1, 3 or 4)
 FORMATS = ("AVIF", "BMP", "GIF", "HEIF", "ICO", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 

@@ -240,16 +240,17 @@ def _read_video(name: str) -> VideoPictures:
     cv2 = _opencv()
     capture = _open(name)
     seconds: list[float] = []
+    most = min(MAX_FRAMES, Path(name).stat().st_size)  # every frame takes a byte at least
     try:
-        while len(seconds) <= MAX_FRAMES and capture.grab():
+        while len(seconds) <= most and capture.grab():
             seconds.append(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
         rate = float(capture.get(cv2.CAP_PROP_FPS))
     finally:
         capture.release()
     if not seconds:
         raise RecordingError(f"{name} holds no frame that can be decoded; expected a video. Copy or export it again.")
-    if len(seconds) > MAX_FRAMES:
-        raise RecordingError(f"{name} has more than {MAX_FRAMES} frames. Cut it into parts.")
+    if len(seconds) > most:
+        raise RecordingError(f"{name} has more than {most} frames, or bytes. Cut it into parts.")
     return VideoPictures(name, _times(seconds, rate, name))
 
 

@@ -18,6 +18,7 @@ from accelerate import Accelerator
 
 from ..durable import PARTIAL, begin, hidden, link_tree, remove, restore_after_kill, swap_in, sync_tree
 from ..errors import CheckpointError
+from ..reading import reading
 
 logger = logging.getLogger(__name__)
 
@@ -110,16 +111,13 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         CheckpointError: it is not whole; the message says what is missing.
     """
     file = folder / MANIFEST
-    try:
+    state = "unreadable" if file.exists() else "missing"
+    problem = f"{folder} is no complete checkpoint: its {MANIFEST}, which is written last, is {state}"
+    with reading(problem, CheckpointError, "Resume from another, or say auto."):
         manifest = json.loads(file.read_text(encoding="utf-8"))
         expected = dict(manifest["files"])
         manifest |= {"serial": int(manifest["serial"]), "recipe": dict(manifest["recipe"])}
         _ = manifest["processes"], manifest["data"]
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise CheckpointError(
-            f"{folder} is no complete checkpoint: its {MANIFEST}, which is written last, is "
-            f"{'unreadable' if file.exists() else 'missing'} ({type(error).__name__}). Resume from another, or say auto."
-        ) from error
     seen = _sizes(folder)
     for name, size in expected.items():
         if seen.get(name) != size:

@@ -92,6 +92,11 @@ def convert(
     """
     source, output_dir = Path(source), Path(output_dir)
     require_new_folder(output_dir, overwrite)
+    with reading(f"{source} cannot be converted", ConversionError, "Is the file undamaged?"):
+        return _convert(source, output_dir, labels)
+
+
+def _convert(source: Path, output_dir: Path, labels: str | Sequence[str] | None) -> Report:
     try:
         released = read_state_dict(source)
     except CheckpointError as error:

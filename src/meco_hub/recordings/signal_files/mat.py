@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import RecordingError, import_optional, quote
-from ...reading import read_bytes, reading
+from ...reading import check_packed, read_bytes, reading
 from ..signal_recording import StreamCollector
 from .npz import streams_of
 
@@ -120,6 +120,7 @@ class _Reader:
         kind, length = struct.unpack(f"{self.order}II", head)
         if length > 1032 * len(body) + 64:  # deflate cannot do better
             raise _Damage(f"a compressed element of {len(body)} bytes that claims {length}")
+        check_packed(length, len(body), "a compressed element", RecordingError)
         content = unpacker.decompress(unpacker.unconsumed_tail, length + 1)
         if len(content) != length or not unpacker.eof:
             raise _Damage(f"a compressed element of {length} bytes, of which {len(content)} are there")

@@ -10,7 +10,7 @@ from typing import IO, Any
 import numpy as np
 
 from ...errors import RecordingError, quote
-from ...reading import check_size, reading
+from ...reading import check_packed, check_size, reading
 from ..signal_recording import Stream, StreamCollector
 
 MAX_BYTES = 2**34
@@ -42,6 +42,9 @@ def read_npz(path: Path, *, objects: list[str] | None = None) -> dict[str, np.nd
         with zipfile.ZipFile(path) as archive:
             check_size(sum(one.file_size for one in archive.infolist()), str(path), RecordingError, MAX_BYTES)
             for member in archive.infolist():
+                check_packed(
+                    member.file_size, member.compress_size, f"{path}, '{quote(member.filename)}'", RecordingError
+                )
                 with archive.open(member) as source:
                     check_promise(source, f"{path}, array '{quote(member.filename)}'", member.file_size)
         with np.load(path, allow_pickle=False) as archive:

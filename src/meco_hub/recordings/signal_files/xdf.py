@@ -14,12 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import RecordingError, import_optional
-from ...reading import reading
+from ...reading import check_packed, reading
 from ..signal_recording import Stream, StreamCollector, check_clock, even_rate
 
-_STREAM_HEADER, _STREAM_FOOTER = 2, 6
+_STREAM_HEADER, _SAMPLES, _STREAM_FOOTER = 2, 3, 6
 _GAP_S, _GAP_SAMPLES = 1.0, 4
 """A step of a trembling clock is a gap when it is longer than so many seconds and so many samples."""
+
+_LONGEST_PART = 2**24
+"""Bytes of a stream's header, and of what is read at once."""
 
 _LATE_S = 0.25
 """Packets overtake each other by no more."""
@@ -117,18 +120,30 @@ def _check_chunks(path: Path) -> list[str]:
             kind = int.from_bytes(_exactly(file, 2, path), "little")
             stream = int.from_bytes(_exactly(file, 4, path), "little") if kind in (2, 3, 4, 6) else 0
             head = 6 if kind in (2, 3, 4, 6) else 2
+            check_packed(file.tell() + length, path.stat().st_size, str(path), RecordingError)
             if kind == _STREAM_HEADER:
                 text = _exactly(file, length - head, path)
                 open_streams[stream] = ElementTree.fromstring(text.decode()).findtext("name") or str(stream)
                 continue
             if kind == _STREAM_FOOTER:
                 open_streams.pop(stream, None)
+            if kind == _SAMPLES:
+                head += _check_count(file, length - head, path)
             _skip(file, length - head, path)
     return list(open_streams.values())
 
 
+def _check_count(file: Any, length: int, path: Path) -> int:
+    """Compare how many samples a chunk claims with its bytes, as pyxdf makes room for all of them; how many bytes that took."""
+    width = _exactly(file, 1, path)[0]
+    count = int.from_bytes(_exactly(file, width, path), "little") if width in (1, 4, 8) else length + 1
+    if count > length:
+        raise RecordingError(f"{path}: a chunk of {length} bytes claims {count} samples. It is damaged: copy it again.")
+    return 1 + width
+
+
 def _exactly(file: Any, count: int, path: Path) -> bytes:
-    content = file.read(count) if count >= 0 else b""
+    content = file.read(min(count, _LONGEST_PART)) if count >= 0 else b""
     if count < 0 or len(content) != count:
         raise RecordingError(
             f"{path} ends inside a chunk, at byte {file.tell()}. Expected whole chunks. It was cut off: copy it again."
