@@ -264,6 +264,10 @@ def test_one_time_a_month_late(tmp_path: Path) -> None:
     path.write_text("time,eda\n" + "".join(f"{time},{time % 7}\n" for time in times))
     with pytest.raises(RecordingError, match=r"30\.0 days, of which its samples cover 100 s; after sample 398"):
         read_signals(path)
+    for few in ("0,1\n2592000,2\n", "0,1\n1,1\n2592000,2\n"):
+        path.write_text(f"time,eda\n{few}")
+        with pytest.raises(RecordingError, match=r"30\.0 days, of which its samples cover [01] s"):
+            read_signals(path)
     # one that was worn in the mornings of a week is none of these
     mornings = np.concatenate([day * 86400 + np.arange(0, 7200, 5.0) for day in range(7)])
     path.write_text("time,eda\n" + "".join(f"{time},{time % 7}\n" for time in mornings))

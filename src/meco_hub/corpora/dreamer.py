@@ -168,7 +168,7 @@ def _load(path: Path, changed: int) -> list[_Person]:
             # some copies of the file are whole and fail their checksums
             whole = read_mat(path, checksums=False)["DREAMER"]
         except RecordingError as error:
-            raise CorpusError(str(error)) from error
+            raise CorpusError(f"{path} cannot be read as DREAMER.mat ({error}). {remedy}") from error
         rates = {sensor: float(whole[f"{sensor}_SamplingRate"].item()) for sensor in RATES}
         electrodes = tuple(str(one) for one in whole["EEG_Electrodes"])
         counts = [int(whole[name].item()) for name in ("noOfSubjects", "noOfVideoSequences")]
