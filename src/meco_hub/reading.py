@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from .answer_warnings import DoubtfulInputWarning
 from .errors import MecoError, quote
 
 MAX_MEMBER = 2**30
@@ -47,7 +48,7 @@ def reading(problem: str, kind: type[MecoError], remedy: str = "Copy it again fr
     """
     try:
         yield
-    except (MecoError, ImportError):
+    except (MecoError, ImportError, DoubtfulInputWarning):  # the last where Python was told to raise warnings
         raise
     except Exception as error:
         raise kind(f"{problem} ({reason(error)}). {remedy}") from error

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from meco_hub.answer_warnings import DoubtfulInputWarning
 from meco_hub.corpora import Corpus, file_tree
 from meco_hub.corpora.file_tree import open_tree, read_path
 from meco_hub.corpora.image_folder import corpus as image_folder
@@ -120,7 +121,12 @@ class TestWhateverADecoderRaises:
 
 
 def test_our_own_errors_and_missing_packages_pass_the_net() -> None:
-    for error in (CardError("ours"), DependencyError("missing"), ModuleNotFoundError("missing")):
+    for error in (
+        CardError("ours"),
+        DependencyError("missing"),
+        ModuleNotFoundError("x"),
+        DoubtfulInputWarning("asked for"),
+    ):
         with pytest.raises(type(error)) as seen, reading("x", RecordingError):
             raise error
         assert seen.value is error
