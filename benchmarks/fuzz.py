@@ -84,7 +84,7 @@ def _module(path: str) -> ModuleType:
     return module
 
 
-def _picture(form: str, mode: str = "RGB", **options: Any) -> Callable[[Path], None]:
+def _picture(form: str, mode: str = "RGB", **options: Any) -> Callable[[Path], Any]:
     def make(path: Path) -> None:
         values = np.random.default_rng(0).integers(0, 255, (24, 20, 3), np.uint8)
         picture = Image.fromarray(values).convert(mode)
@@ -207,7 +207,7 @@ def documents() -> dict[str, Format]:
     from meco_hub.publishing.card_notes import read_notes
     from meco_hub.weight_files import INDEX, read_header, read_weights
 
-    def copied(name: str, file: str) -> Callable[[Path], None]:
+    def copied(name: str, file: str) -> Callable[[Path], Any]:
         return lambda path: path.write_bytes((checkpoint(name) / file).read_bytes())
 
     found = {}
@@ -603,7 +603,7 @@ class Worker:
             with self.log.open("a") as log:
                 log.write(f"{number}\t{'hang' if hung else f'crash, exit code {process.exitcode}'}\n")
             first = number + 1
-        return dict(zip(COLUMNS, self.counts, strict=True))
+        return dict(zip(COLUMNS, self.counts[:], strict=True))
 
     def findings(self) -> Iterator[tuple[str, int, int]]:
         """(what, how often, number of the first input) of the failures."""

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from ..errors import CorpusError, InputError
+from ..errors import CorpusError, InputError, quote
 from ..reading import MAX_MEMBER, check_size, find_member, plain_name, reading, refuse_special
 from ..recordings.images import CLUTTER, PICTURE_SUFFIXES, open_zip, read_image
 from .tables import column, with_column
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 def first_few(items: Iterable[object], limit: int = 5) -> str:
     """ "a, b, c, d, e, … (17 in all)"."""
-    texts = list(map(str, items))
+    texts = list(map(quote, items))
     if len(texts) <= limit:
         return ", ".join(texts)
     return f"{', '.join(texts[:limit])}, … ({len(texts)} in all)"

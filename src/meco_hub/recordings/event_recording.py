@@ -271,7 +271,8 @@ def find_columns(names: Any, called: str) -> dict[str, str]:
         if len(fitting) != 1:
             problem = "none of them can be" if not fitting else f"{' and '.join(fitting)} could each be"
             raise RecordingError(
-                f"{called} has the columns {', '.join(names) or 'none'}; {problem} {column}. Expected x, y, t and p (or xs, ys, "
+                f"{called} has the columns {quote(', '.join(names)) or 'none'}; {quote(problem)} {column}. Expected "
+                "x, y, t and p (or xs, ys, "
                 "ts, ps; timestamp; polarity), each once. Rename them, or say columns={…} when reading."
             )
         found[column] = fitting[0]

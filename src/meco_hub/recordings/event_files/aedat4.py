@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ...errors import RecordingError, import_optional
+from ...errors import RecordingError, import_optional, quote
 from . import EventColumns, EventFile, ReadRequest
 
 MAGIC = b"#!AER-DAT4.0\r\n"
@@ -195,7 +195,8 @@ def _choose(streams: list[_Stream], request: ReadRequest) -> _Stream:
         listing = ", ".join(f"{one.number} {one.name} ({one.kind})" for one in streams) or "none"
         wish = "one event stream" if request.stream is None else f"the event stream {request.stream!r}"
         raise RecordingError(
-            f"{request.path} holds the streams {listing}; expected {wish}. Say stream=, by name or number, where there are several."
+            f"{request.path} holds the streams {quote(listing)}; expected {wish}. Say stream=, by name or number, "
+            "where there are several."
         )
     return events[0]
 

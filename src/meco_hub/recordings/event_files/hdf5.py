@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...answer_warnings import AnswerWarning
-from ...errors import DependencyError, RecordingError, import_optional
+from ...errors import DependencyError, RecordingError, import_optional, quote
 from ..event_clock import SAMPLE, EventClock
 from ..event_recording import COLUMN_NAMES, chosen_columns, find_columns
 from . import EventColumns, EventFile, ReadRequest, on_one_clock
@@ -113,17 +113,20 @@ def _choose(found: list[str], seen: list[str], request: ReadRequest) -> str:
         wanted = request.stream.strip("/")
         if wanted not in found:
             raise RecordingError(
-                f"{request.path} has no events in {request.stream!r}; there are {', '.join(found) or 'none anywhere'}."
+                f"{request.path} has no events in {request.stream!r}; there are {quote(', '.join(found)) or 'none anywhere'}."
             )
         return wanted
     if len(found) == 1:
         return found[0]
     if not found:
         raise RecordingError(
-            f"{request.path} holds {', '.join(seen[1:9]) or 'nothing'}; expected a group with x, y, t and p, a compound data set "
+            f"{request.path} holds {quote(', '.join(seen[1:9])) or 'nothing'}; expected a group with x, y, t and p, a "
+            "compound data set "
             "with such fields, or a table (events, 4) called events. Say stream= and columns= if they have other names."
         )
-    raise RecordingError(f"{request.path} holds several event streams: {', '.join(found)}. Say stream=, one of them.")
+    raise RecordingError(
+        f"{request.path} holds several event streams: {quote(', '.join(found))}. Say stream=, one of them."
+    )
 
 
 def _of_group(name: str, group: Any, columns: Mapping[str, str], request: ReadRequest) -> _Layout:

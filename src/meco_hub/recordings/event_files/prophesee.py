@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...answer_warnings import AnswerWarning
-from ...errors import RecordingError
+from ...errors import RecordingError, quote
 from . import EventColumns, EventFile, ReadRequest
 
 MAX_HEADER = 65536
@@ -99,7 +99,7 @@ def _version(fields: dict[str, str], request: ReadRequest) -> tuple[str, dict[st
     if version not in ("2.0", "2.1", "3.0") or (name and by_format is None):
         seen = name or (f"evt {version}" if version else "none")
         raise RecordingError(
-            f"{request.path}: the header's format is {seen!r}; EVT2, EVT21 and EVT3 are read. Convert it with the camera's "
+            f"{request.path}: the header's format is '{quote(seen)}'; EVT2, EVT21 and EVT3 are read. Convert it with the camera's "
             "software, or add the line that is missing."
         )
     return version, details

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...answer_warnings import AnswerWarning
-from ...errors import RecordingError
+from ...errors import RecordingError, quote
 from ...reading import ends_inside_line
 from ..event_clock import SAMPLE
 from ..event_recording import COLUMN_NAMES, chosen_columns, find_columns, guess_order
@@ -118,7 +118,9 @@ def open_npz(request: ReadRequest) -> EventFile:
 
     def stream(name: str, stack: ExitStack) -> _ArrayStream:
         member = stack.enter_context(archive.open(members[name]))
-        return _ArrayStream(cast(BinaryIO, member), f"{request.path}, array {name}", members[name].file_size, "error")
+        return _ArrayStream(
+            cast(BinaryIO, member), f"{request.path}, array {quote(name)}", members[name].file_size, "error"
+        )
 
     with ExitStack() as stack:
         shapes = {name: stream(name, stack).shape for name in members}
@@ -132,10 +134,13 @@ def open_npz(request: ReadRequest) -> EventFile:
         columns = {column: str(name) for column, name in request.columns.items()}
         missing = [name for name in columns.values() if name not in shapes]
         if missing:
-            raise RecordingError(f"{request.path} has no arrays {', '.join(missing)}; it has {', '.join(shapes)}.")
+            raise RecordingError(
+                f"{request.path} has no arrays {', '.join(missing)}; it has {quote(', '.join(shapes))}."
+            )
     elif request.columns is not None and len(rows) != 1:
         raise RecordingError(
-            f"{request.path} holds the arrays {', '.join(shapes)}, which have no order, and columns={request.columns!r} names one. "
+            f"{request.path} holds the arrays {quote(', '.join(shapes))}, which have no order, and "
+            f"columns={request.columns!r} names one. "
             'Give {"x": name, "y": name, "t": name, "p": name}, or stream=.'
         )
     elif len([name for name in rows if name.lower() in known]) >= 2:
@@ -144,7 +149,8 @@ def open_npz(request: ReadRequest) -> EventFile:
         columns = {}
     if not columns and len(rows) != 1:
         raise RecordingError(
-            f"{request.path} holds the arrays {', '.join(shapes) or 'none'}; expected x, y, t and p, or one array of events. Say "
+            f"{request.path} holds the arrays {quote(', '.join(shapes)) or 'none'}; expected x, y, t and p, or one array of "
+            "events. Say "
             "stream= to choose one, or columns={…}."
         )
 

@@ -22,7 +22,9 @@ def read(path: Path, rates: dict[str, float], found: StreamCollector) -> None:
     objects: list[str] = []
     variables = read_npz(path, objects=objects)
     for name in objects:
-        found.leave_out(f"{path} cannot be read as npz in full: the array {name!r} holds objects. Expected numbers.")
+        found.leave_out(
+            f"{path} cannot be read as npz in full: the array '{quote(name)}' holds objects. Expected numbers."
+        )
     streams_of(variables, str(path), rates, found)
 
 
@@ -83,7 +85,7 @@ def streams_of(variables: Mapping[str, Any], path: str, rates: dict[str, float],
             found.streams[name] = _stream(name, variables, f"{path}, stream {name!r}", rates, found)
     if not names and not found.streams:
         found.leave_out(
-            f"{path} holds {', '.join(map(repr, variables)) or 'nothing'}. Expected arrays named <stream>_values, "
+            f"{path} holds {quote(', '.join(map(repr, variables))) or 'nothing'}. Expected arrays named <stream>_values, "
             "with <stream>_times or <stream>_rate. Rename them."
         )
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import RecordingError, import_optional
+from ...errors import RecordingError, import_optional, quote
 from ...reading import check_packed, reading
 from ..signal_recording import Stream, StreamCollector, check_clock, even_rate
 
@@ -38,7 +38,8 @@ def read(path: Path, rates: dict[str, float], found: StreamCollector) -> None:
     if never_ended:
         found.doubt(
             "recording_unfinished",
-            f"{path}: {', '.join(map(repr, never_ended))} never ended. Expected a footer for each stream. The recorder was stopped "
+            f"{path}: {quote(', '.join(map(repr, never_ended)))} never ended. Expected a footer for each stream. The "
+            "recorder was stopped "
             "before it closed the file, or the file was cut off; what is there is read.",
         )
     numeric = [one for one in streams if one["info"]["channel_format"][0] != "string" and len(one["time_stamps"])]
@@ -47,11 +48,12 @@ def read(path: Path, rates: dict[str, float], found: StreamCollector) -> None:
     for one, name in zip(numeric, names, strict=True):
         twice = names.count(name) > 1
         if twice:
-            doubled = f"{path}: {names.count(name)} streams are called {name!r}; this one is {name}#{one['info']['stream_id']}."
-            found.doubt("stream_name_twice", f"{doubled} Choose by streams={{{name!r}: [it]}}.")
+            short = quote(name)
+            doubled = f"{path}: {names.count(name)} streams are called '{short}'; this one is {short}#{one['info']['stream_id']}."
+            found.doubt("stream_name_twice", f"{doubled} Choose by streams={{'{short}': [it]}}.")
             name = f"{name}#{one['info']['stream_id']}"
         with found.part(name):
-            found.streams[name] = _stream(one, origin, f"{path}, stream {name!r}")
+            found.streams[name] = _stream(one, origin, f"{path}, stream '{quote(name)}'")
 
 
 def _stream(one: dict[str, Any], origin: float, where: str) -> Stream:
