@@ -38,6 +38,9 @@ MARGIN = 0.1
 
 _NEAR = 1.0  # sides of a face, between its middle and where it was expected, from which on it is another's
 _GROWN = 2.0  # a face is not twice as large as a frame before
+_CROWDED = (
+    1.5  # sides, between two faces, below which one may hide a part of the other, whose box then moves as nobody does
+)
 _QUICK = 0.4  # of what a frame says of the motion, the rest is what was known: boxes shake by a few pixels
 
 
@@ -49,18 +52,19 @@ class _Track:
     state: NDArray[np.float64]  # x, y, side
     time: float
     speed: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
-    seen: int = 1
+    learnt: int = 0
 
     def expected(self, time: float) -> NDArray[np.float64]:
         ahead = self.state + self.speed * min(time - self.time, PATIENCE_S)
         ahead[2] = min(max(ahead[2], self.state[2] / _GROWN), self.state[2] * _GROWN)
         return ahead
 
-    def update(self, state: NDArray[np.float64], time: float) -> None:
-        passed = max(time - self.time, 1e-6)
-        share = 1.0 if self.seen == 1 else _QUICK
-        self.speed += share * ((state - self.state) / passed - self.speed)
-        self.state, self.time, self.seen = state, time, self.seen + 1
+    def update(self, state: NDArray[np.float64], time: float, crowded: bool) -> None:
+        if not crowded:
+            share = _QUICK if self.learnt else 1.0
+            self.speed += share * ((state - self.state) / max(time - self.time, 1e-6) - self.speed)
+            self.learnt += 1
+        self.state, self.time = state, time
 
 
 class FaceTracker:
@@ -100,7 +104,12 @@ class FaceTracker:
                 found[face] = self._tracks[place]
         for face, state in enumerate(states):
             if face in found:
-                found[face].update(state, time)
+                crowded = any(
+                    float(np.hypot(*(state - other)[:2])) < _CROWDED * (state[2] + other[2]) / 2
+                    for other in states
+                    if other is not state
+                )
+                found[face].update(state, time, crowded)
             else:
                 found[face] = _Track(self._persons, state, time)
                 self._tracks.append(found[face])

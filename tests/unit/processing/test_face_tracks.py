@@ -38,6 +38,24 @@ def test_two_who_cross_keep_their_ids_though_one_hides_the_other(rate: int, seco
     assert ends[1] < 200
 
 
+def test_what_is_half_hidden_does_not_move_as_its_box_does() -> None:
+    """Behind another, a box is narrowed at the side where the other is, so its middle moves backwards."""
+    tracker = FaceTracker()
+    for step in range(60):
+        front, behind = 100 + 5 * step, 380 - 5 * step
+        left, right, edge = behind - 40, behind + 40, front + 45
+        if front < behind:
+            left = max(left, edge)
+        else:
+            right = min(right, front - 45)
+        boxes = [square(front, 100)]
+        if right - left > 40:
+            boxes.append((left, 80, right, 170))
+        persons = tracker(boxes, step / 10)
+        assert persons == [0, 1][: len(boxes)], f"at {step / 10} s"
+    assert len(boxes) == 2
+
+
 @given(st.lists(st.tuples(st.floats(0, 1000), st.floats(0, 1000), st.floats(20, 200)), max_size=6))
 def test_every_face_has_a_person_of_its_own_and_nobody_who_stands_still_is_another(
     faces: Sequence[tuple[float, float, float]],
