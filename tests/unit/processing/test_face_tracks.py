@@ -38,22 +38,22 @@ def test_two_who_cross_keep_their_ids_though_one_hides_the_other(rate: int, seco
     assert ends[1] < 200
 
 
+HALF_HIDDEN = {
+    **dict(zip(range(15, 25), [308, 302, 297, 294, 290, 288, 286, 283, 279, 284], strict=True)),
+    **dict(zip(range(35, 46), [196, 197, 194, 192, 190, 188, 184, 180, 175, 168, 165], strict=True)),
+}
+"""Frame → middle of the box of a face that passes behind another at ten frames a second, as YuNet gives it: while a part of it is
+hidden, the box shrinks to the part that is seen, and its middle stays behind or even moves backwards."""
+
+
 def test_what_is_half_hidden_does_not_move_as_its_box_does() -> None:
-    """Behind another, a box is narrowed at the side where the other is, so its middle moves backwards."""
-    tracker = FaceTracker()
-    for step in range(60):
-        front, behind = 100 + 5 * step, 380 - 5 * step
-        left, right, edge = behind - 40, behind + 40, front + 45
-        if front < behind:
-            left = max(left, edge)
-        else:
-            right = min(right, front - 45)
-        boxes = [square(front, 100)]
-        if right - left > 40:
-            boxes.append((left, 80, right, 170))
-        persons = tracker(boxes, step / 10)
-        assert persons == [0, 1][: len(boxes)], f"at {step / 10} s"
-    assert len(boxes) == 2
+    tracker, found = FaceTracker(), []
+    for step in range(15, 46):
+        boxes = [square(171 + 4.75 * (step - 15), 180, 78)]
+        if step in HALF_HIDDEN:
+            boxes.append(square(HALF_HIDDEN[step], 202, 90 if step < 24 or step > 36 else 75))
+        found += tracker(boxes, step / 10)[1:]
+    assert found == [1] * len(HALF_HIDDEN)
 
 
 @given(st.lists(st.tuples(st.floats(0, 1000), st.floats(0, 1000), st.floats(20, 200)), max_size=6))
