@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from meco_hub.conversion import save_converted
 from meco_hub.durable import refuse_overwriting, whole_file
 from meco_hub.errors import ConfigurationError
 
@@ -54,3 +55,24 @@ def test_a_file_is_whole_or_as_it_was(tmp_path: Path) -> None:
     with whole_file(tmp_path / "deep" / "new.json", overwrite=False) as half:
         half.write_text("new")
     assert sorted(path.name for path in place.parent.iterdir()) == ["new.json", "report.json"]
+
+
+class _Saved:
+    """What a model or a processor is to a conversion: something that writes files."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def save_pretrained(self, folder: Path) -> None:
+        (folder / self.name).write_text("new")
+
+
+def test_a_conversion_keeps_the_file_that_it_reads_and_those_of_others(tmp_path: Path) -> None:
+    source, notes = tmp_path / "model.safetensors", tmp_path / "notes.txt"
+    for file in (source, notes, tmp_path / "config.json"):
+        file.write_text("old")
+    with pytest.raises(ConfigurationError, match="is read"):
+        save_converted(_Saved("model.safetensors"), _Saved("config.json"), tmp_path, source)
+    assert [path.read_text() for path in sorted(tmp_path.iterdir())] == ["old"] * 3
+    save_converted(_Saved("other.safetensors"), _Saved("config.json"), tmp_path, source)
+    assert (source.read_text(), notes.read_text(), (tmp_path / "config.json").read_text()) == ("old", "old", "new")
