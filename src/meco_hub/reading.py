@@ -101,7 +101,7 @@ def read_json(file: Path, kind: type[MecoError], expected: str, **options: Any) 
     Raises:
         MecoError: of that kind: it cannot be read, is no JSON in UTF-8, is nested too deeply, or larger than `MAX_JSON`.
     """
-    with reading(f"{file} cannot be read", kind, expected):
+    with reading(f"{file} cannot be read as JSON", kind, expected):
         return json.loads(read_bytes(file, kind, MAX_JSON).decode("utf-8-sig"), **options)
 
 

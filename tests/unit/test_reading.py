@@ -108,6 +108,26 @@ class TestWhateverADecoderRaises:
         with pytest.raises(InputError, match=r"row_7 of mine"):
             corpus.read({"sample_id": "row_7"})
 
+    def test_costs_no_other_row_of_a_data_set(self, error: Exception) -> None:
+        from datasets import Dataset
+
+        from meco_hub.evaluation.predict import RecordingRows
+
+        def read(row: dict[str, Any]) -> Any:
+            if row["sample_id"] == "b":
+                raise error
+            if row["sample_id"] == "c":
+                raise CorpusError("c.dat: another shape")
+            return Image.new("RGB", (16, 16))
+
+        corpus: Any = types.SimpleNamespace(reader="mine", read=read)
+        rows = RecordingRows(corpus, Dataset.from_dict({"sample_id": ["a", "b", "c", "d"]}))
+        assert rows.survey(10**6, progress=False) == [0, 3]
+        assert set(rows.unreadable) == {"b", "c"}
+        assert rows.unreadable["b"].startswith("b cannot be read")
+        with pytest.raises(InputError):
+            _ = rows[1]
+
     def test_costs_no_other_file_its_answer(self, error: Exception) -> None:
         from meco_hub.pipeline import EmotionRecognitionPipeline
 

@@ -150,16 +150,13 @@ class Corpus:
         """The recording of one row, as a processor takes it: a picture, an eye clip or signals.
 
         Raises:
-            InputError: it cannot be read.
+            InputError, CorpusError: it cannot be read.
             PluginError: the function that reads it is missing.
         """
         if self.reader:
             read = self._function(self.reader)
             with reading(f"{row.get('sample_id')} of {self.name} cannot be read", RecordingError):
-                try:
-                    return read(row)
-                except CorpusError as error:  # of this row; the others are for the caller to go on with
-                    raise RecordingError(str(error)) from error
+                return read(row)
         from ..recordings.images import read_image
 
         return read_image(row["image"])

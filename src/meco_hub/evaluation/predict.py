@@ -28,7 +28,7 @@ from transformers import PreTrainedModel
 from ..answers import accepted_inputs, combine_clips, mirrored_too, require_finite
 from ..corpora import Corpus
 from ..durable import whole_file
-from ..errors import ConfigurationError, InputError
+from ..errors import ConfigurationError, CorpusError, InputError
 from ..processing.eye_preprocessor import ClipSampling
 from ..processing.picture_processor import recording_processor
 from ..processing.preprocessor import RecordingProcessor
@@ -69,12 +69,15 @@ class RecordingRows:
         """
         kept = self._kept.get(row)
         if kept is None:
-            with reading(f"{self.sample_ids[row]} cannot be read", InputError):
-                return self._read(row)
+            return self._read(row)
         return Image.fromarray(kept) if isinstance(kept, np.ndarray) else kept
 
     def _read(self, row: int) -> Any:
-        return self._corpus.read(self._dataset[row])
+        with reading(f"{self.sample_ids[row]} cannot be read", InputError):
+            try:
+                return self._corpus.read(self._dataset[row])
+            except CorpusError as error:  # of this row, which costs no other
+                raise InputError(str(error)) from error
 
     def survey(self, cache_bytes: int, progress: bool = True, name: str = "samples") -> list[int]:
         """Read every row once: reports what cannot be read, and keeps the rest if all of it fits.
@@ -97,9 +100,8 @@ class RecordingRows:
                 with reading(f"{identifier} cannot be read", InputError):
                     recording = self._read(row)
                     if isinstance(recording, EyeClip):
-                        recording = (
-                            recording.loaded()
-                        )  # what is decoded on demand is decoded here, and its faults are found
+                        # what is decoded on demand is decoded here, and its faults are found
+                        recording = recording.loaded()
             except InputError as error:
                 reason = str(error)
                 self.unreadable[identifier] = reason
