@@ -6,6 +6,7 @@ files into whatever is saved next. And whoever loads such a repository with us i
 without the file that they point to. Both leave a folder that nobody else can load.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, Self
@@ -16,6 +17,20 @@ from transformers import PreTrainedConfig
 from .errors import ConfigurationError, suggest
 from .labels import for_another_head
 from .reading import reading
+
+logger = logging.getLogger(__name__)
+
+# fmt: off
+_BESIDE_FIELDS = frozenset((
+    "num_labels", "model_type", "torch_dtype", "name_or_path", "output_attentions", "attn_implementation",
+    "experts_implementation", "per_layer_config", "auto_map", "custom_pipelines", "quantization_config", "operating_point",
+    "calibration", "training_control",
+))
+# fmt: on
+"""What a config takes that is no field: transformers' own, and what training writes into it."""
+
+_FROM_FILE = "_from_file"
+"""Marks fields that were read: a file of another version of transformers may hold what this one does not know."""
 
 
 class NoCopiedSources:
@@ -134,8 +149,18 @@ class EmotionConfig(NoRemoteCode, PreTrainedConfig):
         remedy = "Copy what `save_pretrained` wrote again."
         with reading(f"The config is none of {cls.__name__}", ConfigurationError, remedy):
             hold_to_limits(config_dict)
+            own, wanted = config_dict.get("id2label") or {}, kwargs.get("id2label")
+            if wanted and sorted(map(str, own.values())) == sorted(map(str, wanted.values())):
+                if [own[key] for key in sorted(own, key=int)] != [wanted[key] for key in sorted(wanted, key=int)]:
+                    logger.warning(
+                        "id2label %s names the checkpoint's classes in another order. Its own order stays, because its weights "
+                        "answer in it: %s. Match labels by name.",
+                        wanted,
+                        own,
+                    )
+                kwargs = {key: value for key, value in kwargs.items() if key not in ("id2label", "label2id")}
             try:
-                return super().from_dict(for_another_head(config_dict, kwargs), **kwargs)
+                return super().from_dict({**for_another_head(config_dict, kwargs), _FROM_FILE: True}, **kwargs)
             except StrictDataclassError as error:
                 raise ConfigurationError(str(error)) from error
 
@@ -145,11 +170,15 @@ class EmotionConfig(NoRemoteCode, PreTrainedConfig):
 
     def _refuse_misspelt(self, unknown: dict[str, Any]) -> None:
         # transformers stores unknown arguments silently, so a misspelt field would quietly keep its default
-        own = [one.name for one in fields(type(self))]
+        own, read = [one.name for one in fields(type(self))], unknown.pop(_FROM_FILE, False)
         for name in unknown:
-            near = suggest(name, own, count=1, cutoff=0.88)
-            if near and name not in ("num_labels", *self.attribute_map):
-                raise ConfigurationError(f"There is no config field {name!r}.{near}")
+            if name in _BESIDE_FIELDS or name in self.attribute_map or name.startswith("_"):
+                continue
+            near = suggest(name, own, count=1, cutoff=0.88 if read else 0.6)
+            if near or not read:
+                raise ConfigurationError(
+                    f"{type(self).__name__} has no field {name!r}.{near} Leave it out, or correct it."
+                )
 
     def validate_labels(self) -> None:
         """Indices count from 0, and both maps say the same."""
@@ -158,6 +187,8 @@ class EmotionConfig(NoRemoteCode, PreTrainedConfig):
             raise ConfigurationError(
                 f"id2label has the keys {sorted(names)}; expected 0, 1, … without gaps. Number the labels from 0."
             )
+        if len(set(names.values())) < len(names):
+            raise ConfigurationError(f"id2label {names} gives one name to several indices. Name every class once.")
         if self.label2id != {name: index for index, name in names.items()}:
             raise ConfigurationError(
                 f"label2id {self.label2id} is not the inverse of id2label {names}. Leave label2id out: it is derived."

@@ -79,7 +79,7 @@ class Corpus:
         groups: string columns that reports are broken down by ("lighting").
         nuisances: columns that the design of the study shares between people, or between the sides of a division, and that may tell
             what is asked for without a look at anybody: the stimulus, the minute of the session, the light, the person. Words, or
-            numbers of which the whole part is what is shared. Reports set predictors beside the model that are told nothing else.
+            numbers that are equal where they are shared. Reports set predictors beside the model that are told nothing else.
         protocols: dotted path of a mapping from the value of the option `split` to the `splits.Protocol` that such a division
             is, its default first; reports say what the division that a corpus publishes may claim.
         suspicious_above: concordance (CCC) beyond which a figure is a bug or a leak until it is proved otherwise; reports warn.

@@ -151,8 +151,8 @@ class Within:
 
 
 def _same(values: Sequence[Any]) -> list[Ints]:
-    """Rows that share a value; numbers do where their whole part is the same. Unknown ones share nothing."""
-    keys = [one if isinstance(one, str) else "" if not np.isfinite(one) else str(int(np.floor(one))) for one in values]
+    """Rows that share a value; numbers do to the sixth decimal. Unknown ones share nothing."""
+    keys = [one if isinstance(one, str) else f"{one:.6f}" if np.isfinite(one) else "" for one in values]
     rows: dict[str, list[int]] = {}
     for row, key in enumerate(keys):
         if key:

@@ -2,11 +2,14 @@
 
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub.errors import StrictDataclassError
+from transformers import CONFIG_MAPPING
 
-from meco_hub.errors import UnknownNameError
+from meco_hub.errors import ConfigurationError, UnknownNameError
 from meco_hub.testing import NotConforming, checks, parametrize_with_checks
 from meco_hub.testing.__main__ import main
 
@@ -24,6 +27,21 @@ def test_every_check_is_a_test_of_its_own(planted: Any) -> None:
     assert found["gradients"] == ["skip"]
     assert found["exported"] == ["slow"]
     assert found["output"] == []
+
+
+@pytest.mark.parametrize("fields", [{"backbone_freeze": True}, {"foo": 1}, {"id2label": {0: "a", 1: "a"}}])
+@pytest.mark.parametrize("name", ["meco_expressnet_moe", "meco_mcoenet", "meco_himoe"])
+def test_fields_that_nobody_declares_are_errors(name: str, fields: dict[str, Any]) -> None:
+    kind = CONFIG_MAPPING[name]
+    with pytest.raises((ConfigurationError, StrictDataclassError), match=r"has no field|one name to several"):
+        kind(**fields)
+
+
+def test_labels_of_a_checkpoint_keep_their_names_whatever_order_is_asked_for(tmp_path: Path) -> None:
+    CONFIG_MAPPING["meco_expressnet_moe"](id2label={0: "calm", 1: "glad"}).save_pretrained(tmp_path)
+    kind = CONFIG_MAPPING["meco_expressnet_moe"]
+    assert kind.from_pretrained(tmp_path, id2label={0: "glad", 1: "calm"}).id2label == {0: "calm", 1: "glad"}
+    assert kind.from_pretrained(tmp_path, id2label={0: "sad", 1: "calm"}).id2label == {0: "sad", 1: "calm"}
 
 
 def test_variants_share_what_looks_at_the_plugin_only(planted: Any) -> None:
