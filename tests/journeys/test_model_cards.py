@@ -1,6 +1,6 @@
 """`model_cards/` holds the card of every bundled checkpoint, rendered from its files; a stale one fails here.
 
-Render them again with `meco card NAME --output model_cards/NAME.md`.
+Render them again with `meco card NAME --output model_cards/NAME.md --overwrite`.
 """
 
 import ast
@@ -32,7 +32,7 @@ def test_there_is_one_for_each_checkpoint_and_no_other() -> None:
 def test_it_is_what_its_files_give(name: str) -> None:
     file = CARDS / f"{name}.md"
     assert file.read_text(encoding="utf-8") == render_card(meco_hub.checkpoint(name)), (
-        f"{file.name} is stale: meco card {name} --output model_cards/{file.name}"
+        f"{file.name} is stale: meco card {name} --output model_cards/{file.name} --overwrite"
     )
 
 
