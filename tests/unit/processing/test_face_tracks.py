@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meco_hub.errors import ConfigurationError
@@ -56,6 +56,7 @@ def test_what_is_half_hidden_does_not_move_as_its_box_does() -> None:
     assert found == [1] * len(HALF_HIDDEN)
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(st.floats(0, 1000), st.floats(0, 1000), st.floats(20, 200)), max_size=6))
 def test_every_face_has_a_person_of_its_own_and_nobody_who_stands_still_is_another(
     faces: Sequence[tuple[float, float, float]],
