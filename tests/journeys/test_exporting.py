@@ -215,7 +215,8 @@ def test_a_program_of_torch_answers_alike_and_is_not_opened_unasked(tiny_checkpo
     (tmp_path / "out" / "own").mkdir()
     (tmp_path / "out" / "own" / "notes.txt").write_text("mine")
     export_checkpoint(tiny_checkpoint, tmp_path / "out", format="torch_export", overwrite=True)
-    assert (tmp_path / "out" / "own" / "notes.txt").read_text() == "mine"  # what lies there and is not of the export stays
+    # what lies there and is not of the export stays
+    assert (tmp_path / "out" / "own" / "notes.txt").read_text() == "mine"
 
 
 def test_half_precision_takes_and_gives_whole(tiny_checkpoint: Path, tmp_path: Path) -> None:
