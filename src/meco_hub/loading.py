@@ -37,7 +37,7 @@ def read_config(checkpoint: str, trust_remote_code: bool = False) -> PreTrainedC
     """
     try:
         return AutoConfig.from_pretrained(checkpoint, trust_remote_code=trust_remote_code)
-    except MecoError:
+    except CheckpointError:
         raise
     except Exception as error:  # whatever transformers and a config's class raise on a file that was written by hand
         absence = explain_absence(checkpoint, CONFIG) if isinstance(error, OSError) else None

@@ -131,8 +131,12 @@ class TestWhateverADecoderRaises:
     def test_costs_no_other_file_its_answer(self, error: Exception) -> None:
         from meco_hub.pipeline import EmotionRecognitionPipeline
 
+        def prepare(*_: object) -> Iterator[Any]:
+            raise error
+            yield
+
         stub: Any = types.SimpleNamespace(
-            _prepare=raiser(error), _recordings=types.SimpleNamespace(blank=lambda: None), _tensors=lambda _: {}
+            _prepare=prepare, _recordings=types.SimpleNamespace(blank=lambda: None), _tensors=lambda _: {}
         )
         (item,) = EmotionRecognitionPipeline.preprocess(stub, "holiday.png", errors="return")
         assert "holiday.png" in item["error"]
@@ -153,7 +157,7 @@ def test_our_own_errors_and_missing_packages_pass_the_net() -> None:
 
 
 def test_quotes_and_messages_are_short_and_printable() -> None:
-    assert quote("a\n\x1b[31mb") == r"a\n\x1b[31mb"
+    assert quote("a\n\x1b[31mb") == r"a\u000a\u001b[31mb"
     assert len(quote("0" * 10**6)) < 250
     assert len(str(MecoError("0" * 10**6))) < 2000
 

@@ -14,6 +14,7 @@ def report(ccc: float | None = 0.1, seen: dict[str, int] | None = None, control:
         "checkpoint": {"control": control},
         "data": {"seen": seen},
         "metrics": {"n": 3, "rmse": 0.9, "ccc": ccc, "ccc_valence": ccc, "pcc": 0.9},
+        "references": {},
     }
 
 

@@ -118,6 +118,7 @@ def test_reports_of_version_1_are_read_with_the_keys_of_today(tmp_path: Path) ->
         "schema": "meco_hub/report",
         "schema_version": 1,
         "kind": "classification",
+        "checkpoint": {"name": "old"},
         "data": {"corpus": "image_folder", "folds": [3]},
         "metrics": {"n": 4, "uar": 0.7, "macro_auroc": 0.9},
     }
