@@ -120,7 +120,7 @@ class EmotionConfig(NoRemoteCode, PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         hold_to_limits({**{one.name: getattr(self, one.name, None) for one in fields(self)}, **kwargs})
-        self._refuse_misspelt(kwargs)
+        self._refuse_misspelt(kwargs, read=kwargs.pop(_FROM_FILE, False))
         count = kwargs.pop("num_labels", None)
         if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
             raise ConfigurationError(
@@ -168,9 +168,9 @@ class EmotionConfig(NoRemoteCode, PreTrainedConfig):
         """As transformers', and the labels always: it leaves two unnamed ones out, and our default may be another."""
         return {**super().to_diff_dict(), "id2label": self.id2label, "label2id": self.label2id}
 
-    def _refuse_misspelt(self, unknown: dict[str, Any]) -> None:
+    def _refuse_misspelt(self, unknown: dict[str, Any], *, read: bool) -> None:
         # transformers stores unknown arguments silently, so a misspelt field would quietly keep its default
-        own, read = [one.name for one in fields(type(self))], unknown.pop(_FROM_FILE, False)
+        own = [one.name for one in fields(type(self))]
         for name in unknown:
             if name in _BESIDE_FIELDS or name in self.attribute_map or name.startswith("_"):
                 continue

@@ -111,7 +111,10 @@ def test_wrong_types_and_words_are_refused(options):
 def test_misspelt_field_offers_the_nearest():
     with pytest.raises(ConfigurationError, match=r"'focal_token'\. Did you mean 'focal_tokens'"):
         MCOENetConfig(focal_token=4)
-    assert MCOENetConfig(some_note="kept, as transformers does").some_note.startswith("kept")
+    with pytest.raises(ConfigurationError, match="no field 'some_note'"):
+        MCOENetConfig(some_note="what nobody declares")
+    saved = MCOENetConfig().to_dict() | {"some_note": "of a later version"}
+    assert MCOENetConfig.from_dict(saved).some_note == "of a later version"
 
 
 def test_contradicting_label_counts():

@@ -85,7 +85,7 @@ def test_the_command_prints_a_table(
     assert "2 of 2 checks passed" in capsys.readouterr().out
     from planted_signals.configuration_planted import PlantedConfig
 
-    monkeypatch.setattr(PlantedConfig, "_refuse_misspelt", lambda self, given: None)
+    monkeypatch.setattr(PlantedConfig, "_refuse_misspelt", lambda self, given, read: None)
     assert main(["meco_planted", "--only", "card", "config_misspelt_field", "--config", '{"width": 8}']) == 1
     shown = capsys.readouterr().out
     assert "config_misspelt_field                FAILED" in shown

@@ -131,10 +131,10 @@ def _changes_on_reading(parts: Parts) -> None:
 
 @breaks("config_misspelt_field", "typing error silently keeps the default")
 def _accepts_misspelt(parts: Parts) -> None:
-    parts.patch.setattr(parts.config, "_refuse_misspelt", lambda self, given: None)
+    parts.patch.setattr(parts.config, "_refuse_misspelt", lambda self, given, read: None)
 
 
-@breaks("config_unknown_key", "is lost when the config is saved")
+@breaks("config_unknown_key", "is lost when the config is read and saved")
 def _drops_unknown(parts: Parts) -> None:
     def forget(original: Any, self: Any, **given: Any) -> None:
         original(self, **{name: value for name, value in given.items() if not name.startswith("zz_")})
