@@ -16,7 +16,17 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from ..durable import PARTIAL, begin, hidden, link_tree, remove, restore_after_kill, swap_in, sync_tree
+from ..durable import (
+    PARTIAL,
+    begin,
+    hidden,
+    link_tree,
+    remove,
+    remove_abandoned,
+    restore_after_kill,
+    swap_in,
+    sync_tree,
+)
 from ..errors import CheckpointError
 from ..reading import reading
 
@@ -157,6 +167,7 @@ def recover_checkpoints(output_dir: Path) -> None:
     """Finish or remove what was being written when a run was killed; called by the main process before anyone resumes."""
     for line in restore_after_kill(output_dir, _WRITTEN, _is_complete):
         logger.warning("In %s: %s.", output_dir, line)
+    remove_abandoned(output_dir, 0.0)  # recipe and records, of which a kill leaves a part under a name of its own
 
 
 def save_checkpoint(
