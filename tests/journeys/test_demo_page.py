@@ -26,7 +26,7 @@ ASTRONAUT = Path(skimage.__file__).parent / "data" / "astronaut.png"
 SERVE = """
 import sys
 from meco_hub import demo
-demo._CLEANING_S = (1, 15)
+demo._CLEANING_S = (1, 30)
 page = demo.serve(max_file_size="1mb")
 print("SERVED", page.local_url, flush=True)
 page.block_thread()
@@ -138,7 +138,7 @@ def test_the_api_answers_as_the_pipeline_does_and_keeps_nothing(page: tuple[str,
     (tmp_path / "large.jpg").write_bytes(bytes(2_000_000))
     with pytest.raises(Exception, match=r"413|size|large"):
         client.predict(handle_file(str(tmp_path / "large.jpg")), "meco-expressnet-lfw5", "auto", api_name="/face")
-    for _ in range(300):
+    for _ in range(400):
         if not _uploads(place):
             break
         time.sleep(0.2)
