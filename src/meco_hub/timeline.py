@@ -54,13 +54,13 @@ def timeline(answer: Any, file: str = "") -> Iterator[Row]:
         row |= {key: whole[key] for key in _WHOLE if whole.get(key) is not None}
         doubts = {"warnings": " ".join(f"{said['message']} [{said['code']}]" for said in whole.get("warnings") or ())}
         for step, time in enumerate(_times(whole)):
-            box = one["boxes"][step] if "boxes" in one else (whole.get("box") or {}).values()
+            box = one["boxes"][step] if "boxes" in one else list((whole.get("box") or {}).values())
+            here = dict(zip(_BOX, box, strict=True)) if len(box) else {}
             label = one["labels"][step] if "labels" in one else one.get("label")
             for entry in entries:
                 score = entry["scores"][step] if "scores" in entry else entry["score"]
                 own = {} if label is None else {"is_label": entry["label"] == label}
                 own |= {"abstained": entry["abstained"]} if "abstained" in entry else {}
-                here = dict(zip(_BOX, box, strict=False))
                 yield {**row, "time": time, "label": entry["label"], "score": score, **own, **here, **doubts}
                 doubts = {}
 

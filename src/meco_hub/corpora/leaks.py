@@ -213,9 +213,8 @@ class _Side:
         contents, shown = content_hashes(plain), looks(plain)
         self.content = dict(zip(samples, contents, strict=True))
         self.looks = {one: look.gradient for one, look in zip(samples, shown, strict=True) if look.gradient.strip("0")}
-        for kind, values in zip(
-            compared, (people, trials, contents, stimuli, [look.pixels for look in shown]), strict=False
-        ):
+        found = (people, trials, contents, stimuli, [look.pixels for look in shown])
+        for kind, values in zip(compared[:-1], found, strict=True):  # spellings are made of them below
             for value, sample in zip(values, samples, strict=True):
                 if value:
                     self.by[kind][value].append(sample)

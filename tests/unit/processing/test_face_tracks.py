@@ -31,7 +31,7 @@ def test_two_who_cross_keep_their_ids_though_one_hides_the_other(rate: int, seco
         hidden = abs(left - right) < 50
         boxes = [square(moved[0], 100), *([] if hidden else [square(moved[1], 115, 90)])]
         persons = tracker(boxes, step / rate)
-        ends = dict(zip(persons, moved, strict=False))
+        ends = dict(zip(persons, moved[: len(boxes)], strict=True))
         assert persons[0] == 0
         assert set(persons) <= {0, 1}, f"a new person at {step / rate} s"
     assert ends[0] > 400
