@@ -81,6 +81,25 @@ def test_a_recording_is_answered_without_the_sensors_that_were_left_out(tmp_path
     assert doubts
 
 
+def test_frames_and_events_of_an_eye_are_shown_and_answered(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    frames = write_film(tmp_path / "eye.mp4", list(rng.integers(0, 256, (30, 96, 128, 3), dtype=np.uint8)), rate=30)
+    events: dict[str, Any] = {
+        "x": rng.integers(0, 128, 5000),
+        "y": rng.integers(0, 96, 5000),
+        "p": rng.integers(0, 2, 5000),
+    }
+    events |= {"t": np.sort(rng.integers(0, 10**6, 5000)), "width": 128, "height": 96}
+    np.savez(tmp_path / "eye.npz", **events)
+    name = "meco-mcoenet-synthetic-see"
+    shown, scores, doubts, _, answer = demo.answer_eye(str(frames), str(tmp_path / "eye.npz"), 30.0, name)
+    expected: Any = recogniser(name)({"frames": frames, "events": tmp_path / "eye.npz", "frames_per_second": 30.0})
+    assert scores == {one["label"]: pytest.approx(one["score"], abs=1e-6) for one in expected}
+    assert shown.width > shown.height  # time steps beside each other, frames above events
+    assert "synthetic data" in doubts
+    assert answer[0]["events"] > 0
+
+
 def test_a_space_is_three_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "--space", str(tmp_path / "space")]) == 0
     assert {path.name for path in (tmp_path / "space").iterdir()} == {"README.md", "app.py", "requirements.txt"}
