@@ -93,11 +93,12 @@ def _expected(checkpoint: str) -> str:
     return "image_processor" if entry.image_processor is not None else "feature_extractor"
 
 
-def load_processor(checkpoint: str) -> Any:
+def load_processor(checkpoint: str, **options: Any) -> Any:
     """The processor saved with a checkpoint.
 
     Args:
         checkpoint: folder or Hub id.
+        options: settings that shall differ from the saved ones.
 
     Raises:
         CheckpointError: it has none, or it cannot be loaded.
@@ -118,7 +119,7 @@ def load_processor(checkpoint: str) -> Any:
         for name in (PROCESSOR_FILE, COMBINED_FILE):
             if (folder / name).is_file():
                 hold_to_limits(read_json(folder / name, CheckpointError, "Copy the folder again."))
-        return auto.from_pretrained(checkpoint, trust_remote_code=False)
+        return auto.from_pretrained(checkpoint, trust_remote_code=False, **options)
     except Exception as error:  # whatever transformers and a processor's class raise on a file that was written by hand
         usual = COMBINED_FILE if kind == "processor" else PROCESSOR_FILE
         absence = explain_absence(checkpoint, tuple(dict.fromkeys((usual, PROCESSOR_FILE, COMBINED_FILE))))

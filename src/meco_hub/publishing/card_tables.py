@@ -11,6 +11,13 @@ from .card_notes import CardNotes, Figures, Source
 
 _HEADLINE = ("uar", "war", "macro_f1", "auroc", "macro_auroc", "ovo_auroc", "rmse", "mae", "ccc", "pcc")
 _GAPS = ("uar", "macro_auroc", "rmse", "ccc")
+_SOURCES = {
+    "model_name_or_path": "started from",
+    "backbone_weights": "backbone started from",
+    "soft_labels_of": "learnt from the answers of",
+}
+"""Recipe key → how a card names what a training was given beside data."""
+
 _NOT_ASKED = (None, [], {}, "")
 
 
@@ -200,11 +207,7 @@ def training_lines(run: Mapping[str, Any] | None) -> list[str]:
     if criterion == "last":
         kept = "the last weights were kept"
     recipe = run.get("recipe") or {}
-    start = [
-        f"{words} `{recipe[key]}`"
-        for key, words in (("model_name_or_path", "started from"), ("backbone_weights", "backbone started from"))
-        if recipe.get(key) not in _NOT_ASKED
-    ]
+    start = [f"{words} `{recipe[key]}`" for key, words in _SOURCES.items() if recipe.get(key) not in _NOT_ASKED]
     return [
         *([str(recipe["description"]).rstrip(".") + "."] if recipe.get("description") else []),
         f"{number(run.get('epochs'))} epochs, {number(run.get('steps'))} steps, seed {run.get('seed')}; {kept}"

@@ -8,7 +8,7 @@ import dataclasses
 import inspect
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -19,7 +19,7 @@ from ..answers import Task, task_of_model
 from ..errors import ConfigurationError, suggest
 from ..evaluation.calibration import OutputLayer, output_layers
 from ..labels import index_map
-from ..loading import load_model, load_processor
+from ..loading import load_model, load_processor, read_config
 from ..processing.preprocessor import PublishedProcessor
 from .recipes import Recipe
 
@@ -86,7 +86,13 @@ def relabel(model: PreTrainedModel, names: Sequence[str]) -> None:
 def _from_checkpoint(recipe: Recipe, task: Task) -> tuple[PreTrainedModel, Any]:
     source = plugins.locate_checkpoint(str(recipe.model_name_or_path))
     processor = load_processor(source)
-    model = load_model(source)
+    _refuse_unknown(recipe.processor, processor_options(type(processor)), "processor", type(processor).__name__)
+    if recipe.processor:
+        processor = load_processor(source, **recipe.processor)
+    config = read_config(source)
+    fields = [one.name for one in dataclasses.fields(cast(Any, type(config)))]
+    _refuse_unknown(recipe.model, fields, "model", type(config).__name__)
+    model = load_model(source, **recipe.model)
     if model.config.model_type != recipe.model_type:
         raise ConfigurationError(
             f"{recipe.model_name_or_path} is a {model.config.model_type}; the recipe's model_type is {recipe.model_type!r}. "

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from .. import plugins
-from ..answers import Task
+from ..answers import Task, task_of_model
 from ..corpora import Corpus
 from ..corpora.file_tree import with_content_hashes
 from ..corpora.leaks import LeakReport, fingerprint, leak_check
@@ -37,7 +37,7 @@ from ..corpora.splits import (
 from ..errors import ConfigurationError, InputError, LeakError
 from ..evaluation.metrics import mean_known
 from ..evaluation.nuisances import balance, fit_nuisance, nuisance_values
-from ..evaluation.predict import RecordingRows
+from ..evaluation.predict import RecordingRows, predict_rows
 from ..evaluation.report_file import PERMUTED
 from ..evaluation.series import mean_ratings
 from ..evaluation.task import (
@@ -51,6 +51,7 @@ from ..evaluation.task import (
     task_of_corpus,
 )
 from ..labels import index_map
+from ..loading import load_model, load_processor
 from .recipes import DataRecipe, Recipe
 
 logger = logging.getLogger(__name__)
@@ -58,8 +59,9 @@ logger = logging.getLogger(__name__)
 # --- Soft labels -------------------------------------------------------------------------------------------------------
 # Training targets that are shares: what several people said about a sample, beside its one label.
 #
-# A corpus gives them as the column `soft_label`, one share for each class of its `label`. A recipe says how much of the target they
-# are (`soft_label_weight`), or has a second layer foresee them (`soft_label_head`). Validation and reports keep the label.
+# A corpus gives them as the column `soft_label`, one share for each class of its `label`; or a trained checkpoint does, by its
+# answers (`soft_labels_of`). A recipe says how much of the target they are (`soft_label_weight`), or has a second layer foresee
+# them (`soft_label_head`). Validation and reports keep the label.
 
 COLUMN = "soft_label"
 
@@ -114,6 +116,39 @@ def with_soft_labels(side: LabelledSubset, names: Sequence[str]) -> LabelledSubs
     total = shares.sum(axis=1, keepdims=True)
     soft = np.where(total > 0, shares / np.where(total > 0, total, 1), hard)
     return replace(side, soft=soft.astype(np.float32))
+
+
+def with_answers(side: LabelledSubset, corpus: Corpus, names: Sequence[str], checkpoint: str) -> LabelledSubset:
+    """The samples with a checkpoint's answers as their shares.
+
+    The checkpoint sees each sample as it is. Whoever learns from these answers sees it augmented, and so learns to answer for a
+    disturbed sample as the checkpoint does for the whole one.
+
+    Args:
+        side: what is trained on.
+        corpus: whose samples they are.
+        names: classes in the order of the logits.
+        checkpoint: folder, bundled name or Hub id; of pictures, its mean answer to the picture and its mirror image is taken.
+
+    Raises:
+        ConfigurationError: it does not know the same classes.
+    """
+    source = plugins.locate_checkpoint(checkpoint)
+    model = load_model(source)
+    theirs = task_of_model(model).names
+    if set(theirs) != set(names):
+        raise ConfigurationError(
+            f"Recipe key 'soft_labels_of' is {checkpoint!r}, which answers {', '.join(theirs)}; expected the classes that are "
+            f"trained, {', '.join(names)}. Name another checkpoint, or leave the key out."
+        )
+    rows = RecordingRows(corpus, side.dataset)
+    found = predict_rows(
+        model, load_processor(source), rows, batch_size=64, mirror=corpus.kind == "face", together=True
+    )
+    scores = torch.from_numpy(found.class_scores()).softmax(dim=-1)[:, index_map(names, theirs)].numpy()
+    soft = np.eye(len(names), dtype=np.float32)[side.labels]  # which a sample that cannot be read keeps
+    soft[found.positions] = scores
+    return replace(side, soft=soft)
 
 
 # --- The two sides -----------------------------------------------------------------------------------------------------
@@ -302,7 +337,9 @@ def _label(
     dropped = recipe.data.drop_labels
     names = list(recipe.labels) if recipe.labels else [name for name in label_names(train) if name not in dropped]
     sides = [map_labels(side, names, may_drop=dropped, purpose="the recipe") for side in (train, validation)]
-    if recipe.soft_label_weight or recipe.soft_label_head:
+    if recipe.soft_labels_of is not None:
+        sides[0] = with_answers(sides[0], corpus, names, recipe.soft_labels_of)
+    elif recipe.soft_label_weight or recipe.soft_label_head:
         sides[0] = with_soft_labels(sides[0], names)
     if len(names) < 2:
         raise ConfigurationError(

@@ -159,7 +159,8 @@ class Recipe:
         default_factory=dict
     )
     model_name_or_path: Annotated[
-        str | None, "start from this checkpoint; `model` and `processor` are then its own"
+        str | None,
+        "start from this checkpoint; `model` and `processor` then say what changes of its own (image_size and size, for instance)",
     ] = None
     backbone_weights: Annotated[
         str | None,
@@ -237,6 +238,11 @@ class Recipe:
         "share of a training target that is the corpus's `soft_label` (the votes of several people), the rest being its label",
         SHARE,
     ] = 0.0
+    soft_labels_of: Annotated[
+        str | None,
+        "a checkpoint whose answers to the samples, before they are augmented, stand for `soft_label`; of a picture the mean with "
+        "its answer to the mirrored one",
+    ] = None
     soft_label_head: Annotated[
         float,
         "weight of a second layer over the classifier's features that foresees `soft_label`, in training only; 0: none",
@@ -334,12 +340,17 @@ def _check_numbers(part: Any, prefix: str = "") -> None:
 def _check_combinations(recipe: Recipe) -> None:
     point = recipe.operating_point
     _demand(point.tau_min <= point.tau_max, "operating_point.tau_min", point.tau_min, "no more than tau_max")
-    own = [key for key in ("model", "processor", "backbone_weights") if getattr(recipe, key)]
     _demand(
-        recipe.model_name_or_path is None or not own,
+        recipe.model_name_or_path is None or recipe.backbone_weights is None,
         "model_name_or_path",
         recipe.model_name_or_path,
-        f"no {' and no '.join(own)} beside it, because the checkpoint brings its own",
+        "no backbone_weights beside it, because the checkpoint brings its own",
+    )
+    _demand(
+        recipe.soft_labels_of is None or bool(recipe.soft_label_weight or recipe.soft_label_head),
+        "soft_labels_of",
+        recipe.soft_labels_of,
+        "soft_label_weight or soft_label_head beside it, which say what the answers are used for",
     )
     labels = recipe.labels
     _demand(labels is None or len(set(labels)) == len(labels) > 0, "labels", labels, "names, each once")
@@ -358,7 +369,9 @@ def _check_combinations(recipe: Recipe) -> None:
         recipe.data.protocol,
         "no folds beside it, and validation held out of its training side",
     )
-    knows = [key for key in ("model_name_or_path", "distillation") if getattr(recipe, key) is not None]
+    knows = [
+        key for key in ("model_name_or_path", "distillation", "soft_labels_of") if getattr(recipe, key) is not None
+    ]
     _demand(
         not recipe.data.permute_labels or not knows,
         "data.permute_labels",

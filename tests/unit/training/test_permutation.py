@@ -107,7 +107,12 @@ def test_one_value_per_trial_and_classes_are_permuted_when_they_are_read(tmp_pat
 
 
 @pytest.mark.parametrize(
-    "other", [{"model_name_or_path": "x", "model": {}, "processor": {}}, {"distillation": {"teacher": "a:b"}}]
+    "other",
+    [
+        {"model_name_or_path": "x", "model": {}, "processor": {}},
+        {"distillation": {"teacher": "a:b"}},
+        {"soft_labels_of": "x", "soft_label_weight": 1.0},
+    ],
 )
 def test_a_control_starts_from_nothing(other: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match="a control starts from nothing"):

@@ -63,6 +63,7 @@ def test_keys_that_are_numbers_survive_json() -> None:
         ("data.validation.split", "test", "exactly one"),
         ("data.validation.by_identity", None, "exactly one"),
         ("selection", "operating_point", "operating_point.rule"),
+        ("soft_labels_of", "x", "soft_label_weight or soft_label_head beside it"),
         ("operating_point.tau_min", 5.0, "no more than tau_max"),
     ],
 )
@@ -73,9 +74,9 @@ def test_what_makes_no_sense_is_refused(key: str, value: Any, says: str) -> None
     assert key.rsplit(".", 1)[-1] in str(caught.value)
 
 
-def test_a_checkpoint_brings_its_own_model() -> None:
+def test_a_checkpoint_brings_its_own_backbone() -> None:
     with pytest.raises(ConfigurationError, match="brings its own"):
-        build(model_name_or_path="x", model={"image_size": 3})
+        build(model_name_or_path="x", backbone_weights="package:y")
 
 
 @pytest.mark.parametrize("code", ["subprocess:Popen", "os:system", "builtins:eval", "meco_hub.plugins:load_dotted"])

@@ -1,5 +1,6 @@
 """Soft labels: blended by name into the target, handed to the loss, mixed by mixup; and progressive sizes around them."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,14 +8,16 @@ import datasets
 import numpy as np
 import pytest
 import torch
+from PIL import ImageOps
 
 import tiny_networks
 from meco_hub.corpora.synthetic.faces import write_fer2013_folders
 from meco_hub.corpora.tables import FaceRow, build_splits
 from meco_hub.errors import ConfigurationError
 from meco_hub.evaluation.task import map_labels
+from meco_hub.loading import load_model, load_processor
 from meco_hub.training.arguments import RunOptions
-from meco_hub.training.data import blend, with_soft_labels
+from meco_hub.training.data import blend, load_training_data, with_soft_labels
 from meco_hub.training.loop import TrainingRun, train
 from meco_hub.training.losses import mix_batch
 from meco_hub.training.recipes import Recipe, override, recipe_from_dict
@@ -138,6 +141,48 @@ def test_a_second_layer_foresees_the_votes_and_leaves_the_answer_to_the_label(
     saved = type(run.bare_model).from_pretrained(tmp_path / "a")
     assert saved.state_dict().keys() == run.bare_model.state_dict().keys()  # nothing of the layer is kept
     run.accelerator.end_training()
+
+
+def test_a_checkpoint_s_answers_to_whole_pictures_stand_for_votes(corpus: Path, tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    plain = recipe(num_train_epochs=1, **{"data.options": {}})
+    train(plain, RunOptions(corpus, tmp_path / "teacher", progress=False))
+    onward = replace(
+        plain,
+        model_name_or_path=str(tmp_path / "teacher"),
+        model={"image_size": 40},
+        processor={"size": {"height": 40, "width": 40}},
+        soft_labels_of=str(tmp_path / "teacher"),
+        soft_label_weight=1.0,
+        augmentation={"name": "face"},
+    )
+    run = TrainingRun(onward, RunOptions(corpus, tmp_path / "student", progress=False))
+    model, processor = load_model(str(tmp_path / "teacher")), load_processor(str(tmp_path / "teacher"))
+    soft = run.data.train.soft
+    assert soft is not None
+    for row in (0, 5):  # what it says of the picture as it is and of its mirror image, on average, at its own size
+        picture = run.loaders.train_rows[row]
+        both = processor([picture, ImageOps.mirror(picture)], return_tensors="pt")
+        with torch.no_grad():
+            said = model.eval()(**both).logits.softmax(dim=-1).mean(dim=0)
+        np.testing.assert_allclose(soft[row], said, atol=1e-5)
+    # the student has the size that the recipe says, and the weights of the checkpoint
+    assert next(iter(run.loaders.train))["pixel_values"].shape[-2:] == (40, 40)
+    assert run.bare_model.config.image_size == 40  # pyright: ignore[reportAttributeAccessIssue]
+    torch.testing.assert_close(
+        run.bare_model.state_dict()["classifier.weight"], model.state_dict()["classifier.weight"]
+    )
+    run.accelerator.end_training()
+
+
+def test_a_checkpoint_of_other_classes_gives_no_targets(corpus: Path, tmp_path: Path) -> None:
+    other = recipe(labels=NAMES[:3], num_train_epochs=1, **{"data.options": {}, "data.drop_labels": NAMES[3:]})
+    train(other, RunOptions(corpus, tmp_path / "three", progress=False))
+    learner = recipe(soft_labels_of=str(tmp_path / "three"), soft_label_weight=0.5)
+    with pytest.raises(
+        ConfigurationError, match=r"answers anger, disgust, fear; expected the classes that are trained"
+    ):
+        load_training_data(learner, corpus)
 
 
 def test_training_pictures_grow_and_the_checkpoint_has_its_own_size(corpus: Path, tmp_path: Path) -> None:
