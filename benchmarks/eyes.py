@@ -14,31 +14,17 @@ import argparse
 import os
 import platform
 import statistics
-import time
 from collections.abc import Callable, Sequence
 
 import timm
 import torch
 import transformers
+from turns import ratio, time_in_turns, verdict
 
 from meco_mcoenet.configuration_mcoenet import EXPERT_KINDS, MCOENetConfig
 from meco_mcoenet.modeling_mcoenet import MCOENetForEmotionRecognition
 
 GOAL = 1.4
-
-
-def time_in_turns(programs: Sequence[Callable[[], object]], rounds: int, device: str) -> list[list[float]]:
-    """Seconds of every program in every round, each round running all of them once; one round before is not counted."""
-    seconds: list[list[float]] = [[] for _ in programs]
-    for turn in range(rounds + 1):
-        for index, program in enumerate(programs):
-            start = time.perf_counter()
-            program()
-            if device != "cpu":
-                torch.cuda.synchronize()
-            if turn:
-                seconds[index].append(time.perf_counter() - start)
-    return seconds
 
 
 def prefer(model: MCOENetForEmotionRecognition, kind: str | None) -> None:
@@ -90,13 +76,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 f"{statistics.median(four_last) * 1e3:8.1f} ms"
             )
             for kind, mine in zip((None, *EXPERT_KINDS), own, strict=True):
-                value, beside_last = (
-                    statistics.median(a / b for a, b in zip(mine, peer, strict=True)) for peer in (four, four_last)
-                )
+                value, beside_last = ratio(mine, four), ratio(mine, four_last)
                 who = "experts as the router chooses" if kind is None else f"two {kind} experts"
                 print(
                     f"  {who:<31}{statistics.median(mine) * 1e3:8.1f} ms   ratio {value:.2f} "
-                    f"(goal ≤ {GOAL:g}: {'met' if value <= GOAL else 'MISSED'}), over channels_last {beside_last:.2f}"
+                    f"({verdict(value, GOAL)}), over channels_last {beside_last:.2f}"
                 )
 
 

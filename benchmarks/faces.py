@@ -11,7 +11,6 @@ import argparse
 import os
 import platform
 import statistics
-import time
 from collections.abc import Callable, Sequence
 
 import timm
@@ -19,6 +18,7 @@ import torch
 import transformers
 from torch import nn
 from torch.nn import functional as F
+from turns import ratio, time_in_turns, verdict
 
 from meco_expressnet_moe.configuration_expressnet_moe import ExpressNetMoEConfig
 from meco_expressnet_moe.large_kernel_conv import LargeKernelConv2d, smooth_size
@@ -44,29 +44,8 @@ LAYERS = (
 )
 
 
-def time_in_turns(programs: Sequence[Callable[[], object]], rounds: int) -> list[list[float]]:
-    """Seconds of every program in every round, each round running all of them once; one round before is not counted."""
-    seconds: list[list[float]] = [[] for _ in programs]
-    for turn in range(rounds + 1):
-        for index, program in enumerate(programs):
-            start = time.perf_counter()
-            program()
-            if turn:
-                seconds[index].append(time.perf_counter() - start)
-    return seconds
-
-
-def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """Median over rounds of our time over theirs."""
-    return statistics.median(mine / other for mine, other in zip(ours, theirs, strict=True))
-
-
 def milliseconds(seconds: Sequence[float]) -> str:
     return f"{statistics.median(seconds) * 1e3:8.1f} ms"
-
-
-def verdict(value: float, goal: float) -> str:
-    return f"goal ≤ {goal:g}: {'met' if value <= goal else 'MISSED'}"
 
 
 def direct_gmac(layers: Sequence[tuple[int, int, int, int]]) -> float:

@@ -15,12 +15,12 @@ import argparse
 import os
 import platform
 import statistics
-import time
 import unittest.mock
 from collections.abc import Callable, Sequence
 
 import torch
 from torch.nn import functional as F
+from turns import ratio, time_in_turns, verdict
 
 from meco_mcoenet import modeling_mcoenet as modeling
 from meco_mcoenet import selective_scan as module
@@ -88,24 +88,6 @@ def make_arguments(shape: tuple[int, int, int, int], device: str) -> Arguments:
     return [one.to(device) for one in (u, steps, A, B, C, torch.ones(channels), z)]
 
 
-def time_in_turns(programs: Sequence[Callable[[], object]], rounds: int, device: str) -> list[list[float]]:
-    """Seconds of every program in every round, each round running all of them once; one round before is not counted."""
-    seconds: list[list[float]] = [[] for _ in programs]
-    for turn in range(rounds + 1):
-        for index, program in enumerate(programs):
-            start = time.perf_counter()
-            program()
-            if device != "cpu":
-                torch.cuda.synchronize()
-            if turn:
-                seconds[index].append(time.perf_counter() - start)
-    return seconds
-
-
-def ratio(theirs: Sequence[float], mine: Sequence[float]) -> float:
-    return statistics.median(other / own for other, own in zip(theirs, mine, strict=True))
-
-
 def with_gradients(scan: Scan, arguments: Arguments) -> Callable[[], object]:
     leaves = [one.clone().requires_grad_() for one in arguments]
     return lambda: torch.autograd.grad(scan(*leaves).sum(), leaves)
@@ -133,11 +115,6 @@ def report_shape(shape: tuple[int, int, int, int], rounds: int, device: str) -> 
             print(line)
 
 
-def verdict(value: float, goal: float, at_least: bool = False) -> str:
-    met = value >= goal if at_least else value <= goal
-    return f"goal {'≥' if at_least else '≤'} {goal:g}: {'met' if met else 'MISSED'}"
-
-
 def report_share(model: MCOENetForEmotionRecognition, batch: int, rounds: int, device: str) -> None:
     clips = [torch.randn(batch, 4, 3, 100, 100, device=device) for _ in range(2)]
     block = model.mcoenet.joint_scan
@@ -154,7 +131,7 @@ def report_share(model: MCOENetForEmotionRecognition, batch: int, rounds: int, d
             lambda: block(tokens[0]),
         ]
         whole, scan, around = time_in_turns(programs, rounds, device)
-    share, with_rest = 1 / ratio(whole, scan), 1 / ratio(whole, around)
+    share, with_rest = ratio(scan, whole), ratio(around, whole)
     print(
         f"  batch {batch:>2}: whole {statistics.median(whole) * 1e3:8.1f} ms, scan {statistics.median(scan) * 1e3:6.2f} ms: "
         f"{share:.1%} ({verdict(share, SHARE_GOAL)}); with its projections {statistics.median(around) * 1e3:6.2f} ms: "

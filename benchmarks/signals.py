@@ -30,6 +30,7 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np  # noqa: E402
 import scipy  # noqa: E402
 from signals_loop import Layout, window_by_window  # noqa: E402
+from turns import time_in_turns  # noqa: E402
 
 from meco_hub.processing.signal_windower import SignalWindower  # noqa: E402
 from meco_hub.recordings.signal_recording import SignalRecording, Stream  # noqa: E402
@@ -109,18 +110,6 @@ def copy_windows(layout: Layout, streams: Sequence[np.ndarray]) -> list[np.ndarr
     return copies
 
 
-def time_in_turns(programs: Sequence[Callable[[], object]], rounds: int) -> list[list[float]]:
-    """Seconds of CPU of every program in every round, each round running all of them once; one round before is not counted."""
-    seconds: list[list[float]] = [[] for _ in programs]
-    for turn in range(rounds + 1):
-        for index, program in enumerate(programs):
-            start = time.process_time()
-            program()
-            if turn:
-                seconds[index].append(time.process_time() - start)
-    return seconds
-
-
 def check_same(layout: Layout, recording: SignalRecording) -> float:
     """Share of samples that both sides hold and that agree to a tenth of a standard deviation, where nothing is resampled."""
     ours, theirs = windows_of(make_windower(layout), recording), window_by_window(layout, recording)
@@ -160,6 +149,7 @@ def report_windower(seconds: float, rounds: int) -> None:
                 lambda one=layout, g=gridded: copy_windows(one, g),
             ],
             rounds,
+            clock=time.process_time,
         )
         ours, loop, careful, limit = turns
         ratio, bound = (statistics.median(b / a for a, b in zip(one, loop, strict=True)) for one in (ours, limit))

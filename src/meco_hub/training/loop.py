@@ -38,11 +38,11 @@ from .engine import EnergyMeter, Interruption, check_engine, check_trackers, com
 from .loaders import ImageSizes, build_criterion, build_loaders
 from .losses import Distillation, SoftLabelHead, build_teacher, mix_batch
 from .optimization import (
+    AveragedCopy,
     BackboneFreeze,
     EpochPlan,
     FrozenModules,
     LossSum,
-    averaged_copy,
     build_optimizer,
     build_schedule,
     take_first,
@@ -172,7 +172,7 @@ class TrainingRun:
         self.freeze = BackboneFreeze(model, recipe.freeze_backbone_epochs)
         # copied before Accelerate wraps `forward`, because a copy of the wrapping would still call the original
         self.average = (
-            averaged_copy(model, recipe.ema_decay, accelerator.device) if recipe.ema_decay is not None else None
+            AveragedCopy(model, recipe.ema_decay, accelerator.device) if recipe.ema_decay is not None else None
         )
         if self.average is not None:
             accelerator.register_for_checkpointing(self.average)

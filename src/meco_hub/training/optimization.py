@@ -4,6 +4,7 @@ By convention the pretrained part of a model is the `backbone` of its base model
 frozen for the first epochs.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -257,25 +258,36 @@ class LossSum:
 # --- Ema --------------------------------------------------------------------------------------------------------------
 # Averaged weights: a slow copy of the model that is validated and kept instead of it.
 #
-# The average is torch's own `AveragedModel`; what is ours is the warm-up of its decay (without it, a short run would still
-# carry its random beginning): after n updates the decay is min(decay, (1 + n) / (10 + n)).
+# The average is torch's own `AveragedModel`, with a warm-up of its decay (without it, a short run would still carry its random
+# beginning): after n updates the decay is min(decay, (1 + n) / (10 + n)). The number of updates stays on the CPU, because an update
+# asks for it at every step, and on a GPU the answer would wait for everything that is under way.
 
 
-def averaged_copy(model: nn.Module, decay: float, device: torch.device) -> AveragedModel:
-    """An exponential moving average of `model` on `device`, buffers (BatchNorm statistics) included.
+class AveragedCopy(AveragedModel):
+    """An exponential moving average of `model`, buffers (BatchNorm statistics) included.
 
     Call `update_parameters(model)` after each optimiser step; the first call copies.
+
+    Args:
+        model: what is averaged.
+        decay: largest share of the average that a step leaves.
+        device: where the average is kept.
     """
 
-    @torch.no_grad()
-    def blend(averages: Sequence[torch.Tensor], currents: Sequence[torch.Tensor], updates: torch.Tensor | int) -> None:
-        count = int(updates)
-        weight = 1 - min(decay, (1 + count) / (10 + count))
-        if averages[0].is_floating_point():
-            for average, current in zip(averages, currents, strict=True):
-                average.lerp_(current, weight)
-        else:  # counters, such as BatchNorm's number of batches, have no meaningful average
-            for average, current in zip(averages, currents, strict=True):
-                average.copy_(current)
+    def __init__(self, model: nn.Module, decay: float, device: torch.device) -> None:
+        super().__init__(model, device, use_buffers=True)
+        self.n_averaged = self.n_averaged.cpu()
+        self.decay = decay
 
-    return AveragedModel(model, device, multi_avg_fn=blend, use_buffers=True)
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        count = int(self.n_averaged)
+        weight = 1 - min(self.decay, (1 + count) / (10 + count))
+        averages = itertools.chain(self.module.parameters(), self.module.buffers())
+        for average, current in zip(averages, itertools.chain(model.parameters(), model.buffers()), strict=True):
+            # counters, such as BatchNorm's number of batches, have no meaningful average
+            if count and average.is_floating_point():
+                average.lerp_(current.to(average.device), weight)
+            else:
+                average.copy_(current)
+        self.n_averaged += 1

@@ -8,8 +8,8 @@ from torch import nn
 
 from meco_hub.errors import ConfigurationError
 from meco_hub.training.optimization import (
+    AveragedCopy,
     BackboneFreeze,
-    averaged_copy,
     build_optimizer,
     build_schedule,
     parameter_groups,
@@ -114,7 +114,7 @@ def test_frozen_epochs_leave_the_backbone_as_it_was() -> None:
 
 def test_average_follows_its_formula() -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
-    average = averaged_copy(model, 0.9, torch.device("cpu"))
+    average = AveragedCopy(model, 0.9, torch.device("cpu"))
     values, expected = [], None
     for step in range(30):
         with torch.no_grad():
