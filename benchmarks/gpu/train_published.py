@@ -1,4 +1,4 @@
-"""Train the published ExpressNet-MoE on FER-2013 for so many minutes, and write what came of it; `train_published.sh` calls it.
+"""Train the published ExpressNet-MoE on FER-2013 for so many minutes, and write what came of it; `measure.py` calls it.
 
 The network is the published one, 35.9 million weights at 224 pixels, from random weights: its authors started from VGGFace2, whose
 weights are not ours to give out. What is around it is ours: pictures that recur are kept on one side, a tenth of the training part

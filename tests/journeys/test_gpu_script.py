@@ -1,6 +1,8 @@
-"""The script that trains the published network on a GPU, all the way through with a tiny network on a CPU."""
+"""The script of everything that wants a GPU, some of its way on a CPU; the published network's training with a tiny one."""
 
+import argparse
 import csv
+import importlib.util
 import json
 import os
 import subprocess
@@ -12,21 +14,31 @@ import pytest
 from meco_hub.corpora.synthetic.faces import write_fer2013_folders
 
 ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "benchmarks" / "gpu" / "train_published.sh"
+SCRIPT = ROOT / "benchmarks" / "gpu" / "run.sh"
 
 
 @pytest.mark.timeout(300)
 def test_one_command_trains_and_writes_figures_and_no_weights(tmp_path: Path) -> None:
     write_fer2013_folders(tmp_path / "fer.zip", seed=3, train_per_class=24, public_per_class=3, private_per_class=0)
+    words = "--device cpu --limit --only environment scan fer2013"
     finished = subprocess.run(
-        [SCRIPT, "--data_dir", tmp_path / "fer.zip", "--tiny", "--output_dir", tmp_path / "out"],
+        [SCRIPT, *words.split(), "--data_dir", tmp_path / "fer.zip", "--output_dir", tmp_path / "out"],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"},
     )
-    assert finished.returncode == 0, finished.stderr
+    assert finished.returncode == 0, finished.stdout + finished.stderr
     out = tmp_path / "out"
-    assert {path.name for path in out.iterdir()} == {"figures.json", "curve.csv", "utilisation.csv", "report.json"}
+    trained = {"figures.json", "curve.csv", "utilisation.csv", "report.json"}
+    assert {path.name for path in out.iterdir()} == {*trained, "results.json", "results.md"}
+    results = {one["step"]: one for one in json.loads((out / "results.json").read_text(encoding="utf-8"))}
+    assert list(results) == ["environment", "scan", "fer2013"]
+    assert "torch" in results["environment"]["rows"][0]
+    assert results["scan"]["rows"][-1]["ours ms"] > 0
+    assert results["fer2013"]["rows"][0]["n"] == 21
+    assert "| scan | selective scan (1, 8, 16, 50), forward | ours ms |" in (out / "results.md").read_text(
+        encoding="utf-8"
+    )
     figures = json.loads((out / "figures.json").read_text(encoding="utf-8"))
     assert figures["test"]["n"] == 21
     assert figures["steps"] == 24
@@ -35,7 +47,32 @@ def test_one_command_trains_and_writes_figures_and_no_weights(tmp_path: Path) ->
     with (out / "curve.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert int(rows[-1]["step"]) == 24
-    assert "accuracy" in finished.stdout
+
+
+def test_a_step_that_takes_too_long_keeps_what_it_measured(tmp_path: Path) -> None:
+    spec = importlib.util.spec_from_file_location("measure", SCRIPT.with_name("measure.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    measure = importlib.util.module_from_spec(spec)
+    sys.modules["measure"] = measure  # where its dataclass looks
+    spec.loader.exec_module(measure)
+    slow = tmp_path / "slow.py"
+    slow.write_text(
+        "import json, pathlib, sys, time\n"
+        "out = pathlib.Path(sys.argv[sys.argv.index('--output_dir') + 1])\n"
+        "(out / 'rows.jsonl').write_text(json.dumps({'what': 'first', 'ms': 1}) + '\\n')\n"
+        "time.sleep(600)\n"
+    )
+    measure.HERE = slow
+    arguments = argparse.Namespace(output_dir=tmp_path, device="cpu", limit=True, data_dir=None)
+    result = measure.run_step("scan", arguments, 3.0)
+    assert result["rows"] == [{"what": "first", "ms": 1}]
+    assert result["error"] == "stopped after 3 s"
+    assert "failed: stopped after 3 s" in measure.to_markdown([result])
+    slow.write_text("raise SystemExit('no such kernel | at all')")
+    result = measure.run_step("scan", arguments, 60.0)
+    assert (result["rows"], result["exit"]) == ([], 1)
+    assert "no such kernel \\| at all" in measure.to_markdown([result])
 
 
 def test_parts_that_do_not_make_up_the_zip_are_refused(tmp_path: Path) -> None:
