@@ -87,7 +87,7 @@ class EventClock:
         Raises:
             RecordingError: no event camera can have given them in the unit that they look like; the message asks for `time_unit`.
         """
-        t = t[:SAMPLE]
+        t = self._as_numbers(t[:SAMPLE])
         steps = np.diff(t.astype(np.float64)) if t.dtype.kind in "iuf" else np.zeros(0)
         self._overflows(steps)  # which looks at the pauses, before the first block is counted on
         in_order = int(np.count_nonzero(steps < 0)) <= max(1, _LATE_SHARE * len(steps))
@@ -104,7 +104,18 @@ class EventClock:
         Raises:
             RecordingError: times that are NaN, infinite or beyond any clock.
         """
-        return to_microseconds(self._count_on(t), self.unit or "us", self.called)
+        return to_microseconds(self._count_on(self._as_numbers(t)), self.unit or "us", self.called)
+
+    def _as_numbers(self, t: NDArray[Any]) -> NDArray[Any]:
+        """NumPy's dates and spans of time as microseconds since 1970 or the beginning; numbers as they are."""
+        if t.dtype.kind not in "mM":
+            return t
+        if np.isnat(t).any():
+            raise RecordingError(
+                f"{self.called}: event {int(np.isnat(t).argmax())} has no time (NaT); expected one each. Leave it out."
+            )
+        self.unit = "us"
+        return t.astype(f"{t.dtype.kind}8[us]").astype(np.int64)
 
     def _tell(self, x: NDArray[Any], y: NDArray[Any], t: NDArray[Any], pixels: int | None, point: bool) -> str:
         values = t[np.isfinite(t)].astype(np.float64) if t.dtype.kind in "iuf" else np.zeros(0)

@@ -11,6 +11,7 @@ the recording's `out_of_bounds` to say, or for the one who lays them on a grid.
 """
 
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -34,6 +35,12 @@ COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "p": ("p", "ps", "pol", "polarity", "polarities", "on"),
 }
 """What people call the four columns, in lower case."""
+
+_UNIT_BEHIND = re.compile(
+    r"(?P<name>.+?)\s*[\s_(\[]\s*(?:(?P<s>s|secs?|seconds?)|(?P<ms>ms|msecs?|milliseconds?)"
+    r"|(?P<us>[uµμ]s|usecs?|microseconds?)|(?P<ns>ns|nsecs?|nanoseconds?))\s*[)\]]?",
+    re.IGNORECASE,
+)
 
 _ORDERS = {
     "txyp": "as the Robotics and Perception Group writes text",
@@ -154,7 +161,7 @@ class EventRecording:
         Args:
             x, y: whole numbers from 0 to 65535.
             t: time in `time_unit` ("s", "ms", "us" or "ns"; None: what `EventClock` tells from the numbers); floating point is
-                rounded to whole microseconds.
+                rounded to whole microseconds. NumPy's dates and spans of time say their unit themselves.
             p: 0 and 1, or −1 and 1, or booleans; where −1 occurs, 0 is refused.
 
         Raises:
@@ -233,6 +240,7 @@ class EventRecording:
             arrays = {column: events[:, place] for column, place in places.items()}
         else:
             arrays = {column: events[names[place]] for column, place in (places or {}).items()}
+            time_unit = time_unit or unit_of(names[places["t"]] if places else None)
         x, y, t, p = (arrays[column] for column in "xytp")
         return EventRecording.from_arrays(
             x, y, t, p, width=width, height=height, name=name, time_unit=time_unit, out_of_bounds=out_of_bounds
@@ -258,6 +266,20 @@ class EventRecording:
         return replace(self, t=self.t + microseconds, frame_times=times)
 
 
+def column_of(name: str) -> str | None:
+    """Which of x, y, t and p a name means, if any; that of t may end in its unit: "t_us", "time [s]", "Timestamp(ns)"."""
+    found = next((column for column, known in COLUMN_NAMES.items() if name.strip().lower() in known), None)
+    if found is None and (parts := _UNIT_BEHIND.fullmatch(name.strip())):
+        return "t" if column_of(parts["name"]) == "t" else None
+    return found
+
+
+def unit_of(name: str | None) -> str | None:
+    """The unit of time that the name of the column t says, if it says one."""
+    parts = _UNIT_BEHIND.fullmatch((name or "").strip())
+    return parts.lastgroup if parts and column_of(parts["name"]) == "t" else None
+
+
 def find_columns(names: Any, called: str) -> dict[str, str]:
     """Column ("x", "y", "t", "p") → what it is called among `names`.
 
@@ -266,8 +288,8 @@ def find_columns(names: Any, called: str) -> dict[str, str]:
     """
     names = [str(name) for name in names]
     found: dict[str, str] = {}
-    for column, known in COLUMN_NAMES.items():
-        fitting = [name for name in names if name.lower() in known]
+    for column in COLUMN_NAMES:
+        fitting = [name for name in names if column_of(name) == column]
         if len(fitting) != 1:
             problem = "none of them can be" if not fitting else f"{' and '.join(fitting)} could each be"
             raise RecordingError(
@@ -372,7 +394,7 @@ def _column(values: Any, column: str, called: str) -> NDArray[Any]:
     array = values.detach().cpu().numpy() if hasattr(values, "detach") else np.asarray(values)
     if array.size == 0 and array.ndim == 1:
         array = array.astype(np.int64) if array.dtype.kind not in "iufb" else array
-    if array.ndim != 1 or array.dtype.kind not in "iufb":
+    if array.ndim != 1 or array.dtype.kind not in ("iufmM" if column == "t" else "iufb"):
         raise RecordingError(
             f"{called}: {column} has shape {array.shape} and dtype {array.dtype}; expected one number per event."
         )

@@ -67,6 +67,7 @@ class EventFile:
         frames: (time in microseconds, (height, width) uint8), where they were asked for.
         warnings: what is in doubt.
         unknown_types: of words, where the format has types of words.
+        time_unit: of t, where the name of its column says it.
     """
 
     blocks: Iterator[EventColumns]
@@ -76,6 +77,7 @@ class EventFile:
     frames: list[tuple[int, NDArray[np.uint8]]] = field(default_factory=list)
     warnings: list[AnswerWarning] = field(default_factory=list)
     unknown_types: set[int] = field(default_factory=set)
+    time_unit: str | None = None
 
     def count(self, what: str, number: int) -> None:
         """Add to a note that counts."""
@@ -103,7 +105,6 @@ def on_one_clock(
     Raises:
         RecordingError: what `EventClock` refuses.
     """
-    clock = EventClock(str(request.path), request.time_unit or unit)
     held: list[EventColumns] = []
     problem: Exception | None = None
     try:
@@ -117,6 +118,7 @@ def on_one_clock(
         if problem is not None:
             raise problem
         return
+    clock = EventClock(str(request.path), request.time_unit or unit or file.time_unit)
     sides = (file.width or request.width, file.height or request.height)
     x, y, t = (np.concatenate([block[column][:SAMPLE] for block in held]) for column in range(3))
     clock.settle(x, y, t, pixels=sides[0] * sides[1] if sides[0] and sides[1] else None, point=point)

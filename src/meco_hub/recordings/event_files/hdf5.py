@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from ...answer_warnings import AnswerWarning
 from ...errors import DependencyError, RecordingError, import_optional, quote
 from ..event_clock import SAMPLE, EventClock
-from ..event_recording import COLUMN_NAMES, chosen_columns, find_columns
+from ..event_recording import chosen_columns, column_of, find_columns, unit_of
 from . import EventColumns, EventFile, ReadRequest, on_one_clock
 from .tables import table_places
 
@@ -85,7 +85,6 @@ def _find_layout(handle: Any, request: ReadRequest, file: EventFile) -> _Layout:
     import h5py
 
     found: dict[str, Callable[[], _Layout]] = {}
-    known = {alias for aliases in COLUMN_NAMES.values() for alias in aliases}
     seen: list[str] = []
 
     def visit(name: str, item: Any) -> bool | None:
@@ -93,10 +92,10 @@ def _find_layout(handle: Any, request: ReadRequest, file: EventFile) -> _Layout:
         if len(seen) > MAX_OBJECTS:
             return True
         if isinstance(item, h5py.Group):
-            members = [key for key in map(str, item) if key.lower() in known]
+            members = [key for key in map(str, item) if column_of(key)]
             if len(members) >= 4:
                 found[name] = lambda: _of_group(name, item, find_columns(members, f"{request.path}, {name}"), request)
-        elif len({key.lower() for key in item.dtype.names or ()} & known) >= 4 and item.ndim == 1:
+        elif len([key for key in item.dtype.names or () if column_of(key)]) >= 4 and item.ndim == 1:
             found[name] = lambda: _of_compound(name, item, request)
         elif item.ndim == 2 and item.shape[1] == 4 and name.rpartition("/")[2].lower() in ("events", "event", "data"):
             found[name] = lambda: _of_table(name, item, request, file)
@@ -136,7 +135,7 @@ def _of_group(name: str, group: Any, columns: Mapping[str, str], request: ReadRe
         raise RecordingError(f"{request.path}, {name}: the columns have the shapes {shapes}; expected (events,) each.")
     beside = [where.get("t_offset") for where in (group, group.parent) if where is not None]
     offsets = [int(np.asarray(data[()]).reshape(-1)[0]) for data in beside if data is not None]
-    unit = "us" if offsets else None  # DSEC
+    unit = "us" if offsets else unit_of(columns["t"])  # offsets are DSEC's
     for data in sets.values():
         _load_filters(data, request)
     return _Layout(name, shapes["t"][0], lambda c, a, b: sets[c][a:b], offsets[0] if offsets else 0, group, unit)
@@ -157,7 +156,8 @@ def _of_compound(name: str, data: Any, request: ReadRequest) -> _Layout:
             last[first, end] = data[first:end]
         return last[first, end][fields[column]]
 
-    return _Layout(name, len(data), read, group=data, unit="us" if name == "CD/events" else None)  # Metavision
+    unit = "us" if name == "CD/events" else unit_of(fields.get("t"))  # Metavision's are microseconds
+    return _Layout(name, len(data), read, group=data, unit=unit)
 
 
 def _of_table(name: str, data: Any, request: ReadRequest, file: EventFile) -> _Layout:

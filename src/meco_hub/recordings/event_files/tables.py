@@ -20,7 +20,7 @@ from ...answer_warnings import AnswerWarning
 from ...errors import RecordingError, quote
 from ...reading import ends_inside_line
 from ..event_clock import SAMPLE
-from ..event_recording import COLUMN_NAMES, chosen_columns, find_columns, guess_order
+from ..event_recording import chosen_columns, column_of, find_columns, guess_order, unit_of
 from . import EventColumns, EventFile, ReadRequest, on_one_clock
 
 
@@ -129,7 +129,6 @@ def open_npz(request: ReadRequest) -> EventFile:
             if found is not None:
                 setattr(file, side, int(stream(found, stack).read(1).reshape(-1)[0]))
     rows = [name for name, shape in shapes.items() if shape and (request.stream in (None, name))]
-    known = {alias for aliases in COLUMN_NAMES.values() for alias in aliases}
     if isinstance(request.columns, Mapping):
         columns = {column: str(name) for column, name in request.columns.items()}
         missing = [name for name in columns.values() if name not in shapes]
@@ -143,8 +142,8 @@ def open_npz(request: ReadRequest) -> EventFile:
             f"columns={request.columns!r} names one. "
             'Give {"x": name, "y": name, "t": name, "p": name}, or stream=.'
         )
-    elif len([name for name in rows if name.lower() in known]) >= 2:
-        columns = find_columns([name for name in rows if name.lower() in known], str(request.path))
+    elif len([name for name in rows if column_of(name)]) >= 2:
+        columns = find_columns([name for name in rows if column_of(name)], str(request.path))
     else:
         columns = {}
     if not columns and len(rows) != 1:
@@ -161,6 +160,7 @@ def open_npz(request: ReadRequest) -> EventFile:
                 return
             yield from _four_arrays({column: stream(name, stack) for column, name in columns.items()}, request)
 
+    file.time_unit = unit_of(columns.get("t"))
     file.blocks = on_one_clock(blocks(), request, file)
     return file
 
@@ -183,6 +183,7 @@ def _one_array(stream: _ArrayStream, request: ReadRequest, file: EventFile) -> I
         names = list(stream.dtype.names)
         places = chosen_columns(request.columns, names, str(request.path)) or {}
         fields = {column: names[place] for column, place in places.items()}
+        file.time_unit = unit_of(fields.get("t"))
         if len(stream.shape) != 1:
             raise RecordingError(f"{stream.called} has shape {stream.shape}; expected (events,) with x, y, t and p.")
         while stream.at < stream.rows or stream.problem:
@@ -209,7 +210,7 @@ def _one_array(stream: _ArrayStream, request: ReadRequest, file: EventFile) -> I
 
 
 def _require_numbers(values: NDArray, called: str) -> None:
-    if values.dtype.kind not in "iuf" or values.ndim != 1:
+    if values.dtype.kind not in "iufmM" or values.ndim != 1:
         raise RecordingError(
             f"{called} has dtype {values.dtype} and shape {values.shape}; expected one number per event."
         )
@@ -219,8 +220,8 @@ def _require_numbers(values: NDArray, called: str) -> None:
 #
 # Without names the usual orders are tried. Lines that begin with "#", "%" or "//" are comments; a first line
 # of just two whole numbers is the sensor's width and height, as some data sets of the Robotics and Perception Group have
-# it. Polarity may be True and False, as pandas writes it; between semicolons or tabs a comma is a decimal point, as Excel writes
-# it where that is the custom.
+# it. Polarity may be True and False, as pandas writes it, or ON and OFF; between semicolons or tabs a comma is a decimal point, as
+# Excel writes it where that is the custom. The column of times may name its unit: "t_us", "time [s]".
 
 _COMMENTS = ("#", "%", "//")
 _BLOCK_LINES = 65536
@@ -255,6 +256,7 @@ def open_text(request: ReadRequest) -> EventFile:
         elif not all(_is_number(field) for field in head):
             names, opening = head, opening[1:]
         places = chosen_columns(request.columns, names, str(request.path))
+        file.time_unit = unit_of(names[places["t"]]) if names and places else None
     except BaseException:
         source.close()
         raise
@@ -309,7 +311,7 @@ def _read(
             raise problem
 
 
-_TRUTH = re.compile(r"\b(true|false)\b", re.IGNORECASE)
+_TRUTH = re.compile(r"\b(true|false|on|off)\b", re.IGNORECASE)
 
 
 def _is_number(text: str) -> bool:
@@ -330,7 +332,7 @@ def _parse(
     """The chosen columns of some lines, (lines, columns), up to the first that cannot be read; and what is wrong with that."""
     texts = [line for _, line in block]
     if _TRUTH.search(texts[0]):
-        texts = [_TRUTH.sub(lambda found: "01"[found[0].lower() == "true"], line) for line in texts]
+        texts = [_TRUTH.sub(lambda found: "01"[found[0].lower() in ("true", "on")], line) for line in texts]
 
     def load(last: int) -> np.ndarray:
         return np.loadtxt(

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from meco_hub.errors import DependencyError, RecordingError
+from meco_hub.recordings.event_recording import EventRecording, column_of, unit_of
 from meco_hub.recordings.events import iterate_events, read_events
 
 
@@ -294,3 +295,68 @@ def test_a_missing_compression_is_named(makers, tmp_path: Path) -> None:
             h5py.h5d.create(group.id, name.encode(), h5py.h5t.NATIVE_INT32, space, plist)
     with pytest.raises(DependencyError, match=r"compressed with filter 36559"):
         read_events(path)
+
+
+_NAMES = {
+    "s": ("t_s", "Time [s]", "time(sec)"),
+    "ms": ("t_ms", "time [ms]"),
+    "us": ("ts_us", "timestamp (µs)"),
+    "ns": ("Timestamp_ns",),
+}
+_WHOLE = {"us": 1, "ns": 1000}
+
+
+@pytest.mark.parametrize(("unit", "name"), [(unit, name) for unit, names in _NAMES.items() for name in names])
+@pytest.mark.parametrize("form", ["csv", "npy", "npz", "hdf5", "memory"])
+def test_the_name_of_the_times_says_their_unit(makers, tmp_path: Path, unit: str, name: str, form: str) -> None:
+    events, path = makers.events(200), tmp_path / f"clip.{form}"
+    x, y, t, p = events
+    times = t * _WHOLE[unit] if unit in _WHOLE else t / {"s": 1e6, "ms": 1e3}[unit]
+    columns = {name: times, "x": x, "y": y, "p": p}
+    if form == "csv":
+        lines = (",".join(map(repr, row)) for row in zip(*(one.tolist() for one in columns.values()), strict=True))
+        path.write_text("\n".join([",".join(columns), *lines]) + "\n", encoding="utf-8")
+    elif form == "npy":
+        np.save(path, np.rec.fromarrays(list(columns.values()), names=list(columns)))
+    elif form == "npz":
+        np.savez(path, **columns)
+    elif form == "hdf5":
+        h5py = pytest.importorskip("h5py")
+        with h5py.File(path, "w") as file:
+            for key, values in columns.items():
+                file.create_dataset(f"events/{key}", data=values)
+    read = EventRecording.from_any(columns) if form == "memory" else read_events(path)
+    assert _same(read, events)
+    assert not read.warnings
+    # whoever says another unit has the last word
+    said = EventRecording.from_any(columns, time_unit="s") if form == "memory" else read_events(path, time_unit="s")
+    assert said.t[-1] == round(float(times[-1]) * 1e6)
+
+
+def test_a_name_that_only_ends_like_a_unit_says_none() -> None:
+    assert [column_of(one) for one in ("ts", "times", "t", "xs", "x_s", "s", "plus_ns", "events")] == [
+        *"tttx", None, None, None, None,
+    ]  # fmt: skip
+    assert [unit_of(one) for one in ("ts", "times", "x_us", "t_us", None)] == [None, None, None, "us", None]
+
+
+@pytest.mark.parametrize("kind", ["datetime64[us]", "datetime64[ns]", "timedelta64[ns]", "timedelta64[us]"])
+def test_dates_and_spans_of_time_say_their_unit(makers, tmp_path: Path, kind: str) -> None:
+    events, path = makers.events(200), tmp_path / "clip.npz"
+    x, y, t, p = events
+    times = (t * (1000 if "ns" in kind else 1)).astype(kind)
+    np.savez(path, x=x, y=y, t=times, p=p)
+    assert _same(read_events(path), events)
+    assert _same(EventRecording.from_any({"x": x, "y": y, "t": times, "p": p}), events)
+    times[3] = "NaT"
+    np.savez(path, x=x, y=y, t=times, p=p)
+    with pytest.raises(RecordingError, match=r"event 3 has no time \(NaT\)"):
+        read_events(path)
+
+
+def test_polarity_may_be_on_and_off(makers, tmp_path: Path) -> None:
+    events, path = makers.events(200), tmp_path / "clip.csv"
+    x, y, t, p = events
+    lines = [f"{a},{b},{c},{'ON' if d else 'off'}" for a, b, c, d in zip(t, x, y, p, strict=True)]
+    path.write_text("\n".join(["t,x,y,polarity", *lines]) + "\n")
+    assert _same(read_events(path), events)
