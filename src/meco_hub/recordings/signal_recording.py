@@ -27,6 +27,9 @@ _EVEN = 0.05
 _GAP = 2.5
 """A step longer than so many median ones is a gap."""
 
+_NEAR = 0.1
+"""A step over a missing sample may be off by this share of the median one."""
+
 _LONGEST = 31 * 86400.0
 """Seconds from the first sample of a recording to its last, of whichever stream."""
 
@@ -304,12 +307,17 @@ def check_clock(times: NDArray[np.float64], where: str) -> None:
 def estimate_rate(times: NDArray[np.float64]) -> float | None:
     """Samples per second, from the mean step without the gaps; None with fewer than two samples.
 
-    The mean, because the clock may tick in whole milliseconds, and the steps of 128 Hz are then 7 or 8 of them.
+    The mean, because the clock may tick in whole milliseconds, and the steps of 128 Hz are then 7 or 8 of them. A step over a
+    sample or two that are missing counts as many.
     """
     if len(times) < 2:
         return None
     steps = np.diff(times)
-    rate = 1 / float(steps[steps <= _GAP * np.median(steps)].mean())
+    middle = np.median(steps)
+    kept = steps[steps <= _GAP * middle]
+    counts = np.rint(kept / middle)
+    counts[(counts < 2) | (np.abs(kept / middle - counts) > _NEAR)] = 1
+    rate = float(counts.sum() / kept.sum())
     return float(round(rate)) if round(rate) and abs(rate - round(rate)) < 1e-6 * rate else rate
 
 

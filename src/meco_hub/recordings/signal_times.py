@@ -4,6 +4,7 @@ A unit that is not stated is seconds. Only times that count from 1970 say themse
 are converted unasked, and the recording's warnings say so. Times that no clock in seconds can show are an error.
 """
 
+import re
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ _SINCE_1970 = {"milliseconds": 1e-3, "microseconds": 1e-6, "nanoseconds": 1e-9}
 _YEARS_2001_2100 = (9.8e8, 4.2e9)
 """Seconds since 1970."""
 
+_TIME_OF_DAY = re.compile(r"\d{1,2}:[0-5]\d:[0-5]\d(?:[.,]\d+)?")
+
 _LATEST = 1e11
 """No clock in seconds shows more: it is the year 5138."""
 
@@ -37,8 +40,8 @@ def as_seconds(
     """(samples,) times in seconds.
 
     Args:
-        values: numbers; ISO 8601; datetimes or time differences of NumPy, pandas or Python. Dates become seconds since 1970, in
-            UTC where they name no zone.
+        values: numbers; ISO 8601; times of day, which become seconds since the first midnight; datetimes or time differences of
+            NumPy, pandas or Python. Dates become seconds since 1970, in UTC where they name no zone.
         where: what errors call them.
         found: where a unit that was recognised is noted.
         unit: of numbers, a key of `TIME_UNITS`; None: not stated.
@@ -81,6 +84,8 @@ def _dates(values: Any, where: str) -> NDArray[Any]:
     numbers: Any = pandas.to_numeric(text, errors="coerce")
     if numbers.notna().any() or not len(text):
         return np.asarray(numbers, np.float64)
+    if text.map(lambda one: bool(_TIME_OF_DAY.fullmatch(str(one).strip()))).all():
+        return _since_midnight(pandas.to_timedelta(text.map(_trimmed).str.replace(",", ".")))
     try:
         if text.map(lambda one: hasattr(one, "total_seconds")).all():
             return np.asarray(pandas.to_timedelta(text))
@@ -95,6 +100,13 @@ def _dates(values: Any, where: str) -> NDArray[Any]:
             "2023-01-31T10:00:00.250. Write them so."
         )
     return np.asarray(dates.dt.tz_localize(None))
+
+
+def _since_midnight(times: Any) -> NDArray[Any]:
+    """Times of day since the midnight before the first; where they fall by more than half a day, another day has begun."""
+    clock = np.asarray(times).astype("m8[ns]")
+    days = np.cumsum(np.diff(clock, prepend=clock[:1]) < -np.timedelta64(12, "h"))
+    return clock + days * np.timedelta64(1, "D")
 
 
 def _trimmed(one: Any) -> Any:

@@ -7,9 +7,10 @@
     *.npz           for each stream `<stream>_values` (samples,) or (samples, channels), and `<stream>_times` in seconds or
                     `<stream>_rate` in Hz; optionally `<stream>_start` (seconds, with a rate), `<stream>_channels` (names) and
                     `<stream>_units`
-    *.csv, *.tsv    a header; a column `time` (seconds or ISO 8601; or `time_ms`, `time_us`, `time_ns`, `time_min`); columns
-                    `stream.channel`, and others, each a stream of one channel; `eda (µS)` has a unit. Empty cells are missing
-                    samples
+    *.csv, *.tsv    a header; a column `time` (seconds, ISO 8601 or the time of day; or `time_ms`, `time_us`, `time_ns`,
+                    `time_min`); columns `stream.channel`, and others, each a stream of one channel; `eda (µS)` has a unit. Empty
+                    cells are missing samples. Also *.csv.gz and *.tsv.gz, and what BIDS calls *_physio.tsv.gz, with its json file
+    *.parquet, *.feather    the same columns, or an index of dates, as pandas writes them
     folder of csv   one such file a stream, named after it; its columns are channels of that stream
     *.edf, *.bdf    signals; those whose labels start with a kind known to EDF+ ("EEG Fp1", "ECG") become one stream of that
                     kind ("eeg"); an interrupted file keeps its gaps
@@ -39,7 +40,7 @@ from .signal_times import as_seconds
 SignalSource = SignalRecording | str | PathLike[str] | Mapping[str, Any]
 
 _READERS = {
-    **dict.fromkeys((".csv", ".tsv"), "csv_files"),
+    **dict.fromkeys((".csv", ".tsv", ".parquet", ".feather"), "tables"),
     **dict.fromkeys((".edf", ".bdf"), "edf"),
     **dict.fromkeys((".xdf", ".xdfz"), "xdf"),
     ".npz": "npz",
@@ -172,11 +173,13 @@ def _reader(path: Path) -> Callable[[Path, dict[str, float], StreamCollector], N
     if path.is_dir():
         from .signal_files.empatica import is_empatica
 
-        module = "empatica" if is_empatica([one.name for one in path.iterdir()]) else "csv_files"
+        module = "empatica" if is_empatica([one.name for one in path.iterdir()]) else "tables"
     elif path.suffix.lower() == ".zip":
         module = "empatica"
     elif path.name.lower().endswith(".xdf.gz"):
         module = "xdf"
+    elif path.name.lower().endswith((".csv.gz", ".tsv.gz")):
+        module = "tables"
     else:
         module = _READERS.get(path.suffix.lower(), "")
     if not module:

@@ -1,5 +1,7 @@
 """Signal files as other programs write them, and with one bad part: what can be read is read, and the rest is named."""
 
+import gzip
+import json
 import struct
 from pathlib import Path
 
@@ -54,6 +56,14 @@ TABLES = {
     "utf-16": ({"time": SECONDS, "eda": VALUES}, {"encoding": "utf-16"}, []),
     "milliseconds": ({"time_ms": [f"{1000 * one:g}" for one in TIMES], "eda": VALUES}, {}, []),
     "minutes": ({"time_min": [f"{one / 60:.12g}" for one in TIMES], "eda": VALUES}, {}, []),
+    "pandas' row numbers": ({"": [str(one) for one in range(240)], "time": SECONDS, "eda": VALUES}, {}, []),
+    "pandas' index of dates": ({"": ISO, "eda": VALUES}, {}, []),
+    "time of day": ({"time": [one.split(" ")[1] for one in ISO], "eda": VALUES}, {}, []),
+    "date beside the time of day": (
+        {"Date": ["2023-01-01"] * 240, "Time": [one.split(" ")[1] for one in ISO], "eda": VALUES},
+        {},
+        [],
+    ),
     "ISO 8601": ({"time": ISO, "eda": VALUES}, {}, []),
     "ISO 8601 with a zone": ({"timestamp": [one.replace(" ", "T") + "+02:00" for one in ISO], "eda": VALUES}, {}, []),
     "since 1970 in µs": (
@@ -246,3 +256,71 @@ def test_what_is_no_stream_is_named_by_its_path(tmp_path: Path) -> None:
     savemat(tmp_path / "S.mat", {"S": {"eda": {"samples": EDA, "fs": 4.0}}})
     with pytest.raises(RecordingError, match=r"holds 'S.eda.samples', 'S.eda.fs'. Expected"):
         read_signals(tmp_path / "S.mat")
+
+
+def test_a_clock_of_the_day_goes_on_after_midnight(tmp_path: Path) -> None:
+    clock = [
+        f"{(86390 + one) // 3600 % 24:02.0f}:{(86390 + one) // 60 % 60:02.0f}:{(86390 + one) % 60:06.3f}"
+        for one in TIMES
+    ]
+    read = read_signals(table(tmp_path / "night.csv", {"time": clock, "eda": VALUES})).streams["eda"]
+    np.testing.assert_allclose(read.times, 86390 + TIMES)
+    assert read.rate == 4.0
+
+
+@pytest.mark.parametrize("form", ["parquet", "feather", "index.parquet", "csv.gz", "tsv.gz"])
+def test_tables_that_pandas_wrote_are_read(tmp_path: Path, form: str) -> None:
+    path, frame = tmp_path / f"one.{form}", pandas.DataFrame({"time": TIMES, "eda (µS)": EDA, "note": "rest"})
+    if form == "index.parquet":
+        frame.set_index(pandas.to_datetime("2023-01-01 10:00") + pandas.to_timedelta(TIMES, unit="s")).drop(
+            columns="time"
+        ).to_parquet(path)
+    elif form.endswith(".gz"):
+        frame.to_csv(path, index=False, sep="\t" if form == "tsv.gz" else ",")
+    else:
+        getattr(frame, f"to_{form}")(path)
+    read = read_signals(path)
+    (stream,) = read.streams.values()
+    np.testing.assert_array_equal(stream.values[:, 0], EDA)
+    np.testing.assert_allclose(stream.times - stream.times[0], TIMES, atol=2e-6)
+    assert (stream.rate, stream.units) == (pytest.approx(4, rel=1e-5), ("µS",))
+    assert codes(read) == ["part_left_out"]  # the notes
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(RecordingError, match=path.name):
+        read_signals(path)
+
+
+def test_a_recording_in_bids_has_its_header_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "sub-01_task-rest_physio.tsv.gz"
+    rows = pandas.DataFrame({"a": EDA, "b": 33.0})
+    rows.iloc[3, 0] = np.nan
+    rows.to_csv(path, sep="\t", header=False, index=False, na_rep="n/a")
+    beside = {"SamplingFrequency": 4, "StartTime": -2.5, "Columns": ["eda", "temp"], "eda": {"Units": "uS"}}
+    path.with_name("sub-01_task-rest_physio.json").write_text(json.dumps(beside))
+    read = read_signals(path)
+    eda = read.streams["eda"]
+    np.testing.assert_array_equal(eda.values[:, 0], np.delete(EDA, 3))
+    np.testing.assert_allclose(eda.times, np.delete(TIMES, 3) - 2.5)
+    assert (eda.rate, eda.units, read.streams["temp"].units) == (4.0, ("uS",), ("",))
+    for key, value in {"SamplingFrequency": 0, "Columns": "eda", "StartTime": "now"}.items():
+        path.with_name("sub-01_task-rest_physio.json").write_text(json.dumps({**beside, key: value}))
+        with pytest.raises(RecordingError, match=r"expected names, samples per second, and seconds"):
+            read_signals(path)
+    path.with_name("sub-01_task-rest_physio.json").write_text(json.dumps({**beside, "Columns": ["eda"]}))
+    with pytest.raises(RecordingError, match=r"line 1 has 2 cells\. Expected 1"):
+        read_signals(path)
+
+
+def test_packed_text_cannot_fill_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("meco_hub.reading.MAX_MEMBER", 10_000)
+    monkeypatch.setattr("meco_hub.recordings.signal_files.tables.MAX_MEMBER", 10_000)
+    path = tmp_path / "bomb.csv.gz"
+    path.write_bytes(gzip.compress(b"time,eda\n" + b"0" * 10_000_000))
+    with pytest.raises(RecordingError, match="more than a hundred times as many"):
+        read_signals(path)
+
+
+@given(st.sets(st.integers(1, 238), max_size=60))
+def test_missing_cells_do_not_change_the_rate(missing: set[int]) -> None:
+    kept = np.delete(TIMES, sorted(missing))
+    assert to_recording({"eda": (np.delete(EDA, sorted(missing)), kept)}).streams["eda"].rate in (4.0, None)

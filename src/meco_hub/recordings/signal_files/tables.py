@@ -1,0 +1,297 @@
+"""Tables with a column of times: one file with several streams, or a folder of text files with one each.
+
+Text is separated by commas, semicolons or tabs, packed by gzip or not. Read besides plain tables: lines that begin with `#`
+before the header, quoted cells, a comma for the decimal point, units in the header (`eda (µS)`), times in ISO 8601 or as the time
+of day, a date in a column of its own, the unnamed column in which pandas writes an index; and the recordings of BIDS
+(`*_physio.tsv.gz`), whose columns and rate are in the json file beside them. Parquet and Feather have the columns that pandas
+wrote, an index of dates among them. A column of words is left out and named; so is a file of a folder that is no such table.
+"""
+
+import csv
+import gzip
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import RecordingError, quote
+from ...reading import MAX_MEMBER, check_packed, ends_inside_line, read_json, reading
+from ..signal_recording import Stream, StreamCollector, check_clock, even_rate
+from ..signal_times import TIME_UNITS, as_seconds
+
+_TIME = re.compile(
+    r"(?:unix[ _]?)?(?:time|times|timestamp|timestamps|date[ _]?time|t|seconds)(?:[ _]?(?:unix|utc|iso))?"
+    r"(?:[ _]?[(\[]?(" + "|".join(TIME_UNITS) + r")[)\]]?)?",
+    re.IGNORECASE,
+)
+_TEXTS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+_INDEX = ("", "unnamed: 0", "index")
+"""What the column is called in which pandas wrote its index."""
+_UNIT = re.compile(r"(.+?)\s*[(\[]([^()\[\]]*)[)\]]")
+
+
+@dataclass(frozen=True)
+class _Table:
+    """One file.
+
+    Attributes:
+        names, units: of the columns, without that of times.
+        times: (rows,) seconds.
+        values: (rows, columns).
+    """
+
+    names: list[str]
+    units: list[str]
+    times: NDArray[np.float64]
+    values: NDArray[np.float64]
+
+    def stream(self, chosen: list[int], labels: list[str], rate: float | None = None) -> Stream:
+        """These columns, without the rows in which none has a value: sensors that share a table need not share a rate."""
+        filled = ~np.isnan(self.values[:, chosen]).all(axis=1) if len(chosen) < len(self.names) else slice(None)
+        clock, units = self.times[filled], tuple(self.units[index] for index in chosen)
+        return Stream(self.values[filled][:, chosen], clock, rate or even_rate(clock), tuple(labels), units)
+
+
+def read(path: Path, rates: dict[str, float], found: StreamCollector) -> None:
+    """Streams of one csv file, or of all in a folder."""
+    if path.is_file():
+        _read_mixed(path, rates, found)
+        return
+    files = sorted(one for one in path.iterdir() if one.name.lower().endswith(_TEXTS) and one.is_file())
+    if not files:
+        held = ", ".join(sorted(one.name for one in path.iterdir())[:5]) or "nothing"
+        raise RecordingError(
+            f"{path} is a folder without csv files; it holds {held}. Expected one csv file a stream, or the files of an Empatica "
+            "E4. Name the right folder."
+        )
+    for file in files:
+        name = file.name.removesuffix(".gz").rpartition(".")[0]
+        with found.part(name):
+            table = _read_table(file, rates.get(name), found)
+            check_clock(table.times, f"{file}, stream {name!r}")
+            found.streams[name] = table.stream(list(range(len(table.names))), table.names, rates.get(name))
+
+
+def _read_mixed(path: Path, rates: dict[str, float], found: StreamCollector) -> None:
+    """Streams of one file: columns `stream.channel`, or each a stream by itself."""
+    table = _read_table(path, next(iter(rates.values())) if len(set(rates.values())) == 1 else None, found)
+    check_clock(table.times, f"{path}, column of times")
+    columns: dict[str, list[int]] = {}
+    for index, name in enumerate(table.names):
+        columns.setdefault(name.split(".", 1)[0] if "." in name else name, []).append(index)
+    for name, chosen in columns.items():
+        with found.part(name):
+            found.streams[name] = table.stream(chosen, [table.names[index].split(".", 1)[-1] for index in chosen])
+
+
+def _read_table(path: Path, rate: float | None, found: StreamCollector) -> _Table:
+    start = 0.0
+    if path.suffix.lower() in (".parquet", ".feather"):
+        header, columns, first = *_read_frame(path), 1
+    elif (beside := _bids_columns(path)) is not None:
+        header, rate, start = beside
+        lines, first = _lines(path), 1
+        columns = _parse(path, "\n".join(lines), header, _form(path, header, lines, 1, "\t"))
+    else:
+        header, body, first, form = _open(path)
+        columns = _parse(path, body, header, form)
+        if path.suffix.lower() != ".gz" and ends_inside_line(path):
+            found.doubt(
+                "file_ends_early", f"{path} ends inside a line, whose last number may be cut off. Copy it again."
+            )
+    header, columns = _without_index(header, columns)
+    names, units = zip(*(_split_unit(cell) for cell in header), strict=True)
+    if not all(names) or len(set(names)) != len(names) or any(_is_number(cell) for cell in names):
+        raise RecordingError(
+            f"{path}: the first line is '{quote(', '.join(header), 120)}'. Expected a header that names every column once, "
+            "one of them 'time'. Add it."
+        )
+    clock = next((index for index, cell in enumerate(header) if _TIME.fullmatch(cell)), None)
+    date = next((index for index, cell in enumerate(header) if cell.lower() == "date"), None)
+    if clock is not None:
+        where, unit = f"{path}, column {header[clock]!r}", (_TIME.fullmatch(header[clock]) or [None, None])[1]
+        written = columns[clock]
+        if date is not None and _holds_words(written):
+            written = [
+                f"{str(day).strip()}T{str(time).strip()}" for day, time in zip(columns[date], written, strict=True)
+            ]
+        times = as_seconds(written, where, found, unit=unit)
+    elif rate is not None:
+        times = start + np.arange(len(columns[0])) / rate
+    else:
+        raise RecordingError(
+            f"{path} has the columns {quote(', '.join(header[:8]))} and no column of times. Expected one named 'time', in seconds, "
+            "or 'time_ms'. Name it so, or pass rates={stream: samples per second}."
+        )
+    kept: dict[int, NDArray[np.float64]] = {}
+    for index, name in enumerate(names):
+        if index != clock and (index != date or clock is None):
+            with found.part(""):
+                kept[index] = _numbers(columns[index], f"{path}: line {{line}}, column {name!r}", first)
+    values = np.stack(list(kept.values()), axis=1) if kept else np.empty((len(times), 0))
+    return _Table([names[index] for index in kept], [units[index] for index in kept], times, values)
+
+
+def _read_frame(path: Path) -> tuple[list[str], list[Any]]:
+    """Names and columns of a table that pandas wrote; an index that is more than row numbers is the first of them."""
+    from pyarrow import feather, parquet
+
+    problem = f"{path} cannot be read as a table"
+    with reading(problem, RecordingError, "Expected what pandas' to_parquet or to_feather wrote. Write it again."):
+        if path.suffix.lower() == ".parquet":
+            told: Any = parquet.ParquetFile(path).metadata
+            unpacked = sum(told.row_group(group).total_byte_size for group in range(told.num_row_groups))
+            check_packed(max(unpacked, 8 * told.num_rows), path.stat().st_size, str(path), RecordingError)
+            frame: Any = parquet.read_table(path).to_pandas()
+        else:
+            frame = feather.read_table(path, memory_map=True).to_pandas()
+        if frame.index.name is not None or frame.index.dtype.kind in "Mm":
+            frame = frame.reset_index(names=[frame.index.name or "time"])
+    return [str(name) for name in frame.columns], [frame.iloc[:, place] for place in range(frame.shape[1])]
+
+
+def _bids_columns(path: Path) -> tuple[list[str], float, float] | None:
+    """(columns, rate, start) of a table without a header, from the json file beside it that BIDS asks for; None without one."""
+    beside = path.with_name(path.name.split(".")[0] + ".json")
+    if not path.name.lower().endswith((".tsv.gz", ".tsv")) or not beside.is_file():
+        return None
+    told = read_json(beside, RecordingError, "Expected the json file of a recording in BIDS.")
+    if not isinstance(told, dict) or not {"Columns", "SamplingFrequency"} <= told.keys():
+        return None
+    columns, rate, start = told["Columns"], told["SamplingFrequency"], told.get("StartTime", 0.0)
+    named = isinstance(columns, list) and bool(columns) and all(isinstance(one, str) and one for one in columns)
+    numbers = all(isinstance(one, int | float) and np.isfinite(one) for one in (rate, start))
+    if not named or not numbers or rate <= 0:
+        raise RecordingError(
+            f"{beside}: Columns is {quote(str(columns), 80)}, SamplingFrequency {quote(str(rate), 40)}, StartTime "
+            f"{quote(str(start), 40)}; expected names, samples per second, and seconds. Correct it."
+        )
+    units = [told[name].get("Units", "") if isinstance(told.get(name), dict) else "" for name in columns]
+    header = [f"{name} ({unit})" if unit else name for name, unit in zip(columns, units, strict=True)]
+    return header, float(rate), float(start)
+
+
+def _without_index(header: Sequence[str], columns: Sequence[Any]) -> tuple[list[str], list[Any]]:
+    """The columns but for pandas' row numbers; an index of dates is called the time, where nothing else is."""
+    if len(header) < 2 or header[0].strip().lower() not in _INDEX:
+        return list(header), list(columns)
+    first = columns[0]
+    if first.dtype.kind in "iuf" and np.array_equal(first, np.arange(len(first))):
+        return list(header[1:]), list(columns[1:])
+    if (first.dtype.kind in "Mm" or _holds_words(first)) and not any(_TIME.fullmatch(cell) for cell in header):
+        return ["time", *header[1:]], list(columns)
+    return list(header), list(columns)
+
+
+def _holds_words(column: Any) -> bool:
+    return getattr(column, "dtype", np.dtype(float)).kind not in "iufbMm"
+
+
+def _lines(path: Path) -> list[str]:
+    """A text's lines, without empty ones at the end."""
+    packed = path.suffix.lower() == ".gz"
+    with reading(f"{path} cannot be read", RecordingError, "Expected a whole file. Copy it again."):
+        content = path.read_bytes()
+        if packed:
+            size = len(content)
+            with gzip.open(io.BytesIO(content)) as file:
+                content = file.read(max(MAX_MEMBER, 100 * size) + 1)
+            check_packed(len(content), size, str(path), RecordingError)
+    try:
+        wide = content[:2] in (b"\xff\xfe", b"\xfe\xff")
+        text = content.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")  # µ and ° of a spreadsheet's header
+    if "\0" in text:
+        raise RecordingError(f"{path} is no text. Expected a header and rows of numbers. Name the right file.")
+    lines = text.splitlines()
+    while lines and not lines[-1].strip():
+        lines.pop()
+    return lines
+
+
+def _open(path: Path) -> tuple[list[str], str, int, dict[str, Any]]:
+    """(cells of the header, the lines below it, the number of the first of these, how they are written) of one file."""
+    lines = _lines(path)
+    above = next((number for number, line in enumerate(lines) if not line.startswith("#")), len(lines))
+    if above == len(lines):
+        raise RecordingError(
+            f"{path} is empty. Expected a header and rows of numbers. It may be cut off: copy it again."
+        )
+    delimiter = max(",;\t", key=lines[above].count)
+    rows = lines[above:]
+    if above and all(_is_number(cell) for cell in rows[0].split(delimiter)):
+        above, rows = above - 1, [lines[above - 1].lstrip("#"), *rows]  # the header is the last of the comments
+    header = next(csv.reader(rows[:1], delimiter=delimiter))
+    form = _form(path, header, rows, above + 1, delimiter)
+    return [cell.strip() for cell in header], "\n".join(rows[1:]), above + 2, form
+
+
+def _form(path: Path, header: Sequence[str], rows: Sequence[str], first: int, delimiter: str) -> dict[str, Any]:
+    """How rows are written that have as many cells as the header; `first` is the number of the first of them."""
+    quoted = any('"' in line for line in rows)
+    cells = [len(row) for row in csv.reader(rows, delimiter=delimiter)] if quoted else None
+    for number, line in enumerate(rows):
+        count = line.count(delimiter) + 1 if cells is None or len(cells) != len(rows) else cells[number]
+        if count != len(header):
+            raise RecordingError(
+                f"{path}: line {first + number} has {count} cells. Expected {len(header)}, as in the header: "
+                f"{quote(', '.join(header[:8]))}. It may be cut off: copy it again."
+            )
+    comma = delimiter != "," and any(re.search(r"\d,\d", line) for line in rows[1:20])
+    return {
+        "sep": delimiter,
+        "quoting": csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
+        "decimal": "," if comma else ".",
+    }
+
+
+def _split_unit(cell: str) -> tuple[str, str]:
+    """(name, unit) of a column's header."""
+    match = _UNIT.fullmatch(cell)
+    return (match[1], match[2].strip()) if match else (cell, "")
+
+
+def _parse(path: Path, body: str, header: list[str], form: dict[str, Any]) -> list[Any]:
+    """The columns, of numbers or of text, as pandas has them."""
+    import pandas
+
+    if not body:
+        return [pandas.Series([], dtype=float)] * len(header)
+    with reading(f"{path} cannot be read as a table", RecordingError, "Expected rows of numbers. Save it again."):
+        table = pandas.read_csv(
+            io.StringIO(body), names=range(len(header)), header=None, index_col=False, skip_blank_lines=False, **form
+        )
+    return [table[place] for place in range(len(header))]
+
+
+def _numbers(column: Any, where: str, first: int) -> NDArray[np.float64]:
+    """(rows,) of a column of numbers; `where` has a place for the line at fault."""
+    import pandas
+
+    if column.dtype.kind in "iuf":
+        return np.asarray(column, np.float64)
+    # as text: whole numbers of hundreds of digits are objects by now, and no float
+    text = column.astype("string").str.strip()
+    numbers = np.asarray(pandas.to_numeric(text, errors="coerce"), np.float64)
+    bad = np.isnan(numbers) & np.asarray(text.notna() & (text != "") & (text.str.lower() != "nan"), bool)
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise RecordingError(
+            f"{where.format(line=first + row)} is {str(column.iloc[row])[:40]!r}. Expected a number, or nothing where a sample is "
+            "missing. Correct it."
+        )
+    return numbers
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
