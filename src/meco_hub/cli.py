@@ -249,6 +249,9 @@ def _lines(row: dict[str, Any]) -> list[str]:
         return lines
     origin = answer[0].get("training_data") if answer else None
     line = f"{row['file']}: {_scores(answer)}" + (f"  (trained on {origin} data)" if origin else "")
+    streams = answer[0].get("streams") or {}
+    if streams.get("missing"):
+        line += f"  (from {', '.join(streams['used'])}; without {', '.join(streams['missing'])})"
     return [line, *_doubts(answer[0])]
 
 
