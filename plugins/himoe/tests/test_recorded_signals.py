@@ -290,7 +290,7 @@ def test_the_command_line_offers_and_takes_the_choice(tmp_path: Path, capsys: py
     assert main(["predict", str(tmp_path / "S.npz"), "--model", STRESS, "--streams", "eda=GSR"]) == 0
     said = capsys.readouterr().out
     assert "stress 0." in said
-    assert "(from eda; without acc, bvp, hr, ibi, temp)" in said
+    assert "(from eda; without acc, bvp, temp, hr, ibi)" in said
 
 
 def test_channels_and_units_are_fitted_while_a_recording_goes_on_too(case: Any) -> None:
