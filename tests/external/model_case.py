@@ -67,12 +67,14 @@ class CommonModelTests(modeling.ModelTesterMixin):
     def setUp(self) -> None:
         self.model_tester = self.sizes()
 
-    @replaces("no embeddings of words: asking for them is refused")
+    @replaces("no embeddings of words: there are none to get, and setting some is refused")
     def test_model_get_set_embeddings(self) -> None:
         config, _ = self.model_tester.prepare_config_and_inputs_for_common()
         for model_class in self.all_model_classes:
+            model = model_class(copy.deepcopy(config))
+            assert model.get_input_embeddings() is None
             with pytest.raises(NotImplementedError):
-                model_class(copy.deepcopy(config)).get_input_embeddings()
+                model.set_input_embeddings(torch.nn.Embedding(2, 2))
 
     @replaces(
         "hidden states are the tensors between unlike blocks, not one per layer of one width: their shapes are compared"

@@ -12,6 +12,7 @@ from meco_hub.nn.losses import masked_mean, masked_softmax, widen
 
 from .configuration_himoe import HiMoEConfig
 from .encoders import StackedLinear, average, full_precision
+from .single_numbers import single_number
 
 
 class LagEstimator(nn.Module):
@@ -28,7 +29,7 @@ class LagEstimator(nn.Module):
         self.max_lag, self.min_overlap, self.anchor = config.max_lag_s, config.lag_min_overlap, config.anchor
         self.initial_temperature = config.lag_temperature
         self.static_lag = nn.Parameter(torch.empty(config.num_modalities))
-        self.temperature = nn.Parameter(torch.empty(()))
+        self.temperature = single_number(self, "temperature")
         self.projection = StackedLinear(config.num_modalities, config.d_model, config.lag_dim, bias=False)
 
     def forward(

@@ -15,6 +15,7 @@ from meco_hub.nn.losses import masked_softmax, widen
 
 from .configuration_himoe import HiMoEConfig
 from .encoders import FastDropout, SoftExperts, average, full_precision
+from .single_numbers import single_number
 
 
 class ModalityRouter(nn.Module):
@@ -33,7 +34,7 @@ class ModalityRouter(nn.Module):
         self.presence = nn.Linear(config.num_modalities, width // 4, bias=False)
         self.token = nn.Linear(width, outputs, bias=False)
         self.context = nn.Linear(width + width // 4, outputs)
-        self.own_expert = nn.Parameter(torch.empty(()))  # each modality starts out on its own expert
+        self.own_expert = single_number(self, "own_expert")  # each modality starts out on its own expert
         self.centres = nn.Parameter(torch.empty(experts, outputs)) if self.is_laplace else None
 
     def forward(self, tokens: torch.Tensor, context: torch.Tensor, available: torch.Tensor) -> torch.Tensor:

@@ -30,6 +30,7 @@ from meco_hub.nn.losses import concordance_loss, masked_mean, widen
 
 from .configuration_himoe import HiMoEConfig
 from .encoders import StackedLinear
+from .single_numbers import single_number
 
 IGNORED = -100
 """The class index of an unknown label, as everywhere in transformers."""
@@ -41,10 +42,10 @@ class ContrastiveHead(nn.Module):
     def __init__(self, config: HiMoEConfig) -> None:
         super().__init__()
         self.projection = StackedLinear(config.num_modalities, config.d_model, config.contrastive_dim)
-        self.log_scale = nn.Parameter(torch.empty(()))
+        self.log_scale = single_number(self, "log_scale")
 
     def forward(self, summaries: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, M, d) → (M, B, c) unit vectors, scale ()."""
+        """(B, M, d) → (M, B, c) unit vectors, scale (1,)."""
         dtype = self.projection.weight.dtype
         vectors = widen(self.projection(summaries.transpose(0, 1).to(dtype)))
         return F.normalize(vectors, dim=-1, eps=1e-6), widen(self.log_scale).exp().clamp(max=100.0)
