@@ -2,11 +2,16 @@
 
 import inspect
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import torch
+from torch import distributed as dist
 from torch import nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import fully_shard
 
 from ..answers import task_of_model
 from ..errors import ConfigurationError
@@ -155,6 +160,77 @@ def gradient_checkpointing(subject: Subject) -> None:
             f"Gradient checkpointing changes the gradient of {name}.",
             "Call checkpointed layers with tensors as positional arguments, undetached; no BatchNorm and no state inside.",
         )
+
+
+# Models in parts: FSDP and ZeRO-3 gather a layer's weights from all processes whenever it is called.
+
+
+@rule()
+def no_scalar_parameters(subject: Subject) -> None:
+    """Every parameter has a dimension along which FSDP can divide it."""
+    scalars = [name for name, one in subject.shared_model.named_parameters() if one.ndim == 0]
+    require(
+        not scalars,
+        f"{', '.join(scalars[:8])} have the shape (), which fully_shard refuses.",
+        "Give them the shape (1,). Files that hold scalars still load through a conversion, as meco_himoe's do.",
+    )
+
+
+@contextmanager
+def _group_of_one(device: torch.device) -> Iterator[DeviceMesh]:
+    """The processes that there are, as FSDP wants them; this one alone, unless somebody has started several."""
+    started = not dist.is_initialized()
+    if started:
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        yield init_device_mesh(device.type, (dist.get_world_size(),))
+    finally:
+        if started:
+            dist.destroy_process_group()
+
+
+def _shard(model: Any, mesh: DeviceMesh) -> None:
+    """Divide a model as Accelerate does."""
+    whole = set(model._no_split_modules or [])
+    scalars = {one for one in model.parameters() if one.ndim == 0}  # of which another check speaks
+    for module in reversed(list(model.modules())):
+        if module is model or type(module).__name__ in whole:
+            fully_shard(module, mesh=mesh, ignored_params=scalars)
+
+
+@rule(lambda _: dist.is_available())
+def same_layers_everywhere(subject: Subject) -> None:
+    """Held in parts, it calls the same layers in the same order whatever the batch: processes would wait for each other forever."""
+    model = subject.model()
+    dropouts_off(model)
+    called: list[str] = []
+    for name, module in model.named_modules():
+        if next(module.parameters(recurse=False), None) is not None:
+            module.register_forward_pre_hook(lambda *_, name=name: called.append(name))
+    batches = [subject.process(subject.varied_clips(4, seed)) for seed in range(3)]
+    batches += [subject.batch(1, seed) for seed in range(3, 6)]
+    with _group_of_one(next(model.parameters()).device) as mesh:
+        _shard(model, mesh)
+        for training in (True, False):
+            model.train(training)
+            runs = []
+            for batch in batches:
+                called.clear()
+                with torch.set_grad_enabled(training):
+                    answer = model(**batch)
+                runs.append(list(called))
+                if training:
+                    answer.logits.sum().backward()
+                    model.zero_grad()
+            odd = next((one for one in runs if one != runs[0]), runs[0])
+            differ = sorted(name for name in {*odd, *runs[0]} if odd.count(name) != runs[0].count(name))
+            require(
+                odd == runs[0],
+                f"{'Training' if training else 'Evaluation'} calls {', '.join(differ[:6]) or 'its layers in an order'} for one "
+                "batch as it does not for another.",
+                "Where meco_hub.nn.sharding.is_sharded(model), run all experts and weigh them; choose no layer by a batch.",
+            )
 
 
 # Mixtures of experts: router logits are logits, shares sum to one, and no expert is dead.

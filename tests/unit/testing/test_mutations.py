@@ -416,6 +416,31 @@ def _cuts_the_graph(parts: Parts) -> None:
     parts.wrap(parts.layer, "__call__", call)
 
 
+# --- parts --------------------------------------------------------------------------------------------------------------
+
+
+@breaks("no_scalar_parameters", "planted.layer.gain have the shape .., which fully_shard refuses.*shape .1,.")
+def _one_gain(parts: Parts) -> None:
+    def build(original: Any, self: Any, width: int) -> None:
+        original(self, width)
+        self.gain = nn.Parameter(torch.ones(()))
+
+    parts.wrap(parts.layer, "__init__", build)
+
+
+@breaks(
+    "same_layers_everywhere",
+    r"Training calls planted\.experts\.\d.* for one batch as it does not for another.*is_sharded",
+)
+def _asks_an_expert_twice(parts: Parts) -> None:
+    def combine(original: Any, self: Any, hidden: torch.Tensor, gates: torch.Tensor) -> torch.Tensor:
+        if not torch.compiler.is_compiling():
+            self.experts[int(hidden[0].argmax()) % len(self.experts)](hidden)
+        return original(self, hidden, gates)
+
+    parts.wrap(parts.model, "combine", combine)
+
+
 # --- routing ------------------------------------------------------------------------------------------------------------
 
 

@@ -141,7 +141,8 @@ class MCOENetConfig(EmotionConfig):
     layer_norm_eps: float = 1e-5
     # How experts are computed, never what: "sparse" runs each on the samples that chose it, so one that nobody chose gets no
     # gradient and is left alone by the optimiser, as published; with DistributedDataParallel that needs
-    # find_unused_parameters=True. "dense" runs all on all. Graphs (export, compile) are always dense.
+    # find_unused_parameters=True. "dense" runs all on all. Graphs (export, compile), and what
+    # FSDP or ZeRO-3 holds in parts, are always dense.
     expert_dispatch: Literal["sparse", "dense"] = "sparse"
     router_aux_loss_coef: float | int = 0.0  # published: no balancing. A usual value is 0.01
     output_router_logits: bool = False

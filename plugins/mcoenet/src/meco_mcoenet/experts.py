@@ -5,7 +5,8 @@ Notable:
 - Attention here looks at tokens that one clip's vector is cut into, never across the batch. In the published network there is
   one token, so attention is exactly x ↦ W_o (W_v x + b_v) + b_o. It is computed so; queries and keys then get zero gradients.
 - Experts run only on the samples that chose them (`expert_dispatch="sparse"`), so those that nobody chose get no gradient at
-  all, not a zero one: the optimiser passes them by. In a graph all run on all.
+  all, not a zero one: the optimiser passes them by. In a graph all run on all, and so they do where FSDP or ZeRO-3 holds the
+  weights in parts: there processes that call different experts would wait for each other.
 """
 
 import torch
@@ -161,7 +162,8 @@ class HeterogeneousExperts(nn.Module):
     """`Σ_{i ∈ top-k} w_i · expert_i(h)` with w the router's softmax over the chosen ones.
 
     Shape:
-        (batch, fusion_dim) → class scores (batch, num_labels), router logits (batch, num_experts).
+        (batch, fusion_dim) → class scores (batch, num_labels), router logits (batch, num_experts). With `all_experts`, all run on
+        all, whatever `expert_dispatch` says.
     """
 
     def __init__(self, config: MCOENetConfig) -> None:
@@ -179,10 +181,10 @@ class HeterogeneousExperts(nn.Module):
         weights = probabilities * chosen
         return (weights / (weights.sum(dim=-1, keepdim=True) + 1e-8) if self.norm_topk_prob else weights), chosen
 
-    def forward(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, hidden: torch.Tensor, all_experts: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
         router_logits = self.router(hidden)  # (B, E)
         weights, chosen = self.choose(router_logits)
-        if self.dispatch == "dense" or is_graph(hidden) or len(hidden) == 0:
+        if all_experts or self.dispatch == "dense" or is_graph(hidden) or len(hidden) == 0:
             answers = torch.stack([expert(hidden) for expert in self.experts], dim=1)  # (B, E, K)
             return (weights.unsqueeze(-1) * answers).sum(dim=1).to(answers.dtype), router_logits
         return self._sparse(hidden, weights, chosen), router_logits

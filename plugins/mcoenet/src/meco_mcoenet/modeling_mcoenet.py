@@ -34,10 +34,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from transformers import initialization as init
+from transformers.utils import logging
 
 from meco_hub.errors import InputError
 from meco_hub.modeling import EmotionPreTrainedModel
 from meco_hub.nn.losses import label_loss, load_balancing_loss
+from meco_hub.nn.sharding import is_sharded
 from meco_hub.outputs import EmotionFeaturesOutput, EmotionRecognitionOutput
 
 from .backbone_weights import load_backbone_weights
@@ -45,6 +47,8 @@ from .backbones import ResNet
 from .configuration_mcoenet import MCOENetConfig
 from .experts import DeepExpert, HeterogeneousExperts, PackedAttention, is_graph
 from .selective_scan import selective_scan
+
+logger = logging.get_logger(__name__)
 
 STREAMS = ("pixel_values", "event_values")
 """The two inputs, in the order of every stack of streams."""
@@ -383,6 +387,16 @@ class MCOENetForEmotionRecognition(MCOENetPreTrainedModel):
         layers: list[Any] = [expert.output_layer for expert in self.moe.experts]
         return layers if self.config.norm_topk_prob else []
 
+    def _runs_all_experts(self) -> bool:
+        """Whether every expert runs on every clip although the config says "sparse"; said once."""
+        if self.config.expert_dispatch == "dense" or torch.compiler.is_compiling() or not is_sharded(self):
+            return False
+        logger.warning_once(
+            'FSDP or ZeRO-3 holds the model in parts, so every expert runs on every clip, as with expert_dispatch="dense". Those '
+            "that a clip did not choose count for nothing in its answer, and get gradients of zero instead of none."
+        )
+        return True
+
     def forward(
         self,
         pixel_values: torch.Tensor | None = None,
@@ -411,7 +425,7 @@ class MCOENetForEmotionRecognition(MCOENetPreTrainedModel):
         features = self.mcoenet(
             pixel_values, event_values, modality_presence, output_hidden_states=output_hidden_states, return_dict=True
         )
-        logits, router_logits = self.moe(features.pooler_output)  # (B, K), (B, E)
+        logits, router_logits = self.moe(features.pooler_output, self._runs_all_experts())  # (B, K), (B, E)
 
         loss = aux_loss = None
         if labels is not None:
