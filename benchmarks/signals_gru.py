@@ -121,16 +121,18 @@ def train_and_try(
     config.target_names, config.target_center = list(data.task.names), list(data.task.center)
     config.target_halfrange = list(data.task.halfrange)
     model = AttentionGRU(config)
-    loaders = build_loaders(recipe, data, model, processor, Accelerator(), progress=False)
+    accelerator = Accelerator()
+    loaders = build_loaders(recipe, data, model, processor, accelerator, progress=False)
+    train = accelerator.prepare(loaders.train)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    total = recipe.num_train_epochs * len(loaders.train)
+    total = recipe.num_train_epochs * len(train)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _Schedule(total))
     criterion = RegressionLoss(recipe.mse_weight, recipe.ccc_weight)
     model.train()
     for epoch in range(recipe.num_train_epochs):
         loaders.sampler.set_epoch(epoch)
-        loaders.train.set_epoch(epoch)
-        for batch in loaders.train:
+        train.set_epoch(epoch)
+        for batch in train:
             answers = model.answers(batch["inputs"], batch["step_mask"], dealt=True)
             parts = [
                 criterion(answer, batch["labels"][place :: len(answers)], batch["label_mask"][place :: len(answers)])

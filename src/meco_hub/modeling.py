@@ -19,6 +19,7 @@ from typing import Any, Self, Unpack
 import torch
 from huggingface_hub import CommitInfo, try_to_load_from_cache
 from safetensors import SafetensorError
+from torch import nn
 from torch.nn.modules.module import (
     register_module_buffer_registration_hook,
     register_module_parameter_registration_hook,
@@ -215,6 +216,10 @@ class EmotionPreTrainedModel(NoCopiedSources, PreTrainedModel):
                     f"{str(value.dtype).removeprefix('torch.')} there. Expected the file that was saved with this model; copy "
                     "or download it again."
                 )
+
+    def get_input_embeddings(self) -> nn.Module:
+        """None: nothing here reads words. Whoever shards a model asks for its embeddings, and transformers would raise."""
+        return None  # pyright: ignore[reportReturnType] — what Accelerate takes for "none"
 
     def export_inputs(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """What an exported graph of this model takes, of what its processor makes of recordings.

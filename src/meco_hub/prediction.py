@@ -20,8 +20,9 @@ from tqdm import tqdm
 
 from . import plugins
 from .durable import hash_file, refuse_overwriting, remove_abandoned, whole_file, write_json
-from .errors import ConfigurationError, InputError, MecoError
+from .errors import ConfigurationError, DependencyError, ImageError, InputError, MecoError
 from .recordings.images import CLUTTER, PICTURE_SUFFIXES, read_image
+from .recordings.picture_tables import SCHEME, picture_rows
 from .recordings.video import Video, frame_step, is_video
 
 if TYPE_CHECKING:  # of the extra `train`, which answers for single files need not have
@@ -372,6 +373,8 @@ def annotate_image(image: Image.Image, answer: list[dict[str, Any]], lines: int 
 # `predict_folder` answers any number, part by part into a Parquet data set, by as many processes as there are, and goes on
 # where it was killed.
 
+PARQUET = ".parquet"
+
 PART_SIZE = 512
 """Files in a part: what a kill may cost, and what is in memory at once."""
 
@@ -525,8 +528,9 @@ def walk_files(
     """(path, size in bytes) of the files named and of those in the folders, one at a time and always in the same order.
 
     Args:
-        inputs: files and folders. Of folders every picture below them is taken; or, of signals and eye clips, of which a folder
-            may itself be one, every entry. What is hidden, or left there by an operating system, is not followed.
+        inputs: files and folders. Of folders every picture below them is taken, rows of Parquet files too; or, of signals and eye
+            clips, of which a folder may itself be one, every entry. What is hidden, or left there by an operating system, is not
+            followed.
         pictures: whether pictures are looked for.
         left_out: is told what lies in the folders and is no picture: how many files of which ending.
     """
@@ -536,7 +540,8 @@ def walk_files(
         if "://" in str(given):
             yield str(given), -1  # an address, or a place in a zip file, which Path would shorten
         elif not path.is_dir():
-            yield str(path), _size(path)
+            rows = _rows(path) if pictures and path.suffix.lower() == PARQUET else None
+            yield from rows or [(str(path), _size(path))]
         elif pictures:
             for folder, inner, names in os.walk(path, onerror=closed.append):
                 yield from ((str(error.filename), -1) for error in closed)  # reading it says that it may not be read
@@ -546,6 +551,8 @@ def walk_files(
                     file = Path(folder, name)
                     if file.suffix.lower() in PICTURE_SUFFIXES and file.is_file():
                         yield str(file), _size(file)
+                    elif file.suffix.lower() == PARQUET and (rows := _rows(file)) is not None:
+                        yield from rows
                     elif left_out is not None:
                         left_out[file.suffix.lower() or "without an ending"] += 1
             yield from ((str(error.filename), -1) for error in closed)
@@ -556,6 +563,16 @@ def walk_files(
             for entry in sorted(path.iterdir()):
                 if not _is_clutter(entry.name):
                     yield str(entry), _size(entry)
+
+
+def _rows(file: Path) -> Iterator[tuple[str, int]] | None:
+    """The pictures of a Parquet file, one a row; None where it holds none, or reading it will say what is wrong."""
+    try:
+        count = picture_rows(file)
+    except (DependencyError, ImageError):
+        return None
+    size = _size(file)
+    return None if count is None else ((f"{SCHEME}{row}::{file}", size) for row in range(count))
 
 
 def _size(file: Path) -> int:

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -61,9 +61,10 @@ def hopper() -> Path:
 class TrainingServer:
     """The other end of `training_server.py`: trains in processes that can be killed, without starting Python for each."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **environment_changes: str) -> None:
         program = Path(__file__).with_name("training_server.py")
         environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true"}
+        environment |= environment_changes
         self._process = subprocess.Popen(
             [sys.executable, str(program), str(folder)],
             stdin=subprocess.PIPE,
@@ -101,6 +102,20 @@ def training_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traini
     server = TrainingServer(tmp_path_factory.mktemp("training"))
     yield server
     server.close()
+
+
+@pytest.fixture
+def start_training_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., TrainingServer]]:
+    """Start a server with variables of its own: `start_training_server(ACCELERATE_USE_FSDP="true")`."""
+    servers: list[TrainingServer] = []
+
+    def start(**environment_changes: str) -> TrainingServer:
+        servers.append(TrainingServer(tmp_path_factory.mktemp("training"), **environment_changes))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,8 @@
 """Every architecture trains by a recipe and nothing else, through one loop: ours, and one that this repository does not know."""
 
 import json
+import os
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 import yaml
 
 import tiny_networks
+from meco_hub import AutoModelForEmotionRecognition
 from meco_hub.corpora.synthetic.eyes import write_see
 from meco_hub.corpora.synthetic.faces import write_image_folder
 from meco_hub.corpora.synthetic.signals import write_case_npz, write_dreamer, write_stress_predict
@@ -260,6 +263,57 @@ print(json.dumps(pipeline("emotion-recognition", model="out")(meco_hub.plugins.c
 """
     answer = json.loads(run_python(program, path=(site,)).stdout.splitlines()[-1])
     assert len(answer) == 3
+
+
+FSDP = {
+    "ACCELERATE_USE_FSDP": "true",
+    "FSDP_VERSION": "2",
+    "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+    "FSDP_RESHARD_AFTER_FORWARD": "true",
+    "FSDP_STATE_DICT_TYPE": "SHARDED_STATE_DICT",
+}
+"""What a file of `accelerate config` comes to."""
+
+
+@pytest.mark.slow
+def test_every_architecture_trains_in_parts(
+    corpora: dict[str, Path],
+    tmp_path: Path,
+    plant: Callable[..., Path],
+    start_training_server: Callable[..., Any],
+    training_server: Any,
+) -> None:
+    site = plant("tiny-faces", STRANGER, {"meco_hub.architectures": {"meco_tiny_faces": "tiny_faces:architecture"}})
+    server = start_training_server(**FSDP, PYTHONPATH=os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]))
+    stranger = {"model_type": "meco_tiny_faces", "model": {}, "data": FACE["data"]}
+    changes = {**SHORT, "max_train_steps": 6, "num_train_epochs": 6, "per_device_train_batch_size": 4}
+    recipes = {"faces": FACE, "eyes": EYE, "signals": SIGNALS, "stranger": stranger}
+    logs = {}
+    for name, recipe in recipes.items():
+        data_dir, out = corpora[recipe["data"]["corpus"]], tmp_path / name
+        stopped = {"signal": signal.SIGTERM, "whom": "all", "batches": 3}
+        told = server.train({**recipe, **changes}, data_dir, out, ranks=2, kill=stopped)
+        assert told["codes"] == [143, 143], told["logs"]
+        # every process keeps its share, and nobody the whole
+        assert len(list(out.glob("step_*/pytorch_model_fsdp_0/*.distcp"))) == 2
+        told = server.train({**recipe, **changes}, data_dir, out, ranks=2, flags={"resume_from_checkpoint": "auto"})
+        assert told["codes"] == [0, 0], told["logs"]
+        assert told["resumed"]
+        logs[name] = told["logs"][0]
+    assert "every expert runs on every clip" in logs["eyes"]
+    told = training_server.train({**FACE, **changes}, corpora["image_folder"], tmp_path / "ddp", ranks=2)
+    assert told["codes"] == [0, 0], told["logs"]
+    # divided, stopped and gone on with, it learns as whole models do
+    ddp, fsdp = (json.loads((tmp_path / name / "run.json").read_text(encoding="utf-8")) for name in ("ddp", "faces"))
+    for one, other in zip(ddp["history"], fsdp["history"], strict=True):
+        assert one["train_loss"] == pytest.approx(other["train_loss"], rel=1e-6)
+        assert one["validation_loss"] == pytest.approx(other["validation_loss"], rel=1e-4)
+    for name in ("faces", "eyes", "signals"):
+        record = json.loads((tmp_path / name / "run.json").read_text(encoding="utf-8"))
+        model = AutoModelForEmotionRecognition.from_pretrained(tmp_path / name)
+        assert (record["steps"], record["class"]) == (6, type(model).__name__)
+        assert record["parameters"] == sum(one.numel() for one in model.parameters())
+        assert model.config.architectures == [type(model).__name__]
 
 
 @pytest.mark.parametrize(

@@ -11,16 +11,19 @@ from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow
 import pyarrow.dataset
 import pytest
 import torch
 from PIL import Image
+from pyarrow import parquet
 
 from meco_hub import plugins
 from meco_hub.cli import main
 from meco_hub.corpora.synthetic.faces import write_image_folder
 from meco_hub.errors import ConfigurationError
 from meco_hub.evaluation.evaluate import EvaluationSettings, evaluate_checkpoint
+from meco_hub.pipeline import recogniser
 from meco_hub.prediction import predict_files, predict_folder
 from tiny_networks import FACE
 
@@ -110,6 +113,42 @@ def test_a_folder_becomes_a_data_set(checkpoint: Path, pictures: Path, tmp_path:
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "answers.parquet").iterdir()}
     assert predict_folder([pictures], tmp_path, model=str(checkpoint), part_size=10, progress=False) == report
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "answers.parquet").iterdir()} == before
+
+
+def test_rows_of_parquet_shards_are_pictures(
+    checkpoint: Path, pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = sorted(pictures.glob("a/*.png"))
+    held = [{"image": {"bytes": file.read_bytes(), "path": file.name}, "number": at} for at, file in enumerate(files)]
+    held[4]["image"] = {"bytes": None, "path": "elsewhere.png"}
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    for name, rows in {"train-0.parquet": held[:9], "train-1.parquet": held[9:]}.items():
+        parquet.write_table(pyarrow.Table.from_pylist(rows), shards / name, row_group_size=4)
+    parquet.write_table(pyarrow.table({"text": ["no picture"]}), shards / "words.parquet")
+    predict_folder([shards], tmp_path / "out", model=str(checkpoint), part_size=5, batch_size=3, progress=False)
+    found = read(tmp_path / "out")
+    assert [row["file"] for row in found] == [f"parquet://{at}::{shards}/train-0.parquet" for at in range(9)] + [
+        f"parquet://{at}::{shards}/train-1.parquet" for at in range(len(files) - 9)
+    ]
+    assert "1 .parquet" in caplog.text
+    plain = predict_files(files, model=str(checkpoint), batch_size=3)
+    assert "Row 4 of" in found[4]["error"]
+    assert "Embed the pictures in the file" in found[4]["error"]
+    for at, (row, other) in enumerate(zip(found, plain, strict=True)):
+        if at != 4:
+            assert ("error" in other) == (row["error"] is not None)
+            if row["error"] is None:
+                assert row["score"] == pytest.approx(other["answer"][0]["score"], rel=1e-5)
+    # the same rows, as `datasets` streams them
+    streamed = datasets.load_dataset(
+        "parquet", data_files=[str(shards / "train-1.parquet")], split="train", streaming=True
+    )
+    raw = (row["image"] for row in streamed.cast_column("image", datasets.Image(decode=False)))
+    answers = recogniser(str(checkpoint))(raw, errors="return")
+    for row, answer in zip(found[9:], answers, strict=True):
+        assert isinstance(answer, dict) == (row["error"] is not None)
+        assert isinstance(answer, dict) or answer[0]["score"] == pytest.approx(row["score"], rel=1e-5)
 
 
 def test_another_model_or_list_is_refused(

@@ -34,6 +34,7 @@ from PIL import Image, ImageOps
 
 from ..errors import ImageError, quote, suggest
 from ..reading import find_member, read_member, reading, reason, refuse_special
+from .picture_tables import SCHEME, read_picture_row
 
 if TYPE_CHECKING:
     import torch
@@ -70,7 +71,8 @@ def read_image(source: ImageSource) -> Image.Image:
     """Read one picture.
 
     Args:
-        source: a path; `zip://inner/name.jpg::/path/outer.zip`, as the `datasets` library writes it; an http(s) address;
+        source: a path; `zip://inner/name.jpg::/path/outer.zip`, as the `datasets` library writes it; a row of a Parquet file,
+            `parquet://17::/path/shard.parquet`; an http(s) address;
             the bytes of an image file, also in base64 or as a data URL; an open file or BytesIO; a mapping with "bytes" or
             "path", as `datasets.Image(decode=False)` gives; a PIL image; a numpy array or torch tensor (H, W), (H, W, C) or
             (C, H, W) with C = 1, 3 or 4, uint8 or floating point in [0, 1].
@@ -310,7 +312,7 @@ def shorten(text: str) -> str:
 
 
 def read_bytes(path: str) -> bytes:
-    """The bytes behind a path, a `zip://inner::outer.zip` path or an http(s) address.
+    """The bytes behind a path, a `zip://inner::outer.zip` path, a row `parquet://17::shard.parquet` or an http(s) address.
 
     Raises:
         ImageError: they cannot be had; the message names the file, and the nearest one where there is none of that name.
@@ -319,6 +321,8 @@ def read_bytes(path: str) -> bytes:
         return _download(path)
     if path.startswith("zip://"):
         return _read_from_zip(path)
+    if path.startswith(SCHEME):
+        return read_picture_row(path)
     if not path.strip():
         raise ImageError("The path of the image is empty; expected the path of an image file.")
     # no permission, a name too long, a null byte in it …

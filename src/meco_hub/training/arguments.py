@@ -7,12 +7,13 @@ one that is not changes nothing.
 
 import argparse
 import dataclasses
+import logging
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import yaml
 from transformers import PreTrainedModel
@@ -22,6 +23,11 @@ from ..durable import begin, remove, swap_in
 from ..errors import ConfigurationError
 from .checkpoints import BEST, list_checkpoints, recover_checkpoints
 from .recipes import Recipe, override, read_recipe_file, recipe_from_dict
+
+logger = logging.getLogger(__name__)
+
+LOCK = ".lock"
+"""File in a run's folder that its main process holds."""
 
 
 def parse_value(text: str) -> Any:
@@ -233,10 +239,40 @@ def check_output(options: RunOptions, begins_from: str | None = None) -> None:
         )
 
 
+def claim_output(folder: Path) -> IO[str]:
+    """Make the folder, for this process alone: until what is returned is closed, which a kill does too, no other one may.
+
+    Raises:
+        ConfigurationError: it cannot be written, or another training writes there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        claim = (folder / LOCK).open("w", encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(
+            f"{folder} cannot be written ({error}); expected a folder for the run. Name another output_dir."
+        ) from error
+    try:
+        import fcntl
+
+        # not flock, which a loader's workers would hold on to when the training is killed
+        fcntl.lockf(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:
+        logger.debug("This system has no such locks; nobody keeps a second training out of %s.", folder)
+    except (BlockingIOError, PermissionError) as error:
+        claim.close()
+        raise ConfigurationError(
+            f"Another training is writing to {folder}; expected a folder for this one alone. Wait for it, end it, or name another "
+            "output_dir."
+        ) from error
+    except OSError as error:
+        logger.warning("%s cannot be locked (%s); let no second training begin there now.", folder, error)
+    return claim
+
+
 def prepare_output(options: RunOptions) -> None:
-    """Make the folder, clear what an overwritten run left and tidy up after a killed one; called by the main process."""
+    """Clear what an overwritten run left and tidy up after a killed one; called by the main process."""
     folder = options.output_dir
-    folder.mkdir(parents=True, exist_ok=True)
     recover_checkpoints(folder)
     if options.resume_from_checkpoint is not None:
         return

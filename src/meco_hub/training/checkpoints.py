@@ -9,12 +9,15 @@ keeps, weights that it has not reached yet.
 import json
 import logging
 import re
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
+from safetensors import SafetensorError
 
 from ..durable import (
     PARTIAL,
@@ -27,7 +30,7 @@ from ..durable import (
     swap_in,
     sync_tree,
 )
-from ..errors import CheckpointError
+from ..errors import CheckpointError, MecoError
 from ..reading import reading
 
 logger = logging.getLogger(__name__)
@@ -168,6 +171,26 @@ def recover_checkpoints(output_dir: Path) -> None:
     for line in restore_after_kill(output_dir, _WRITTEN, _is_complete):
         logger.warning("In %s: %s.", output_dir, line)
     remove_abandoned(output_dir, 0.0)  # recipe and records, of which a kill leaves a part under a name of its own
+
+
+@contextmanager
+def writing(place: Path) -> Iterator[None]:
+    """What is written inside is whole, or one error says why not, and what to do.
+
+    Raises:
+        CheckpointError: the disk is full, or cannot be written.
+    """
+    try:
+        yield
+    # torch and safetensors each say in words of their own that there is no room
+    except (OSError, RuntimeError, SafetensorError) as error:
+        if isinstance(error, MecoError):
+            raise
+        free = shutil.disk_usage(place.parent).free
+        raise CheckpointError(
+            f"{place} cannot be written ({str(error).splitlines()[0]}); {free / 1e6:.0f} MB are free there. What was written "
+            "before is whole. Make room, and go on by the same command with --resume_from_checkpoint auto."
+        ) from error
 
 
 def save_checkpoint(

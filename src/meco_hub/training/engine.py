@@ -10,24 +10,77 @@ are not combined with these engines.
 """
 
 import importlib
+import logging
+import os
 import signal
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
-from accelerate.utils import DistributedType
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from torch import nn
 
 from ..errors import ConfigurationError, DependencyError, TrainingInterrupted, suggest, unknown_name
 from .recipes import Recipe
 
+logger = logging.getLogger(__name__)
+
 _IN_PARTS = (DistributedType.FSDP, DistributedType.DEEPSPEED)
+
+_SAID_TWICE = {
+    "mixed_precision": "ACCELERATE_MIXED_PRECISION",
+    "gradient_accumulation_steps": "ACCELERATE_GRADIENT_ACCUMULATION_STEPS",
+}
+"""Recipe key → the variable by which a file of `accelerate config` says the same."""
+
+
+@contextmanager
+def configuring(recipe: Recipe) -> Iterator[None]:
+    """Say where Accelerate's configuration and the recipe differ, and in one line what Accelerate cannot begin with.
+
+    Raises:
+        ConfigurationError: this machine, or what is installed, does not have what is asked for.
+    """
+    for key, variable in _SAID_TWICE.items():
+        theirs, ours = os.environ.get(variable), str(getattr(recipe, key))
+        if theirs not in (None, "no", "1", ours):
+            logger.warning(
+                f"Accelerate's configuration says {key} {theirs} and the recipe {ours}; the recipe holds. Pass --{key} {theirs} "
+                "for the other."
+            )
+    try:
+        yield
+    except (ValueError, ImportError) as error:
+        raise ConfigurationError(
+            f"Accelerate cannot begin: {error} Change mixed_precision in the recipe, or its configuration (`accelerate config`)."
+        ) from error
+
+
+def shard_on_cpu(accelerator: Accelerator) -> None:
+    """Let FSDP, where it is configured, hold for processes on CPUs too; called before anything is prepared.
+
+    Accelerate hands CPUs to DDP without a word. FSDP 2 itself, its collectives and its checkpoints run on gloo.
+    """
+    state = accelerator.state
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true" and state.distributed_type != DistributedType.DEEPSPEED:
+        logger.warning(
+            "DeepSpeed is configured, and Accelerate trains by %s here: on CPUs it has no other way.",
+            state.distributed_type,
+        )
+    asked = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+    if asked and state.distributed_type == DistributedType.MULTI_CPU:
+        state.fsdp_plugin = FullyShardedDataParallelPlugin()  # by the same variables that Accelerate reads
+        if state.mixed_precision != "no":
+            state.fsdp_plugin.set_mixed_precision(state.mixed_precision)
+        # in both places where Accelerate keeps it
+        state.distributed_type = PartialState().distributed_type = DistributedType.FSDP
 
 
 def in_parts(accelerator: Accelerator) -> bool:
@@ -60,6 +113,24 @@ def check_engine(accelerator: Accelerator, recipe: Recipe) -> None:
             raise ConfigurationError(
                 f"The recipe sets {', '.join(wanted)}, which {engine.value} cannot be combined with here. Leave it out, or use DDP."
             )
+
+
+def check_model(accelerator: Accelerator, model: nn.Module, recipe: Recipe) -> None:
+    """Refuse a model that the engine cannot divide, and tell DeepSpeed what it does on its own; called before `prepare`.
+
+    Raises:
+        ConfigurationError: it has parameters without dimensions.
+    """
+    scalars = [name for name, one in model.named_parameters() if one.ndim == 0]
+    if scalars and accelerator.distributed_type == DistributedType.FSDP:
+        raise ConfigurationError(
+            f"{type(model).__name__} has parameters of shape (): {', '.join(scalars[:4])}. FSDP divides parameters by their first "
+            "dimension: its author can give them the shape (1,). Train by DDP or DeepSpeed meanwhile."
+        )
+    if (
+        accelerator.distributed_type == DistributedType.DEEPSPEED
+    ):  # which clips by itself, as it is told at the beginning
+        accelerator.deepspeed_plugin.deepspeed_config["gradient_clipping"] = recipe.max_grad_norm or 0.0
 
 
 def gather_weights(accelerator: Accelerator, model: Any) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.data_loader import BatchSamplerShard
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import PreTrainedModel
@@ -305,7 +306,7 @@ class Loaders:
     """Batches of training, and the recordings of validation.
 
     Attributes:
-        train: prepared by Accelerate.
+        train: to be prepared by Accelerate, together with model, optimiser and schedule: DeepSpeed reads the batch off it.
         collate: what makes its batches.
         sampler: the order of the training examples; set its epoch.
         examples: what is trained on.
@@ -321,6 +322,10 @@ class Loaders:
     validation_rows: RecordingRows
     train_readable: list[int]
     validation_readable: list[int]
+
+    def batches(self, processes: int) -> int:
+        """Batches of an epoch that each of so many processes sees, as Accelerate shares them out."""
+        return len(BatchSamplerShard(self.train.batch_sampler, processes))
 
     def unreadable(self) -> dict[str, dict[str, str]]:
         """Side → sample_id → why it was left out."""
@@ -339,7 +344,7 @@ def build_criterion(recipe: Recipe, task: Task, loaders: Loaders) -> Classificat
 def build_loaders(
     recipe: Recipe, data: TrainingData, model: PreTrainedModel, processor: Any, accelerator: Accelerator, progress: bool
 ) -> Loaders:
-    """Read the recordings, fit what the processor must know of them, and prepare the loader.
+    """Read the recordings, fit what the processor must know of them, and make the loader.
 
     Raises:
         InputError: not one recording of a side can be read.
@@ -400,7 +405,7 @@ def build_loaders(
         generator=torch.Generator().manual_seed(recipe.seed),
     )
     return Loaders(
-        accelerator.prepare(train),
+        train,
         collate,
         sampler,
         examples,

@@ -30,11 +30,31 @@ from ..answers import accepted_inputs
 from ..errors import CheckpointError, ConfigurationError, MecoError, TrainingInterrupted
 from ..evaluation.calibration import class_prior
 from ..reading import reading
-from .arguments import RunOptions, check_output, prepare_output, save_best
-from .checkpoints import BEST, Progress, RunIdentity, check_samples, choose_checkpoint, restore_best, save_checkpoint
+from .arguments import LOCK, RunOptions, check_output, claim_output, prepare_output, save_best
+from .checkpoints import (
+    BEST,
+    Progress,
+    RunIdentity,
+    check_samples,
+    choose_checkpoint,
+    restore_best,
+    save_checkpoint,
+    writing,
+)
 from .construction import build
 from .data import blend, load_training_data, mark
-from .engine import EnergyMeter, Interruption, check_engine, check_trackers, compile_in_place, gather_weights, in_parts
+from .engine import (
+    EnergyMeter,
+    Interruption,
+    check_engine,
+    check_model,
+    check_trackers,
+    compile_in_place,
+    configuring,
+    gather_weights,
+    in_parts,
+    shard_on_cpu,
+)
 from .loaders import ImageSizes, build_criterion, build_loaders
 from .losses import Distillation, SoftLabelHead, build_teacher, mix_batch
 from .optimization import (
@@ -90,6 +110,9 @@ def train(recipe: Recipe, options: RunOptions) -> dict[str, Any] | None:
             return run.finish()
     finally:
         run.accelerator.end_training()
+        if run.claim is not None:
+            (options.output_dir / LOCK).unlink(missing_ok=True)
+            run.claim.close()
 
 
 class TrainingRun:
@@ -97,18 +120,21 @@ class TrainingRun:
 
     def __init__(self, recipe: Recipe, options: RunOptions) -> None:
         self.recipe, self.options = recipe, options
-        self.accelerator = Accelerator(
-            mixed_precision=recipe.mixed_precision,
-            gradient_accumulation_steps=recipe.gradient_accumulation_steps,
-            log_with=list(options.report_to) or None,
-            project_config=ProjectConfiguration(project_dir=str(options.output_dir)),
-            dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True),
-            # an expert that no sample of a batch chose has no gradient
-            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
-        )
+        with configuring(recipe):
+            self.accelerator = Accelerator(
+                mixed_precision=recipe.mixed_precision,
+                gradient_accumulation_steps=recipe.gradient_accumulation_steps,
+                log_with=list(options.report_to) or None,
+                project_config=ProjectConfiguration(project_dir=str(options.output_dir)),
+                dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True),
+                # an expert that no sample of a batch chose has no gradient
+                kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+            )
+        shard_on_cpu(self.accelerator)
         check_engine(self.accelerator, recipe)
         show = options.progress and self.accelerator.is_local_main_process
-        if self.accelerator.is_main_process:
+        self.claim = claim_output(options.output_dir) if self.accelerator.is_main_process else None
+        if self.claim is not None:
             prepare_output(options)
         self.accelerator.wait_for_everyone()
         self.identity = RunIdentity(flatten(recipe_to_dict(recipe)), self.accelerator.num_processes)
@@ -130,7 +156,7 @@ class TrainingRun:
         self.plan = EpochPlan(
             samples=len(self.loaders.sampler),
             batch_size=recipe.per_device_train_batch_size,
-            batches=len(self.loaders.train),
+            batches=self.loaders.batches(self.accelerator.num_processes),
             processes=self.accelerator.num_processes,
             accumulation=recipe.gradient_accumulation_steps,
         )
@@ -149,10 +175,10 @@ class TrainingRun:
 
     def _prepare_training(self, model: PreTrainedModel) -> None:
         recipe, accelerator, loaders = self.recipe, self.accelerator, self.loaders
-        steps = math.ceil(len(loaders.train) / recipe.gradient_accumulation_steps)
+        steps = math.ceil(self.plan.batches / recipe.gradient_accumulation_steps)
         self.total_steps = recipe.max_train_steps or steps * recipe.num_train_epochs
         self.total_epochs = math.ceil(self.total_steps / steps)
-        if recipe.channels_last:
+        if recipe.channels_last and not in_parts(accelerator):  # FSDP takes plain layouts only
             model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.frozen = FrozenModules(model, recipe.frozen_modules)
         self.sizes = ImageSizes(model, loaders.collate, recipe.image_sizes)
@@ -179,7 +205,11 @@ class TrainingRun:
         self.bare_model = model
         if recipe.torch_compile:
             compile_in_place({model, self.validated_model}, recipe.torch_compile_backend)
-        self.model, self.optimizer, self.schedule = accelerator.prepare(model, optimizer, schedule)
+        check_model(accelerator, model, recipe)
+        batches, self.model, self.optimizer, self.schedule = accelerator.prepare(
+            loaders.train, model, optimizer, schedule
+        )
+        self.loaders = loaders = replace(loaders, train=batches)
         if self.distillation is not None:
             self.distillation.watch()  # only now: the averaged copy must not report to it
             self.distillation = accelerator.prepare(self.distillation)
@@ -315,7 +345,8 @@ class TrainingRun:
             progress.best, progress.best_epoch, progress.stale_epochs = value, progress.epoch + 1, 0
             gathered = gather_weights(accelerator, self.model)
             if accelerator.is_main_process:
-                save_best(self.validated_model, self.processor, self.options.output_dir, gathered)
+                with writing(self.options.output_dir / BEST):
+                    save_best(self.validated_model, self.processor, self.options.output_dir, gathered)
             accelerator.wait_for_everyone()
         else:
             progress.stale_epochs += 1
@@ -359,18 +390,19 @@ class TrainingRun:
         choices = choose_after_training(model, result, self.validator, self.recipe)
         record = None
         if accelerator.is_main_process:
-            record = write_result(
-                model,
-                self.processor,
-                accelerator=accelerator,
-                recipe=self.recipe,
-                options=self.options,
-                data=self.data,
-                unreadable=self.loaders.unreadable(),
-                reference=self.reference,
-                progress=self.progress,
-                choices=choices,
-            )
+            with writing(folder / "model.safetensors"):
+                record = write_result(
+                    model,
+                    self.processor,
+                    accelerator=accelerator,
+                    recipe=self.recipe,
+                    options=self.options,
+                    data=self.data,
+                    unreadable=self.loaders.unreadable(),
+                    reference=self.reference,
+                    progress=self.progress,
+                    choices=choices,
+                )
         accelerator.wait_for_everyone()
         return record
 
@@ -394,11 +426,12 @@ class TrainingRun:
 
     def _save(self, name: str) -> Path:
         self._update_progress()
-        return save_checkpoint(
-            self.accelerator,
-            self.options.output_dir,
-            name,
-            progress=self.progress,
-            identity=self.identity,
-            total_limit=self.options.checkpoints_total_limit,
-        )
+        with writing(self.options.output_dir / name):
+            return save_checkpoint(
+                self.accelerator,
+                self.options.output_dir,
+                name,
+                progress=self.progress,
+                identity=self.identity,
+                total_limit=self.options.checkpoints_total_limit,
+            )

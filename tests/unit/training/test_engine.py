@@ -1,6 +1,6 @@
 """Engines that hold a model in parts: what they cannot do is refused, and their way through the loop ends with the same weights.
 
-No such engine runs without a GPU, so their way is taken here by a model that is whole.
+Their way is taken here by a model that is whole; two processes take it with FSDP in tests/journeys/test_any_architecture.py.
 """
 
 from pathlib import Path
@@ -47,6 +47,15 @@ def test_what_an_engine_cannot_do_is_refused() -> None:
         engine.check_engine(configured(DistributedType.FSDP, fsdp2=False), plain)
     with pytest.raises(ConfigurationError, match="language models only"):
         engine.check_engine(configured(DistributedType.MEGATRON_LM), plain)
+
+
+def test_a_model_that_cannot_be_divided_is_refused() -> None:
+    model, recipe = torch.nn.Linear(2, 2), recipe_from_dict(BASE)
+    engine.check_model(configured(DistributedType.FSDP), model, recipe)
+    model.gain = torch.nn.Parameter(torch.ones(()))
+    engine.check_model(configured(DistributedType.MULTI_GPU), model, recipe)
+    with pytest.raises(ConfigurationError, match=r"shape \(\): gain\. .*shape \(1,\)"):
+        engine.check_model(configured(DistributedType.FSDP), model, recipe)
 
 
 def test_gathered_weights_make_the_same_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
