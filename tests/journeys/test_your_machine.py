@@ -185,7 +185,7 @@ def test_device_map(tiny_checkpoint: Path, place: Any) -> None:
 
 def test_gradient_checkpointing_is_refused_where_it_would_count_twice(tiny_checkpoint: Path) -> None:
     model = AutoModelForImageClassification.from_pretrained(tiny_checkpoint)
-    with pytest.raises(ValueError, match="does not support (gradient|activation) checkpointing"):
+    with pytest.raises(ValueError, match=r"does not support (gradient|activation) checkpointing"):
         model.gradient_checkpointing_enable()
 
 
