@@ -178,7 +178,7 @@ def run_killed(run: Run, kills: int, parts: int, chance: random.Random) -> None:
 
 def main() -> int:
     """Make, run, print; 1 where a row is missing, there twice, or another than in the run that was left alone."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--files", type=int, default=100_000)
     parser.add_argument("--limit", type=int, help="at most so many files")
     parser.add_argument("--parquet", action="store_true", help="rows of Parquet files instead of files")

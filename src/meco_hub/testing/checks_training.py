@@ -182,7 +182,8 @@ def _group_of_one(device: torch.device) -> Iterator[DeviceMesh]:
     started = not dist.is_initialized()
     if started:
         backend = "nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+        store = dist.HashStore()  # pyright: ignore[reportPrivateImportUsage]
+        dist.init_process_group(backend, store=store, rank=0, world_size=1)
     try:
         yield init_device_mesh(device.type, (dist.get_world_size(),))
     finally:
