@@ -127,10 +127,11 @@ def check_model(accelerator: Accelerator, model: nn.Module, recipe: Recipe) -> N
             f"{type(model).__name__} has parameters of shape (): {', '.join(scalars[:4])}. FSDP divides parameters by their first "
             "dimension: its author can give them the shape (1,). Train by DDP or DeepSpeed meanwhile."
         )
-    if (
-        accelerator.distributed_type == DistributedType.DEEPSPEED
-    ):  # which clips by itself, as it is told at the beginning
-        accelerator.deepspeed_plugin.deepspeed_config["gradient_clipping"] = recipe.max_grad_norm or 0.0
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        plugin = accelerator.deepspeed_plugin
+        assert plugin is not None
+        # it clips by itself, and must be told before it begins
+        plugin.deepspeed_config["gradient_clipping"] = recipe.max_grad_norm or 0.0
 
 
 def gather_weights(accelerator: Accelerator, model: Any) -> dict[str, Any] | None:
