@@ -5,10 +5,11 @@ Their way is taken here by a model that is whole; two processes take it with FSD
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
+from accelerate import Accelerator
 from accelerate.utils import DistributedType
 from safetensors.torch import load_file
 
@@ -58,16 +59,34 @@ def test_a_model_that_cannot_be_divided_is_refused() -> None:
         engine.check_model(configured(DistributedType.FSDP), model, recipe)
 
 
+def test_deepspeed_on_cpus_is_said_to_be_ddp(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    state = SimpleNamespace(distributed_type=DistributedType.MULTI_CPU, mixed_precision="no")
+    engine.shard_on_cpu(cast(Any, SimpleNamespace(state=state)))
+    assert caplog.text == ""
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    engine.shard_on_cpu(cast(Any, SimpleNamespace(state=state)))
+    assert "DeepSpeed is configured, and Accelerate trains by" in caplog.text
+    assert state.distributed_type == DistributedType.MULTI_CPU
+
+
 def test_gathered_weights_make_the_same_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
     write_image_folder(tmp_path / "faces", seed=1, labels=("neutral", "happiness"), people=9, takes=1, folds=3, size=32)
     asked: list[str] = []
+    prepared: list[tuple[Any, ...]] = []
+    prepare = Accelerator.prepare
+    monkeypatch.setattr(Accelerator, "prepare", lambda self, *given: prepared.append(given) or prepare(self, *given))
 
     def run(name: str) -> dict[str, torch.Tensor]:
         loop.train(recipe_from_dict(BASE), RunOptions(tmp_path / "faces", tmp_path / name, progress=False))
         return load_file(tmp_path / name / "model.safetensors")
 
     whole = run("whole")
+    # at once, and the loader as it was made: DeepSpeed reads the batch off it
+    ((loader, model, *rest),) = prepared
+    assert loader.batch_size == BASE["per_device_train_batch_size"]
+    assert isinstance(model, torch.nn.Module)
+    assert len(rest) == 2
     for module in (engine, loop, validation):
         monkeypatch.setattr(module, "in_parts", lambda accelerator: asked.append("asked") or True)
     parts = run("parts")
