@@ -99,6 +99,15 @@ def pictures() -> dict[str, Format]:
     from meco_hub.recordings.images import read_image
     from meco_hub.recordings.pictures import read_video
 
+    def rows(path: Path) -> None:
+        import pyarrow
+        from pyarrow import parquet
+
+        buffer = io.BytesIO()
+        Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(buffer, "PNG")
+        held = [{"image": {"bytes": buffer.getvalue(), "path": f"{place}.png"}} for place in range(3)]
+        parquet.write_table(pyarrow.Table.from_pylist(held), path, row_group_size=2)
+
     def zipped(path: Path) -> None:
         with zipfile.ZipFile(path, "w") as archive:
             buffer = io.BytesIO()
@@ -141,6 +150,9 @@ def pictures() -> dict[str, Format]:
         for name, make in forms.items()
         if name.partition("_")[0].upper() in Image.SAVE
     }
+    found["picture_parquet"] = Format(
+        "p.parquet", rows, lambda path: [read_image(f"parquet://{row}::{path}") for row in (0, 2)], "bytes"
+    )
     found["picture_zip"] = Format("p.zip", zipped, lambda path: read_image(f"zip://a/face.png::{path}"), "zip")
     found["video"] = Format("v.avi", video, read_frames)
     return found
