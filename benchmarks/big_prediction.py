@@ -2,7 +2,7 @@
 
     python benchmarks/big_prediction.py                           # 100,000 files, two processes, ten kills
     python benchmarks/big_prediction.py --parquet                 # the same pictures as rows of Parquet shards
-    python benchmarks/big_prediction.py --limit 400 --kills 2     # a minute
+    python benchmarks/big_prediction.py --limit 300 --kills 2     # a minute on an idle machine
 
 Pictures of 36×36 of noise and a network of a few thousand parameters are made here, so what is measured is everything but the
 network. The first run is left alone: a tenth's rate is its files over the time between the parts that end it and the one before,
