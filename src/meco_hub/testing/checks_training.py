@@ -172,7 +172,7 @@ def no_scalar_parameters(subject: Subject) -> None:
     require(
         not scalars,
         f"{', '.join(scalars[:8])} have the shape (), which fully_shard refuses.",
-        "Give them the shape (1,). Files that hold scalars still load through a conversion, as meco_himoe's do.",
+        "Give them the shape (1,). Files that hold scalars load through a WeightConverter of transformers.",
     )
 
 
