@@ -555,6 +555,7 @@ _WRITERS = {
     "image_folder": "meco_hub.corpora.synthetic.faces:write_image_folder",
     "raf_db": "meco_hub.corpora.synthetic.faces:write_raf_db",
     "see": "meco_hub.corpora.synthetic.eyes:write_see",
+    "signal_folder": "meco_hub.corpora.synthetic.signals:write_signal_folder",
     "stress_predict": "meco_hub.corpora.synthetic.signals:write_stress_predict",
 }
 

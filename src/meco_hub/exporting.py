@@ -427,8 +427,8 @@ def quantize(
         from .evaluation.evaluate import Evaluation, EvaluationSettings, choose_rows, label_rows
         from .evaluation.task import corpus_options, read_run
 
-    corpus = plugins.corpus(dataset)
     settings = EvaluationSettings(folds=folds, options=corpus_options(read_run(source), dataset), progress=False)
+    corpus = plugins.corpus(dataset).declared_in(data_dir, **settings.options)
     chosen = choose_rows(corpus.load(data_dir, **settings.options), settings)
     subset = label_rows(model, corpus, chosen, source, exclude_unknown_labels=False)
     people = [str(name) for name in subset.dataset["identity"][:]]

@@ -11,8 +11,9 @@ is imported before `Corpus.load` is called.
 No corpus is downloaded, and nothing is written: tables live in memory and point at the pictures where they lie.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
@@ -82,6 +83,8 @@ class Corpus:
             numbers that are equal where they are shared. Reports set predictors beside the model that are told nothing else.
         protocols: dotted path of a mapping from the value of the option `split` to the `splits.Protocol` that such a division
             is, its default first; reports say what the division that a corpus publishes may claim.
+        declared_by: dotted path of `declare(path, **options) -> {field: value}` of a corpus whose targets, nuisances or groups only
+            its folder says; `Corpus.declared_in` asks it.
         suspicious_above: concordance (CCC) beyond which a figure is a bug or a leak until it is proved otherwise; reports warn.
     """
 
@@ -101,10 +104,23 @@ class Corpus:
     groups: tuple[str, ...] = ()
     nuisances: tuple[str, ...] = ()
     protocols: str = ""
+    declared_by: str = ""
     suspicious_above: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
+
+    def declared_in(self, data_dir: str | PathLike[str], **options: Any) -> "Corpus":
+        """The corpus as this folder of it declares it: targets, nuisances, groups. Most declare themselves, and are given back.
+
+        Arguments and errors as of `load`.
+        """
+        if not self.declared_by:
+            return self
+        self._check_options(options)
+        declare = self._function(self.declared_by)
+        with self._opened(data_dir) as root:
+            return replace(self, **declare(root, **options))
 
     def load(self, data_dir: str | PathLike[str], **options: Any) -> "datasets.DatasetDict":
         """Read the corpus.
@@ -127,23 +143,17 @@ class Corpus:
             CorpusError: the folder is not laid out as the corpus is.
             PluginError: the corpus comes from a plugin whose reader is missing or breaks this contract.
         """
-        for option in options:
-            if option not in self.options:
-                known = f"It takes: {', '.join(self.options)}." if self.options else "It takes none."
-                offer = suggest(option, self.options)
-                raise ConfigurationError(f"The corpus {self.name!r} has no option {option!r}.{offer} {known}")
-        root, load = Path(data_dir).expanduser(), self._function(self.loader)
-        with reading(f"{root} cannot be read as {self.name}", CorpusError, f"Expected {self.layout}. Copy it again."):
-            if not root.exists():
-                raise CorpusError(f"{self.name}: {root} does not exist. Expected {self.layout}. Check the path.")
-            refuse_special(root, CorpusError, self.layout)
-            splits = load(root.absolute(), **options)
-        self._check(splits)
+        self._check_options(options)
+        load = self._function(self.loader)
+        with self._opened(data_dir) as root:
+            splits = load(root, **options)
+        declared = self.declared_in(data_dir, **options)
+        declared._check(splits)
         for split in splits.values():
             note = split.info.description
-            split.info.description = f"{self.description} {note}".strip()
-            split.info.citation = self.citation
-            split.info.license = self.licence
+            split.info.description = f"{declared.description} {note}".strip()
+            split.info.citation = declared.citation
+            split.info.license = declared.licence
         return splits
 
     def read(self, row: Mapping[str, Any]) -> Any:
@@ -174,6 +184,23 @@ class Corpus:
         if self.kind == "face":
             return FACE_COLUMNS
         return _COLUMNS if self.time_continuous else ("targets" if self.targets else "label", *_COLUMNS)
+
+    def _check_options(self, options: Mapping[str, Any]) -> None:
+        for option in options:
+            if option not in self.options:
+                known = f"It takes: {', '.join(self.options)}." if self.options else "It takes none."
+                offer = suggest(option, self.options)
+                raise ConfigurationError(f"The corpus {self.name!r} has no option {option!r}.{offer} {known}")
+
+    @contextmanager
+    def _opened(self, data_dir: str | PathLike[str]) -> Iterator[Path]:
+        """The folder or zip, which must be there; whatever goes wrong with it inside becomes an error of ours."""
+        root = Path(data_dir).expanduser()
+        with reading(f"{root} cannot be read as {self.name}", CorpusError, f"Expected {self.layout}. Copy it again."):
+            if not root.exists():
+                raise CorpusError(f"{self.name}: {root} does not exist. Expected {self.layout}. Check the path.")
+            refuse_special(root, CorpusError, self.layout)
+            yield root.absolute()
 
     def _function(self, path: str) -> Callable[..., Any]:
         try:

@@ -22,6 +22,7 @@ from ..errors import ConfigurationError, CorpusError
 from ..labels import EXPRESSIONS, canonical_or_own
 from . import Corpus
 from .file_tree import CsvRow, FileTree, first_few, open_tree, read_rows
+from .label_table import order_labels
 from .tables import FaceRow, build_splits
 
 if TYPE_CHECKING:
@@ -87,7 +88,13 @@ def read(
         tree = _descend(opened)
         pictures = _from_index(tree) if INDEX in tree else _from_folders(tree)
         kept = _without(pictures, [canonical_or_own(name) for name in ignore_labels], tree)
-        names = _label_order(kept, labels, tree)
+        names = order_labels(
+            Counter(picture.label for picture in kept),
+            labels,
+            f"image_folder: {tree.root}",
+            what="pictures",
+            remedy="Add them to `labels`, or name them in `ignore_labels` to leave their pictures out.",
+        )
         index = {name: position for position, name in enumerate(names)}
         splits: dict[str, list[FaceRow]] = {}
         for picture in kept:
@@ -206,24 +213,3 @@ def _without(pictures: list[_Picture], ignored: list[str], tree: FileTree) -> li
             f"It has {', '.join(sorted(found))}."
         )
     return [picture for picture in pictures if picture.label not in ignored]
-
-
-def _label_order(pictures: list[_Picture], labels: Sequence[str] | None, tree: FileTree) -> list[str]:
-    counts = Counter(picture.label for picture in pictures)
-    if labels is None:
-        if counts.keys() <= set(EXPRESSIONS):
-            return [name for name in EXPRESSIONS if name in counts]
-        return sorted(counts)
-    names = [canonical_or_own(name) for name in labels]
-    if len(set(names)) < len(names):
-        raise ConfigurationError(f"image_folder: labels names a class twice: {', '.join(names)}. Remove one of them.")
-    strange = [f"{name} ({count} pictures)" for name, count in sorted(counts.items()) if name not in names]
-    if strange:
-        raise CorpusError(
-            f"{tree.root} has labels that are not in the list {', '.join(names)}: {first_few(strange, 10)}. "
-            "Add them to `labels`, or name them in `ignore_labels` to leave their pictures out."
-        )
-    empty = [name for name in names if name not in counts]
-    if empty:
-        logger.warning("%s has no pictures of %s.", tree.root, ", ".join(empty))
-    return names

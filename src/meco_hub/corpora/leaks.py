@@ -227,7 +227,7 @@ class _Side:
                 self.parts[source].append(_Part(start, end, sample))
         for name in dict.fromkeys([*people, *sources]):
             if name:
-                self.by["spelling"][_plain_name(name)].append(name)
+                self.by["spelling"][plain_name(name)].append(name)
         self.kinds = {
             *(kind for kind, own in self.by.items() if own),
             *["time"] * bool(self.parts),
@@ -235,7 +235,7 @@ class _Side:
         }
 
 
-def _plain_name(name: str) -> str:
+def plain_name(name: str) -> str:
     """A name without what people change when they write it again."""
     text = " ".join(unicodedata.normalize("NFC", name).casefold().split())
     return re.sub(r"(?<!\d)0+(?=\d)", "", posixpath.normpath(text.replace("\\", "/")))

@@ -206,10 +206,10 @@ def _prepare(
     checkpoint: str,
 ) -> tuple["Evaluation", datasets.Dataset, dict[str, Any] | None]:
     """The evaluation of the rows that were chosen, all rows that were, and the checkpoint's run."""
-    corpus = plugins.corpus(dataset)
     run = read_run(checkpoint)
     # a corpus that was divided otherwise for training would bring people of the training back among those who are tested
     settings = replace(settings, options={**corpus_options(run, dataset), **settings.options})
+    corpus = plugins.corpus(dataset).declared_in(data_dir, **settings.options)
     chosen = choose_rows(corpus.load(data_dir, **settings.options), settings)
     subset = label_rows(model, corpus, chosen, checkpoint, settings.exclude_unknown_labels)
     return Evaluation(model, processor, corpus, subset, settings), chosen, run

@@ -126,6 +126,15 @@ _UNITS: tuple[dict[str, tuple[float, float]], ...] = (
 """Kinds of units, each: name → (factor, offset). "s" and "ms" are of two kinds, and the other unit tells which."""
 
 
+USUAL_UNITS = ("V", "mV", "µV", "S", "µS", "°C", "°F", "K", "g", "m/s²", "s", "ms", "bpm", "Hz", "%")
+"""Units that `convert` knows, as people write them; other spellings of these are known too."""
+
+
+def is_unit(name: str) -> bool:
+    """Whether `convert` knows the unit."""
+    return any(_unit(name) in kind for kind in _UNITS)
+
+
 def _unit(name: str) -> str:
     return re.sub(r"[\s_]", "", name.replace("μ", "µ").replace("º", "°")).lower()
 

@@ -122,15 +122,8 @@ def regroup(
     Raises:
         RecordingError: no such channel, or two that do not share a clock.
     """
-    columns: dict[str, tuple[Stream, int]] = {}
+    columns = channel_columns(recording)
     chosen = {name: [given] if isinstance(given, str) else list(given) for name, given in streams.items()}
-    for name, stream in recording.streams.items():
-        labels = stream.channels or tuple(str(index) for index in range(stream.values.shape[1]))
-        for index, label in enumerate(labels):
-            columns.setdefault(label, (stream, index))
-            columns[f"{name}.{label}"] = (stream, index)
-        if len(labels) == 1:
-            columns.setdefault(name, (stream, 0))
     made: dict[str, Stream] = {}
     for name, labels in chosen.items():
         whole = recording.streams.get(labels[0]) if len(labels) == 1 else None
@@ -161,6 +154,19 @@ def regroup(
     others = {name: one for name, one in recording.streams.items() if name not in used and name not in made}
     made = {**others, **made} if keep_others else made
     return SignalRecording(made, name=recording.name, annotations=recording.annotations, warnings=recording.warnings)
+
+
+def channel_columns(recording: SignalRecording) -> dict[str, tuple[Stream, int]]:
+    """Every name by which `regroup` finds a channel → its stream, and its column there."""
+    columns: dict[str, tuple[Stream, int]] = {}
+    for name, stream in recording.streams.items():
+        labels = stream.channels or tuple(str(index) for index in range(stream.values.shape[1]))
+        for index, label in enumerate(labels):
+            columns.setdefault(label, (stream, index))
+            columns[f"{name}.{label}"] = (stream, index)
+        if len(labels) == 1:
+            columns.setdefault(name, (stream, 0))
+    return columns
 
 
 def _reader(path: Path) -> Callable[[Path, dict[str, float], StreamCollector], None]:

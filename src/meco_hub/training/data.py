@@ -310,7 +310,7 @@ def load_training_data(recipe: Recipe, data_dir: str | Path) -> TrainingData:
         CorpusError: the data are not laid out as the corpus is, or hold classes that the recipe neither names nor drops.
         LeakError: a subject or a picture is on both sides, and the recipe does not allow it.
     """
-    corpus = plugins.corpus(recipe.data.corpus)
+    corpus = plugins.corpus(recipe.data.corpus).declared_in(data_dir, **recipe.data.options)
     splits = corpus.load(data_dir, **recipe.data.options)
     division = _divide(splits, recipe.data)
     task, labelled = _label(corpus, recipe, division.train, division.validation)

@@ -362,6 +362,70 @@ def _watch(folder: str, started: int, labels: NDArray[np.integer], key: str) -> 
     yield f"{folder}info.txt", b"Synthetic: computed, not recorded.\n"
 
 
+def write_signal_folder(
+    target: str | Path, *, seed: int, people: int = 12, intervals: int = 6, interval_s: int = 30
+) -> list[DrawnRecording]:
+    """study.yaml, labels.csv and recordings/drawn_<nn>/: EEG, skin conductance, ECG of rest and task, orders of their own.
+
+    Returns:
+        One entry per interval.
+    """
+    drawn: list[DrawnRecording] = []
+    lines = ["recording,person,start,end,label"]
+
+    def files() -> Iterator[tuple[str, bytes]]:
+        for person in range(1, people + 1):
+            name, key = f"drawn_{person:02d}", f"{seed}/{person}"
+            tasks = generator(f"{key}/order").permutation(np.arange(intervals) % 2)
+            for number, task in enumerate(tasks):
+                label = ("rest", "task")[task]
+                drawn.append(DrawnRecording(f"{name}_{number:03d}", name, label))
+                lines.append(f"{name},{name},{number * interval_s},{(number + 1) * interval_s},{label}")
+            yield from _study_session(f"recordings/{name}/", tasks, interval_s, key)
+        yield "labels.csv", ("\n".join(lines) + "\n").encode()
+        yield "study.yaml", _STUDY.encode()
+
+    store(Path(target), files())
+    return drawn
+
+
+_STUDY = """\
+description: A drawn study of rest and task; synthetic, of nobody.
+recordings: recordings/*
+labels: labels.csv
+person: column
+classes: [rest, task]
+streams:
+  eeg: {channels: [Fz, Cz, Pz, Oz], unit: µV}
+  eda: {unit: µS}
+  ecg: {unit: mV}
+"""
+
+
+def _study_session(folder: str, tasks: NDArray[np.integer], interval_s: int, key: str) -> Iterator[tuple[str, bytes]]:
+    """The files of one person's session."""
+    seconds = len(tasks) * interval_s
+
+    def felt(rate: float) -> Feeling:
+        times = np.arange(seconds * rate) / rate
+        at_once = np.where(tasks[np.minimum(times // interval_s, len(tasks) - 1).astype(int)] == 1, 0.7, -0.5)
+        return Feeling(times, np.zeros_like(times), smooth(at_once, int(2 * rate)))  # the body follows within seconds
+
+    def table(name: str, columns: list[str], times: Series, values: Series, form: str) -> tuple[str, bytes]:
+        rows = (
+            f"{time:.4f}," + ",".join(form.format(one) for one in row) for time, row in zip(times, values, strict=True)
+        )
+        return f"{folder}{name}.csv", _lines((",".join(["time", *columns]),), rows)
+
+    slow, fast = felt(4.0), felt(64.0)
+    heart = body(fast, key, f"{key}/heart")["IHR"]
+    ecg = pulse(fast.times, heart) + generator(f"{key}/ecg").normal(0, 0.05, len(fast.times))
+    eeg = ["Fz (µV)", "Cz (µV)", "Pz (µV)", "Oz (µV)"]
+    yield table("eeg", eeg, fast.times, _brain(fast, 4, f"{key}/eeg"), "{:.2f}")
+    yield table("eda", ["eda (µS)"], slow.times, body(slow, key, f"{key}/skin")["EDATon"][:, None], "{:.3f}")
+    yield table("ecg", ["ecg (mV)"], fast.times, ecg[:, None], "{:.3f}")
+
+
 def _lines(head: tuple[str, ...], rows: Iterator[str] | list[str]) -> bytes:
     return ("\n".join([*head, *rows]) + "\n").encode()
 

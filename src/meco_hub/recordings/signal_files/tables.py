@@ -98,7 +98,7 @@ def _read_table(path: Path, rate: float | None, found: StreamCollector) -> _Tabl
         lines, first = _lines(path), 1
         columns = _parse(path, "\n".join(lines), header, _form(path, header, lines, 1, "\t"))
     else:
-        header, body, first, form = _open(path)
+        header, body, first, form = open_table(path)
         columns = _parse(path, body, header, form)
         if path.suffix.lower() != ".gz" and ends_inside_line(path):
             found.doubt(
@@ -215,8 +215,14 @@ def _lines(path: Path) -> list[str]:
     return lines
 
 
-def _open(path: Path) -> tuple[list[str], str, int, dict[str, Any]]:
-    """(cells of the header, the lines below it, the number of the first of these, how they are written) of one file."""
+def open_table(path: Path) -> tuple[list[str], str, int, dict[str, Any]]:
+    """(cells of the header, the lines below it, the number of the first of these, how they are written) of one file.
+
+    How: `sep`, `quoting` and `decimal`, as `pandas.read_csv` takes them.
+
+    Raises:
+        RecordingError: no text, empty, or a line with more or fewer cells than the header.
+    """
     lines = _lines(path)
     above = next((number for number, line in enumerate(lines) if not line.startswith("#")), len(lines))
     if above == len(lines):
