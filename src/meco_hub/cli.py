@@ -394,7 +394,10 @@ def _evaluate(
 def _figures(report: dict[str, Any], output_dir: Path | None) -> Iterator[str]:
     metrics, intervals = report["metrics"], report["confidence_intervals"]
     yield from (f"WARNING: {sentence}" for sentence in report["warnings"])  # figures must not be read without them
-    yield f"n = {metrics['n']}"
+    origin = report["checkpoint"].get("training_data")
+    drawn = ["synthetic rows"] * bool(report["data"].get("synthetic"))
+    drawn += [f"weights trained on {origin} data"] * bool(origin)
+    yield f"n = {metrics['n']}" + (f" ({'; '.join(drawn)})" if drawn else "")
     for name, value in metrics.items():
         if name in intervals and value is not None:
             between = intervals[name]

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 _BESIDE_FIELDS = frozenset((
     "num_labels", "model_type", "torch_dtype", "name_or_path", "output_attentions", "attn_implementation",
     "experts_implementation", "per_layer_config", "auto_map", "custom_pipelines", "quantization_config", "operating_point",
-    "calibration", "training_control",
+    "calibration", "training_control", "training_data",
 ))
 # fmt: on
 """What a config takes that is no field: transformers' own, and what training writes into it."""

@@ -23,13 +23,17 @@ from ..errors import ConfigurationError, CorpusError, PluginError, RecordingErro
 from ..labels import LabelSpace
 from ..plugins import load_dotted
 from ..reading import reading, refuse_special
+from .synthetic.marker import is_synthetic
 
 if TYPE_CHECKING:
     import datasets
 
     from .splits import Protocol
 
-__all__ = ["FACE_COLUMNS", "Corpus", "Target"]
+__all__ = ["FACE_COLUMNS", "SYNTHETIC_NOTE", "Corpus", "Target"]
+
+SYNTHETIC_NOTE = "Synthetic: drawn by a program, of nobody."
+"""What descriptions of synthetic data say."""
 
 FACE_COLUMNS = ("image", "label", "identity", "fold", "sample_id")
 """Columns that every split of a corpus of kind "face" has; see `Corpus.load`."""
@@ -85,6 +89,7 @@ class Corpus:
             is, its default first; reports say what the division that a corpus publishes may claim.
         declared_by: dotted path of `declare(path, **options) -> {field: value}` of a corpus whose targets, nuisances or groups only
             its folder says; `Corpus.declared_in` asks it.
+        synthetic: these data were drawn by a program; `declared_in` finds the mark that `meco synthetic` leaves in them.
         suspicious_above: concordance (CCC) beyond which a figure is a bug or a leak until it is proved otherwise; reports warn.
     """
 
@@ -105,22 +110,22 @@ class Corpus:
     nuisances: tuple[str, ...] = ()
     protocols: str = ""
     declared_by: str = ""
+    synthetic: bool = False
     suspicious_above: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
 
     def declared_in(self, data_dir: str | PathLike[str], **options: Any) -> "Corpus":
-        """The corpus as this folder of it declares it: targets, nuisances, groups. Most declare themselves, and are given back.
+        """The corpus as this folder of it is: synthetic or not, with its targets, nuisances and groups where the folder says them.
 
         Arguments and errors as of `load`.
         """
-        if not self.declared_by:
-            return self
         self._check_options(options)
-        declare = self._function(self.declared_by)
+        declare = self._function(self.declared_by) if self.declared_by else None
         with self._opened(data_dir) as root:
-            return replace(self, **declare(root, **options))
+            found = declare(root, **options) if declare is not None else {}
+            return replace(self, synthetic=self.synthetic or is_synthetic(root), **found)
 
     def load(self, data_dir: str | PathLike[str], **options: Any) -> "datasets.DatasetDict":
         """Read the corpus.
@@ -151,7 +156,8 @@ class Corpus:
         declared._check(splits)
         for split in splits.values():
             note = split.info.description
-            split.info.description = f"{declared.description} {note}".strip()
+            drawn = SYNTHETIC_NOTE if declared.synthetic else ""
+            split.info.description = " ".join(text for text in (declared.description, note, drawn) if text)
             split.info.citation = declared.citation
             split.info.license = declared.licence
         return splits
@@ -177,6 +183,11 @@ class Corpus:
             return None
         known: Mapping[str, Protocol] = load_dotted(self.protocols)
         return known[options.get("split", next(iter(known)))]
+
+    @property
+    def namespace(self) -> str:
+        """Whose names its people have: "S01" of one corpus is nobody of another, and a drawn one is nobody at all."""
+        return f"{self.name} (synthetic)" if self.synthetic else self.name
 
     @property
     def columns(self) -> tuple[str, ...]:

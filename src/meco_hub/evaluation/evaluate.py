@@ -240,7 +240,7 @@ def calibrate_checkpoint(
     model, processor = load_model(source), load_processor(source)
     evaluation, _, run = _prepare(model, processor, dataset, data_dir, settings or EvaluationSettings(), source)
     calibration = evaluation.calibrate(evaluation.predict())
-    seen = seen_people(run, dataset, evaluation.subset.dataset["identity"][:])
+    seen = seen_people(run, evaluation.corpus, evaluation.subset.dataset["identity"][:])
     if seen is not None and seen["trained_on"]:
         logger.warning(
             "%d of %d people were trained on; a calibration fitted to them promises too much. Choose other rows.",
@@ -332,6 +332,7 @@ def describe_checkpoint(model: PreTrainedModel, checkpoint: str) -> dict[str, An
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "weights_sha256": hash_weights(Path(checkpoint)),
         "operating_point": getattr(model.config, "operating_point", None),
+        "training_data": getattr(model.config, "training_data", None),
     }
 
 
@@ -355,12 +356,13 @@ def describe_data(
         protocol = {**PROTOCOLS[settings.protocol].to_dict(), **cut}
     return {
         "corpus": corpus.name,
+        "synthetic": corpus.synthetic,
         "options": dict(settings.options),
         "split": settings.split,
         "folds": list(settings.folds) if settings.folds is not None else None,
         "protocol": protocol,
         "leak_check": (run or {}).get("data", {}).get("leak_check"),
-        "seen": seen_people(run, corpus.name, people),
+        "seen": seen_people(run, corpus, people),
         "fingerprint": fingerprint(answered),
         "samples": len(chosen),
         "identities": len({name for name in people if name}),

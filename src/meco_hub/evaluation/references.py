@@ -257,7 +257,7 @@ def nuisance_answers(
         found["training_prior"] = np.log(np.tile([max(shares[name], 1e-9) for name in names], (count, 1)))
     for column, table in stored_tables(train, names).items():
         if column in columns:
-            answers = table.answer(nuisance_values(corpus.name, column, columns[column]))
+            answers = table.answer(nuisance_values(corpus.namespace, column, columns[column]))
             if answers is not None and answers.shape[1] == len(names):
                 found[f"{column}_oracle"] = answers if corpus.targets else np.log(np.maximum(answers, 1e-9))
     return found

@@ -226,19 +226,19 @@ def corpus_options(run: Mapping[str, Any] | None, corpus: str) -> dict[str, Any]
     return dict(data.get("options") or {}) if data.get("corpus") == corpus else {}
 
 
-def seen_people(run: Mapping[str, Any] | None, corpus: str, identities: Sequence[str]) -> dict[str, Any] | None:
-    """How many of these persons the weights were trained on, or selected by.
+def seen_people(run: Mapping[str, Any] | None, corpus: Corpus, identities: Sequence[str]) -> dict[str, Any] | None:
+    """How many of these persons the weights were trained on, or selected by. A drawn one is no real one of the same number.
 
     Returns:
         {"people", "trained_on", "selected_by"}; None without a record of them, for another corpus, or where nobody is named here
         or was in training: not knowing whom the weights have seen is not having seen nobody.
     """
     data = (run or {}).get("data") or {}
-    own = hash_people(corpus, identities)
+    own = hash_people(corpus.namespace, identities)
     sides = {
         key: (data.get(name) or {}).get("people")
         for key, name in (("trained_on", "train"), ("selected_by", "validation"))
     }
-    if not own or not sides["trained_on"] or sides["selected_by"] is None or data.get("corpus") != corpus:
+    if not own or not sides["trained_on"] or sides["selected_by"] is None or data.get("corpus") != corpus.name:
         return None
     return {"people": len(own), **{key: len(set(own) & set(side or ())) for key, side in sides.items()}}

@@ -167,7 +167,15 @@ def _render_card(folder: Path, repo_id: str | None) -> str:
     entry = plugins.architecture(str(config.get("model_type")))
     notes, run, report = read_notes(folder), _read_json(folder / "run.json"), _read_report(folder)
     sections = _sections(entry, notes, str(folder))
-    synthetic = notes.training_data.synthetic or "synthetic" in str(config.get("training_data") or "").lower()
+    drawn = "synthetic" in str(config.get("training_data") or "").lower() or ((run or {}).get("data") or {}).get(
+        "synthetic"
+    )
+    if drawn and notes.training_data.synthetic is False:
+        raise CardError(
+            f"{folder / FILE} says `synthetic: false`, and the weights were trained on synthetic data, as config.json or run.json "
+            "says. Expected true. Correct it."
+        )
+    synthetic = notes.training_data.synthetic or drawn
     control = control_of(config, run)
     name = notes.name or (repo_id.rpartition("/")[2] if repo_id else folder.name)
     labels, ranges = _answers(entry, config)

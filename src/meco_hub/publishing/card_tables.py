@@ -46,9 +46,10 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def tested_sentence(report: Mapping[str, Any], dataset: str) -> str:
     """On what and on whom the figures of a report are."""
     data, intervals = report["data"], report.get("confidence_intervals")
-    text = f"{dataset[:1].upper()}{dataset[1:]}, {tested_split(data)}: {number(data['samples'])} samples"
+    drawn = "synthetic " if data.get("synthetic") and "synthetic" not in dataset.lower() else ""
+    text = f"{dataset[:1].upper()}{dataset[1:]}, {tested_split(data)}: {number(data['samples'])} {drawn}samples"
     if data.get("identities"):
-        text += f" of {number(data['identities'])} people"
+        text += f" of {number(data['identities'])} {'drawn ' if data.get('synthetic') else ''}people"
     seen = data.get("seen")
     if seen:
         text += f"; {seen['trained_on']} of these people were in training, {seen['selected_by']} in validation"
@@ -178,11 +179,12 @@ def data_lines(run: Mapping[str, Any] | None) -> list[str]:
         part = data.get(side)
         if not part:
             continue
-        people = f" of {number(part['identities'])} people" if part.get("identities") else ""
+        drawn = "drawn " if data.get("synthetic") else ""
+        people = f" of {number(part['identities'])} {drawn}people" if part.get("identities") else ""
         classes = ", ".join(f"{name} {number(count)}" for name, count in (part.get("classes") or {}).items())
+        corpus = f"{'synthetic ' if drawn else ''}corpus `{data['corpus']}` (`{data.get('name')}`)"
         lines.append(
-            f"{words}: {number(part['samples'])} samples{people} of corpus `{data['corpus']}` (`{data.get('name')}`)"
-            + (f": {classes}." if classes else ".")
+            f"{words}: {number(part['samples'])} samples{people} of {corpus}" + (f": {classes}." if classes else ".")
         )
     check = data.get("leak_check")
     if check:

@@ -192,11 +192,11 @@ class TrainingData:
                 counts = np.bincount(side.labels, minlength=len(self.names))
                 sides[name]["classes"] = {label: int(count) for label, count in zip(self.names, counts, strict=True)}
             sides[name] |= {"dropped": side.excluded, "fingerprint": self.fingerprints[name]}
-            sides[name]["people"] = hash_people(self.corpus.name, side.dataset["identity"][:])
+            sides[name]["people"] = hash_people(self.corpus.namespace, side.dataset["identity"][:])
         sides["train"] |= self._knowledge()
         if self.permutation is not None:
             sides["train"]["permuted_labels"] = True
-        return {**sides, "leak_check": self.leaks.to_dict()}
+        return {"synthetic": self.corpus.synthetic, **sides, "leak_check": self.leaks.to_dict()}
 
     def _knowledge(self) -> dict[str, Any]:
         """What training knew without any sensor: mean ratings, and labels by each nuisance alone; evaluations compare with them."""
@@ -215,7 +215,7 @@ class TrainingData:
         tables = {}
         for column in self.corpus.nuisances if self.permutation is None else ():
             if column in self.train.dataset.column_names:
-                values = nuisance_values(self.corpus.name, column, self.train.dataset[column][:])
+                values = nuisance_values(self.corpus.namespace, column, self.train.dataset[column][:])
                 if (table := fit_nuisance(values, answers, weights)) is not None:
                     tables[column] = table.to_dict()
         return {**found, "nuisances": tables}
@@ -426,8 +426,20 @@ class ExchangedRatings(RecordingRows):
         return replace(own, annotations=moved)
 
 
-def mark(model: PreTrainedModel, permuted: bool) -> None:
-    """Make the config of a control say so, wherever its weights go; and that of a model not, whatever it started from."""
+SYNTHETIC, PARTLY = "synthetic", "partly synthetic"
+"""What a config's `training_data` says of weights that know drawn data, alone or also."""
+
+
+def mark(model: PreTrainedModel, permuted: bool, synthetic: bool = False) -> None:
+    """Make the config of a control say so, wherever its weights go; and that of a model not, whatever it started from.
+
+    What learnt from synthetic data says that too, and goes on saying so after a training on real ones.
+    """
+    before = getattr(model.config, "training_data", None)
+    if synthetic:
+        model.config.training_data = SYNTHETIC
+    elif before == SYNTHETIC:
+        model.config.training_data = PARTLY
     if permuted:
         model.config.training_control = PERMUTED
     elif getattr(model.config, "training_control", None) is not None:

@@ -142,9 +142,11 @@ class TrainingRun:
         if self.accelerator.is_main_process:
             write_recipe(recipe, options.output_dir / "recipe.yaml")
         self.data = load_training_data(recipe, options.data_dir)
+        if self.accelerator.is_main_process and self.data.corpus.synthetic:
+            write_recipe(recipe, options.output_dir / "recipe.yaml", synthetic=True)
         set_seed(recipe.seed)  # after the data, whose reading must not decide the first weights
         model, self.processor = build(recipe, self.data.task)
-        mark(model, recipe.data.permute_labels)
+        mark(model, recipe.data.permute_labels, self.data.corpus.synthetic)
         self.loaders = build_loaders(recipe, self.data, model, self.processor, self.accelerator, show)
         self.reference: dict[str, Any] | None = None
         # before the training, which its errors must not cost

@@ -505,8 +505,9 @@ def check_recipe_code(recipe: Recipe, trusted: bool = False) -> None:
         )
 
 
-def write_recipe(recipe: Recipe, file: Path) -> None:
-    """Write the resolved recipe; reading it again gives an equal one."""
-    text = yaml.safe_dump(recipe_to_dict(recipe), sort_keys=False, allow_unicode=True, width=110)
+def write_recipe(recipe: Recipe, file: Path, *, synthetic: bool = False) -> None:
+    """Write the resolved recipe; reading it again gives an equal one. `synthetic`: of data that are, which its first line says."""
+    text = "# Trained on synthetic data, drawn by a program.\n" if synthetic else ""
+    text += yaml.safe_dump(recipe_to_dict(recipe), sort_keys=False, allow_unicode=True, width=110)
     with whole_file(file) as partial:
         partial.write_text(text, encoding="utf-8")

@@ -2,11 +2,13 @@
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from meco_hub import plugins
 from meco_hub.evaluation.task import corpus_options, hash_people, read_run, seen_people, summarise_run
 
 
@@ -28,12 +30,23 @@ def test_people_are_known_again_and_their_names_are_not_written() -> None:
 
 def test_seen_people_are_counted_on_either_side() -> None:
     known = run(["ann", "bob"], ["cid"])
-    assert seen_people(known, "case", ["ann", "ann", "cid", "dan", ""]) == {
+    assert seen_people(known, plugins.corpus("case"), ["ann", "ann", "cid", "dan", ""]) == {
         "people": 3,
         "trained_on": 1,
         "selected_by": 1,
     }
-    assert seen_people(known, "case", ["dan"]) == {"people": 1, "trained_on": 0, "selected_by": 0}
+    assert seen_people(known, plugins.corpus("case"), ["dan"]) == {"people": 1, "trained_on": 0, "selected_by": 0}
+
+
+def test_a_drawn_person_is_no_real_one_of_the_same_number() -> None:
+    real = plugins.corpus("case")
+    drawn = replace(real, synthetic=True)
+    nobody = {"people": 1, "trained_on": 0, "selected_by": 0}
+    assert seen_people(run(["sub_1"], ["sub_2"]), drawn, ["sub_1"]) == nobody
+    learnt = run(["sub_1"], ["sub_2"])
+    learnt["data"]["train"]["people"] = hash_people(drawn.namespace, ["sub_1"])
+    assert seen_people(learnt, real, ["sub_1"]) == nobody
+    assert seen_people(learnt, drawn, ["sub_1"]) == nobody | {"trained_on": 1}
 
 
 @pytest.mark.parametrize(
@@ -48,7 +61,7 @@ def test_seen_people_are_counted_on_either_side() -> None:
     ],
 )
 def test_what_nobody_noted_is_not_called_unseen(known: dict[str, Any] | None, corpus: str, who: list[str]) -> None:
-    assert seen_people(known, corpus, who) is None
+    assert seen_people(known, plugins.corpus(corpus), who) is None
 
 
 def test_options_of_the_same_corpus_only() -> None:

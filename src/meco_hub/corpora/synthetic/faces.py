@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ...errors import CorpusError, unknown_name
+from .marker import marker
 
 _OVERSAMPLING = 4  # PIL's lines are not smoothed; drawing large and averaging is
 
@@ -317,7 +318,7 @@ def text(lines: Iterable[str]) -> bytes:
 
 
 def store(target: Path, files: Iterable[tuple[str, bytes]]) -> None:
-    """Write a zip or a folder; never into something that is there, which might be the real corpus."""
+    """Write a zip or a folder, marked as synthetic; never into something that is there, which might be the real corpus."""
     if target.exists() and (target.is_file() or any(target.iterdir())):
         raise CorpusError(
             f"{target} exists and is not empty. Expected a new place for synthetic data. Name another path."
@@ -325,10 +326,10 @@ def store(target: Path, files: Iterable[tuple[str, bytes]]) -> None:
     if target.suffix.lower() == ".zip":
         target.parent.mkdir(parents=True, exist_ok=True)
         with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
-            for name, content in files:  # a fixed date, or the same seed would give other bytes tomorrow
+            for name, content in (*files, marker()):  # a fixed date, or the same seed would give other bytes tomorrow
                 archive.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), content)
         return
-    for name, content in files:
+    for name, content in (*files, marker()):
         path = target / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)

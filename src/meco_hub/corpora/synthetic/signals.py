@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from .. import case, deap, dreamer
 from .faces import store
+from .marker import ARRAY, SAID
 
 Series = NDArray[np.float64]
 
@@ -172,6 +173,7 @@ def write_case_npz(
         video=np.array([film for _, film in numbers]),
         stimulus=np.array([case.STIMULI[film - 1] for _, film in numbers]),
         time_ms=np.arange(1000) * 50,
+        **{ARRAY: np.array(SAID)},
     )
     root, name = (path.parent, path.name) if path.suffix == ".npz" else (path, "case_20hz.npz")
     if path.suffix == ".npz" and not path.exists():
