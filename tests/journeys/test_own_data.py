@@ -1,4 +1,4 @@
-"""A study of one's own: from csv files, by a training that checks for leaks, to a report, a card, and answers that say synthetic.
+"""A study of one's own: from csv files, by a training that checks for leaks, to a report, a card, and answers, all synthetic."""
 
 import json
 from pathlib import Path

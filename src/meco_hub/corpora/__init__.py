@@ -79,6 +79,7 @@ class Corpus:
         licence: under which terms its owners give it out.
         reader: dotted path of `read(row) -> recording`; a face needs none, its picture is the recording.
         targets: what is predicted when it is values and not classes, in order.
+        streams: of signals, the sensors that everybody wore, as the reader names them by default; conditions are drawn over them.
         time_continuous: the targets run over time, in the `annotations` of each recording.
         scored_seconds: from when to when within each recording the official metric counts.
         groups: string columns that reports are broken down by ("lighting").
@@ -104,6 +105,7 @@ class Corpus:
     licence: str = ""
     reader: str = ""
     targets: tuple[Target, ...] = ()
+    streams: tuple[str, ...] = ()
     time_continuous: bool = False
     scored_seconds: tuple[float, float] | None = None
     groups: tuple[str, ...] = ()

@@ -88,6 +88,7 @@ corpus = Corpus(
         "{stream: [channel, …]}. Default: case_5, case_raw_6"
     },
     targets=TARGETS,
+    streams=tuple(LAYOUTS["case_5"]),
     time_continuous=True,
     scored_seconds=(10.0, 40.0),
     nuisances=("stimulus",),

@@ -94,6 +94,7 @@ corpus = Corpus(
         "sites in each; the default) or P0 (random, leaky)",
     },
     targets=TARGETS,
+    streams=tuple(LAYOUTS["deap_4"]),
     nuisances=("stimulus", "identity"),
     groups=("site",),
     suspicious_above=0.6,

@@ -76,6 +76,7 @@ corpus = Corpus(
         "people; the default) or P0 (random, leaky)",
     },
     targets=TARGETS,
+    streams=tuple(LAYOUTS["dreamer_2"]),
     nuisances=("stimulus", "identity"),
     citation='Katsigiannis & Ramzan 2018, "DREAMER", IEEE JBHI 22(1):98–107',
     licence="By application to its owners (Zenodo record 546113); no redistribution.",

@@ -79,6 +79,23 @@ def layout_of(row: Mapping[str, Any]) -> Layout:
     return {name: tuple(group) for name, group in json.loads(row[LAYOUT_COLUMN]).items()}
 
 
+def corpus_streams(
+    declared: Sequence[str], dataset: "datasets.Dataset", own: Sequence[str]
+) -> tuple[list[str], frozenset[str]]:
+    """All streams of a corpus, whichever of them a model reads, and those of them that the rows were loaded without.
+
+    Args:
+        declared: as of `Corpus.streams`.
+        dataset: the rows, of which some corpora say with which layout they were loaded.
+        own: those that the model reads.
+    """
+    chosen = len(dataset) and LAYOUT_COLUMN in dataset.column_names
+    loaded = set(json.loads(dataset[0][LAYOUT_COLUMN])) if chosen else set(declared)
+    if not loaded <= set(declared):  # cut otherwise, under other names: then these are its streams
+        return sorted({*loaded, *own}), frozenset()
+    return sorted({*declared, *own}), frozenset(declared) - loaded
+
+
 def pick_streams(
     row: Mapping[str, Any],
     channels: Sequence[str],

@@ -195,6 +195,7 @@ def declare(path: Path, study: str = STUDY, **options: Any) -> dict[str, Any]:
     return {
         "targets": tuple(Target(name, low, high) for name, (low, high) in found.targets.items()),
         "time_continuous": bool(found.targets) and table.kind == "sample",
+        "streams": tuple(found.streams),
         "groups": tuple(found.groups),
         "nuisances": tuple(dict.fromkeys([*nuisances, *found.nuisances])),
         **said,

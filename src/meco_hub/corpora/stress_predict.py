@@ -64,6 +64,7 @@ corpus = Corpus(
         "purity": "share of a window's seconds that must have one label; default 0.8",
         "margin_s": "seconds of the sensors to keep before and after a window, for filters and shifts; default 10",
     },
+    streams=E4_STREAMS,
     nuisances=("session_minute",),
     citation='Iqbal et al. 2022, "Stress monitoring using wearable sensors: a pilot study and Stress-Predict dataset", '
     "Sensors 22(21):8135",

@@ -10,7 +10,7 @@ A name is a family ("blur"), the first part of some ("occlusion": eyes, mouth an
 What conditions do is in `image_conditions.py` and `stream_conditions.py`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from ..errors import ConfigurationError, unknown_name
@@ -26,13 +26,13 @@ STEADINESS = (
 """Families that are tried for every checkpoint of faces, under one name."""
 
 
-def _grid(kind: str, streams: Sequence[str]) -> dict[str, Condition]:
+def _grid(kind: str, streams: Sequence[str], corpus_streams: Sequence[str] = ()) -> dict[str, Condition]:
     if kind == "face":
         return image_conditions()
     if kind == "eye":
         return clip_conditions()
     if kind == "signals":
-        return signal_conditions(streams or ("stream",))
+        return signal_conditions(streams or ("stream",), corpus_streams)
     raise unknown_name("kind of recording", kind, KINDS)
 
 
@@ -41,13 +41,16 @@ def _families(kind: str) -> list[str]:
     return list(dict.fromkeys(one.family.partition("/")[0] for one in _grid(kind, ()).values()))
 
 
-def conditions_for(kind: str, names: Sequence[str], *, streams: Sequence[str] = ()) -> list[Condition]:
+def conditions_for(
+    kind: str, names: Sequence[str], *, streams: Sequence[str] = (), corpus_streams: Sequence[str] = ()
+) -> list[Condition]:
     """The conditions that were named, family by family, each once.
 
     Args:
         kind: "face", "eye" or "signals".
         names: families, first parts of families, or single conditions; "all" is every family.
         streams: of signals, the modalities in the processor's order.
+        corpus_streams: of signals, all streams of the corpus, over which faults are drawn; none: those of the processor.
 
     Raises:
         UnknownNameError: no such condition, or kind.
@@ -58,7 +61,7 @@ def conditions_for(kind: str, names: Sequence[str], *, streams: Sequence[str] = 
             "Conditions of signals were asked for and no stream was named; expected the processor's modalities, as its "
             "`modality_names` gives them."
         )
-    grid = _grid(kind, streams)
+    grid = _grid(kind, streams, corpus_streams)
     wanted: set[str] = set()
     if kind == "face" and "steadiness" in names:
         names = [*(name for name in names if name != "steadiness"), *STEADINESS]
@@ -100,6 +103,7 @@ class AppliedCondition:
         seed: another one draws other faults.
         subjects: sample_id → subject, where known.
         streams: of signals, the modalities of which some may be missing; empty counts nothing.
+        unread: of signals, streams of the corpus that its rows were loaded without: they are there all the same.
 
     Attributes:
         name: the condition's.
@@ -118,10 +122,12 @@ class AppliedCondition:
         seed: int,
         subjects: Mapping[str, str],
         streams: Sequence[str],
+        unread: Collection[str] = (),
     ) -> None:
         self.name = condition.name
         self._condition, self._dataset, self._protocol, self._seed = condition, dataset, protocol, seed
         self._subjects, self._streams = subjects, tuple(streams)
+        self._unread, self._there = frozenset(unread), dict[str, frozenset[str]]()
         self._counts: list[int] = []  # list.append is safe from several threads, a sum is not
         self.lags: dict[str, Mapping[str, float]] = {}
         self.notes: dict[str, Any] = {}
@@ -129,6 +135,7 @@ class AppliedCondition:
     def __call__(self, recording: Any, sample_id: str) -> Any:
         """The whole recording under the condition, before it is cut."""
         counts = self._condition.apply_to_clip is None
+        self._there[sample_id] = self._unread.union(getattr(recording, "streams", ()))
         changed = self._change(self._condition.apply, recording, sample_id, 0, counts)
         if getattr(changed, "known_lags", None):
             self.lags[sample_id] = changed.known_lags
@@ -136,7 +143,10 @@ class AppliedCondition:
 
     def on_clip(self, clip: Any, sample_id: str, window: int) -> Any:
         """The clip of that number under the condition."""
-        return self._change(self._condition.apply_to_clip, clip, sample_id, window, True)
+        change = self._condition.apply_to_clip
+        there = self._there.get(sample_id)
+        bound = None if change is None else lambda one, generator: change(one, generator, there)
+        return self._change(bound, clip, sample_id, window, True)
 
     @property
     def delays(self) -> bool:
@@ -146,11 +156,10 @@ class AppliedCondition:
     @property
     def hooks(self) -> dict[str, Callable[..., Any]]:
         """Arguments of `predict_rows`: what is done before the cut, and after it, where the condition does anything there."""
-        both = {
-            "condition": self if self._condition.apply else None,
-            "clip_condition": self.on_clip if self._condition.apply_to_clip else None,
-        }
-        return {name: one for name, one in both.items() if one is not None}
+        hooks: dict[str, Callable[..., Any]] = {
+            "condition": self
+        }  # always: it sees which streams the whole recording has
+        return hooks | ({"clip_condition": self.on_clip} if self._condition.apply_to_clip else {})
 
     def _change(self, change: Change | None, recording: Any, sample_id: str, window: int, counts: bool) -> Any:
         generator = self._condition.generator(

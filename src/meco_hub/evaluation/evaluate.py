@@ -25,6 +25,7 @@ from .. import plugins
 from ..answers import Calibration, Task, calibration_of, task_of_model
 from ..corpora import Corpus
 from ..corpora.leaks import fingerprint
+from ..corpora.recording_rows import corpus_streams
 from ..corpora.splits import PROTOCOLS, find_fold
 from ..durable import begin, refuse_filled, refuse_overwriting, swap_in, write_json
 from ..errors import ConfigurationError, InputError
@@ -403,8 +404,11 @@ class Evaluation:
         self._streams: list[str] = (
             list(recording_processor(processor).modality_names) if corpus.kind == "signals" else []
         )
+        everything, self._unread = corpus_streams(corpus.streams, subset.dataset, self._streams)
         self._conditions = (
-            conditions_for(corpus.kind, settings.conditions, streams=self._streams) if settings.conditions else []
+            conditions_for(corpus.kind, settings.conditions, streams=self._streams, corpus_streams=everything)
+            if settings.conditions
+            else []
         )
         self._routed: dict[str, RoutedRows] = {}
         if settings.routing:
@@ -467,6 +471,7 @@ class Evaluation:
             "protocol": self.settings.protocol or "",
             "seed": self.settings.condition_seed,
             "subjects": dict(zip(self.rows.sample_ids, self.subset.dataset["identity"][:], strict=True)),
+            "unread": self._unread,
         }
         clean, metric = self.headline(clean_predictions), "ccc" if self.task.regression else "uar"
         entries = degrade(

@@ -50,7 +50,8 @@ class Condition:
         value: where on the curve: a rate, seconds, a factor; or the streams that are left, joined by "+".
         unit: of `value`, in words; "" for those in words.
         apply: the change of a whole recording, before it is cut into clips; deterministic given the generator. None: there is none.
-        apply_to_clip: the change of each of its clips, drawn clip by clip, after `apply`. None: there is none.
+        apply_to_clip: the change of each of its clips, drawn clip by clip, after `apply`; it is told, thirdly, which streams the
+            whole recording has, of which a clip holds those that a model reads. None: there is none.
         unchanged: the change is none, so that clean answers are its answers.
         draws: the name under which random numbers are drawn, by default the family's; conditions share it that differ in what is
             known of the same faults.
@@ -61,7 +62,7 @@ class Condition:
     value: float | str
     unit: str = ""
     apply: Change | None = None
-    apply_to_clip: Change | None = None
+    apply_to_clip: Callable[..., Any] | None = None
     unchanged: bool = False
     draws: str = ""
     delays: bool = False

@@ -13,7 +13,7 @@ false event, per time step), `time_offset` (time steps by which the events are l
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -27,7 +27,7 @@ from ..recordings.event_recording import EventRecording
 from ..recordings.eye_clips import STREAMS, EyeClip
 from ..recordings.pictures import Pictures
 from ..recordings.signal_recording import SignalRecording
-from .image_conditions import FAULTS, Change, Condition, Random, spoil
+from .image_conditions import FAULTS, Condition, Random, spoil
 
 MISSING_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 FALSE_EVENT_SHARES = (0.0, 0.005, 0.02, 0.05, 0.1)
@@ -202,14 +202,18 @@ _BLOCKS_AROUND_S = 4.0
 """Gaps are drawn so far beyond a window too, for models that look at its surroundings."""
 
 
-def signal_conditions(streams: Sequence[str]) -> dict[str, Condition]:
+def signal_conditions(streams: Sequence[str], corpus: Sequence[str] = ()) -> dict[str, Condition]:
     """All conditions for recordings of these streams, by name.
+
+    What goes missing, gets gaps or comes late is drawn over the corpus's streams, whichever of them a model reads: two models lose
+    the same sensors in the same windows, and one that reads a single sensor loses it as often as another loses that sensor.
 
     Families: `present` (every subset), `missing` and `blocks` (rate) of clips; `delay-unknown/…` and `delay-known/…` (seconds;
     of all streams, and of each by itself), `decimation` (factor) and `jitter` (seconds) of recordings; `combined` of both.
 
     Args:
         streams: the modalities, in the windower's order.
+        corpus: the streams of the corpus; none: it has those of the model.
 
     Raises:
         ConfigurationError: no stream, or one twice.
@@ -217,7 +221,8 @@ def signal_conditions(streams: Sequence[str]) -> dict[str, Condition]:
     names = list(streams)
     if not names or len(set(names)) != len(names):
         raise ConfigurationError(f"streams is {names}; expected the name of each modality once.")
-    drawn = sorted(names)  # so that faults do not depend on the order in which a method takes its modalities
+    # so that faults depend neither on the order in which a method takes its modalities, nor on how many it takes
+    drawn = sorted({*names, *corpus})
     found: list[Condition] = []
     for size in range(len(names), 0, -1):
         for chosen in itertools.combinations(names, size):
@@ -255,21 +260,38 @@ def signal_conditions(streams: Sequence[str]) -> dict[str, Condition]:
 # What follows is bound to its parameters by functools.partial and not by closures, which no other process could be handed.
 
 
-def _keep_only(recording: SignalRecording, generator: Random, names: Sequence[str]) -> SignalRecording:
+def _keep_only(
+    recording: SignalRecording, generator: Random, there: Collection[str] | None = None, *, names: Sequence[str]
+) -> SignalRecording:
     return recording.without(set(recording.streams) - set(names))
 
 
-def _drop_streams(recording: SignalRecording, generator: Random, names: Sequence[str], rate: float) -> SignalRecording:
-    """Every stream missing with one chance, and one kept of those that are there."""
+def _drop_streams(
+    recording: SignalRecording,
+    generator: Random,
+    there: Collection[str] | None = None,
+    *,
+    names: Sequence[str],
+    rate: float,
+) -> SignalRecording:
+    """Every stream missing with one chance, and one kept of those that are there, which a model need not read."""
     draw, order = generator.random(len(names)), generator.permutation(len(names))
     gone = {name for name, one in zip(names, draw, strict=True) if one < rate}
-    there = [names[index] for index in order if names[index] in recording.streams]
-    if there and gone.issuperset(there):
-        gone.discard(there[0])
+    recorded = recording.streams if there is None else there
+    kept = [names[index] for index in order if names[index] in recorded]
+    if kept and gone.issuperset(kept):
+        gone.discard(kept[0])
     return recording.without(gone)
 
 
-def _drop_blocks(recording: SignalRecording, generator: Random, names: Sequence[str], rate: float) -> SignalRecording:
+def _drop_blocks(
+    recording: SignalRecording,
+    generator: Random,
+    there: Collection[str] | None = None,
+    *,
+    names: Sequence[str],
+    rate: float,
+) -> SignalRecording:
     """Every half second of every stream lost with one chance."""
     around = round(_BLOCKS_AROUND_S / BLOCK_S)
     inside = int(np.ceil(recording.seconds / BLOCK_S - 1e-6))
@@ -313,7 +335,13 @@ def _jitter_clocks(
     return replace(recording, streams=streams)
 
 
-def _apply_in_turn(recording: SignalRecording, generator: Random, parts: Iterable[Change]) -> SignalRecording:
+def _apply_in_turn(
+    recording: SignalRecording,
+    generator: Random,
+    there: Collection[str] | None = None,
+    *,
+    parts: Iterable[Callable[..., SignalRecording]],
+) -> SignalRecording:
     for part in parts:
-        recording = part(recording, generator)
+        recording = part(recording, generator, there)
     return recording

@@ -10,6 +10,7 @@ import pytest
 from look_alikes import write_case_csv
 from meco_hub.corpora.case import CHANNELS, _annotations, _physiology, corpus
 from meco_hub.corpora.leaks import fingerprint, leak_check
+from meco_hub.corpora.recording_rows import corpus_streams
 from meco_hub.corpora.splits import by_fold, folds
 from meco_hub.corpora.synthetic.signals import write_case_npz
 from meco_hub.errors import ConfigurationError, CorpusError, UnknownNameError
@@ -237,3 +238,14 @@ def test_the_real_file() -> None:
     for fold in range(4):
         assert leak_check(*by_fold(rows, [fold])).clean
     assert all(np.isfinite(one.values).all() for one in corpus.read(rows[5]).streams.values())
+
+
+def test_rows_know_which_streams_of_their_corpus_they_were_loaded_without(tmp_path: Path) -> None:
+    write_case_npz(tmp_path / "case.npz", seed=0, people=2, films=1, folds=1)
+    declared = corpus.streams
+    whole = corpus.load(tmp_path / "case.npz")["all"]
+    assert corpus_streams(declared, whole, ["eda"]) == (sorted(declared), frozenset())
+    skin = corpus.load(tmp_path / "case.npz", modalities={"eda": ["EDAPh"]})["all"]
+    assert corpus_streams(declared, skin, ["eda"]) == (sorted(declared), frozenset(declared) - {"eda"})
+    other = corpus.load(tmp_path / "case.npz", modalities="case_9")["all"]
+    assert corpus_streams(declared, other, ["resp"])[1] == frozenset()

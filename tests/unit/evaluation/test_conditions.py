@@ -276,6 +276,28 @@ def test_streams_that_are_there_are_counted() -> None:
     assert [sorted(again.on_clip(signals(), "a", window).streams) for window in range(50)] == left
 
 
+def lost(reads: list[str], corpus: list[str], *, unread: list[str] | None = None) -> list[set[str]]:
+    """Which of its streams a model loses in each of many windows, of a corpus of three streams."""
+    (condition,) = conditions_for("signals", ["missing/0.8"], streams=reads, corpus_streams=corpus)
+    known: dict[str, Any] = {"dataset": "d", "protocol": "P2", "seed": 0, "subjects": {}}
+    under = AppliedCondition(condition, **known, streams=reads, unread=unread or [])
+    whole = under(signals().without(unread or []), "a")
+    clip = whole.without(set(whole.streams) - set(reads))  # what a processor leaves of it
+    return [set(reads) - set(under.on_clip(clip, "a", window).streams) for window in range(400)]
+
+
+def test_every_model_loses_the_same_streams_of_a_corpus() -> None:
+    everything = ["eeg", "ecg", "gsr"]
+    whole, pair, alone = lost(everything, everything), lost(["gsr", "eeg"], everything), lost(["eeg"], everything)
+    assert [one & {"eeg", "gsr"} for one in whole] == pair
+    assert [one & {"eeg"} for one in whole] == alone
+    assert sum(map(bool, alone)) / 400 == pytest.approx(0.8 - 0.8**3 / 3, abs=0.07)
+    assert all(len(one) < 3 for one in whole)  # one of the corpus's streams stays
+    # rows that were loaded for this model, without the others, are of people who wore them all the same
+    assert lost(["eeg"], everything, unread=["ecg", "gsr"]) == alone
+    assert lost(["eeg"], ["eeg"]) == [set()] * 400  # who wore one sensor only keeps it
+
+
 def test_what_changes_clips_is_done_after_the_cut_and_all_else_before_it() -> None:
     def hooks(kind: str, name: str) -> set[str]:
         streams = ["eeg", "ecg"] if kind == "signals" else []
@@ -283,8 +305,9 @@ def test_what_changes_clips_is_done_after_the_cut_and_all_else_before_it() -> No
         return set(applied(condition).hooks)
 
     assert hooks("face", "blur/2") == hooks("eye", "missing/frames") == {"condition"}
-    assert hooks("signals", "missing/0.5") == hooks("signals", "blocks/0.3") == {"clip_condition"}
-    assert hooks("signals", "present/eeg") == {"clip_condition"}
+    # the whole recording is looked at all the same: which streams it has decides which one stays
+    both = {"condition", "clip_condition"}
+    assert hooks("signals", "missing/0.5") == hooks("signals", "blocks/0.3") == hooks("signals", "present/eeg") == both
     for name in ("delay-unknown/all/2", "delay-known/ecg/1", "decimation/4", "jitter/0.05"):
         assert hooks("signals", name) == {"condition"}, name
     assert hooks("signals", "combined") == {"condition", "clip_condition"}
