@@ -523,29 +523,31 @@ def _size(count: int) -> str:
 
 @_command(
     "new",
-    "Write a plugin: an architecture of your own that installs, trains on synthetic data and passes its tests.",
+    "Write a plugin: an architecture of your own that installs, trains on synthetic data and passes its tests; or a corpus.",
     _flag("name", help="what the model shall be called, such as my-model"),
-    _flag("--kind", required=True, choices=("face", "eye", "signals"), help="what it looks at"),
+    _flag("--kind", required=True, choices=("face", "eye", "signals", "corpus"), help="what it looks at"),
     _flag("--output", type=Path, help="a folder that is new or empty; default: meco-<name>, here"),
 )
 def _new(name: str, kind: str, output: Path | None) -> Said:
     from .scaffold import KINDS, PluginNames, write_plugin
 
     folder, names = write_plugin(name, kind, output), PluginNames.of(name)
+    drawn = kind in KINDS
+    trained = f"meco train --recipe {names.package}/synthetic --data_dir data --output_dir out"
     following = [
         f"pip install -e {folder}",
-        KINDS[kind].draw,
-        f"meco train --recipe {names.package}/synthetic --data_dir data --output_dir out",
+        *([KINDS[kind].draw, trained] if drawn else []),
         f"pytest {folder / 'tests'}",
     ]
     data = {
         "folder": str(folder),
         "distribution": names.distribution,
-        "model_type": names.package,
+        **({"model_type": names.package} if drawn else {"corpus": names.module}),
         "files": sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()),
         "next": following,
     }
-    said = f"Wrote {names.distribution} to {folder}. What follows (the data are synthetic, drawn by a program):"
+    note = " (the data are synthetic, drawn by a program)" if drawn else ""
+    said = f"Wrote {names.distribution} to {folder}. What follows{note}:"
     return Said(data, [said, *(f"  {line}" for line in following)])
 
 

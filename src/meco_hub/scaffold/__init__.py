@@ -2,9 +2,11 @@
 
     folder = write_plugin("my-model", "face")            # ./meco-my-model, a distribution of that name
 
-The templates are the files of a plugin as they lie in `templates/`: those below `shared` go into every plugin, those below the
-kind beside them. `{{word}}` is filled in, PACKAGE and MODULE in paths likewise; `.inc` files are parts that several templates
-share.
+    folder = write_plugin("my-corpus", "corpus")         # a reader of a data set, with its entry point and a test
+
+The templates are the files of a plugin as they lie in `templates/`: those below `shared` go into every plugin of an architecture,
+those below the kind beside them. `{{word}}` is filled in, PACKAGE and MODULE in paths likewise; `.inc` files are parts that several
+templates share.
 """
 
 import importlib.util
@@ -16,7 +18,7 @@ from .. import plugins
 from ..errors import ConfigurationError, PluginError
 from ..version import __version__
 
-__all__ = ["KINDS", "Kind", "PluginNames", "write_plugin"]
+__all__ = ["CORPUS", "KINDS", "Kind", "PluginNames", "write_plugin"]
 
 _PATTERN = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _LONGEST = 40
@@ -83,9 +85,10 @@ class PluginNames:
         Raises:
             PluginError: something is; the message names it.
         """
-        known = plugins.architectures()
-        broken = {plugin.name: plugin.distribution for plugin in known.broken}
-        owner = known.distributions.get(self.package) or broken.get(self.package)
+        owner = None
+        for known, name in ((plugins.architectures(), self.package), (plugins.corpora(), self.module)):
+            broken = {plugin.name: plugin.distribution for plugin in known.broken}
+            owner = owner or known.distributions.get(name) or broken.get(name)
         if owner is None and plugins.installed_version(self.distribution) is not None:
             owner = self.distribution
         if owner is not None:
@@ -185,6 +188,9 @@ KINDS = {
 }
 """What a model can look at."""
 
+CORPUS = "corpus"
+"""The kind of a plugin that reads a data set, and has no model."""
+
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _SLOT = re.compile(r"\{\{(\w+)\}\}")
@@ -195,7 +201,7 @@ def write_plugin(name: str, kind: str, output: str | Path | None = None) -> Path
 
     Args:
         name: what the model shall be called, in small letters, digits and hyphens: "my-model".
-        kind: what it looks at: "face", "eye" or "signals".
+        kind: what it looks at: "face", "eye" or "signals"; or "corpus", for one that reads a data set.
         output: folder that is new or empty; default: named after the distribution, here.
 
     Returns:
@@ -205,8 +211,10 @@ def write_plugin(name: str, kind: str, output: str | Path | None = None) -> Path
         ConfigurationError: the name or the kind makes no sense.
         PluginError: something of that name is installed, or the folder is not empty.
     """
-    if kind not in KINDS:
-        raise ConfigurationError(f"kind is {kind!r}; expected {', '.join(KINDS)}. Say what the model shall look at.")
+    if kind not in (*KINDS, CORPUS):
+        raise ConfigurationError(
+            f"kind is {kind!r}; expected {', '.join(KINDS)}, or {CORPUS}. Say what the model shall look at."
+        )
     names = PluginNames.of(name)
     names.refuse_taken()
     folder = Path(output) if output is not None else Path(names.distribution)
@@ -214,10 +222,11 @@ def write_plugin(name: str, kind: str, output: str | Path | None = None) -> Path
         raise PluginError(
             f"{folder} exists and is not empty; expected a place for a new plugin. Name another one with --output, or remove it."
         )
-    slots = names.slots() | KINDS[kind].slots() | {"kind": kind}
+    own = KINDS[kind].slots() if kind in KINDS else {"core": f"{plugins.CORE}[signals,train]>={__version__}"}
+    slots = names.slots() | own | {"kind": kind}
     for part in sorted((_TEMPLATES / "shared").glob("*.inc")):
         slots[part.stem] = part.read_text(encoding="utf-8").rstrip("\n")
-    for side in ("shared", kind):
+    for side in ("shared", kind) if kind in KINDS else (kind,):
         for template in sorted((_TEMPLATES / side).rglob("*.tmpl")):
             relative = template.relative_to(_TEMPLATES / side).as_posix().removesuffix(".tmpl")
             target = folder / relative.replace("PACKAGE", names.package).replace("MODULE", names.module)

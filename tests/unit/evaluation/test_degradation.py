@@ -202,7 +202,7 @@ def test_steadiness_is_the_share_of_answers_that_stay(checkpoint: Path, corpus: 
     assert all(0 <= entry["same_label"] <= 1 for entry in entries.values())
     # against answers made by hand: the pictures mirrored, read from disk
     mirrored = tmp_path / "mirrored"
-    for file in corpus.rglob("*.jpg"):
+    for file in (*corpus.rglob("*.jpg"), *corpus.rglob("*.csv")):
         target = mirrored / file.relative_to(corpus)
         target.parent.mkdir(parents=True, exist_ok=True)
         if file.suffix == ".csv":

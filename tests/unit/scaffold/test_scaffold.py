@@ -62,7 +62,7 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path, capsys: pyt
 
 
 def test_an_unknown_kind_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="kind is 'faces'; expected face, eye, signals"):
+    with pytest.raises(ConfigurationError, match="kind is 'faces'; expected face, eye, signals, or corpus"):
         write_plugin("my-model", "faces", tmp_path / "new")
 
 
@@ -112,6 +112,31 @@ def test_the_command_says_what_follows(tmp_path: Path, capsys: pytest.CaptureFix
     assert said["model_type"] == "meco_my_model"
     assert "src/meco_my_model/modeling_my_model.py" in said["files"]
     assert said["next"][1] == "meco synthetic case data --seed 0 --people 6"
+
+
+def test_a_corpus_is_read_by_the_test_that_comes_with_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], run_python: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    folder = tmp_path / "new"
+    assert main(["new", "my-corpus", "--kind", "corpus", "--output", str(folder), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["corpus"] == "my_corpus"
+    assert said["next"] == [f"pip install -e {folder}", f"pytest {folder / 'tests'}"]
+    project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
+    assert project["project"]["entry-points"] == {"meco_hub.corpora": {"my_corpus": "meco_my_corpus:corpus"}}
+    for path in folder.rglob("*"):
+        assert not path.is_file() or "{{" not in path.read_text(encoding="utf-8"), path
+    tests = str(folder / "tests")
+    done = run_python(
+        f"import pytest; raise SystemExit(pytest.main([{tests!r}, '-q', '-p', 'no:cacheprovider', '--rootdir', {tests!r}]))",
+        path=(folder / "src",),
+        check=False,
+    )
+    assert "3 passed" in done.stdout, done.stdout + done.stderr
+    declared = "import sys, meco_my_corpus; print([m for m in ('torch', 'datasets') if m in sys.modules])"
+    assert run_python(declared, path=(folder / "src",)).stdout.strip() == "[]"
+    with pytest.raises(PluginError, match="is taken: meco-hub is installed"):
+        write_plugin("signal-folder", "corpus", tmp_path / "other")
 
 
 def test_a_plugin_states_the_contract_it_was_written_for(tmp_path: Path) -> None:
