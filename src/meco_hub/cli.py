@@ -374,7 +374,14 @@ def _calibrate(model: str, output: Path, dataset: str, data_dir: Path, options: 
     _flag("--runs", type=int, default=1, help="so many times, each with other clips of the recordings"),
     _flag("--mirror", action="store_true", help="average with the answers to mirrored pictures"),
     _flag("--routing", action="store_true", help="report which expert serves whom"),
-    _flag("--pictures", action="store_true", help="draw what the report has, beside it"),
+    _flag(
+        "--pictures",
+        nargs="?",
+        const="png",
+        default=False,
+        choices=("png", "svg", "pdf"),
+        help="draw what the report has, beside it (png, unless svg or pdf is said)",
+    ),
     _flag("--overwrite", action="store_true", help="replace an earlier report in the output folder"),
 )
 def _evaluate(

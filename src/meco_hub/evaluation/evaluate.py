@@ -49,9 +49,9 @@ from .degradation import (
     tables_by,
 )
 from .intervals import class_groups, class_intervals
-from .metrics import compute_metrics, softmax
+from .metrics import compute_metrics, regression_metrics, softmax
 from .nuisances import Within, classes_within, values_within
-from .pictures import require_matplotlib
+from .pictures import FORMATS, require_matplotlib
 from .predict import Predictions, RecordingRows, check_runs, describe_runs, predict_rows, predict_runs, write_runs
 from .references import nuisance_answers, plain_answers, reference_values, row_answers, row_ratings
 from .report import build_report, list_warnings, write_pictures, write_predictions, write_values
@@ -90,7 +90,7 @@ class EvaluationSettings:
         conditions: names of conditions to answer the same rows under again: families, single ones, or "all"; see `conditions.py`.
         condition_seed: another one draws other faults.
         routing: report which expert serves whom.
-        pictures: draw the pictures of the report beside it.
+        pictures: draw the pictures of the report beside it: as PNG, or what they are to be, "svg" or "pdf".
         mirror: of pictures, average with the answer to the mirrored picture: twice the time.
         runs: answer every row so often, each time with another clip of it, and report mean and spread; 1: the middle clip, once.
         workers: threads that read.
@@ -111,7 +111,7 @@ class EvaluationSettings:
     conditions: Sequence[str] = ()
     condition_seed: int = 0
     routing: bool = False
-    pictures: bool = False
+    pictures: bool | str = False
     mirror: bool = False
     runs: int = 1
     workers: int = 1
@@ -190,7 +190,8 @@ def evaluate_model(
     if _is_main_process():
         write_json(report, folder / "report.json")
         if settings.pictures:
-            write_pictures(read_report(folder / "report.json"), folder)
+            ending = settings.pictures if isinstance(settings.pictures, str) else FORMATS[0]
+            write_pictures(read_report(folder / "report.json"), folder, ending)
     if predictions.unreadable:
         logger.warning(
             "%d of %d samples could not be used; report.json names them.", len(predictions.unreadable), len(chosen)
@@ -262,10 +263,11 @@ def calibrate_checkpoint(
 _WRITTEN = (
     "report.json",
     "predictions.*",
-    "confusion.png",
-    "reliability.png",
-    "degradation_*.png",
-    "routing_*.png",
+    *(
+        f"{picture}.{ending}"
+        for picture in ("confusion", "reliability", "people", "over_time", "scatter_*", "degradation_*", "routing_*")
+        for ending in FORMATS
+    ),
     "runs/run_*.json",
 )
 
@@ -411,11 +413,14 @@ class Evaluation:
             else []
         )
         self._routed: dict[str, RoutedRows] = {}
+        self._aligned: tuple[Predictions, bool, AlignedPredictions] | None = None
         if settings.routing:
             RoutingRecord(model)
         if settings.runs != 1:
             check_runs(processor, settings.runs)
         if settings.pictures:
+            if settings.pictures is not True and settings.pictures not in FORMATS:
+                raise ConfigurationError(f"pictures is {settings.pictures!r}; expected True, or {', '.join(FORMATS)}.")
             require_matplotlib()
 
     def predict(self, name: str = "clean", *, lags: LagRecord | None = None, **options: Any) -> Predictions:
@@ -464,6 +469,7 @@ class Evaluation:
                 applied.notes["lags"] = found
             if not self.task.regression:
                 applied.notes["same_label"] = same_label(clean_predictions, predictions)
+            applied.notes["interval"] = self._interval(predictions, metric)
             return self.headline(predictions), predictions
 
         known = {
@@ -477,10 +483,23 @@ class Evaluation:
         entries = degrade(
             self._conditions, answer, clean, metric, known=known, streams=self._streams, progress=self.settings.progress
         )
-        if not self.task.regression:
-            untouched = {one.name for one in self._conditions if one.unchanged}
-            entries = [{**one, "same_label": 1.0} if one["condition"] in untouched else one for one in entries]
+        untouched = {one.name for one in self._conditions if one.unchanged}
+        as_clean = {"interval": self._interval(clean_predictions, metric)}
+        as_clean |= {} if self.task.regression else {"same_label": 1.0}
+        entries = [{**one, **as_clean} if one["condition"] in untouched else one for one in entries]
         return {"conditions": entries, "condition_families": summarise_families(entries, clean, metric)}
+
+    def _interval(self, predictions: Predictions, metric: str) -> list[float] | None:
+        """(low, high) of one metric of the headline, over people."""
+        columns = self._columns(predictions)
+        if self.task.regression:
+            aligned = self._align(predictions)
+            found = score_answers(aligned, self.corpus, self.task, columns).intervals
+        else:
+            best = self._scores(predictions).argmax(axis=1)
+            found = class_intervals(self._labels(predictions), best, len(self.task.names), columns["identity"])
+        bounds = found.bounds.get(metric)
+        return None if bounds is None else list(bounds)
 
     def describe_routing(self, predictions: Predictions) -> dict[str, Any] | None:
         """Which expert served whom; None where routing is not wanted."""
@@ -530,9 +549,38 @@ class Evaluation:
             progress=self.settings.progress and _is_main_process(),
         )
         known = nuisance_answers(parts["run"], columns, self.corpus, self.task.names)
+        parts["per_person"] = self._per_person(predictions, columns["identity"])
         make = self._report_values if self.task.regression else self._report_classes
         made = make(predictions, columns, known, plain, folder)
         return build_report(**made, names=self.task.names, seconds=predictions.seconds, **parts)
+
+    def _per_person(self, predictions: Predictions, people: Sequence[str]) -> dict[str, Any] | None:
+        """The headline of every person, best first; of classes, the mean recall of those that they have. None: nobody is named."""
+        known = sorted({name for name in people if name})
+        if not known:
+            return None
+        found: list[tuple[float | None, int]] = []
+        aligned = self._align(predictions) if self.task.regression else None
+        right = None if aligned else self._scores(predictions).argmax(axis=1) == self._labels(predictions)
+        for name in known:
+            rows = [row for row, other in enumerate(people) if other == name]
+            if aligned is not None:
+                own = replace(
+                    aligned,
+                    positions=aligned.positions[rows],
+                    series=[aligned.series[row] for row in rows] if aligned.series else [],
+                    truth=aligned.truth[rows] if len(aligned.truth) else aligned.truth,
+                    windows=[aligned.windows[row] for row in rows] if aligned.windows else [],
+                )
+                answers, truth = scored_moments(own, self.corpus.scored_seconds)
+                value = float(regression_metrics(truth, answers, self.task.names).mean("ccc"))
+            else:
+                labels = self._labels(predictions)[rows]
+                value = float(np.mean([np.mean(right[rows][labels == label]) for label in np.unique(labels)]))
+            found.append((value if np.isfinite(value) else None, len(rows)))
+        found.sort(key=lambda one: -np.inf if one[0] is None else -one[0])
+        metric = "ccc" if self.task.regression else "uar"
+        return {"metric": metric, "values": [value for value, _ in found], "n": [count for _, count in found]}
 
     def calibrate(self, predictions: Predictions) -> Calibration:
         """The calibration that fits these answers, as they are without the checkpoint's own."""
@@ -623,8 +671,11 @@ class Evaluation:
         return scores if self.calibration is None else self.calibration.apply(scores)
 
     def _align(self, predictions: Predictions, *, calibrated: bool = True) -> AlignedPredictions:
-        calibration = self.calibration if calibrated else None
-        return align_predictions(predictions, self.rows, self.subset, self.corpus, self.task, calibration)
+        if self._aligned is None or self._aligned[0] is not predictions or self._aligned[1] is not calibrated:
+            calibration = self.calibration if calibrated else None
+            found = align_predictions(predictions, self.rows, self.subset, self.corpus, self.task, calibration)
+            self._aligned = (predictions, calibrated, found)  # which reads every recording
+        return self._aligned[2]
 
     def _columns(self, predictions: Predictions) -> dict[str, list[Any]]:
         """What is known of the rows that were answered, column by column."""

@@ -1,8 +1,9 @@
-"""Pictures of a report: confusion, reliability, degradation and routing.
+"""Pictures of a report: confusion, reliability, people, truth against answer, degradation and routing.
 
 Colours are of Okabe and Ito's palette and of cividis, which people who see colours differently, and grey printers, tell apart;
-lines differ in marker and dash too. `report.write_pictures` draws whatever a report has. Everywhere `file` is the PNG to write,
-and `title` stands over the picture.
+lines differ in marker and dash too. `report.write_pictures` draws whatever a report has. Everywhere `file` is what to write, a PNG,
+SVG or PDF by its ending (texts stay texts in the latter two), `title` stands over the picture, and `note`, below it, says on
+what and on how many it is.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,18 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 
 _MARKERS, _DASHES = "osD^vPX", ("-", "--", "-.", ":")
 _STYLE = {"font.size": 11, "axes.titlesize": 12, "axes.spines.top": False, "axes.spines.right": False}
+_STYLE |= {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "meco_hub",
+    "pdf.fonttype": 42,
+}  # texts as texts, equal files of equal reports
+_WITHOUT = {".png": "Software", ".svg": "Date", ".pdf": "CreationDate"}
+"""Format → what would make equal pictures differ: matplotlib's version, or the time."""
+FORMATS = tuple(ending[1:] for ending in _WITHOUT)
+"""What pictures can be written as."""
+
+_MANY = 2000
+"""Points from which on a scatter is drawn as pixels inside a file of shapes, which viewers could not turn otherwise."""
 _DPI = 150
 _MOST_NAMED = 30
 """Rows or columns up to which every cell of a heat map is labelled with its number."""
@@ -41,8 +54,15 @@ def require_matplotlib() -> None:
 
 
 @contextmanager
-def _picture(file: str | Path, width: float, height: float) -> Iterator[Any]:
-    """An empty figure of no window system, saved when its user has drawn."""
+def _picture(file: str | Path, width: float, height: float, note: str = "") -> Iterator[Any]:
+    """An empty figure of no window system, saved when its user has drawn.
+
+    Raises:
+        InputError: another ending than those of `FORMATS`.
+    """
+    ending = Path(file).suffix.lower()
+    if ending not in _WITHOUT:
+        raise InputError(f"{file} is to be a picture. Expected a path that ends in .{', .'.join(FORMATS)}. Rename it.")
     require_matplotlib()
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -53,18 +73,25 @@ def _picture(file: str | Path, width: float, height: float) -> Iterator[Any]:
         figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
         FigureCanvasAgg(figure)
         yield figure
+        if note:
+            figure.supxlabel(note, fontsize=9, color="#444444")
         with whole_file(Path(file)) as partial:
-            # without matplotlib's version, so that equal reports give equal files
-            figure.savefig(partial, format="png", metadata={"Software": None})
+            figure.savefig(partial, format=ending[1:], metadata={_WITHOUT[ending]: None})
 
 
 def _heat_map(
-    figure: Any, values: NDArray[np.float64], rows: Sequence[str], columns: Sequence[str], texts: Any, bar: str
+    figure: Any,
+    values: NDArray[np.float64],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    texts: Any,
+    bar: str,
+    most: float = 1.0,
 ) -> Any:
-    """Cells from 0 to 1 with their texts; NaN is left grey."""
+    """Cells from 0 to `most` with their texts; NaN is left grey."""
     axes = figure.add_subplot()
     axes.set_facecolor("#DDDDDD")
-    shown = axes.imshow(np.ma.masked_invalid(values), cmap="cividis", vmin=0, vmax=1, aspect="auto")
+    shown = axes.imshow(np.ma.masked_invalid(values), cmap="cividis", vmin=0, vmax=most, aspect="auto")
     axes.spines[:].set_visible(False)
     axes.set_xticks(
         range(len(columns)),
@@ -80,7 +107,7 @@ def _heat_map(
     axes.tick_params(which="both", length=0)
     if max(values.shape) <= _MOST_NAMED:
         for row, column in np.ndindex(*values.shape):
-            dark = np.isfinite(values[row, column]) and values[row, column] < 0.55
+            dark = np.isfinite(values[row, column]) and values[row, column] < 0.55 * most
             axes.text(
                 column,
                 row,
@@ -94,7 +121,7 @@ def _heat_map(
     return axes
 
 
-def draw_confusion(counts: Any, labels: Sequence[str], file: str | Path, *, title: str = "") -> Path:
+def draw_confusion(counts: Any, labels: Sequence[str], file: str | Path, *, title: str = "", note: str = "") -> Path:
     """Confusion matrix: cells coloured by the share of their row, with share and count.
 
     Args:
@@ -110,7 +137,7 @@ def draw_confusion(counts: Any, labels: Sequence[str], file: str | Path, *, titl
         for both in zip(shares, table, strict=True)
     ]
     side = max(5.0, 0.85 * len(labels) + 2.2)
-    with _picture(file, side + 0.8, side) as figure:
+    with _picture(file, side + 0.8, side, note) as figure:
         axes = _heat_map(figure, shares, labels, labels, texts, "share of the true class (recall on the diagonal)")
         axes.set_xlabel("predicted")
         axes.set_ylabel("true")
@@ -119,7 +146,7 @@ def draw_confusion(counts: Any, labels: Sequence[str], file: str | Path, *, titl
 
 
 def draw_reliability(
-    bins: Sequence[Mapping[str, Any]], file: str | Path, *, ece: float | None = None, title: str = ""
+    bins: Sequence[Mapping[str, Any]], file: str | Path, *, ece: float | None = None, title: str = "", note: str = ""
 ) -> Path:
     """Reliability diagram: accuracy over confidence, and how many samples each bin holds.
 
@@ -127,7 +154,7 @@ def draw_reliability(
         bins: of the report: "low", "high", "n", "confidence", "accuracy" (null without samples).
         ece: expected calibration error, written into the title.
     """
-    with _picture(file, 5.6, 6.2) as figure:
+    with _picture(file, 5.6, 6.4, note) as figure:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         filled = [one for one in bins if one["n"]]
         widths = [one["high"] - one["low"] for one in filled]
@@ -151,6 +178,10 @@ def draw_reliability(
             color="#888888",
             edgecolor="white",
         )
+        for one in filled:
+            middle = (one["low"] + one["high"]) / 2
+            lower.annotate(f"{one['n']}", (middle, one["n"]), ha="center", va="bottom", fontsize=8)
+        lower.margins(y=0.25)  # room for the counts
         lower.set_xlim(0, 1)
         lower.set_xlabel("confidence: probability of the top label")
         lower.set_ylabel("samples")
@@ -159,37 +190,142 @@ def draw_reliability(
     return Path(file)
 
 
+def draw_people(
+    values: Sequence[float | None],
+    file: str | Path,
+    *,
+    metric: str,
+    whole: float | None = None,
+    interval: Sequence[float] | None = None,
+    chance: float | None = None,
+    title: str = "",
+    note: str = "",
+) -> Path:
+    """A dot for every person, from the best to the worst.
+
+    Args:
+        values: of each person; None where a person's rows do not define it.
+        metric: what the values are, for the axis.
+        whole: the figure over everybody, drawn as a line across, and `interval` (low, high) as a band around it.
+        chance: value of an answer that knows nothing, likewise.
+    """
+    known = np.sort(_numbers([value for value in values if value is not None]))[::-1]
+    with _picture(file, 6.4, 4.4, note) as figure:
+        axes = figure.add_subplot()
+        if interval:
+            axes.axhspan(interval[0], interval[1], color=COLOURS[0], alpha=0.12, linewidth=0)
+        _line(axes, whole, "all")
+        _line(axes, chance, "chance")
+        axes.plot(np.arange(1, len(known) + 1), known, linestyle="none", marker="o", markersize=6, color=COLOURS[0])
+        axes.set_xlabel(f"people, best first (n = {len(known)})")
+        axes.set_ylabel(metric)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(axis="y", color="#E5E5E5")
+        axes.set_axisbelow(True)
+        axes.set_title(title)
+    return Path(file)
+
+
+def draw_scatter(
+    truth: Any,
+    answers: Any,
+    file: str | Path,
+    *,
+    target: str,
+    ccc: float | None = None,
+    interval: Sequence[float] | None = None,
+    title: str = "",
+    note: str = "",
+) -> Path:
+    """Answers over what people rated, with the line on which both are the same.
+
+    Args:
+        truth, answers: (n,) native values; pairs of which one is no number are left out.
+        target: what they are, for the axes.
+        ccc: concordance of the report, and its interval, written into the picture.
+    """
+    pairs = np.stack([np.asarray(truth, np.float64), np.asarray(answers, np.float64)])
+    pairs = pairs[:, np.isfinite(pairs).all(axis=0)]
+    if not pairs.size:
+        raise InputError("There is no pair of a rating and an answer to draw. Expected one or more.")
+    with _picture(file, 5.4, 5.6, note) as figure:
+        axes = figure.add_subplot()
+        ends = [float(pairs.min()), float(pairs.max())]
+        axes.plot(ends, ends, color="#666666", linestyle="--", linewidth=1.2, label="as rated")
+        axes.scatter(
+            *pairs, s=14, color=COLOURS[0], alpha=max(0.08, min(0.6, 60 / pairs.shape[1])), linewidths=0,
+            rasterized=pairs.shape[1] > _MANY,
+        )  # fmt: skip
+        if ccc is not None:
+            said = f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else ""
+            axes.set_title(f"{title}   CCC {ccc:.3f}{said}".strip())
+        else:
+            axes.set_title(title)
+        axes.set_xlabel(f"{target}, rated")
+        axes.set_ylabel(f"{target}, answered")
+        axes.legend(loc="upper left", frameon=False, fontsize=10)
+    return Path(file)
+
+
+def draw_over_time(
+    times: Any,
+    truth: Mapping[str, Any],
+    answers: Mapping[str, Any],
+    file: str | Path,
+    *,
+    errors: Mapping[str, tuple[float, float]],
+    title: str = "",
+    note: str = "",
+) -> Path:
+    """One recording's ratings and answers over time, a panel for each target.
+
+    Args:
+        times: (moments,) seconds.
+        truth, answers: target → (moments,) native values.
+        errors: target → (low, high) of rating minus answer between which 95 % of all errors lie, drawn around the answer.
+    """
+    with _picture(file, 7.2, 2.3 * len(truth) + 1.0, note) as figure:
+        panels = np.atleast_1d(figure.subplots(len(truth), 1, sharex=True))
+        for axes, name in zip(panels, truth, strict=True):
+            answer = np.asarray(answers[name], np.float64)
+            low, high = errors[name]
+            axes.fill_between(
+                times, answer + low, answer + high, color=COLOURS[0], alpha=0.15, linewidth=0, label="95 % of errors"
+            )
+            axes.plot(times, truth[name], color="#000000", linewidth=1.6, label="rated")
+            axes.plot(times, answer, color=COLOURS[0], linestyle="--", linewidth=1.8, label="answered")
+            axes.set_ylabel(name)
+        panels[-1].set_xlabel("seconds")
+        panels[0].set_title(title)
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=10)
+    return Path(file)
+
+
 def draw_degradation(
-    curves: Mapping[str, Mapping[str, Sequence[float | None]]],
+    curves: Mapping[str, Mapping[str, Sequence[Any]]],
     file: str | Path,
     *,
     metric: str,
     level: str = "strength",
     clean: float | None = None,
+    chance: float | None = None,
     title: str = "",
+    note: str = "",
 ) -> Path:
     """Curves of a figure over the strength of a condition.
 
     Args:
-        curves: name → "levels" and "values", of one length. A level whose value is None breaks the line.
+        curves: name → "levels" and "values", of one length, and where they are known "intervals", (low, high) or None. A level
+            whose value is None breaks the line.
         metric: what the values are, for the axis.
         level: what the levels are, with their unit, for the axis.
         clean: value without any condition, drawn as a line across.
+        chance: value of an answer that knows nothing, likewise.
     """
-    with _picture(file, 7.2, 4.6) as figure:
+    with _picture(file, 7.2, 4.8, note) as figure:
         axes = figure.add_subplot()
-        if clean is not None:
-            axes.axhline(clean, color="#666666", linestyle=":", linewidth=1.2)
-            axes.annotate(
-                "clean",
-                (1, clean),
-                xycoords=("axes fraction", "data"),
-                xytext=(2, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=10,
-                color="#444444",
-            )
+        _line(axes, clean, "clean")
+        _line(axes, chance, "chance")
         for index, (name, curve) in enumerate(curves.items()):
             levels, values = curve["levels"], _numbers(curve["values"])
             if len(levels) != len(values):
@@ -197,6 +333,8 @@ def draw_degradation(
                     f"The curve {name!r} has {len(levels)} levels and {len(values)} values; expected as many."
                 )
             colour = COLOURS[index % len(COLOURS)]
+            bounds = _bounds(curve.get("intervals"), len(levels))
+            axes.fill_between(levels, *bounds, color=colour, alpha=0.15, linewidth=0)
             axes.plot(
                 levels, values, color=colour, marker=_MARKERS[index % len(_MARKERS)], markersize=6,
                 linestyle=_DASHES[index % len(_DASHES)], linewidth=1.8, label=name,
@@ -212,7 +350,13 @@ def draw_degradation(
 
 
 def draw_bars(
-    values: Mapping[str, float | None], file: str | Path, *, metric: str, clean: float | None = None, title: str = ""
+    values: Mapping[str, float | None],
+    file: str | Path,
+    *,
+    metric: str,
+    clean: float | None = None,
+    title: str = "",
+    note: str = "",
 ) -> Path:
     """A figure under conditions that have no order, such as which sensors are there.
 
@@ -222,7 +366,7 @@ def draw_bars(
         clean: value without any condition, drawn as a line.
     """
     heights = _numbers(list(values.values()))
-    with _picture(file, 7.2, max(2.4, 0.34 * len(values) + 1.3)) as figure:
+    with _picture(file, 7.2, max(2.6, 0.34 * len(values) + 1.5), note) as figure:
         axes = figure.add_subplot()
         places = np.arange(len(heights))
         axes.barh(places, np.nan_to_num(heights), color=COLOURS[0])
@@ -249,8 +393,9 @@ def draw_routing(
     what: str = "share of the weight",
     by: str = "",
     title: str = "",
+    note: str = "",
 ) -> Path:
-    """Heat map of which expert serves what.
+    """Heat map of which expert serves what, from 0 to the largest share there is: of eight experts each has an eighth or so.
 
     Args:
         shares: (rows, experts) in [0, 1]; NaN where there was nothing to route.
@@ -262,12 +407,38 @@ def draw_routing(
     table = np.asarray(shares, np.float64)
     _check(table, len(rows), len(experts))
     texts = [["" if np.isnan(share) else f"{share:.2f}" for share in row] for row in table]
-    with _picture(file, max(5.0, 0.75 * len(experts) + 3.2), max(3.0, 0.45 * len(rows) + 1.8)) as figure:
-        axes = _heat_map(figure, table, rows, experts, texts, what)
+    named = [f"expert {name}" if name.isdecimal() else name for name in experts]
+    known = table[np.isfinite(table)]
+    most = float(known.max()) if known.size and known.max() > 0 else 1.0
+    with _picture(file, max(5.0, 0.75 * len(experts) + 3.2), max(3.2, 0.45 * len(rows) + 2.4), note) as figure:
+        axes = _heat_map(figure, table, rows, named, texts, what, most)
         axes.set_xlabel("expert")
         axes.set_ylabel(by)
         axes.set_title(title)
     return Path(file)
+
+
+def _line(axes: Any, value: float | None, name: str) -> None:
+    """A line across at a value, with its name beside the axes."""
+    if value is None or not np.isfinite(value):
+        return
+    axes.axhline(value, color="#666666", linestyle=":" if name != "chance" else (0, (1, 4)), linewidth=1.2)
+    axes.annotate(
+        f"{name} {value:.2f}",
+        (1, value),
+        xycoords=("axes fraction", "data"),
+        xytext=(2, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=10,
+        color="#444444",
+    )
+
+
+def _bounds(intervals: Sequence[Sequence[float] | None] | None, count: int) -> NDArray[np.float64]:
+    """(2, count) lower and upper ends; NaN where nothing is known."""
+    none = (np.nan, np.nan)
+    return np.asarray([none if one is None else one for one in intervals or [None] * count], np.float64).T
 
 
 def _numbers(values: Sequence[float | None]) -> NDArray[np.float64]:

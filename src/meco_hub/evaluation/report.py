@@ -27,7 +27,16 @@ from ..durable import whole_file
 from ..version import __version__
 from .intervals import Intervals
 from .metrics import ClassificationMetrics, softmax
-from .pictures import draw_bars, draw_confusion, draw_degradation, draw_reliability, draw_routing
+from .pictures import (
+    draw_bars,
+    draw_confusion,
+    draw_degradation,
+    draw_over_time,
+    draw_people,
+    draw_reliability,
+    draw_routing,
+    draw_scatter,
+)
 from .report_file import SCHEMA, SCHEMA_VERSION, describe_control
 from .series import AlignedPredictions, ValueScores
 
@@ -112,6 +121,7 @@ def build_report(
     selective: Mapping[str, Any] | None = None,
     conditions: Sequence[Mapping[str, Any]] = (),
     condition_families: Mapping[str, Mapping[str, Any]] | None = None,
+    per_person: Mapping[str, Any] | None = None,
     routing: Mapping[str, Any] | None = None,
     run: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -132,6 +142,7 @@ def build_report(
         selective: as of `calibration.describe_selection`; None for values.
         conditions: one entry per condition and strength; see `docs/report.md`.
         condition_families: family of conditions → what remains over its curve; as of `degradation.summarise_families`.
+        per_person: the metric of every person, best first, and no names; see `docs/report.md`.
         routing: which expert served what; see `docs/report.md`.
         run: where the weights come from: what their run.json says of recipe, seed and data.
     """
@@ -165,6 +176,7 @@ def build_report(
         "selective": selective,
         "conditions": list(conditions),
         "condition_families": dict(condition_families or {}),
+        "per_person": per_person,
         "routing": routing,
         "run": run,
         "warnings": [],
@@ -233,27 +245,40 @@ def write_values(file: Path, names: Sequence[str], sample_ids: Sequence[str], al
                 writer.writerow([sample, place, *cells])
 
 
-def write_pictures(report: Mapping[str, Any], folder: str | Path) -> list[Path]:
-    """Draw whatever a report has: `confusion.png`, `reliability.png`, `degradation_<family>.png`, `routing_<table>.png`.
+def write_pictures(report: Mapping[str, Any], folder: str | Path, suffix: str = "png") -> list[Path]:
+    """Draw whatever a report has; `docs/report.md` lists the files.
 
     Args:
         report: as `report.json` holds it.
-        folder: where to; degradation curves are of UAR for classes, of CCC for values.
+        folder: where to, and where its predictions.csv lies, of which ratings over time are drawn.
+        suffix: "png", "svg" or "pdf".
 
     Raises:
         DependencyError: matplotlib is missing.
+        InputError: another suffix.
     """
     target, written = Path(folder), []
-    name = str(report.get("checkpoint", {}).get("name", ""))
+    title = str(report.get("checkpoint", {}).get("name", ""))
+    told = {"title": title, "note": _note(report)}
     matrix, reliability = report.get("confusion_matrix"), report.get("reliability")
+    metric, chance = ("ccc", 0.0) if report.get("kind") == "regression" else ("uar", None)
     if matrix:
-        written.append(draw_confusion(matrix["counts"], matrix["labels"], target / "confusion.png", title=name))
+        chance = 1 / len(matrix["labels"])
+        file = target / f"confusion.{suffix}"
+        written.append(draw_confusion(matrix["counts"], matrix["labels"], file, **told))
     if reliability:
         ece = report["metrics"].get("ece")
-        written.append(draw_reliability(reliability["bins"], target / "reliability.png", ece=ece, title=name))
-    written += _draw_conditions(report, target, "ccc" if report.get("kind") == "regression" else "uar", name)
+        written.append(draw_reliability(reliability["bins"], target / f"reliability.{suffix}", ece=ece, **told))
+    intervals = report.get("confidence_intervals") or {}
+    people = report.get("per_person") or {}
+    if len([value for value in people.get("values", ()) if value is not None]) > 1:
+        whole = {"whole": report["metrics"].get(metric), "interval": intervals.get(metric), "chance": chance}
+        file = target / f"people.{suffix}"
+        written.append(draw_people(people["values"], file, metric=people["metric"].upper(), **whole, **told))
+    written += _draw_values(report, target, suffix, told)
+    written += _draw_conditions(report, target, suffix, metric, chance, told)
     for table in (report.get("routing") or {}).get("tables", ()):
-        file = target / f"routing_{_file_name(table['router'])}_{_file_name(table['by'])}.png"
+        file = target / f"routing_{_file_name(table['router'])}_{_file_name(table['by'])}.{suffix}"
         written.append(
             draw_routing(
                 table["shares"],
@@ -262,13 +287,79 @@ def write_pictures(report: Mapping[str, Any], folder: str | Path) -> list[Path]:
                 file,
                 what=table.get("what", "share of the weight"),
                 by=table["by"],
-                title=f"{name}: {table['router']}",
+                title=f"{title}: {table['router']}",
+                note=told["note"],
             )
         )
     return written
 
 
-def _draw_conditions(report: Mapping[str, Any], folder: Path, metric: str, name: str) -> list[Path]:
+def _note(report: Mapping[str, Any]) -> str:
+    """On what and on how many the pictures of a report are: "n = 60, 10 people, image_folder (synthetic)"."""
+    data = report.get("data") or {}
+    parts = [f"n = {report['metrics']['n']}"] if report["metrics"].get("n") is not None else []
+    parts += [f"{data['identities']} people"] if data.get("identities") else []
+    parts += [f"{data['corpus']}{' (synthetic)' if data.get('synthetic') else ''}"] if data.get("corpus") else []
+    if origin := (report.get("checkpoint") or {}).get("training_data"):
+        parts.append(f"trained on {origin} data")
+    return ", ".join(parts)
+
+
+def _draw_values(report: Mapping[str, Any], folder: Path, suffix: str, told: Mapping[str, str]) -> list[Path]:
+    """Answers over ratings, and, of ratings over time, the recording whose error is the median of all, with its band."""
+    file = folder / "predictions.csv"
+    names = [str(name) for name in report.get("targets") or ()]
+    if report.get("kind") != "regression" or not names or not file.is_file():
+        return []
+    rows: dict[str, list[list[float]]] = {}
+    with file.open(newline="", encoding="utf-8") as stream:
+        reader = csv.reader(stream)
+        columns = next(reader)
+        for sample, *cells in reader:
+            rows.setdefault(sample, []).append([float(cell) if cell else math.nan for cell in cells])
+    over_time = columns[1] == "time_s"
+    parts = [np.asarray(own, np.float64) for own in rows.values()]
+    if not over_time:  # windows of a recording that has one rating: their mean is its answer
+        parts = [part.mean(axis=0, keepdims=True) for part in parts]
+    whole, written = np.concatenate(parts), []
+    errors: dict[str, tuple[float, float]] = {}
+    for place, name in enumerate(names):
+        truth, answers = whole[:, 1 + 2 * place], whole[:, 2 + 2 * place]
+        known = np.isfinite(truth)
+        if not known.any():
+            continue
+        low, high = np.quantile((truth - answers)[known], [0.025, 0.975])
+        errors[name] = (float(low), float(high))
+        key = f"ccc_{name}" if f"ccc_{name}" in report["metrics"] else "ccc"
+        figure = {"ccc": report["metrics"].get(key), "interval": (report.get("confidence_intervals") or {}).get(key)}
+        place_of = folder / f"scatter_{_file_name(name)}.{suffix}"
+        written.append(draw_scatter(truth, answers, place_of, target=name, **figure, **told))
+    if over_time and errors:
+        sizes = [
+            float(np.nanmean((part[:, 1::2] - part[:, 2::2]) ** 2)) if len(part) > 1 else math.nan for part in parts
+        ]
+        order = [place for place in np.argsort(sizes) if np.isfinite(sizes[place])]
+        if order:
+            middle = int(order[len(order) // 2])
+            shown, name = parts[middle], list(rows)[middle]
+            columns_of = {one: place for place, one in enumerate(names) if one in errors}
+            written.append(
+                draw_over_time(
+                    shown[:, 0],
+                    {one: shown[:, 1 + 2 * place] for one, place in columns_of.items()},
+                    {one: shown[:, 2 + 2 * place] for one, place in columns_of.items()},
+                    folder / f"over_time.{suffix}",
+                    errors=errors,
+                    title=f"{told['title']}: {name}, of median error",
+                    note=told["note"],
+                )
+            )
+    return written
+
+
+def _draw_conditions(
+    report: Mapping[str, Any], folder: Path, suffix: str, metric: str, chance: float | None, told: Mapping[str, str]
+) -> list[Path]:
     """One picture per family of conditions, "delay/eda" being the curve "eda" in the picture "delay"; values in words are bars."""
     pictures: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
     for entry in report.get("conditions") or ():
@@ -277,21 +368,27 @@ def _draw_conditions(report: Mapping[str, Any], folder: Path, metric: str, name:
     clean, written = report["metrics"].get(metric), []
     for family, curves in pictures.items():
         entries = [entry for own in curves.values() for entry in own]
-        file, title = folder / f"degradation_{_file_name(family)}.png", f"{name}: {family}"
+        file = folder / f"degradation_{_file_name(family)}.{suffix}"
+        said = {"metric": metric.upper(), "clean": clean, "title": f"{told['title']}: {family}", "note": told["note"]}
         if any(isinstance(entry["value"], str) for entry in entries):
             values = {str(entry["value"]): entry["metrics"].get(metric) for entry in entries}
-            written.append(draw_bars(values, file, metric=metric.upper(), clean=clean, title=title))
+            written.append(draw_bars(values, file, **said))
             continue
         drawn = {}
         for curve, own in curves.items():
             rising = sorted(own, key=lambda entry: entry.get("realised", entry["value"]))
             levels = [entry.get("realised", entry["value"]) for entry in rising]
             if len(levels) > 1:
-                drawn[curve] = {"levels": levels, "values": [entry["metrics"].get(metric) for entry in rising]}
+                values = [entry["metrics"].get(metric) for entry in rising]
+                drawn[curve] = {
+                    "levels": levels,
+                    "values": values,
+                    "intervals": [one.get("interval") for one in rising],
+                }
         if drawn:
             unit = entries[0].get("unit")
             level = f"{family} ({unit})" if unit else family
-            written.append(draw_degradation(drawn, file, metric=metric.upper(), level=level, clean=clean, title=title))
+            written.append(draw_degradation(drawn, file, level=level, chance=chance, **said))
     return written
 
 

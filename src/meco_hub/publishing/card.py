@@ -26,7 +26,7 @@ from ..evaluation.report_file import control_of, describe_control, read_report
 from ..plugins import CORE, licence_of
 from ..reading import read_json, reading
 from ..weight_files import WEIGHTS, hash_weights
-from .card_notes import FILE, CardNotes, list_gaps, read_notes
+from .card_notes import FILE, CardNotes, Picture, list_gaps, read_notes
 from .card_tables import (
     adjustment_sentences,
     build_metadata,
@@ -214,6 +214,7 @@ def _render_card(folder: Path, repo_id: str | None) -> str:
         repo_id=repo_id,
         tested=tested_sentence(report, dataset) if report else "",
         headline=(report or {}).get("headline"),
+        report_pictures=_report_pictures(folder, notes) if report else [],
         adjustments=adjustment_sentences(report) if report else [],
         figures_table=figures_table(report) if report else "",
         class_table=class_table(report) if report else "",
@@ -229,6 +230,30 @@ def _render_card(folder: Path, repo_id: str | None) -> str:
     card = f"---\n{metadata.to_yaml(line_break=chr(10))}\n---\n\n{_tidy(body)}"
     check_card(card, str(folder))
     return card
+
+
+_SHOWS = {
+    "people": "a dot for every person, best first, beside the figure over all and chance",
+    "confusion": "confusion matrix: share of every true class by predicted class",
+    "reliability": "reliability: how often right, over how sure, with the number of samples",
+    "scatter": "answers over ratings",
+    "over_time": "ratings and answers over time, of the recording with the median error",
+    "degradation": "the figure over the strength of a condition",
+}
+"""Beginning of a picture's name, as `meco evaluate --pictures` writes it → what it shows, for those who do not see it."""
+
+
+def _report_pictures(folder: Path, notes: CardNotes) -> list[Picture]:
+    """The report's pictures that lie beside it, but those that `card.yaml` shows already."""
+    shown = {Path(picture.file).stem for picture in notes.pictures}
+    found = []
+    for start, text in _SHOWS.items():
+        for file in sorted(path for ending in ("png", "svg") for path in folder.glob(f"{start}*.{ending}")):
+            match = re.fullmatch(rf"{start}(?:_(\w+))?", file.stem)
+            if match and file.stem not in shown:
+                shown.add(file.stem)  # as PNG or as SVG, not both
+                found.append(Picture(file.name, f"{match[1]}: {text}" if match[1] else text.capitalize()))
+    return found
 
 
 def _tidy(body: str) -> str:

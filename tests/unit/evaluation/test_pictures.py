@@ -1,8 +1,10 @@
 """Pictures: every kind is written, is not blank, follows its data, and says which extra is missing."""
 
 import builtins
+import csv
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -12,7 +14,16 @@ from meco_hub.errors import DependencyError, InputError
 
 pytest.importorskip("matplotlib")
 
-from meco_hub.evaluation.pictures import COLOURS, draw_confusion, draw_degradation, draw_reliability, draw_routing
+from meco_hub.evaluation.pictures import (
+    COLOURS,
+    FORMATS,
+    draw_confusion,
+    draw_degradation,
+    draw_people,
+    draw_reliability,
+    draw_routing,
+    draw_scatter,
+)
 from meco_hub.evaluation.report import write_pictures
 
 BINS = [
@@ -100,6 +111,86 @@ def test_a_report_gets_the_pictures_that_it_has_data_for(tmp_path: Path) -> None
     ]
     assert all(pixels(file).std() > 5 for file in written)
     assert write_pictures({"kind": "regression", "metrics": {}, "conditions": [], "routing": None}, tmp_path) == []
+
+
+def texts(file: Path) -> list[str]:
+    """What is written in an SVG."""
+    root = ElementTree.parse(file).getroot()
+    assert root.tag.endswith("svg")
+    return ["".join(one.itertext()).strip() for one in root.iter() if one.tag.endswith("}text")]
+
+
+REPORT: dict[str, Any] = {
+    "kind": "classification",
+    "checkpoint": {"name": "model", "training_data": "synthetic"},
+    "data": {"corpus": "image_folder", "identities": 3, "synthetic": True},
+    "metrics": {"n": 12, "uar": 0.7, "ece": 0.1},
+    "confidence_intervals": {"uar": [0.6, 0.8]},
+    "confusion_matrix": {"labels": ["a", "b"], "counts": [[3, 1], [0, 8]]},
+    "reliability": {"bins": BINS},
+    "per_person": {"metric": "uar", "values": [0.9, 0.5, None], "n": [4, 6, 2]},
+    "conditions": [
+        {"family": "missing", "value": level, "metrics": {"uar": 0.7 - level / 4}, "interval": [0.4, 0.8]}
+        for level in (0.0, 0.5, 0.8)
+    ],
+    "routing": {"tables": [{"router": "top", "by": "class", "rows": ["a"], "experts": ["1", "2", "3"],
+                            "shares": [[0.2, 0.25, 0.1]]}]},
+}  # fmt: skip
+
+
+def test_pictures_say_on_what_and_on_how_many_they_are(tmp_path: Path) -> None:
+    written = {file.name: texts(file) for file in write_pictures(REPORT, tmp_path, "svg")}
+    assert set(written) == {
+        "confusion.svg", "reliability.svg", "people.svg", "degradation_missing.svg", "routing_top_class.svg",
+    }  # fmt: skip
+    for name, said in written.items():
+        assert "n = 12, 3 people, image_folder (synthetic), trained on synthetic data" in said, name
+    assert "people, best first (n = 2)" in written["people.svg"]
+    for name in ("people.svg", "degradation_missing.svg"):
+        assert "chance 0.50" in written[name]
+    assert "clean 0.70" in written["degradation_missing.svg"]
+    assert "12" in written["reliability.svg"]  # how many samples its one bin holds
+    assert {"expert 1", "expert 2", "expert 3", "0.25"} <= set(written["routing_top_class.svg"])
+    assert "1.0" not in written["routing_top_class.svg"]  # the scale ends where the shares do
+
+
+@pytest.mark.parametrize("over_time", [True, False])
+def test_values_are_drawn_beside_what_people_rated(over_time: bool, tmp_path: Path) -> None:
+    report = {
+        "kind": "regression",
+        "checkpoint": {"name": "model"},
+        "data": {"corpus": "case", "identities": 2},
+        "targets": ["valence"],
+        "metrics": {"n": 3, "ccc": 0.5, "ccc_valence": 0.512},
+        "confidence_intervals": {"ccc_valence": [0.25, 0.75]},
+    }
+    with (tmp_path / "predictions.csv").open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["sample_id", "time_s" if over_time else "window", "valence_true", "valence"])
+        for number, error in enumerate((0.1, 0.5, 2.0)):
+            for moment in range(10):
+                truth = "" if moment == 3 and over_time else 5 + moment / 10
+                writer.writerow([f"file_{number}", moment, truth, 5 + moment / 10 + error])
+    written = {file.name: texts(file) for file in write_pictures(report, tmp_path, "svg")}
+    assert list(written) == ["scatter_valence.svg", *["over_time.svg"] * over_time]
+    assert "model   CCC 0.512 [0.25, 0.75]" in written["scatter_valence.svg"]
+    assert "n = 3, 2 people, case" in written["scatter_valence.svg"]
+    if over_time:
+        assert "model: file_1, of median error" in written["over_time.svg"]
+        assert {"rated", "answered", "95 % of errors", "seconds", "valence"} <= set(written["over_time.svg"])
+
+
+def test_every_format_is_written_twice_alike_and_no_other(tmp_path: Path) -> None:
+    for suffix in FORMATS:
+        first, again = (
+            draw_people([0.9, 0.2], tmp_path / f"{name}.{suffix}", metric="UAR", chance=0.5) for name in "ab"
+        )
+        assert first.read_bytes() == again.read_bytes(), suffix
+    assert (tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")
+    with pytest.raises(InputError, match=r"ends in \.png, \.svg, \.pdf"):
+        draw_people([0.9, 0.2], tmp_path / "a.bmp", metric="UAR")
+    with pytest.raises(InputError, match="no pair"):
+        draw_scatter([np.nan], [1.0], tmp_path / "a.svg", target="valence")
 
 
 def test_without_matplotlib_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -266,3 +266,23 @@ def test_any_value_in_any_record_is_written_of_or_refused(tmp_path: Path, name: 
         (tmp_path / name).write_text(json.dumps(content), encoding="utf-8")
         with suppress(MecoError):
             render_card(tmp_path)
+
+
+def test_a_card_carries_the_pictures_of_its_report(folder: Path) -> None:
+    for name in (
+        "people.svg",
+        "confusion.png",
+        "confusion.svg",
+        "scatter_valence.png",
+        "people (2).png",
+        "holiday.png",
+    ):
+        (folder / name).write_bytes(b"")
+    assert "![" not in render_card(folder)  # of no report there are no pictures
+    _report(folder)
+    card = render_card(folder)
+    shown = re.findall(r"!\[(.*?)\]\((.*?)\)", card)
+    assert [file for _, file in shown] == ["people.svg", "confusion.png", "scatter_valence.png"]
+    assert all(text for text, _ in shown)
+    (folder / "card.yaml").write_text("pictures: [{file: confusion.png, text: Mine.}]\n", encoding="utf-8")
+    assert render_card(folder).count("(confusion.png)") == 1
