@@ -44,6 +44,7 @@ from .file_tree import first_few
 from .label_table import LabelRow, check_people, order_labels, read_labels
 from .recording_rows import RecordingRow, build_recordings, check_targets, hash_arrays, robust_reference
 from .splits import assign_folds, with_folds
+from .synthetic.marker import MARKER
 
 if TYPE_CHECKING:
     import datasets
@@ -207,7 +208,11 @@ def declare(path: Path, study: str = STUDY, **options: Any) -> dict[str, Any]:
 
 def _find_recordings(path: Path, study: Study) -> dict[str, Path]:
     """Name → file or folder: paths below the fixed part of the pattern, in order."""
-    own = {path / study.labels, path / STUDY}
+    own = {path / study.labels, path / STUDY, path / MARKER}
+    if ".." in Path(study.recordings).parts:
+        raise CorpusError(
+            f"{path}: recordings is {study.recordings!r}, which leads out of the folder. Expected a pattern below it."
+        )
     try:
         found = sorted(one for one in path.glob(study.recordings) if not one.name.startswith(".") and one not in own)
     except (ValueError, NotImplementedError) as error:

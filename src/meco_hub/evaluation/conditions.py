@@ -156,9 +156,8 @@ class AppliedCondition:
     @property
     def hooks(self) -> dict[str, Callable[..., Any]]:
         """Arguments of `predict_rows`: what is done before the cut, and after it, where the condition does anything there."""
-        hooks: dict[str, Callable[..., Any]] = {
-            "condition": self
-        }  # always: it sees which streams the whole recording has
+        # the first in any case: it sees which streams the whole recording has
+        hooks: dict[str, Callable[..., Any]] = {"condition": self}
         return hooks | ({"clip_condition": self.on_clip} if self._condition.apply_to_clip else {})
 
     def _change(self, change: Change | None, recording: Any, sample_id: str, window: int, counts: bool) -> Any:

@@ -167,9 +167,8 @@ def _render_card(folder: Path, repo_id: str | None) -> str:
     entry = plugins.architecture(str(config.get("model_type")))
     notes, run, report = read_notes(folder), _read_json(folder / "run.json"), _read_report(folder)
     sections = _sections(entry, notes, str(folder))
-    drawn = "synthetic" in str(config.get("training_data") or "").lower() or ((run or {}).get("data") or {}).get(
-        "synthetic"
-    )
+    origin, recorded = str(config.get("training_data") or "").lower(), (run or {}).get("data") or {}
+    drawn = "synthetic" in origin or bool(recorded.get("synthetic"))
     if drawn and notes.training_data.synthetic is False:
         raise CardError(
             f"{folder / FILE} says `synthetic: false`, and the weights were trained on synthetic data, as config.json or run.json "

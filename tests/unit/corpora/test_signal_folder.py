@@ -251,6 +251,7 @@ def test_mistakes_in_a_csv_of_intervals(write: Write, change: tuple[str, str], c
         ),
         ({"streams": {"resp": {}}}, r"S1\.csv lacks resp, of which stream 'resp' is to be made"),
         ({"recordings": "nowhere/*"}, r"holds nothing that matches 'nowhere/\*'"),
+        ({"recordings": "../*"}, r"leads out of the folder"),
         ({"ignore": ["S9"]}, r"`ignore` names S9"),
         ({"classes": ["calm"]}, r"labels that are not in the list calm: tense \(2 rows\)"),
         ({"classes": ["calm", "tense", "calm"]}, r"names calm twice"),
