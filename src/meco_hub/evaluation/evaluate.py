@@ -578,7 +578,7 @@ class Evaluation:
                 labels = self._labels(predictions)[rows]
                 value = float(np.mean([np.mean(right[rows][labels == label]) for label in np.unique(labels)]))
             found.append((value if np.isfinite(value) else None, len(rows)))
-        found.sort(key=lambda one: -np.inf if one[0] is None else -one[0])
+        found.sort(key=lambda one: np.inf if one[0] is None else -one[0])
         metric = "ccc" if self.task.regression else "uar"
         return {"metric": metric, "values": [value for value, _ in found], "n": [count for _, count in found]}
 
