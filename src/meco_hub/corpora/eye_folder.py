@@ -55,7 +55,7 @@ corpus = Corpus(
 def declare(
     path: Path, groups: Sequence[str] = (), nuisances: Sequence[str] = (), **options: Any
 ) -> dict[str, tuple[str, ...]]:
-    """What `Corpus` declares of this folder."""
+    """What `Corpus` declares of this folder; the other options are about its rows."""
     _own_columns(groups, nuisances)
     return {"groups": tuple(groups), "nuisances": tuple(nuisances)}
 
