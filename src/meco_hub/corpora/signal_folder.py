@@ -186,7 +186,7 @@ def read_study(path: Path, study: str = STUDY) -> Study:
 
 
 def declare(path: Path, study: str = STUDY, **options: Any) -> dict[str, Any]:
-    """What `Corpus` declares of this folder: its targets, nuisances, groups, and what its owners say of it; other options are about rows."""
+    """What `Corpus` declares of this folder, and what its owners say of it; the other options are about its rows."""
     found = read_study(path, study)
     table = _Labels(path, found)
     nuisances = ["stimulus"] if "stimulus" in table.columns else []
