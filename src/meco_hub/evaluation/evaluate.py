@@ -34,7 +34,7 @@ from ..prediction import join_processes
 from ..processing.picture_processor import recording_processor
 from ..weight_files import hash_weights
 from .calibration import describe_calibration, describe_selection, fit_affine, fit_temperature, write_calibration
-from .conditions import AppliedCondition, conditions_for
+from .conditions import AppliedCondition, Condition, conditions_for
 from .degradation import (
     LAG_OPTIONS,
     ROUTER_OPTIONS,
@@ -406,12 +406,13 @@ class Evaluation:
         self._streams: list[str] = (
             list(recording_processor(processor).modality_names) if corpus.kind == "signals" else []
         )
-        everything, self._unread = corpus_streams(corpus.streams, subset.dataset, self._streams)
-        self._conditions = (
-            conditions_for(corpus.kind, settings.conditions, streams=self._streams, corpus_streams=everything)
-            if settings.conditions
-            else []
-        )
+        self._unread, self._conditions = frozenset[str](), list[Condition]()
+        if settings.conditions:
+            worn = corpus.streams or self._first_streams()
+            everything, self._unread = corpus_streams(worn, subset.dataset, self._streams)
+            self._conditions = conditions_for(
+                corpus.kind, settings.conditions, streams=self._streams, corpus_streams=everything
+            )
         self._routed: dict[str, RoutedRows] = {}
         self._aligned: tuple[Predictions, bool, AlignedPredictions] | None = None
         if settings.routing:
@@ -488,6 +489,15 @@ class Evaluation:
         as_clean |= {} if self.task.regression else {"same_label": 1.0}
         entries = [{**one, **as_clean} if one["condition"] in untouched else one for one in entries]
         return {"conditions": entries, "condition_families": summarise_families(entries, clean, metric)}
+
+    def _first_streams(self) -> tuple[str, ...]:
+        """Of a corpus of signals that does not say which streams it has, those of its first recording that can be read."""
+        for row in range(len(self.rows) if self._streams else 0):
+            try:
+                return tuple(self.rows[row].streams)
+            except InputError:  # whoever answers it says so
+                continue
+        return ()
 
     def _interval(self, predictions: Predictions, metric: str) -> list[float] | None:
         """(low, high) of one metric of the headline, over people."""
