@@ -494,10 +494,17 @@ def read(
     check_people(dict.fromkeys(people.values()), str(table.file))
     notes = _notes(declared)
     levels: dict[str, dict[str, list[NDArray[Any]]]] = defaultdict(lambda: defaultdict(list))
+    widths: dict[str, tuple[int, str]] = {}
     rows: list[RecordingRow] = []
     for name, source in tqdm(named.items(), desc=path.name, unit=" recordings", disable=None):
         recording = _read_streams(source, notes)
         for stream, one in recording.streams.items():
+            width, first = widths.setdefault(stream, (one.values.shape[1], name))
+            if one.values.shape[1] != width:
+                raise CorpusError(
+                    f"{source}: stream {stream!r} has {one.values.shape[1]} channels, and in {first} {width}. Expected the same in "
+                    f"every recording. Name them in the YAML: streams.{stream}.channels."
+                )
             levels[people[name]][stream].append(one.values[:: max(1, len(one) // _OF_LEVEL)])
         for part in _parts(table, name, lines[name], recording, float(window_s), float(stride_s), purity):
             rows.append(_row(table, name, source, people[name], recording, part, notes, margin_s))
@@ -541,10 +548,8 @@ def read_row(row: Mapping[str, Any]) -> SignalRecording:
         raise RecordingError(f"{source} is not there any more. Expected it where the corpus was loaded. Load it again.")
     start, end = float(row["start_s"]), float(row["end_s"])
     clip = _read_streams(source, row["notes"]).clip(start, end, row["margin_s"])
-    streams = {
-        name: replace(
-            one, values=one.values.copy(), times=one.times - start
-        )  # copies: a view would keep the whole recording
+    streams = {  # copies: a view would keep the whole recording
+        name: replace(one, values=one.values.copy(), times=one.times - start)
         for name, one in clip.streams.items()
         if len(one)
     }

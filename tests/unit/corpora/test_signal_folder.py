@@ -184,6 +184,15 @@ def test_a_stream_that_may_be_missing(write: Write) -> None:
     assert set(corpus.read(rows[1]).streams) == {"eda"}
 
 
+def test_a_stream_has_the_same_channels_in_every_recording(write: Write) -> None:
+    folder = write(WHOLE, streams={"eda": {}})
+    (folder / "recordings" / "S3.csv").write_text(recording(3, header="time,eda.left,eda.right"), encoding="utf-8")
+    with pytest.raises(
+        CorpusError, match=r"S3\.csv: stream 'eda' has 2 channels, and in S1\.csv 1\. .*streams\.eda\.channels"
+    ):
+        corpus.load(folder)
+
+
 def test_folds_of_the_csv(write: Write) -> None:
     lines = WHOLE.splitlines()
     folder = write("\n".join([f"{lines[0]},fold", *(f"{line},{n % 2}" for n, line in enumerate(lines[1:]))]))
