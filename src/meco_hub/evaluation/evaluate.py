@@ -571,7 +571,7 @@ class Evaluation:
             return None
         found: list[tuple[float | None, int]] = []
         aligned = self._align(predictions) if self.task.regression else None
-        right = None if aligned else self._scores(predictions).argmax(axis=1) == self._labels(predictions)
+        right: Any = None if aligned else self._scores(predictions).argmax(axis=1) == self._labels(predictions)
         for name in known:
             rows = [row for row, other in enumerate(people) if other == name]
             if aligned is not None:

@@ -259,7 +259,7 @@ def write_pictures(report: Mapping[str, Any], folder: str | Path, suffix: str = 
     """
     target, written = Path(folder), []
     title = str(report.get("checkpoint", {}).get("name", ""))
-    told = {"title": title, "note": _note(report)}
+    told: dict[str, Any] = {"title": title, "note": _note(report)}
     matrix, reliability = report.get("confusion_matrix"), report.get("reliability")
     metric, chance = ("ccc", 0.0) if report.get("kind") == "regression" else ("uar", None)
     if matrix:
@@ -305,7 +305,7 @@ def _note(report: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _draw_values(report: Mapping[str, Any], folder: Path, suffix: str, told: Mapping[str, str]) -> list[Path]:
+def _draw_values(report: Mapping[str, Any], folder: Path, suffix: str, told: Mapping[str, Any]) -> list[Path]:
     """Answers over ratings, and, of ratings over time, the recording whose error is the median of all, with its band."""
     file = folder / "predictions.csv"
     names = [str(name) for name in report.get("targets") or ()]
@@ -358,7 +358,7 @@ def _draw_values(report: Mapping[str, Any], folder: Path, suffix: str, told: Map
 
 
 def _draw_conditions(
-    report: Mapping[str, Any], folder: Path, suffix: str, metric: str, chance: float | None, told: Mapping[str, str]
+    report: Mapping[str, Any], folder: Path, suffix: str, metric: str, chance: float | None, told: Mapping[str, Any]
 ) -> list[Path]:
     """One picture per family of conditions, "delay/eda" being the curve "eda" in the picture "delay"; values in words are bars."""
     pictures: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
