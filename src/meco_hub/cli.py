@@ -22,7 +22,7 @@ from typing import Any
 
 from . import plugins
 from .durable import plain, refuse_overwriting, whole_file
-from .errors import CardError, ConfigurationError, MecoError, naming_extras, unknown_name, visible
+from .errors import CardError, ConfigurationError, MecoError, TrainingInterrupted, naming_extras, unknown_name, visible
 from .train import VisibleRecord, explain
 from .version import __version__
 
@@ -422,6 +422,64 @@ def _figures(report: dict[str, Any], output_dir: Path | None) -> Iterator[str]:
 
 
 @_command(
+    "compare",
+    "Compare recipes, checkpoints and baselines over folds and seeds, in one table.",
+    _flag(
+        "models", nargs="+", metavar="MODEL", help="the YAML file of a comparison; or recipes, checkpoints, baselines"
+    ),
+    _flag("--data_dir", type=Path, help="the corpus's folder or zip file"),
+    _flag("--output_dir", type=Path, required=True, help="where the cells go; the same folder goes on where it ended"),
+    _flag("--dataset", dest="corpus", help="name of a corpus; see `meco list`"),
+    _flag("--options", nargs="+", metavar="KEY=VALUE", help="options of the corpus, values in YAML"),
+    _flag("--protocol", choices=("official", "P0", "P1", "P2", "P3", "P4"), help="how it is divided (official)"),
+    _flag("--folds", nargs="+", help="folds that are left out in turn (default: all of them)"),
+    _flag("--n_folds", type=int, help="into how many folds P0, P1, P3 and P4 cut (5)"),
+    _flag("--fold_seed", type=int, help="seed of those folds (0)"),
+    _flag("--seeds", type=int, nargs="+", help="every cell is made with each of them (0)"),
+    _flag(
+        "--validation", nargs="+", metavar="KEY=VALUE", help="what is held out of every training side: by_identity=0.15"
+    ),
+    _flag("--set", dest="changes", nargs="+", metavar="KEY=VALUE", help="keys of every recipe, dotted, values in YAML"),
+    _flag("--conditions", nargs="+", metavar="NAME", help="try every model under these too; as of `meco evaluate`"),
+    _flag("--metrics", nargs="+", metavar="NAME", help="columns of the table; differences are of the first"),
+    _flag("--reference", metavar="MODEL", help="whom the others are compared with (default: the first)"),
+    _flag("--csv", type=Path, metavar="FILE", help="write the numbers"),
+    _flag("--markdown", type=Path, metavar="FILE", help="write the table in Markdown"),
+    _flag("--latex", type=Path, metavar="FILE", help="write the table in LaTeX, with booktabs"),
+    _flag("--pictures", action="store_true", help="draw the curves of all models, a picture a condition"),
+    _flag("--finished_only", action="store_true", help="make no cell: the table of those that are finished"),
+    _flag("--overwrite", action="store_true", help="replace these tables"),
+    _flag("--trust_recipe_code", action="store_true", help="as of `meco train`"),
+)
+def _compare(
+    models: list[str],
+    csv: Path | None,
+    markdown: Path | None,
+    latex: Path | None,
+    **given: Any,
+) -> Said | None:
+    from .comparison.compare import compare
+    from .comparison.plan import comparison_from_words
+    from .comparison.tables import terminal
+    from .training.arguments import parse_assignments
+
+    how = ("data_dir", "output_dir", "pictures", "finished_only", "overwrite", "trust_recipe_code")
+    options = {name: given.pop(name) for name in how}
+    keys = {name: value for name, value in given.items() if value is not None}
+    keys |= {name: parse_assignments(keys[name]) for name in ("options", "validation", "changes") if name in keys}
+    files = {"csv": csv, "markdown": markdown, "latex": latex}
+    written = {form: file for form, file in files.items() if file is not None}
+    summary = compare(comparison_from_words(models, keys), written=written, **options)
+
+    def lines() -> Iterator[str]:
+        yield from terminal(summary)
+        for file in (*written.values(), options["output_dir"] / "comparison.json"):
+            _aside(f"Wrote {file}")
+
+    return Said(summary.to_dict(), lines()) if _is_main_process() else None
+
+
+@_command(
     "score",
     "Score per-sequence prediction files: a folder of runs, or several, a row of the table each.",
     _flag("files", nargs="+", type=Path, metavar="FILE_OR_FOLDER"),
@@ -709,6 +767,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         _print(_json(said.data) if as_json else said.lines)
     except (MecoError, OSError, KeyboardInterrupt) as error:
         return explain(error)
+    if isinstance(said.stopped, TrainingInterrupted):
+        explain(said.stopped)
+        return said.stopped.exit_code
     return said.code if said.stopped is None else explain(said.stopped)
 
 

@@ -424,7 +424,7 @@ def quantize(
         ConfigurationError: it costs more than a point, and `force` is not set; or the corpus has one person only.
     """
     with naming_extras():  # what reads corpora, which other exports do without
-        from .evaluation.evaluate import Evaluation, EvaluationSettings, choose_rows, label_rows
+        from .evaluation.evaluate import EvaluationSettings, ModelEvaluation, choose_rows, label_rows
         from .evaluation.task import corpus_options, read_run
 
     settings = EvaluationSettings(folds=folds, options=corpus_options(read_run(source), dataset), progress=False)
@@ -443,7 +443,7 @@ def quantize(
     rows = sorted(random.Random(0).sample(rows, min(len(rows), _CALIBRATION_ROWS)))
     tested = [row for row, name in enumerate(people) if name not in calibrating]
 
-    evaluation = Evaluation(load_exported(staged, model.config), processor, corpus, subset, settings)
+    evaluation = ModelEvaluation(load_exported(staged, model.config), processor, corpus, subset, settings)
     metric = "ccc" if evaluation.task.regression else "uar"
     before = evaluation.headline(evaluation.predict(chosen=tested))[metric]
 

@@ -54,7 +54,7 @@ from .nuisances import Within, classes_within, values_within
 from .pictures import FORMATS, require_matplotlib
 from .predict import Predictions, RecordingRows, check_runs, describe_runs, predict_rows, predict_runs, write_runs
 from .references import nuisance_answers, plain_answers, reference_values, row_answers, row_ratings
-from .report import build_report, list_warnings, write_pictures, write_predictions, write_values
+from .report import build_report, list_warnings, write_people, write_pictures, write_predictions, write_values
 from .report_file import control_of, read_report
 from .series import AlignedPredictions, align_predictions, score_answers, scored_moments, summarise
 from .task import (
@@ -94,6 +94,7 @@ class EvaluationSettings:
         mirror: of pictures, average with the answer to the mirrored picture: twice the time.
         runs: answer every row so often, each time with another clip of it, and report mean and spread; 1: the middle clip, once.
         workers: threads that read.
+        people: write `people.csv` too, the headline metrics of every person; names stand in it, so it is for this machine.
         overwrite: replace the report, and what belongs to it, of an earlier evaluation in the same folder.
         progress: show progress bars.
     """
@@ -115,6 +116,7 @@ class EvaluationSettings:
     mirror: bool = False
     runs: int = 1
     workers: int = 1
+    people: bool = False
     overwrite: bool = False
     progress: bool = True
 
@@ -169,15 +171,37 @@ def evaluate_model(
     """Evaluate a loaded model; arguments and errors as of `evaluate_checkpoint`, `checkpoint` being its name or folder."""
     _check_output(Path(output_dir), settings)
     evaluation, chosen, run = _prepare(model, processor, dataset, data_dir, settings, checkpoint)
-    corpus, subset, settings = evaluation.corpus, evaluation.subset, evaluation.settings
-    folder = Path(output_dir)
+    described = describe_checkpoint(model, checkpoint) | {"control": control_of(model.config, run)}
+    return write_evaluation(evaluation, chosen, run, Path(output_dir), described)
+
+
+def write_evaluation(
+    evaluation: "Evaluation",
+    chosen: datasets.Dataset,
+    run: Mapping[str, Any] | None,
+    folder: Path,
+    described: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Answer, and write `report.json` with all that belongs beside it.
+
+    Args:
+        evaluation: whoever answers, and the rows.
+        chosen: all rows that were chosen, those of classes that are left out too.
+        run: the run.json of whoever answers.
+        folder: where to.
+        described: who answers, as the report's `checkpoint`.
+
+    Returns:
+        The report as written.
+    """
+    corpus, settings = evaluation.corpus, evaluation.settings
     predictions = evaluation.predict()
     under_conditions = evaluation.predict_under_conditions(predictions)
     report = evaluation.report(
         predictions,
         folder,
-        checkpoint=describe_checkpoint(model, checkpoint) | {"control": control_of(model.config, run)},
-        data=describe_data(corpus, settings, chosen, subset, predictions, run),
+        checkpoint=described,
+        data=describe_data(corpus, settings, chosen, evaluation.subset, predictions, run),
         run=summarise_run(run),
         routing=evaluation.describe_routing(predictions),
         **under_conditions,
@@ -188,6 +212,8 @@ def evaluate_model(
     if settings.runs > 1:
         report["runs"] = evaluation.repeat(folder / "runs")
     if _is_main_process():
+        if settings.people:
+            write_people(folder / "people.csv", evaluation.by_person(predictions))
         write_json(report, folder / "report.json")
         if settings.pictures:
             ending = settings.pictures if isinstance(settings.pictures, str) else FORMATS[0]
@@ -206,7 +232,7 @@ def _prepare(
     data_dir: str | Path,
     settings: EvaluationSettings,
     checkpoint: str,
-) -> tuple["Evaluation", datasets.Dataset, dict[str, Any] | None]:
+) -> tuple["ModelEvaluation", datasets.Dataset, dict[str, Any] | None]:
     """The evaluation of the rows that were chosen, all rows that were, and the checkpoint's run."""
     run = read_run(checkpoint)
     # a corpus that was divided otherwise for training would bring people of the training back among those who are tested
@@ -214,7 +240,7 @@ def _prepare(
     corpus = plugins.corpus(dataset).declared_in(data_dir, **settings.options)
     chosen = choose_rows(corpus.load(data_dir, **settings.options), settings)
     subset = label_rows(model, corpus, chosen, checkpoint, settings.exclude_unknown_labels)
-    return Evaluation(model, processor, corpus, subset, settings), chosen, run
+    return ModelEvaluation(model, processor, corpus, subset, settings), chosen, run
 
 
 def calibrate_checkpoint(
@@ -263,6 +289,7 @@ def calibrate_checkpoint(
 _WRITTEN = (
     "report.json",
     "predictions.*",
+    "people.csv",
     *(
         f"{picture}.{ending}"
         for picture in ("confusion", "reliability", "people", "over_time", "scatter_*", "degradation_*", "routing_*")
@@ -376,36 +403,36 @@ def describe_data(
 
 
 class Evaluation:
-    """One checkpoint on the rows of one corpus: its answers, and the metrics that a report makes of them.
+    """Whoever answers the rows of one corpus, and the metrics that a report makes of the answers.
 
     Args:
-        model, processor: a loaded checkpoint.
+        task: what is answered.
         corpus: whose rows.
         subset: the rows, with what is to be predicted of them.
         settings: how they are read.
+        streams: of signals, those that conditions may take away.
+        calibration: correction of the answers.
 
     Raises:
-        UnknownNameError, ConfigurationError: conditions that do not exist or do not fit, routing of a model without routers, or
-            runs of a processor that draws no clips: before anything is computed, because a wrong name must not cost a night.
+        UnknownNameError, ConfigurationError: conditions that do not exist or do not fit: before anything is computed, because a
+            wrong name must not cost a night.
         DependencyError: pictures are wanted and matplotlib is missing.
     """
 
     def __init__(
         self,
-        model: PreTrainedModel,
-        processor: Any,
+        task: Task,
         corpus: Corpus,
         subset: LabelledSubset,
         settings: EvaluationSettings,
+        *,
+        streams: Sequence[str] = (),
+        calibration: Calibration | None = None,
     ) -> None:
-        self.model, self.processor, self.corpus = model, processor, corpus
-        self.subset, self.settings = subset, settings
-        self.task: Task = task_of_model(model)
-        self.calibration: Calibration | None = calibration_of(model.config)
+        self.task, self.calibration = task, calibration
+        self.corpus, self.subset, self.settings = corpus, subset, settings
         self.rows = RecordingRows(corpus, subset.dataset)
-        self._streams: list[str] = (
-            list(recording_processor(processor).modality_names) if corpus.kind == "signals" else []
-        )
+        self._streams = list(streams)
         self._unread, self._conditions = frozenset[str](), list[Condition]()
         if settings.conditions:
             worn = corpus.streams or self._first_streams()
@@ -414,47 +441,28 @@ class Evaluation:
                 corpus.kind, settings.conditions, streams=self._streams, corpus_streams=everything
             )
         self._routed: dict[str, RoutedRows] = {}
-        self._aligned: tuple[Predictions, bool, AlignedPredictions] | None = None
-        if settings.routing:
-            RoutingRecord(model)
-        if settings.runs != 1:
-            check_runs(processor, settings.runs)
         if settings.pictures:
             if settings.pictures is not True and settings.pictures not in FORMATS:
                 raise ConfigurationError(f"pictures is {settings.pictures!r}; expected True, or {', '.join(FORMATS)}.")
             require_matplotlib()
 
     def predict(self, name: str = "clean", *, lags: LagRecord | None = None, **options: Any) -> Predictions:
-        """Answers for every row, with routers and lags watched on the way.
+        """Answers for every row.
 
         Args:
-            name: under which the routing is kept.
-            lags: compares the model's lags with known ones.
-            options: more arguments of `predict_rows`.
+            name: of the condition that they are given under.
+            lags: compares a model's lags with known ones.
+            options: of `predict_rows`: the condition's hooks, `progress`.
         """
-        settings = self.settings
-        routing = RoutingRecord(self.model) if settings.routing else None
-        records = [record for record in (routing, lags) if record is not None]
+        raise NotImplementedError
 
-        def observe(output: Any, owners: list[int]) -> None:
-            for record in records:
-                record.observe(output, owners)
+    def repeat(self, folder: Path) -> dict[str, Any]:
+        """Other clips of the same recordings, `settings.runs` times: mean and spread of the headline, and a file per run."""
+        raise ConfigurationError(f"runs is {self.settings.runs}; what answers here draws no clips. Evaluate once.")
 
-        predictions = predict_rows(
-            self.model,
-            self.processor,
-            self.rows,
-            batch_size=settings.batch_size,
-            stride_s=settings.stride_s,
-            workers=settings.workers,
-            mirror=settings.mirror,
-            observe=observe if records else None,
-            options={**(ROUTER_OPTIONS if routing else {}), **(LAG_OPTIONS if lags else {})},
-            **{"progress": settings.progress, **options},
-        )
-        if routing is not None:
-            self._routed[name] = routing.finish(predictions.positions)
-        return predictions
+    def _record_lags(self, applied: AppliedCondition) -> LagRecord | None:
+        """What compares estimates of lags with the condition's; None where there are none to compare."""
+        return None
 
     def predict_under_conditions(self, clean_predictions: Predictions) -> dict[str, Any]:
         """The headline metrics under every condition, beside the clean ones; what `build_report` takes of them."""
@@ -462,9 +470,7 @@ class Evaluation:
             return {}
 
         def answer(applied: AppliedCondition) -> tuple[dict[str, float | None], Predictions]:
-            lags = None
-            if self._streams and applied.delays and estimates_lags(self.model):
-                lags = LagRecord(applied, self.rows.sample_ids, self._streams)
+            lags = self._record_lags(applied)
             predictions = self.predict(applied.name, lags=lags, progress=False, **applied.hooks)
             if lags is not None and (found := lags.finish()):
                 applied.notes["lags"] = found
@@ -524,20 +530,6 @@ class Evaluation:
             tables += tables_by("condition", list(self._routed.items()))
         return {"routers": describe_routers(clean), "tables": tables}
 
-    def repeat(self, folder: Path) -> dict[str, Any]:
-        """Other clips of the same recordings, `settings.runs` times: mean and spread of the headline, and a file per run."""
-        runs = predict_runs(
-            self.model,
-            self.processor,
-            self.rows,
-            runs=self.settings.runs,
-            batch_size=self.settings.batch_size,
-            progress=self.settings.progress,
-        )
-        if _is_main_process():
-            write_runs(folder, runs, self.task.names)
-        return describe_runs([self.headline(one) for one in runs])
-
     def headline(self, predictions: Predictions) -> dict[str, float | None]:
         """The report's `metrics`, without intervals: what a curve over conditions is drawn of."""
         if self.task.regression:
@@ -545,6 +537,15 @@ class Evaluation:
             return {"n": found.n, "rmse": found.rmse, "mae": found.mae, "ccc": found.ccc, "pcc": found.pcc}
         metrics = compute_metrics(self._labels(predictions), self._scores(predictions), self.task.names)
         return {"n": metrics.n, **metrics.flat()}
+
+    def by_person(self, predictions: Predictions) -> dict[str, dict[str, float | None]]:
+        """The headline of every person by themselves, over the classes that they have; nobody where people are unknown."""
+        people = self._columns(predictions)["identity"]
+        places: dict[str, list[int]] = {}
+        for place, who in enumerate(people):
+            if who:
+                places.setdefault(who, []).append(place)
+        return {who: self.headline(predictions.take(own)) for who, own in sorted(places.items())}
 
     def report(self, predictions: Predictions, folder: Path, **parts: Any) -> dict[str, Any]:
         """Metrics, intervals, groups and references; writes the predictions beside the report. `parts` go to `build_report`."""
@@ -698,6 +699,81 @@ class Evaluation:
 
     def _groups(self, columns: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
         return {name: columns[name] for name in self.corpus.groups if name in columns}
+
+
+class ModelEvaluation(Evaluation):
+    """A checkpoint on the rows of one corpus.
+
+    Args:
+        model, processor: the loaded checkpoint.
+        corpus, subset, settings: as of `Evaluation`.
+
+    Raises:
+        ConfigurationError: routing of a model without routers, or runs of a processor that draws no clips.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        processor: Any,
+        corpus: Corpus,
+        subset: LabelledSubset,
+        settings: EvaluationSettings,
+    ) -> None:
+        self.model, self.processor = model, processor
+        streams = list(recording_processor(processor).modality_names) if corpus.kind == "signals" else []
+        super().__init__(
+            task_of_model(model), corpus, subset, settings, streams=streams, calibration=calibration_of(model.config)
+        )
+        if settings.routing:
+            RoutingRecord(model)
+        if settings.runs != 1:
+            check_runs(processor, settings.runs)
+
+    def predict(self, name: str = "clean", *, lags: LagRecord | None = None, **options: Any) -> Predictions:
+        """Answers for every row, with routers and lags watched on the way; arguments as of `Evaluation.predict`."""
+        settings = self.settings
+        routing = RoutingRecord(self.model) if settings.routing else None
+        records = [record for record in (routing, lags) if record is not None]
+
+        def observe(output: Any, owners: list[int]) -> None:
+            for record in records:
+                record.observe(output, owners)
+
+        predictions = predict_rows(
+            self.model,
+            self.processor,
+            self.rows,
+            batch_size=settings.batch_size,
+            stride_s=settings.stride_s,
+            workers=settings.workers,
+            mirror=settings.mirror,
+            observe=observe if records else None,
+            options={**(ROUTER_OPTIONS if routing else {}), **(LAG_OPTIONS if lags else {})},
+            **{"progress": settings.progress, **options},
+        )
+        if routing is not None:
+            self._routed[name] = routing.finish(predictions.positions)
+        return predictions
+
+    def repeat(self, folder: Path) -> dict[str, Any]:
+        """Other clips of the same recordings, `settings.runs` times: mean and spread of the headline, and a file per run."""
+        runs = predict_runs(
+            self.model,
+            self.processor,
+            self.rows,
+            runs=self.settings.runs,
+            batch_size=self.settings.batch_size,
+            progress=self.settings.progress,
+        )
+        if _is_main_process():
+            write_runs(folder, runs, self.task.names)
+        return describe_runs([self.headline(one) for one in runs])
+
+    def _record_lags(self, applied: AppliedCondition) -> LagRecord | None:
+        if not (self._streams and applied.delays and estimates_lags(self.model)):
+            return None
+        return LagRecord(applied, self.rows.sample_ids, self._streams)
 
 
 def _is_main_process() -> bool:

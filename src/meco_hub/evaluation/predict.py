@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +168,17 @@ class Predictions:
     answers: list[RowAnswer]
     unreadable: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
+
+    def take(self, places: Sequence[int]) -> "Predictions":
+        """Some of the rows that were answered, by their places among them."""
+        chosen = list(places)
+        return replace(
+            self,
+            sample_ids=[self.sample_ids[place] for place in chosen],
+            positions=self.positions[chosen],
+            answers=[self.answers[place] for place in chosen],
+            unreadable={},
+        )
 
     def class_scores(self) -> NDArray[np.float32]:
         """(n, classes) scores before softmax; the clips of a recording are averaged as probabilities."""

@@ -5,14 +5,16 @@ estimators makes a reference predictor of them. Scaled per subject without label
 regression or a random forest needs to be a fair opponent.
 
 `fit_ridge` and `fit_logistic` make the opponents that a training fits on its own training part and writes into `run.json`: a few
-coefficients, so that every evaluation can say what a straight line knows (`PlainPredictor`).
+coefficients, so that every evaluation can say what a straight line knows (`PlainPredictor`). `fit_forest` makes one that no file
+keeps; comparisons fit it anew.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from tqdm import tqdm
 
@@ -30,6 +32,12 @@ PENALTIES = np.logspace(0, 5, 26)
 
 INVERSE_PENALTY = 0.1
 """Of logistic regression, scikit-learn's C; fixed, so that nothing is chosen."""
+
+SMALLEST_SHARE = 1e-9
+"""Of a class, before its logarithm is taken."""
+
+TREES, LEAF = 300, 5
+"""Of a random forest: how many trees, and the fewest rows at the end of a branch."""
 
 STATISTICS = ("mean", "sd", "slope")
 """Of each channel, in its own unit; slope is per second."""
@@ -216,6 +224,82 @@ def _unit(scaled: Floats) -> Floats:
     return np.where(spread > 0, spread, 1.0)
 
 
+@dataclass(frozen=True)
+class Forest:
+    """Random forests on the statistics of a recording, scaled within each subject.
+
+    Attributes:
+        names: targets or classes in order.
+        channels: stream → number of its channels, in the order of the statistics.
+        trees: of values one forest for each target, of classes one for all.
+        regression: values rather than classes.
+        rows: how many they were fitted on.
+    """
+
+    names: tuple[str, ...]
+    channels: dict[str, int]
+    trees: tuple[Any, ...]
+    regression: bool
+    rows: int
+
+    method: ClassVar[str] = "random_forest"
+
+    def answer(self, statistics: Floats, subjects: Sequence[str]) -> Floats:
+        """(n, names) native values, or logarithms of the shares of the trees; arguments as of `PlainPredictor.answer`."""
+        scaled = scaled_within(statistics, subjects)
+        if self.regression:
+            return np.stack([forest.predict(scaled) for forest in self.trees], axis=1)
+        return np.log(np.maximum(self.trees[0].predict_proba(scaled), SMALLEST_SHARE))
+
+
+def fit_forest(
+    statistics: Floats,
+    subjects: Sequence[str],
+    labels: Floats | Ints,
+    channels: Mapping[str, int],
+    names: Sequence[str],
+    *,
+    regression: bool,
+    seed: int,
+) -> Forest | None:
+    """Random forests, classes weighted alike in the rows that each tree draws; arguments as of `fit_ridge` and `fit_logistic`.
+
+    Args:
+        regression: `labels` are values.
+        seed: of the rows and columns that the trees draw.
+
+    Returns:
+        None where a class has no row, or a target is rated in fewer than three.
+    """
+    scaled = scaled_within(statistics, subjects)
+    settings: dict[str, Any] = {"n_estimators": TREES, "min_samples_leaf": LEAF, "random_state": seed}
+    if not regression:
+        if len(np.unique(labels)) < len(names):
+            return None
+        trees = [RandomForestClassifier(class_weight="balanced_subsample", **settings).fit(scaled, labels)]
+    else:
+        if (np.isfinite(labels).sum(axis=0) < 3).any():
+            return None
+        rated = [np.isfinite(column) for column in labels.T]
+        trees = [
+            RandomForestRegressor(**settings).fit(scaled[known], column[known])
+            for known, column in zip(rated, labels.T, strict=True)
+        ]
+    return Forest(tuple(names), dict(channels), tuple(trees), regression, len(scaled))
+
+
+def describe_rows(
+    rows: RecordingRows, positions: Sequence[int] | Ints, channels: Mapping[str, int], what: str, progress: bool
+) -> Floats:
+    """(n, numbers) statistics of some rows, each read once; `what` is what the progress bar says.
+
+    Raises:
+        InputError: a recording cannot be read.
+    """
+    bar = tqdm(positions, desc=what.replace("_", " "), unit="rec", delay=1, disable=not progress)
+    return np.stack([window_statistics(rows[int(row)], channels) for row in bar])
+
+
 # --- Reference values -------------------------------------------------------------------------------------------------
 # What predictors that are no model answer for the rows under test, so that a report can set their metrics beside the model's.
 #
@@ -254,12 +338,12 @@ def nuisance_answers(
         found["training_mean"] = np.tile([float(mean[name]) for name in names], (count, 1))
     shares: dict[str, int] = train.get("classes") or {}
     if list(shares) == list(names):
-        found["training_prior"] = np.log(np.tile([max(shares[name], 1e-9) for name in names], (count, 1)))
+        found["training_prior"] = np.log(np.tile([max(shares[name], SMALLEST_SHARE) for name in names], (count, 1)))
     for column, table in stored_tables(train, names).items():
         if column in columns:
             answers = table.answer(nuisance_values(corpus.namespace, column, columns[column]))
             if answers is not None and answers.shape[1] == len(names):
-                found[f"{column}_oracle"] = answers if corpus.targets else np.log(np.maximum(answers, 1e-9))
+                found[f"{column}_oracle"] = answers if corpus.targets else np.log(np.maximum(answers, SMALLEST_SHARE))
     return found
 
 
@@ -320,8 +404,7 @@ def plain_answers(
     if not stored or data.get("corpus") != corpus.name or tuple(stored["names"]) != task.names:
         return {}
     line = PlainPredictor.from_dict(stored)
-    bar = tqdm(positions, desc=line.method.replace("_", " "), unit="rec", delay=1, disable=not progress)
-    statistics = np.stack([window_statistics(rows[int(row)], line.channels) for row in bar])
+    statistics = describe_rows(rows, positions, line.channels, line.method, progress)
     return {line.method: line.answer(statistics, subjects)}
 
 

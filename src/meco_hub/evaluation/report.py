@@ -245,6 +245,17 @@ def write_values(file: Path, names: Sequence[str], sample_ids: Sequence[str], al
                 writer.writerow([sample, place, *cells])
 
 
+def write_people(file: Path, figures: Mapping[str, Mapping[str, float | None]]) -> None:
+    """One line per person: `person` and the headline metrics of their rows, an empty cell where one is undefined."""
+    keys = list(next(iter(figures.values()), {}))
+    with whole_file(file) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["person", *keys])
+        for who, own in figures.items():
+            cells = ["" if (value := own[key]) is None or not math.isfinite(value) else repr(value) for key in keys]
+            writer.writerow([who, *cells])
+
+
 def write_pictures(report: Mapping[str, Any], folder: str | Path, suffix: str = "png") -> list[Path]:
     """Draw whatever a report has; `docs/report.md` lists the files.
 

@@ -8,6 +8,7 @@ import logging
 import os
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -144,6 +145,36 @@ def fit_reference(
     """
     if data.corpus.kind != "signals":
         return None
+    known = describe_training(data, rows, readable, progress=progress)
+    fit = fit_ridge if data.task.regression else fit_logistic
+    fitted = fit(known.statistics, known.people, known.labels, known.channels, data.task.names)
+    if fitted is None:
+        logger.warning("Too few labels for a reference predictor; the run goes on without one.")
+        return None
+    return fitted.to_dict()
+
+
+@dataclass(frozen=True)
+class DescribedTraining:
+    """A training part of signals as plain predictors see it.
+
+    Attributes:
+        statistics: (n, numbers) as `window_statistics` gives them for `channels`.
+        people: (n,) subject of each row.
+        labels: (n,) class indices, or (n, targets) native values, over time their mean on the scored seconds.
+        channels: stream → number of its channels, of all that any row has.
+    """
+
+    statistics: NDArray[np.float64]
+    people: list[str]
+    labels: NDArray[Any]
+    channels: dict[str, int]
+
+
+def describe_training(
+    data: TrainingData, rows: RecordingRows, readable: Sequence[int], *, progress: bool = True
+) -> DescribedTraining:
+    """Statistics and labels of the training part; arguments and errors as of `fit_reference`."""
     task, corpus, channels = data.task, data.corpus, dict[str, int]()
     described, ratings = [], []
     for row in tqdm(readable, desc="reference", unit="rec", delay=1, disable=not progress):
@@ -157,12 +188,7 @@ def fit_reference(
     statistics = np.stack([_arrange(numbers, own, channels) for own, numbers in described])
     people = data.train.dataset.select(readable)["identity"][:]
     labels = np.stack(ratings) if corpus.time_continuous else data.train.labels[np.asarray(readable)]
-    fit = fit_ridge if task.regression else fit_logistic
-    fitted = fit(statistics, people, labels, channels, task.names)
-    if fitted is None:
-        logger.warning("Too few labels for a reference predictor; the run goes on without one.")
-        return None
-    return fitted.to_dict()
+    return DescribedTraining(statistics, people, labels, channels)
 
 
 def _arrange(numbers: NDArray[np.float64], own: Mapping[str, int], channels: Mapping[str, int]) -> NDArray[np.float64]:

@@ -1,0 +1,71 @@
+"""`meco compare`, by its function: cells made, table and pictures written."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..durable import refuse_overwriting, whole_file, write_json
+from ..evaluation.pictures import require_matplotlib
+from ..prediction import join_processes
+from . import tables
+from .cells import check_cells, read_reports, run_cells
+from .plan import Comparison, Plan
+from .statistics import Summary, summarise_cells
+
+FORMS = {"csv": tables.csv_text, "markdown": tables.markdown, "latex": tables.latex}
+"""Form of a table → what makes it."""
+
+RESULT = "comparison.json"
+
+
+def compare(
+    comparison: Comparison,
+    output_dir: str | Path,
+    *,
+    data_dir: str | Path | None = None,
+    written: Mapping[str, Path] | None = None,
+    pictures: bool = False,
+    finished_only: bool = False,
+    overwrite: bool = False,
+    trust_recipe_code: bool = False,
+    progress: bool = True,
+) -> Summary:
+    """Carry a comparison out, or go on with it, and write its table.
+
+    Args:
+        comparison: what is compared.
+        output_dir: folder of the cells and of `comparison.json`; the same one goes on where it ended.
+        data_dir: folder or zip of the corpus; None: the comparison's own.
+        written: form ("csv", "markdown", "latex") → the file of the table.
+        pictures: draw the curves of the conditions into `output_dir`.
+        finished_only: make no cell; the table is of those that are there.
+        overwrite: replace files of `written` that are there.
+        trust_recipe_code: as of `RunOptions`.
+        progress: show progress bars.
+
+    Raises:
+        ConfigurationError: a comparison that does not fit its data, cells made by something else, or files that would be lost.
+        UnknownNameError: a corpus, model, fold or metric that does not exist.
+        CorpusError, LeakError, InputError: the data cannot be used.
+        TrainingInterrupted: a signal stopped a training; the same command goes on.
+    """
+    folder, state = Path(output_dir), join_processes()
+    files = dict(written or {})
+    refuse_overwriting(files.values(), overwrite=overwrite)
+    if pictures:
+        require_matplotlib()
+    plan = Plan(comparison, data_dir, trust_recipe_code=trust_recipe_code)
+    if finished_only:
+        check_cells(plan.cells, folder)
+    else:
+        run_cells(plan, folder, progress=progress)
+    summary = summarise_cells(plan, read_reports(plan, folder), folder)
+    if state.is_main_process:
+        result: dict[str, Any] = summary.to_dict()
+        write_json(result, folder / RESULT)
+        for form, file in files.items():
+            with whole_file(file) as partial:
+                partial.write_text(FORMS[form](summary), encoding="utf-8")
+        if pictures:
+            tables.draw_curves(summary, folder)
+    return summary

@@ -1,0 +1,421 @@
+"""What is compared: models × folds × seeds, as one YAML file or a few flags say it.
+
+    corpus: stress_predict
+    protocol: official              # the corpus's own folds; or P0 … P4 of `corpora/splits.py`, P2 being leave one person out
+    seeds: [0, 1, 2]
+    validation: {by_identity: 0.15} # of every recipe's training side
+    conditions: [missing]
+    reference: forest               # whom differences are taken from; else the first
+    models:
+      network: {recipe: meco_mymodel/myrecipe, changes: {num_train_epochs: 5}}
+      ours: {checkpoint: out/mine}
+      forest: {baseline: random_forest}
+
+Each model is tried on every fold, and with every seed where anything of it is drawn: a cell. All of them learn from the same
+side of a fold, and none sees the other side before its evaluation. A cell is described by the recipe that it was made by,
+resolved, and by the fingerprint of the corpus: what was made by another one is refused, and not mixed in.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+
+from .. import plugins
+from ..corpora import Corpus
+from ..corpora.leaks import fingerprint
+from ..corpora.splits import PROTOCOLS, folds
+from ..corpora.tables import column
+from ..errors import ConfigurationError, UnknownNameError, unknown_name
+from ..evaluation.evaluate import EvaluationSettings
+from ..evaluation.task import EVERY_SPLIT, take_split
+from ..training.recipes import (
+    Recipe,
+    check_recipe_code,
+    find_recipe,
+    load_recipe,
+    override,
+    read_recipe_file,
+    recipe_from_dict,
+    recipe_to_dict,
+)
+from ..training.result import flatten
+from ..typed_yaml import FieldReader
+from ..weight_files import hash_weights
+from .baselines import check_baseline, is_drawn
+
+OFFICIAL = "official"
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """One row of the table: a recipe that is trained, a checkpoint as it is, or a baseline; exactly one of them."""
+
+    recipe: Annotated[str | None, "name or file of a recipe"] = None
+    checkpoint: Annotated[str | None, "bundled checkpoint, folder or Hub id"] = None
+    baseline: Annotated[str | None, "training_mean, ridge, logistic_regression, random_forest, <nuisance>_oracle"] = (
+        None
+    )
+    changes: Annotated[dict[str, Any], "keys of the recipe that are others here, dotted where they are nested"] = field(
+        default_factory=dict
+    )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A comparison, completely; the keys of its file are these fields."""
+
+    models: Annotated[dict[str, ModelChoice], "name in the table → what it is"]
+    corpus: Annotated[str, "name of a registered corpus"]
+    data_dir: Annotated[str | None, "folder or zip of the corpus; the flag goes before it"] = None
+    options: Annotated[dict[str, Any], "options of the corpus's `load`, over those of the recipes"] = field(
+        default_factory=dict
+    )
+    protocol: Annotated[Literal["official", "P0", "P1", "P2", "P3", "P4"], "how the corpus is divided"] = OFFICIAL
+    folds: Annotated[list[int | str] | None, "folds that are left out in turn; all of them when not given"] = None
+    n_folds: Annotated[int, "into how many folds P0, P1, P3 and P4 cut"] = 5
+    fold_seed: Annotated[int, "seed of those folds"] = 0
+    seeds: Annotated[list[int], "of weights, order and draws: each cell is made with every one"] = field(
+        default_factory=lambda: [0]
+    )
+    validation: Annotated[dict[str, Any] | None, "what every recipe holds out of its training side; else its own"] = (
+        None
+    )
+    conditions: Annotated[list[str], "conditions that every model is tried under too; see `meco evaluate`"] = field(
+        default_factory=list
+    )
+    metrics: Annotated[list[str] | None, "columns of the table, as reports name them; differences are of the first"] = (
+        None
+    )
+    reference: Annotated[str | None, "model that the others are compared with; else the first"] = None
+
+    def __post_init__(self) -> None:
+        if not self.models:
+            raise _wrong("models", "is empty; expected one at least")
+        for name, model in self.models.items():
+            given = [one for one in ("recipe", "checkpoint", "baseline") if getattr(model, one) is not None]
+            if len(given) != 1:
+                raise _wrong(
+                    f"models.{name}",
+                    f"has {' and '.join(given) or 'none'} of recipe, checkpoint, baseline; expected one",
+                )
+            if model.changes and not model.recipe:
+                raise _wrong(f"models.{name}.changes", f"stands beside {given[0]}; expected a recipe, which has keys")
+        folders = [file_name(name) for name in self.models]
+        if len(set(folders)) < len(folders):
+            raise _wrong("models", f"has names that make one folder: {', '.join(self.models)}; expected different ones")
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise _wrong("seeds", f"is {self.seeds}; expected one or more, each once")
+        if self.reference is not None and self.reference not in self.models:
+            raise unknown_name("model of the comparison", self.reference, self.models)
+
+    @property
+    def compared_with(self) -> str:
+        """The model that the others are compared with."""
+        return self.reference or next(iter(self.models))
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One model on one fold with one seed.
+
+    Attributes:
+        model: its name in the table.
+        fold: name of the fold that is left out.
+        seed: of what is drawn.
+        recipe: what is trained, of a baseline the data that it is fitted on; None of a checkpoint.
+        choice: what the model is.
+        settings: the evaluation on the fold.
+        made_by: what decides the cell, dotted key → value; another value of any makes it another cell.
+    """
+
+    model: str
+    fold: str
+    seed: int
+    recipe: Recipe | None
+    choice: ModelChoice
+    settings: EvaluationSettings
+    made_by: Mapping[str, Any]
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies below the comparison's folder."""
+        return Path(file_name(self.model)) / f"fold_{file_name(self.fold)}_seed_{self.seed}"
+
+    def __str__(self) -> str:
+        return f"{self.model}, fold {self.fold}, seed {self.seed}"
+
+
+def _wrong(key: str, problem: str) -> ConfigurationError:
+    return ConfigurationError(f"Key {key!r} of the comparison {problem}. Correct it in the file or by its flag.")
+
+
+def file_name(text: str) -> str:
+    """A text as the name of a file or folder."""
+    return re.sub(r"[^A-Za-z0-9.-]+", "_", text).strip("_.") or "_"
+
+
+# --- Reading ----------------------------------------------------------------------------------------------------------
+
+
+def comparison_from_dict(values: Mapping[str, Any], where: str = "the comparison") -> Comparison:
+    """Check a mapping key by key; names in `models` may stand for what they are (`forest: random_forest`).
+
+    Raises:
+        ConfigurationError: an unknown key, a wrong type, or values that exclude each other.
+        UnknownNameError: a reference that is no model.
+    """
+
+    def refuse(path: str, problem: str) -> ConfigurationError:
+        return _wrong(path, problem) if path else ConfigurationError(f"{where} {problem}. Correct it.")
+
+    models = values.get("models")
+    if isinstance(models, Mapping):
+        meant = {name: choose(one) if isinstance(one, str) else one for name, one in models.items()}
+        values = {**values, "models": meant}
+    return FieldReader(refuse).read(Comparison, values)
+
+
+def read_comparison(file: str | Path) -> dict[str, Any]:
+    """The unchecked mapping in a comparison's file.
+
+    Raises:
+        ConfigurationError: it is not there, not YAML, or holds no mapping.
+    """
+    path = Path(file)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} cannot be read as a comparison: {error}. Name a YAML file.") from error
+    if not isinstance(values, Mapping):
+        raise ConfigurationError(f"{path} holds {type(values).__name__}; expected a mapping. Correct it.")
+    return dict(values)
+
+
+def choose(name: str) -> dict[str, Any]:
+    """What a single word names: a baseline, a recipe, or else a checkpoint."""
+    try:
+        check_baseline(name)
+        return {"baseline": name}
+    except UnknownNameError:
+        pass
+    try:
+        find_recipe(name)
+        return {"recipe": name}
+    except UnknownNameError:
+        return {"checkpoint": name}
+
+
+def comparison_from_words(words: Sequence[str], flags: Mapping[str, Any]) -> Comparison:
+    """What `meco compare WORD …` means: the file of a comparison, or models, each as NAME=MODEL or MODEL.
+
+    Args:
+        words: one file that has the key `models`, or the models.
+        flags: keys that were given by flags, laid over the file's; `changes` is laid over those of every recipe.
+
+    Raises:
+        ConfigurationError, UnknownNameError: as of `comparison_from_dict`.
+    """
+    given = dict(flags)
+    changes = given.pop("changes", None) or {}
+    values: dict[str, Any] = {}
+    if len(words) == 1 and words[0].endswith((".yaml", ".yml")) and "models" in (found := read_comparison(words[0])):
+        values = found
+    else:
+        pairs = [word.partition("=") if "=" in word else (Path(word).stem, "=", word) for word in words]
+        if len({name for name, _, _ in pairs}) < len(pairs):
+            raise ConfigurationError(
+                f"Two of {', '.join(words)} have one name; expected one each. Write NAME={words[-1]} for one of them."
+            )
+        values["models"] = {name: choose(model) for name, _, model in pairs}
+    comparison = comparison_from_dict({**values, **given}, words[0])
+    if not changes:
+        return comparison
+    models = {
+        name: replace(one, changes=override(one.changes, changes)) if one.recipe else one
+        for name, one in comparison.models.items()
+    }
+    return replace(comparison, models=models)
+
+
+# --- Cells ------------------------------------------------------------------------------------------------------------
+
+
+class Plan:
+    """A comparison on data that are there: its folds, and its cells.
+
+    Args:
+        comparison: what is compared.
+        data_dir: folder or zip of the corpus; None: the comparison's own.
+        trust_recipe_code: as of `RunOptions`.
+
+    Attributes:
+        corpus: the corpus.
+        pool: its rows, all splits of them.
+        data: fingerprint of the corpus.
+
+    Raises:
+        ConfigurationError: no data folder, folds that are not there, or recipes that do not fit the comparison.
+        UnknownNameError: a corpus, recipe, baseline, checkpoint or fold that does not exist.
+        CorpusError: the data are not laid out as the corpus is, or cannot be divided so.
+    """
+
+    def __init__(
+        self, comparison: Comparison, data_dir: str | Path | None = None, *, trust_recipe_code: bool = False
+    ) -> None:
+        place = data_dir if data_dir is not None else comparison.data_dir
+        if place is None:
+            raise ConfigurationError(
+                "The comparison names no data_dir, and no --data_dir was given; expected the corpus's folder. Give one."
+            )
+        self.comparison, self.data_dir, self.trust = comparison, Path(place), trust_recipe_code
+        self.corpus: Corpus = plugins.corpus(comparison.corpus)
+        self.splits = self.corpus.load(self.data_dir, **comparison.options)
+        self.pool = take_split(self.splits, EVERY_SPLIT)
+        self.data = fingerprint(self.pool)
+        for model in comparison.models.values():
+            if model.baseline is not None:
+                check_baseline(model.baseline, self.corpus)
+
+    @cached_property
+    def numbered(self) -> list[str]:
+        """Folds of the protocol, or of the corpus's own column; none where the corpus is divided into splits only."""
+        one = self.comparison
+        if one.protocol != OFFICIAL:
+            return [fold.name for fold in folds(self.pool, one.protocol, n_folds=one.n_folds, seed=one.fold_seed)]
+        numbers = sorted(set(column(self.pool, "fold")))
+        return [str(number) for number in numbers] if numbers[0] >= 0 else []
+
+    @cached_property
+    def folds(self) -> list[str]:
+        """What is left out in turn: names of folds, or of splits that are tested whole."""
+        one, splits = self.comparison, [] if self.numbered else [str(name) for name in self.splits]
+        known = [*self.numbered, *splits]
+        names = [str(name) for name in one.folds] if one.folds is not None else self.numbered
+        if not names and "test" in splits:
+            names = ["test"]
+        if not names:
+            raise ConfigurationError(
+                f"{one.corpus} has neither folds of its own nor a split test; it has {', '.join(splits)}. Name a protocol (P2, "
+                "P3, …), or the split that is tested (folds: [validation])."
+            )
+        for name in names:
+            if name not in known:
+                raise unknown_name(f"fold of {one.corpus} ({one.protocol})", name, known)
+        return names
+
+    @cached_property
+    def cells(self) -> list[Cell]:
+        """All cells: seed by seed, fold by fold, model by model, so that what is there early can be compared."""
+        return list(self._cells())
+
+    def _cells(self) -> Iterator[Cell]:
+        one = self.comparison
+        seeds = {name: one.seeds if self._draws(model) else one.seeds[:1] for name, model in one.models.items()}
+        for place, seed in enumerate(one.seeds):
+            for fold in self.folds:
+                for name, model in one.models.items():
+                    if place < len(seeds[name]):
+                        yield self._cell(name, model, fold, seed)
+
+    @staticmethod
+    def _draws(model: ModelChoice) -> bool:
+        return model.recipe is not None or (model.baseline is not None and is_drawn(model.baseline))
+
+    def _cell(self, name: str, model: ModelChoice, fold: str, seed: int) -> Cell:
+        recipe = None if model.checkpoint is not None else self._recipe(name, model, fold, seed)
+        settings = self._settings(fold)
+        made_by: dict[str, Any] = {"corpus": self.comparison.corpus, "data": self.data, "fold": fold, "seed": seed}
+        made_by |= {"protocol": self.comparison.protocol}
+        if recipe is not None:
+            made_by |= flatten({"recipe": recipe_to_dict(recipe)})
+        else:
+            made_by |= {"checkpoint": self._weights(str(model.checkpoint))}
+        return Cell(name, fold, seed, recipe, model, settings, made_by)
+
+    def _weights(self, checkpoint: str) -> str:
+        place = Path(plugins.locate_checkpoint(checkpoint))
+        return hash_weights(place) if place.is_dir() else checkpoint
+
+    def _recipe(self, name: str, model: ModelChoice, fold: str, seed: int) -> Recipe:
+        """The recipe with this fold left out and this seed; of a baseline what it is fitted on."""
+        one = self.comparison
+        if model.recipe is not None:
+            base = override(read_recipe_file(model.recipe), model.changes)
+        else:
+            base = {
+                "model_type": model.baseline,
+                "data": {"train": {"split": EVERY_SPLIT if self.numbered else "train"}},
+            }
+        validation = one.validation or (base["data"].get("validation") if model.recipe else self._first_validation)
+        changes: dict[str, Any] = {
+            "data.corpus": one.corpus,
+            "data.options": {**(base.get("data") or {}).get("options", {}), **one.options},
+            "data.validation": validation,
+            "seed": seed,
+        }
+        own = (base.get("data") or {}).get("corpus", one.corpus)
+        if own != one.corpus:
+            raise _wrong(f"models.{name}", f"is a recipe for {own}, and the comparison is on {one.corpus}")
+        if self.numbered:  # else a split is tested, and the recipe trains on its own
+            official = one.protocol == OFFICIAL
+            others = [int(other) for other in self.numbered if other != fold] if official else None
+            cut = {"name": one.protocol, "fold": fold, "n_folds": one.n_folds, "seed": one.fold_seed}
+            changes |= {"data.train.folds": others, "data.protocol": None if official else cut}
+        recipe = recipe_from_dict(override(base, changes), f"models.{name}")
+        check_recipe_code(recipe, self.trust)
+        held = recipe.data.validation
+        if self.numbered and (held.split is not None or held.folds is not None):
+            raise _wrong(
+                f"models.{name}",
+                "validates on a fold or split of its own, which may be the one that is left out; expected a share of the training "
+                "side: write validation: {by_identity: 0.15}",
+            )
+        return recipe
+
+    @cached_property
+    def _first_validation(self) -> dict[str, Any]:
+        """What baselines leave out of their training side: what the first recipe leaves out, so that all are fitted on the same."""
+        for model in self.comparison.models.values():
+            if model.recipe is not None:
+                own = load_recipe(model.recipe, model.changes).data.validation
+                return {one.name: getattr(own, one.name) for one in fields(own) if getattr(own, one.name) is not None}
+        return {"by_trial" if self.comparison.protocol == "P1" else "by_identity": 0.15}
+
+    def _settings(self, fold: str) -> EvaluationSettings:
+        one = self.comparison
+        common = EvaluationSettings(
+            options=one.options, conditions=tuple(one.conditions), people=True, overwrite=True, batch_size=64
+        )
+        if not self.numbered:
+            return replace(common, split=fold)
+        if one.protocol == OFFICIAL:
+            return replace(common, folds=[int(fold)])
+        return replace(
+            common,
+            protocol=one.protocol,
+            protocol_fold=fold,
+            protocol_folds=one.n_folds,
+            protocol_seed=one.fold_seed,
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """How the corpus was divided, for the caption and for programs."""
+        one = self.comparison
+        protocol = PROTOCOLS[one.protocol].to_dict() if one.protocol in PROTOCOLS else None
+        if protocol is None and (own := self.corpus.own_protocol(one.options)) is not None:
+            protocol = own.to_dict()
+        return {
+            "corpus": one.corpus,
+            "data": self.data,
+            "protocol": one.protocol,
+            "claims": protocol,
+            "folds": self.folds,
+            "seeds": one.seeds,
+            "conditions": one.conditions,
+            "reference": one.compared_with,
+        }
