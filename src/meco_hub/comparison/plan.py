@@ -339,7 +339,7 @@ class Plan:
 
     def _weights(self, checkpoint: str) -> str:
         place = Path(plugins.locate_checkpoint(checkpoint))
-        return hash_weights(place) if place.is_dir() else checkpoint
+        return (hash_weights(place) if place.is_dir() else None) or checkpoint  # of a Hub id, its name
 
     def _recipe(self, name: str, model: ModelChoice, fold: str, seed: int) -> Recipe:
         """The recipe with this fold left out and this seed; of a baseline what it is fitted on."""
@@ -365,7 +365,11 @@ class Plan:
             official = one.protocol == OFFICIAL
             others = [int(other) for other in self.numbered if other != fold] if official else None
             cut = {"name": one.protocol, "fold": fold, "n_folds": one.n_folds, "seed": one.fold_seed}
-            changes |= {"data.train.folds": others, "data.protocol": None if official else cut}
+            changes |= {
+                "data.train.split": EVERY_SPLIT,
+                "data.train.folds": others,
+                "data.protocol": None if official else cut,
+            }
         recipe = recipe_from_dict(override(base, changes), f"models.{name}")
         check_recipe_code(recipe, self.trust)
         held = recipe.data.validation

@@ -141,8 +141,8 @@ def compare_people(metric: str, own: Mapping[str, float], other: Mapping[str, fl
     mean = float(differences.mean())
     bounds = mean_intervals([{"difference": value} for value in differences.tolist()], both).bounds["difference"]
     low, high = bounds or (mean, mean)
-    p = float(stats.wilcoxon(differences).pvalue) if np.any(differences != 0) else 1.0
-    return Difference(metric, len(both), mean, low, high, p)
+    tested: Any = stats.wilcoxon(differences) if np.any(differences != 0) else None
+    return Difference(metric, len(both), mean, low, high, 1.0 if tested is None else float(tested.pvalue))
 
 
 def figure(values: Mapping[tuple[int, str], float | None]) -> Figure:

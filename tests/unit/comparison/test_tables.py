@@ -1,0 +1,111 @@
+"""tables: the same cells in every form, escaped; nothing where there is nothing to say."""
+
+import csv
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from meco_hub.comparison.statistics import Difference, Figure, Row, Summary
+from meco_hub.comparison.tables import caption, csv_text, draw_curves, escape, latex, markdown, terminal
+
+FIGURE = Figure(0.81149, 0.01, [0.8, 0.82, 0.81], {"0": 0.8}, 0)
+SUMMARY = Summary(
+    division={
+        "corpus": "stress_predict",
+        "protocol": "P2",
+        "claims": {"unit": "subject", "leaky": False},
+        "folds": ["S01", "S02"],
+        "seeds": [0, 1, 2],
+        "reference": "mean & co",
+    },
+    metrics=["uar", "auroc_within_session_minute"],
+    compared="uar",
+    rows=[
+        Row("mean & co", {"uar": replace(FIGURE, mean=0.5, sd=None), "auroc_within_session_minute": FIGURE}, None, 2, 2,
+            ["answers 100% calm_ alone throughout"]),
+        Row("net_1|a", {"uar": FIGURE, "auroc_within_session_minute": Figure(None, None, [], {}, 6)},
+            Difference("uar", 27, 0.311, -0.01, 0.5, 0.0001, 0.0002), 6, 6, []),
+        Row("worse", {"uar": FIGURE, "auroc_within_session_minute": FIGURE},
+            Difference("uar", 27, -0.02, -0.1, 0.06, 0.4, 0.41), 6, 6, []),
+    ],
+    people=27,
+    samples=2749,
+    curves={},
+    curve_metric="uar",
+)  # fmt: skip
+
+
+def test_the_terminal_has_columns_and_a_caption() -> None:
+    lines = terminal(SUMMARY)
+    assert lines[0].split("  ")[0] == "model"
+    assert "UAR" in lines[0]
+    assert "AUROC within session minute" in lines[0]
+    assert "0.811 ± 0.010" in lines[2]
+    assert "0.500 ±" not in lines[1]  # one seed
+    assert "+0.311 [−0.010, +0.500]" in lines[2]
+    assert "<0.001" in lines[2]
+    assert lines[3].rstrip().endswith("−0.020 [−0.100, +0.060]  0.410")
+    assert lines[1].endswith("answers 100% calm_ alone throughout")
+    starts = {line.index(cell) for line, cell in zip(lines[:4], ("UAR", "0.500", "0.811", "0.811"), strict=True)}
+    assert len(starts) == 1
+    assert lines[-1] == caption(SUMMARY)
+    for words in ("stress_predict", "P2 (subject), 2 folds", "n = 27 people, 2749 samples", "± SD over the seeds 0, 1, 2",
+                  "UAR minus that of mean & co", "Wilcoxon signed-rank", "Holm"):  # fmt: skip
+        assert words in lines[-1]
+
+
+def test_a_single_seed_and_a_single_model_promise_no_more() -> None:
+    alone = replace(SUMMARY, rows=SUMMARY.rows[:1], division={**SUMMARY.division, "seeds": [4], "folds": ["0"]})
+    said = caption(alone)
+    assert "1 fold:" in said
+    assert "seed 4" in said
+    assert "SD" not in said
+    assert "Δ" not in said
+    assert "Δ" not in terminal(alone)[0]
+    leaky = {**SUMMARY.division, "claims": {"unit": "row", "leaky": True}}
+    assert "leaky" in caption(replace(SUMMARY, division=leaky))
+
+
+def test_latex_is_escaped_and_has_booktabs() -> None:
+    text = latex(SUMMARY)
+    assert r"mean \& co & 0.500 &" in text
+    assert r"net\_1|a & 0.811 $\pm$ 0.010 & – & +0.311 [$-$0.010, +0.500] & $<$0.001 &  \\" in text
+    assert r"answers 100\% calm\_ alone throughout \\" in text
+    for rule in (
+        r"\toprule",
+        r"\midrule",
+        r"\bottomrule",
+        r"\label{tab:stress-predict-p2}",
+        r"\begin{tabular}{llllll}",
+    ):
+        assert text.count(rule) == 1
+    body = text[text.index(r"\toprule") : text.index(r"\bottomrule")]
+    assert {line.replace(r"\&", "").count("&") for line in body.splitlines() if line.endswith(r"\\")} == {5}
+    assert escape("a\\b{c}~^#$") == r"a\textbackslash{}b\{c\}\textasciitilde{}\textasciicircum{}\#\$"
+
+
+def test_markdown_has_as_many_cells_in_every_row() -> None:
+    rows = [line for line in markdown(SUMMARY).splitlines() if line.startswith("|")]
+    assert rows[1] == "|" + "---|" * 6
+    assert {row.replace(r"\|", "").count("|") for row in rows} == {7}
+    assert r"net_1\|a" in rows[3]
+
+
+def test_csv_holds_the_numbers() -> None:
+    rows = list(csv.DictReader(io.StringIO(csv_text(SUMMARY))))
+    assert [row["model"] for row in rows] == ["mean & co", "net_1|a", "worse"]
+    assert float(rows[1]["uar_mean"]) == 0.81149
+    assert rows[0]["uar_sd"] == rows[0]["difference_mean"] == rows[1]["auroc_within_session_minute_mean"] == ""
+    assert [float(rows[1][f"difference_{key}"]) for key in ("people", "low", "p", "p_holm")] == [27, -0.01, 1e-4, 2e-4]
+
+
+def test_all_models_are_in_one_picture_per_condition(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    curve = {"levels": [0.5, 0.0, 0.2], "values": [0.5, 0.8, None]}
+    words = {"levels": ["eda", "acc"], "values": [0.5, 0.6]}
+    curves = {"missing": {"net": curve, "forest": curve}, "present": {"net": words, "forest": words}}
+    drawn = draw_curves(replace(SUMMARY, curves=curves), tmp_path)
+    assert [file.name for file in drawn] == ["missing.png", "present_net.png", "present_forest.png"]
+    assert all(file.stat().st_size > 5000 for file in drawn)
