@@ -5,7 +5,7 @@ VENV ?= .venv
 OLDEST ?= .venv-oldest
 NEWEST ?= .venv-newest
 BIN := $(VENV)/bin
-PLUGINS := plugins/expressnet_moe plugins/himoe plugins/mcoenet
+PLUGINS := plugins/baselines plugins/expressnet_moe plugins/himoe plugins/mcoenet
 PROJECTS := pyproject.toml $(PLUGINS:%=%/pyproject.toml)
 EVERYTHING := train,faces,events,signals,video,report,cards,docs,demo,examples
 # Tests must not compute with more threads than they are given cores, nor ask anything of the network.
@@ -81,7 +81,7 @@ test-oldest: $(OLDEST)/test.installed
 test-newest: $(NEWEST)/test.installed
 	$(QUIET) $(NEWEST)/bin/python -m pytest -n auto $(FAST)
 
-# The four distributions, built, checked as an index checks them, and tried in an environment that holds nothing else (5 GB).
+# The five distributions, built, checked as an index checks them, and tried in an environment that holds nothing else (5 GB).
 dist: $(VENV)/release.installed
 	rm -rf dist
 	for project in . $(PLUGINS); do $(BIN)/python -m build --outdir dist $$project || exit 1; done

@@ -1,4 +1,4 @@
-"""What an index would give people: the four wheels in an environment that holds nothing else. Run by `make dist`.
+"""What an index would give people: the five wheels in an environment that holds nothing else. Run by `make dist`.
 
     python tests/installed.py dist out/dist-venv       # wheels, and where the environment is made (5 GB, nearly all of it torch)
 
@@ -60,7 +60,7 @@ def main(wheels: Path, environment: Path) -> None:
     venv.create(environment, clear=True, with_pip=True)
     python, meco = str(environment / "bin" / "python"), str(environment / "bin" / "meco")
     of = {path.name.split("-")[0]: str(path) for path in wheels.glob("*.whl")}
-    signals = of.pop("meco_himoe")
+    signals = [of.pop("meco_himoe"), of.pop("meco_baselines")]
     with tempfile.TemporaryDirectory() as empty:
         here = Path(empty)
         run(python, "-m", "pip", "install", "--quiet", *of.values(), cwd=here)
@@ -71,7 +71,7 @@ def main(wheels: Path, environment: Path) -> None:
         for extra, words in NEED_AN_EXTRA.items():
             said = run(meco, *words, cwd=here, code=1)
             assert f"meco-hub[{extra.split()[0]}]" in said, f"meco {words[0]} names no extra:\n{said}"
-        run(python, "-m", "pip", "install", "--quiet", signals, cwd=here)
+        run(python, "-m", "pip", "install", "--quiet", *signals, cwd=here)
         run(meco, "synthetic", "stress_predict", "wristbands", "--people", "1", cwd=here)
         folder = here / "wristbands" / "Raw_data" / "S01"
         answer = run(meco, "predict", str(folder), "--model", "meco-himoe-stress", cwd=here)
