@@ -66,6 +66,7 @@ def test_baselines_on_signals_by_one_command(tmp_path: Path, capsys: pytest.Capt
         report = read(place / "report.json")
         assert report["checkpoint"]["name"] == "logistic_regression"
         assert report["data"]["seen"]["trained_on"] == 0
+        assert len(read(place / "run.json")["data"]["train"]["people"]) == 4  # nobody is held out: nothing is selected
         assert set(report["references"]) == {"training_prior", "session_minute_oracle"}
     assert line["difference"]["mean"] == pytest.approx(np.mean(list(own.values())))
     assert float(next(csv.DictReader((tmp_path / "t.csv").open()))["balanced_accuracy_mean"]) == pytest.approx(

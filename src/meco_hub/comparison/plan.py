@@ -18,7 +18,7 @@ resolved, and by the fingerprint of the corpus: what was made by another one is 
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -37,7 +37,6 @@ from ..training.recipes import (
     Recipe,
     check_recipe_code,
     find_recipe,
-    load_recipe,
     override,
     read_recipe_file,
     recipe_from_dict,
@@ -351,7 +350,7 @@ class Plan:
                 "model_type": model.baseline,
                 "data": {"train": {"split": EVERY_SPLIT if self.numbered else "train"}},
             }
-        validation = one.validation or (base["data"].get("validation") if model.recipe else self._first_validation)
+        validation = one.validation or ((base.get("data") or {}).get("validation") if model.recipe else self._held_out)
         changes: dict[str, Any] = {
             "data.corpus": one.corpus,
             "data.options": {**(base.get("data") or {}).get("options", {}), **one.options},
@@ -382,13 +381,11 @@ class Plan:
         return recipe
 
     @cached_property
-    def _first_validation(self) -> dict[str, Any]:
-        """What baselines leave out of their training side: what the first recipe leaves out, so that all are fitted on the same."""
-        for model in self.comparison.models.values():
-            if model.recipe is not None:
-                own = load_recipe(model.recipe, model.changes).data.validation
-                return {one.name: getattr(own, one.name) for one in fields(own) if getattr(own, one.name) is not None}
-        return {"by_trial" if self.comparison.protocol == "P1" else "by_identity": 0.15}
+    def _held_out(self) -> dict[str, Any]:
+        """What the data of a baseline are divided by until it is fitted, which is on both sides (`baselines.py`)."""
+        if self.comparison.protocol == "P1":
+            return {"by_trial": 0.15}
+        return {"by_identity" if all(column(self.pool, "identity")) else "by_content": 0.15}
 
     def _settings(self, fold: str) -> EvaluationSettings:
         one = self.comparison

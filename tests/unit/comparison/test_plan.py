@@ -60,9 +60,8 @@ def test_official_folds_leave_out_one_and_train_on_all_others(case: Path, recipe
     assert (first.recipe.data.train.folds, first.recipe.seed, first.recipe.num_train_epochs) == ([0, 1], 3, 1)
     assert first.recipe.data.options == {"modalities": "case_5"}
     assert first.settings.folds == [2]
-    # baselines are fitted on what the recipe is trained on
     assert forest.recipe.data.train == first.recipe.data.train
-    assert forest.recipe.data.validation == first.recipe.data.validation
+    assert forest.settings == first.settings
 
 
 def test_a_protocol_goes_to_recipe_and_evaluation_alike(case: Path, recipe: Path) -> None:
@@ -87,12 +86,12 @@ def test_a_protocol_goes_to_recipe_and_evaluation_alike(case: Path, recipe: Path
 
 def test_a_corpus_of_splits_is_tested_on_one(tmp_path: Path) -> None:
     write_fer2013_folders(tmp_path / "fer", seed=0)
-    comparison = comparison_from_dict({"corpus": "fer2013", "models": {"prior": "training_mean"},
-                                       "validation": {"stratified": 0.2}})  # fmt: skip
+    comparison = comparison_from_dict({"corpus": "fer2013", "models": {"prior": "training_mean"}})
     cell = Plan(comparison, tmp_path / "fer").cells[0]
     assert cell.settings.split == "test"
     assert cell.recipe is not None
     assert (cell.recipe.data.train.split, cell.recipe.data.train.folds) == ("train", None)
+    assert cell.recipe.data.validation.by_content == 0.15  # nobody is known by name
     with pytest.raises(UnknownNameError, match="fold of fer2013"):
         _ = Plan(replace(comparison, folds=["tests"]), tmp_path / "fer").cells
 
