@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from ..durable import plain, remove, write_json
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, TrainingInterrupted
 from ..evaluation.evaluate import evaluate_checkpoint
 from ..prediction import join_processes
 from ..training.arguments import RunOptions
@@ -93,6 +93,7 @@ def run_cells(plan: Plan, output_dir: Path, *, progress: bool = True) -> None:
                         continue
                     if taken:
                         _make(cell, plan, output_dir / cell.folder, show)
+                        state.wait_for_everyone()  # the main process writes the report
                 bar.update()
             todo = left
 
@@ -125,6 +126,7 @@ def _make(cell: Cell, plan: Plan, folder: Path, progress: bool) -> None:
             remove(folder / REPORT.parent)
         record = {"cell": str(cell), "made_by": cell.made_by, "conditions": list(cell.settings.conditions)}
         write_json(record, folder / RECORD)
+    state.wait_for_everyone()
     settings = replace(cell.settings, progress=False)
     logger.info("%s", cell)
     if cell.recipe is not None and cell.choice.baseline is not None:
@@ -143,7 +145,13 @@ def _make(cell: Cell, plan: Plan, folder: Path, progress: bool) -> None:
                 progress=progress,
                 trust_recipe_code=plan.trust,
             )
-            train(cell.recipe, options)
+            try:
+                train(cell.recipe, options)
+            except TrainingInterrupted as stop:
+                raise TrainingInterrupted(
+                    f"The training of {cell} was stopped by a signal; what it has come to is kept. The same command goes on.",
+                    stop.signal_number,
+                ) from stop
         if state.is_main_process:
             for rest in (*list_checkpoints(source), source / BEST):
                 if rest.is_dir():
