@@ -16,7 +16,7 @@ class.
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +105,7 @@ class Summary:
         people, samples: how many were tested.
         curves: family of conditions → model → {"levels", "values"}, of `curve_metric`.
         curve_metric: "uar" or "ccc".
+        units: family of conditions → unit of its levels, where it has one.
     """
 
     division: dict[str, Any]
@@ -115,6 +116,7 @@ class Summary:
     samples: int
     curves: dict[str, dict[str, dict[str, list[Any]]]]
     curve_metric: str
+    units: dict[str, str]
 
     def to_dict(self) -> dict[str, Any]:
         """As comparison.json holds it."""
@@ -226,12 +228,10 @@ def summarise_cells(plan: Plan, reports: Mapping[Cell, Mapping[str, Any]], outpu
         rows.append(Row(model, figures, difference, len(own), wanted, _notes(list(own.values()), wanted)))
     corrected = iter(holm([row.difference.p for row in rows if row.difference]))
     rows = [
-        Row(**{**vars(row), "difference": Difference(**{**vars(row.difference), "p_holm": next(corrected)})})
-        if row.difference
-        else row
+        replace(row, difference=replace(row.difference, p_holm=next(corrected))) if row.difference else row
         for row in rows
     ]
-    tested = {(cell.fold): report for cell, report in reports.items()}
+    tested = {cell.fold: report for cell, report in reports.items()}
     metric = "ccc" if first["kind"] == "regression" else "uar"
     return Summary(
         division=plan.describe(),
@@ -242,6 +242,12 @@ def summarise_cells(plan: Plan, reports: Mapping[Cell, Mapping[str, Any]], outpu
         samples=sum(int(report["data"]["samples"]) for report in tested.values()),
         curves=_curves(reports, metric),
         curve_metric=metric,
+        units={
+            entry["family"]: entry["unit"]
+            for report in reports.values()
+            for entry in report["conditions"]
+            if entry.get("unit")
+        },
     )
 
 

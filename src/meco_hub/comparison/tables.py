@@ -189,7 +189,8 @@ def draw_curves(summary: Summary, folder: Path) -> list[Path]:
                 written.append(draw_bars(values, file, metric=metric, title=f"{title}: {model}"))
             continue
         curves = {model: _rising(own) for model, own in models.items()}
-        written.append(draw_degradation(curves, folder / f"{name}.png", metric=metric, level=family, title=title))
+        level = f"{family} ({summary.units[family]})" if family in summary.units else family
+        written.append(draw_degradation(curves, folder / f"{name}.png", metric=metric, level=level, title=title))
     return written
 
 

@@ -34,6 +34,7 @@ SUMMARY = Summary(
     samples=2749,
     curves={},
     curve_metric="uar",
+    units={"missing": "share"},
 )  # fmt: skip
 
 
