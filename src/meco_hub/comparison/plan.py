@@ -276,6 +276,7 @@ class Plan:
         self.splits = self.corpus.load(self.data_dir, **comparison.options)
         self.pool = take_split(self.splits, EVERY_SPLIT)
         self.data = fingerprint(self.pool)
+        self._checked: list[Mapping[str, Any]] = []
         for model in comparison.models.values():
             if model.baseline is not None:
                 check_baseline(model.baseline, self.corpus)
@@ -350,16 +351,17 @@ class Plan:
                 "model_type": model.baseline,
                 "data": {"train": {"split": EVERY_SPLIT if self.numbered else "train"}},
             }
-        validation = one.validation or ((base.get("data") or {}).get("validation") if model.recipe else self._held_out)
+        data: dict[str, Any] = base.get("data") or {}
+        if data.get("corpus", one.corpus) != one.corpus:
+            raise _wrong(f"models.{name}", f"is a recipe for {data['corpus']}, and the comparison is on {one.corpus}")
+        options = {**(data.get("options") or {}), **one.options}
+        self._check_options(name, options)
         changes: dict[str, Any] = {
             "data.corpus": one.corpus,
-            "data.options": {**(base.get("data") or {}).get("options", {}), **one.options},
-            "data.validation": validation,
+            "data.options": options,
+            "data.validation": one.validation or (data.get("validation") if model.recipe else self._held_out),
             "seed": seed,
         }
-        own = (base.get("data") or {}).get("corpus", one.corpus)
-        if own != one.corpus:
-            raise _wrong(f"models.{name}", f"is a recipe for {own}, and the comparison is on {one.corpus}")
         if self.numbered:  # else a split is tested, and the recipe trains on its own
             official = one.protocol == OFFICIAL
             others = [int(other) for other in self.numbered if other != fold] if official else None
@@ -371,14 +373,34 @@ class Plan:
             }
         recipe = recipe_from_dict(override(base, changes), f"models.{name}")
         check_recipe_code(recipe, self.trust)
-        held = recipe.data.validation
-        if self.numbered and (held.split is not None or held.folds is not None):
+        held, own = recipe.data.validation, recipe.data.train.split
+        if self.numbered:
+            sees = held.split is not None or held.folds is not None
+        else:
+            sees = not {fold, EVERY_SPLIT}.isdisjoint({own, held.split})
+        if sees:
             raise _wrong(
                 f"models.{name}",
-                "validates on a fold or split of its own, which may be the one that is left out; expected a share of the training "
-                "side: write validation: {by_identity: 0.15}",
+                "trains or validates on a fold or split of its own, which may be the one that is left out; expected a share of the "
+                "training side: write validation: {by_identity: 0.15}",
             )
         return recipe
+
+    def _check_options(self, name: str, options: Mapping[str, Any]) -> None:
+        """Refuse options of a recipe by which folds hold other people than the comparison's; each options once."""
+        if options == self.comparison.options or options in self._checked:
+            return
+        rows = take_split(self.corpus.load(self.data_dir, **options), EVERY_SPLIT)
+        # a protocol cuts by people, whatever the folds are
+        wanted = ("identity", "fold") if self.comparison.protocol == OFFICIAL else ("identity",)
+        ours, theirs = (set(zip(*(column(one, key) for key in wanted), strict=True)) for one in (self.pool, rows))
+        if ours != theirs:
+            raise _wrong(
+                f"models.{name}",
+                f"reads the corpus with {dict(options)}, by which other people stand in the folds; expected the same for all "
+                "models: write these under options, or others in the recipe",
+            )
+        self._checked.append(options)
 
     @cached_property
     def _held_out(self) -> dict[str, Any]:

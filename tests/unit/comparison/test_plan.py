@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from meco_hub.comparison.cells import RECORD, check_cells
-from meco_hub.comparison.plan import Comparison, Plan, choose, comparison_from_dict, comparison_from_words
+from meco_hub.comparison.plan import Comparison, ModelChoice, Plan, choose, comparison_from_dict, comparison_from_words
 from meco_hub.corpora.synthetic.faces import write_fer2013_folders
-from meco_hub.corpora.synthetic.signals import write_case_npz, write_stress_predict
+from meco_hub.corpora.synthetic.signals import write_case_npz, write_deap, write_stress_predict
 from meco_hub.durable import write_json
 from meco_hub.errors import ConfigurationError, UnknownNameError
 
@@ -92,6 +92,12 @@ def test_a_corpus_of_splits_is_tested_on_one(tmp_path: Path) -> None:
     assert cell.recipe is not None
     assert (cell.recipe.data.train.split, cell.recipe.data.train.folds) == ("train", None)
     assert cell.recipe.data.validation.by_content == 0.15  # nobody is known by name
+    file = tmp_path / "own.yaml"
+    for split in ("test", "all"):  # what is left out may not choose
+        data = {"corpus": "fer2013", "validation": {"split": split}}
+        file.write_text(yaml.safe_dump({"model_type": "meco_some_model", "data": data}))
+        with pytest.raises(ConfigurationError, match="left out"):
+            _ = Plan(replace(comparison, models={"a": ModelChoice(recipe=str(file))}), tmp_path / "fer").cells
     with pytest.raises(UnknownNameError, match="fold of fer2013"):
         _ = Plan(replace(comparison, folds=["tests"]), tmp_path / "fer").cells
 
@@ -152,6 +158,21 @@ def test_what_does_not_fit_the_data_is_refused(case: Path, recipe: Path, tmp_pat
             _ = Plan(read(models={"a": str(file)}), case).cells
     file.write_text(yaml.safe_dump({**RECIPE, "data": {**RECIPE["data"], "validation": {"folds": [1]}}}))
     assert Plan(read(models={"a": str(file)}, validation={"by_identity": 0.4}), case).cells
+
+
+def test_folds_of_other_people_are_refused(tmp_path: Path) -> None:
+    write_deap(tmp_path / "deap", seed=0, people=5, trials=2)
+    file = tmp_path / "own.yaml"
+    for folds, fits in (("P3", True), ("P2", False)):
+        data = {"corpus": "deap", "options": {"folds": folds}, "validation": {"by_trial": 0.5}}
+        file.write_text(yaml.safe_dump({"model_type": "meco_some_model", "data": data}))
+        comparison = comparison_from_dict({"corpus": "deap", "models": {"a": {"recipe": str(file)}}})
+        if fits:
+            assert len(Plan(comparison, tmp_path / "deap").cells) == 5
+            continue
+        with pytest.raises(ConfigurationError, match="other people stand in the folds"):
+            _ = Plan(comparison, tmp_path / "deap").cells
+        assert Plan(replace(comparison, options={"folds": "P2"}), tmp_path / "deap").cells
 
 
 def test_cells_of_another_recipe_or_of_other_data_are_refused(case: Path, recipe: Path, tmp_path: Path) -> None:
