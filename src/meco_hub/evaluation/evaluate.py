@@ -49,7 +49,7 @@ from .degradation import (
     tables_by,
 )
 from .intervals import class_groups, class_intervals
-from .metrics import compute_metrics, regression_metrics, softmax
+from .metrics import compute_metrics, softmax
 from .nuisances import Within, classes_within, values_within
 from .pictures import FORMATS, require_matplotlib
 from .predict import Predictions, RecordingRows, check_runs, describe_runs, predict_rows, predict_runs, write_runs
@@ -560,38 +560,20 @@ class Evaluation:
             progress=self.settings.progress and _is_main_process(),
         )
         known = nuisance_answers(parts["run"], columns, self.corpus, self.task.names)
-        parts["per_person"] = self._per_person(predictions, columns["identity"])
+        parts["per_person"] = self._per_person(predictions)
         make = self._report_values if self.task.regression else self._report_classes
         made = make(predictions, columns, known, plain, folder)
         return build_report(**made, names=self.task.names, seconds=predictions.seconds, **parts)
 
-    def _per_person(self, predictions: Predictions, people: Sequence[str]) -> dict[str, Any] | None:
-        """The headline of every person, best first; of classes, the mean recall of those that they have. None: nobody is named."""
-        known = sorted({name for name in people if name})
-        if not known:
-            return None
-        found: list[tuple[float | None, int]] = []
-        aligned = self._align(predictions) if self.task.regression else None
-        right: Any = None if aligned else self._scores(predictions).argmax(axis=1) == self._labels(predictions)
-        for name in known:
-            rows = [row for row, other in enumerate(people) if other == name]
-            if aligned is not None:
-                own = replace(
-                    aligned,
-                    positions=aligned.positions[rows],
-                    series=[aligned.series[row] for row in rows] if aligned.series else [],
-                    truth=aligned.truth[rows] if len(aligned.truth) else aligned.truth,
-                    windows=[aligned.windows[row] for row in rows] if aligned.windows else [],
-                )
-                answers, truth = scored_moments(own, self.corpus.scored_seconds)
-                value = float(regression_metrics(truth, answers, self.task.names).mean("ccc"))
-            else:
-                labels = self._labels(predictions)[rows]
-                value = float(np.mean([np.mean(right[rows][labels == label]) for label in np.unique(labels)]))
-            found.append((value if np.isfinite(value) else None, len(rows)))
-        found.sort(key=lambda one: np.inf if one[0] is None else -one[0])
+    def _per_person(self, predictions: Predictions) -> dict[str, Any] | None:
+        """`by_person` without names, best first; None where nobody is named."""
         metric = "ccc" if self.task.regression else "uar"
-        return {"metric": metric, "values": [value for value, _ in found], "n": [count for _, count in found]}
+        found = [(own[metric], own["n"]) for own in self.by_person(predictions).values()]
+        if not found:
+            return None
+        known = [(value if value is not None and np.isfinite(value) else None, n) for value, n in found]
+        known.sort(key=lambda one: np.inf if one[0] is None else -one[0])
+        return {"metric": metric, "values": [value for value, _ in known], "n": [n for _, n in known]}
 
     def calibrate(self, predictions: Predictions) -> Calibration:
         """The calibration that fits these answers, as they are without the checkpoint's own."""
