@@ -87,7 +87,12 @@ def test_the_gru_weighs_steps_by_attention() -> None:
         rows = [
             torch.cat([x[name], torch.ones_like(x[name][..., :1])], -1).reshape(2, 10, -1) for name in ("eda", "temp")
         ]
-        hidden = net.gru(F.gelu(net.project(torch.cat(rows, dim=-1))))[0]
+        theirs = torch.nn.GRU(8, 8, batch_first=True, bidirectional=True)
+        theirs.load_state_dict({
+            name.replace("_reverse", "") + "_l0" + ("_reverse" if "reverse" in name else ""): value
+            for name, value in net.gru.state_dict().items()
+        })  # fmt: skip
+        hidden = theirs(F.gelu(net.project(torch.cat(rows, dim=-1))))[0]
         share = torch.exp(net.score(hidden))
         expected = (share * hidden).sum(dim=1) / share.sum(dim=1)
         torch.testing.assert_close(model.model(inputs=x).pooler_output, expected)

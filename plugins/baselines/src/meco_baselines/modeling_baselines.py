@@ -110,6 +110,28 @@ class BoundedLinear(nn.Linear):
         return F.linear(x, bounded(self.weight, self.largest), self.bias)
 
 
+class BidirectionalGRU(nn.Module):
+    """(B, S, width) → (B, S, 2 · width), as torch's nn.GRU computes it, whose module torch.compile refuses."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        for way in ("", "_reverse"):
+            for name in ("ih", "hh"):
+                self.register_parameter(f"weight_{name}{way}", nn.Parameter(torch.empty(3 * width, width)))
+            for name in ("ih", "hh"):
+                self.register_parameter(f"bias_{name}{way}", nn.Parameter(torch.empty(3 * width)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weights = [
+            getattr(self, f"{kind}_{name}{way}")
+            for way in ("", "_reverse")
+            for kind in ("weight", "bias")
+            for name in ("ih", "hh")
+        ]
+        start = x.new_zeros(2, x.shape[0], x.shape[2])
+        return torch.gru(x, start, weights, True, 1, 0.0, self.training, True, True)[0]  # one layer, two directions
+
+
 # --- Networks ---------------------------------------------------------------------------------------------------------
 
 
@@ -128,7 +150,7 @@ class SignalBaselinePreTrainedModel(EmotionPreTrainedModel):
             init.xavier_uniform_(module.weight)  # Glorot's, as Keras has it and the paper leaves it
             if module.bias is not None:
                 init.zeros_(module.bias)
-        elif isinstance(module, nn.GRU):
+        elif isinstance(module, BidirectionalGRU):
             for name, weight in module.named_parameters():
                 if name.startswith("bias"):
                     init.zeros_(weight)
@@ -156,7 +178,7 @@ class GRUModel(GRUPreTrainedModel):
         )
         self.project = nn.Linear(width, config.d_model)
         self.dropout = nn.Dropout(float(config.dropout))
-        self.gru = nn.GRU(config.d_model, config.d_model, batch_first=True, bidirectional=True)
+        self.gru = BidirectionalGRU(config.d_model)
         self.score = nn.Linear(2 * config.d_model, 1)
         self.post_init()
 
@@ -186,7 +208,7 @@ class GRUModel(GRUPreTrainedModel):
             for value, mask in zip(values, masks, strict=True)
         ]
         steps = self.dropout(F.gelu(self.project(torch.cat(rows, dim=-1).to(self.dtype))))  # (B, S, d)
-        hidden, _ = self.gru(steps)  # (B, S, 2d)
+        hidden = self.gru(steps)  # (B, S, 2d)
         pooled = (self.score(hidden).softmax(dim=1) * hidden).sum(dim=1)  # (B, 2d)
         features = pooled
         if config.prediction_mode == "sequence":
