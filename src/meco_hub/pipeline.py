@@ -7,12 +7,13 @@
     recognise("session.edf")                    → [{"label": "valence", "score": 6.1, "times": […], "scores": […], …}, …]
     recognise({"frames": "clip.mp4", "events": "clip.aedat4"})
     recognise("talk.mp4", fps=5)                → [{"id": 0, "labels": […], "boxes": […], "expressions": [{…, "times": […]}, …]}, …]
+                                                  of faces; or, by a checkpoint for eyes, of one eye of each
     for faces in recognise.stream(0): …         a webcam; a film; frames; of signals, chunks
 
 Every input goes one way: the processor reads a recording, cuts it into clips and makes a batch of each; the model's outputs for
 the clips of one recording become one answer (`answers.py`). A picture is a recording whose clips are its faces; a film is one whose
-clips are the faces of its frames, each person's are joined, and no more than a batch of them is in memory. The scores are those of
-inferred expressions, not of felt emotions.
+clips are the faces of its frames, or an eye of each, each person's are joined, and no more than a batch of them is in memory. The
+scores are those of inferred expressions, not of felt emotions.
 """
 
 import inspect
@@ -37,7 +38,6 @@ from .auto import AutoModelForEmotionRecognition
 from .errors import (
     CheckpointError,
     ConfigurationError,
-    FaceNotFoundError,
     InputError,
     MecoError,
     RecordingError,
@@ -46,6 +46,7 @@ from .errors import (
 from .loading import load_processor, read_config
 from .processing.face_tracks import PATIENCE_S, FaceFollower, Smoothing
 from .processing.picture_processor import MODES, PictureProcessor, recording_processor
+from .processing.preprocessor import FilmFollower
 from .publishing import ModelPushOptions
 from .reading import reading
 from .recordings.images import describe_source
@@ -136,6 +137,12 @@ def _is_several(inputs: Any) -> bool:
     return isinstance(inputs, Sequence) or series
 
 
+def _moment(time: float, place: Mapping[str, Any]) -> float:
+    """When an answer about part of a film holds: in the middle of the clip that it is of, or at the frame."""
+    start, end = place.get("start"), place.get("end")
+    return time if start is None or end is None else (start + end) / 2
+
+
 def _whole(name: str, value: Any, advice: str) -> int:
     try:
         number = 0 if isinstance(value, bool) else operator.index(value)
@@ -213,6 +220,17 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         self._takes = accepted_inputs(self.model)
         self._answers = Answers(self.model)
         self._recordings = recording_processor(given)
+
+    @property
+    def reads_films(self) -> bool:
+        """Films of faces can be answered for."""
+        return self._follower(None, None) is not None
+
+    def _follower(self, faces: str | None, min_face: float | None) -> FilmFollower | None:
+        """What follows the people of a film, for checkpoints that read films of faces."""
+        if isinstance(self._recordings, PictureProcessor):
+            return FaceFollower(self._recordings, faces=faces, min_face=min_face)
+        return self._recordings.follow(faces=faces, min_face=min_face)
 
     @property
     def reads_recordings(self) -> bool:
@@ -338,9 +356,10 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         if isinstance(input_, _Numbered):
             place, input_ = f" It is input {input_.place} of the list, counted from 0.", input_.value
         pictures = isinstance(self._recordings, PictureProcessor)
-        if pictures and is_video(input_):
+        follower = self._follower(faces, min_face) if is_video(input_) else None
+        if follower is not None:
             film = input_ if isinstance(input_, Video) else Video(input_, every=every, fps=fps)
-            items = self._prepare_film(film, faces, min_face, on_warning)
+            items = self._prepare_film(film, follower, on_warning)
         elif not pictures and (every, fps) != (None, None):
             raise ConfigurationError(
                 f"every={every!r} and fps={fps!r} were passed; the checkpoint reads recordings, not films of faces. Leave them out."
@@ -365,30 +384,27 @@ class EmotionRecognitionPipeline(ChunkPipeline):
             last = item["is_last"]
             yield item
 
-    def _prepare_film(
-        self, film: Video, faces: str | None, min_face: float | None, on_warning: str
-    ) -> Iterator[dict[str, Any]]:
-        """The faces of a film, as its frames are decoded; the last one knows what is in doubt about all."""
-        assert isinstance(self._recordings, PictureProcessor)
-        follower = FaceFollower(self._recordings, faces=faces, min_face=min_face)
+    def _prepare_film(self, film: Video, follower: FilmFollower, on_warning: str) -> Iterator[dict[str, Any]]:
+        """The faces of a film, or an eye of each, as its frames are decoded; the last one knows what is in doubt about all."""
         doubts = _FilmDoubts(film.name, on_warning)
         waiting: dict[str, Any] | None = None
         for frame in film:
             for person, clip in follower(frame, film.name):
                 if waiting is not None:
                     yield waiting
-                new = doubts.add(person, clip.warnings)
+                new = doubts.add(person, self._doubts_of(clip))
                 item = self._item(clip)
-                place = {"person": person, "time": frame.time, **item["place"]}
+                place = {"person": person, "time": _moment(frame.time, item["place"]), **item["place"]}
                 waiting = {**item, "place": place, "is_last": False, "warnings": [one.to_dict() for one in new]}
         if waiting is None:
-            raise FaceNotFoundError(
-                f"No face was found in {film.name} ({film.read_until:.1f} seconds); expected at least one. If every frame is a "
-                'cropped face already, pass faces="cropped".'
-            )
+            raise follower.nothing(film.name, film.read_until)
         doubts.finish(film)
-        whole = {"counts": doubts.counts, "film": [one.to_dict() for one in film.warnings]}
+        whole = {"counts": doubts.counts, "counted": follower.counted, "film": [one.to_dict() for one in film.warnings]}
         yield {**waiting, "is_last": True, "place": {**waiting["place"], **whole}}
+
+    def _doubts_of(self, clip: Any) -> list[AnswerWarning]:
+        """What is in doubt about a face of a film, or an eye."""
+        return once_a_code([*clip.warnings, *self._recordings.check(clip, [clip])])
 
     def _tensors(self, clip: Any) -> dict[str, Any]:
         processor: Any = self._recordings
@@ -552,6 +568,8 @@ class EmotionRecognitionPipeline(ChunkPipeline):
             logits = np.stack([smooth.push(time, row) for time, row in zip(times, rows, strict=True)])
             answer: Entry = {"id": person, "start": float(times[0]), "end": float(times[-1]), "frames": len(times)}
             answer["looked_at"] = places[0]["looked_at"]
+            if "events" in places[0]:
+                answer["events"] = sum(place["events"] for place in places)
             if places[0]["box"] is not None:
                 answer["boxes"] = [list(place["box"].values()) for place in places]
                 for key in ("face_score", "face_side", "tilt"):
@@ -564,7 +582,7 @@ class EmotionRecognitionPipeline(ChunkPipeline):
             answer["warnings"] = whole["film"] + [
                 {
                     "code": code,
-                    "message": f"{text} So in {whole['counts'][person, code]} of {len(own)} frames, first here.",
+                    "message": f"{text} So in {whole['counts'][person, code]} of {len(own)} {whole['counted']}, first here.",
                 }
                 for code, text in found.items()
             ]
@@ -578,7 +596,8 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         """Answer while a recording or a film goes on: one answer for every window or frame, as soon as it is there.
 
         Of films an answer is a list of the faces of one frame, each as of `faces="all"`, with `id`, `time` in seconds, `label` and
-        `dropped`, how many frames nobody had the time to look at until then; scores are smoothed. Memory does not grow.
+        `dropped`, how many frames nobody had the time to look at until then; scores are smoothed. Memory does not grow. Of eyes in
+        films it is likewise, and empty for frames that end no clip.
 
         Args:
             source: of signals, what the processor's stream takes: the mappings of streams that a call takes, piece by piece, or
@@ -593,10 +612,10 @@ class EmotionRecognitionPipeline(ChunkPipeline):
             ConfigurationError: the checkpoint's processor cannot follow a recording that goes on.
             RecordingError: there are no frames, or a camera that gives none.
         """
-        if isinstance(self._recordings, PictureProcessor):
+        if self.reads_films:
             if reference is not None:
                 raise ConfigurationError("reference was passed; it is for checkpoints of signals. Leave it out.")
-            return self._stream_faces(self._recordings, source, live, parameters)
+            return self._stream_film(source, live, parameters)
         if live is not None:
             raise ConfigurationError("live was passed; it is for checkpoints of faces. Leave it out.")
         return self._stream_windows(source, reference, parameters)
@@ -609,15 +628,14 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         for window in windows.flush():
             yield self(window, **parameters)
 
-    def _stream_faces(
-        self, processor: PictureProcessor, source: Any, live: bool | None, parameters: dict[str, Any]
-    ) -> Iterator[list[Entry]]:
+    def _stream_film(self, source: Any, live: bool | None, parameters: dict[str, Any]) -> Iterator[list[Entry]]:
         own: tuple[dict[str, Any], ...] = (self._preprocess_params, self._forward_params, self._postprocess_params)
         here = zip(own, self._sanitize_parameters(**parameters), strict=True)
         before, forward, after = ({**usual, **said} for usual, said in here)
         frames, goes_on = frames_of(source, every=before.get("every"), fps=before.get("fps"))
         newest = NewestFrames(frames) if (goes_on if live is None else live) else None
-        follower = FaceFollower(processor, faces=before.get("faces"), min_face=before.get("min_face"))
+        follower = self._follower(before.get("faces"), before.get("min_face"))
+        assert follower is not None
         smoothing, function = after.get("smoothing") or Smoothing(), after.get("function_to_apply")
         doubts = _FilmDoubts("", before.get("on_warning", "warn"))
         persons: dict[int, Smoothing] = {}
@@ -632,16 +650,19 @@ class EmotionRecognitionPipeline(ChunkPipeline):
                 rows = outputs["logits"].cpu().numpy()
             for (person, clip), row in zip(seen, rows, strict=True):
                 own_smoothing = persons.setdefault(person, smoothing.anew())
-                scores = self._answers.scores(own_smoothing.push(frame.time, row), function)
-                doubts.add(person, clip.warnings)
-                answer = {"id": person, "time": frame.time, **processor.locate(clip)}
+                place = self._recordings.locate(clip)
+                moment = _moment(frame.time, place)
+                scores = self._answers.scores(own_smoothing.push(moment, row), function)
+                found = self._doubts_of(clip)
+                doubts.add(person, found)
+                answer = {"id": person, "time": moment, **place}
                 if not self._answers.regression:
                     answer["label"] = self._answers.names[own_smoothing.choose(scores)]
                 answers.append(
                     {
                         **answer,
                         "dropped": 0 if newest is None else newest.dropped,
-                        "warnings": [one.to_dict() for one in clip.warnings],
+                        "warnings": [one.to_dict() for one in found],
                         "expressions": self._answers.entries(scores, after.get("top_k"), function),
                     }
                 )

@@ -482,7 +482,7 @@ def predict_files(
     files = list_files(inputs, pictures=not recognise.reads_recordings)
     places = {} if annotate is None else _annotated_names(files, annotate)
     refuse_overwriting(places.values(), overwrite=overwrite, read=map(Path, files))
-    films = _film_options(inputs, not recognise.reads_recordings, every, fps, smooth)
+    films = _film_options(inputs, recognise.reads_films, every, fps, smooth)
     if films and annotate is not None:
         raise ConfigurationError("--annotate was passed with a film; it draws into pictures. Leave it or the film out.")
     options: dict[str, Any] = {
@@ -716,7 +716,7 @@ def predict_folder(
     state = join_processes(timedelta(days=1))
     source = plugins.locate_checkpoint(model)
     recognise = recogniser(source, device=state.device)
-    films = _film_options(inputs, not recognise.reads_recordings, every, fps, smooth)
+    films = _film_options(inputs, recognise.reads_films, every, fps, smooth)
     over_time = recognise.reads_recordings
     task = task_of_model(recognise.model)
 

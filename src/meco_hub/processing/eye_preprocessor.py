@@ -126,7 +126,7 @@ def describe_steps(clip: EyeClip, steps: Sequence[int], window_us: int, alignmen
 
     Returns:
         `start` and `end`, seconds on the clip's clock, of the frames and windows; `frames`, how many; `events`, how many raw ones
-        lie in the windows.
+        lie in the windows; and of an eye in a film, where it was.
     """
     spans = None
     if clip.frame_times is not None and len(steps):
@@ -140,6 +140,7 @@ def describe_steps(clip: EyeClip, steps: Sequence[int], window_us: int, alignmen
         "end": None if spans is None else int(spans.max()) / 1e6,
         "frames": None if clip.frames is None else len(steps),
         "events": None if counts is None else int(counts.sum()),
+        **clip.seen_at,
     }
 
 
@@ -155,6 +156,11 @@ def doubt_events(clip: EyeClip, steps: Sequence[int], window_us: int, alignment:
         empty = int((events_in(clip, clip.event_spans(steps, window_us, alignment)) == 0).sum())
         if not empty:
             return []
+        if "simulated" in clip.events.notes:
+            seen = (
+                f"{empty} of the {len(steps)} windows that are looked at hold no event: nothing was seen to move there."
+            )
+            return [AnswerWarning("no_events_in_window", f"{seen} Check that the film is not frozen.")]
         return [
             AnswerWarning(
                 "no_events_in_window",

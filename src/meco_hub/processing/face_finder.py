@@ -72,6 +72,8 @@ class Face:
         yaw: how far the nose lies beside the middle of the eyes, in distances of the eyes: about 0 for a face that looks into the
             camera, beyond ±0.5 for a profile; None until somebody looks closer.
         close_score: the confidence of the closer look, 0 where it shows no face; None until somebody looks closer.
+        eyes: (x, y) of the middle of the person's right and left eye, pixels of the picture in which the closer look was taken;
+            None until then, and where it shows no face.
     """
 
     box: tuple[float, float, float, float]
@@ -79,6 +81,7 @@ class Face:
     tilt: float = 0.0
     yaw: float | None = None
     close_score: float | None = None
+    eyes: tuple[tuple[float, float], tuple[float, float]] | None = None
 
     @property
     def area(self) -> float:
@@ -231,7 +234,7 @@ class FaceFinder:
         return faces[0]
 
     def look_closer(self, picture: Image.Image, face: Face) -> Face:
-        """The same face with `tilt`, `yaw` and `close_score`, as the closer look shows them.
+        """The same face with `tilt`, `yaw`, `close_score` and `eyes`, as the closer look shows them.
 
         Args:
             picture: RGB, in which the face was found.
@@ -242,7 +245,8 @@ class FaceFinder:
         seen = self._look_at(view_face(picture, face.box, face.tilt, _CLOSE, _CLOSE_SIDE))
         if seen is None:
             return replace(face, close_score=0.0)
-        return replace(face, tilt=_wrap(face.tilt + seen.tilt), yaw=seen.yaw, close_score=seen.score)
+        eyes = None if seen.eyes is None else tuple(_place_in_picture(face, eye) for eye in seen.eyes)
+        return replace(face, tilt=_wrap(face.tilt + seen.tilt), yaw=seen.yaw, close_score=seen.score, eyes=eyes)  # type: ignore[arg-type]
 
     def level(self, picture: Image.Image, face: Face, reach: float) -> tuple[Image.Image, Face] | None:
         """A leaning face turned level: the square around it, and the face in it; None where it cannot be seen there.
@@ -261,7 +265,7 @@ class FaceFinder:
         grow = square.width / wide * _CLOSE / _CLOSE_SIDE
         box = tuple((edge - _CLOSE_SIDE / 2) * grow + square.width / 2 for edge in seen.box)
         tilt = _wrap(face.tilt + seen.tilt)
-        return square, replace(face, box=box, tilt=tilt, yaw=seen.yaw)  # type: ignore[arg-type]
+        return square, replace(face, box=box, tilt=tilt, yaw=seen.yaw, eyes=None)  # type: ignore[arg-type]
 
     def _look_at(self, square: Image.Image) -> Face | None:
         """The face in the middle of a square that was cut around it, with its tilt there."""
@@ -272,7 +276,8 @@ class FaceFinder:
         across, down = x1 - x0, y1 - y0
         apart = max(math.hypot(across, down), 1.0)
         yaw = ((u - (x0 + x1) / 2) * across + (v - (y0 + y1) / 2) * down) / apart**2
-        return Face((x, y, x + w, y + h), score, math.degrees(math.atan2(down, across)) / _LEANING, yaw)
+        tilt = math.degrees(math.atan2(down, across)) / _LEANING
+        return Face((x, y, x + w, y + h), score, tilt, yaw, eyes=((x0, y0), (x1, y1)))
 
     def _detect(self, bgr: np.ndarray, threshold: float | None = None) -> list[list[float]]:
         """x, y, width, height, five landmarks (x, y), and score of each face in a BGR uint8 array (H, W, 3)."""
@@ -327,7 +332,7 @@ def view_face(picture: Image.Image, box: Sequence[float], tilt: float, reach: fl
     middle_x, middle_y, extent = (x0 + x1) / 2, (y0 + y1) / 2, reach * max(x1 - x0, y1 - y0)
     room = math.sqrt(2) if tilt % 90 else 1.0  # what turning takes from the corners
     outer = max(1, math.ceil(extent * room))
-    square = _cut(picture, round(middle_x - outer / 2), round(middle_y - outer / 2), outer)
+    square = cut_square(picture, round(middle_x - outer / 2), round(middle_y - outer / 2), outer)
     shown = max(1, round(side * outer / extent))
     if shown != outer:
         square = square.resize((shown, shown), Image.Resampling.BILINEAR, reducing_gap=2.0)
@@ -335,6 +340,17 @@ def view_face(picture: Image.Image, box: Sequence[float], tilt: float, reach: fl
         square = square.rotate(tilt, Image.Resampling.BICUBIC)
     edge = (shown - side) // 2
     return square.crop((edge, edge, edge + side, edge + side))
+
+
+def _place_in_picture(face: Face, point: tuple[float, float]) -> tuple[float, float]:
+    """Where a point of a closer look at a face lies in its picture."""
+    x0, y0, x1, y1 = face.box
+    grow, turn = _CLOSE * face.side / _CLOSE_SIDE, math.radians(face.tilt)
+    across, down = (grow * (place - _CLOSE_SIDE / 2) for place in point)
+    return (
+        (x0 + x1) / 2 + across * math.cos(turn) - down * math.sin(turn),
+        (y0 + y1) / 2 + across * math.sin(turn) + down * math.cos(turn),
+    )
 
 
 def _bgr(picture: Image.Image) -> np.ndarray:
@@ -385,7 +401,7 @@ def _turn_back(face: Face, quarters: int, size: tuple[int, int]) -> Face:
     places = {1: ((width - y0, x0), (width - y1, x1)), 3: ((y0, height - x0), (y1, height - x1))}
     (x0, y0), (x1, y1) = places.get(quarters, ((width - x0, height - y0), (width - x1, height - y1)))
     box = (min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
-    return replace(face, box=box, tilt=_wrap(face.tilt + 90 * quarters))
+    return replace(face, box=box, tilt=_wrap(face.tilt + 90 * quarters), eyes=None)
 
 
 def _opencv() -> Any:
@@ -467,7 +483,7 @@ def crop_face(
         )
     left = round((x0 + x1) / 2 - side / 2)
     upper = round((y0 + y1) / 2 + shift * extent - side / 2)
-    return _cut(image, left, upper, side)
+    return cut_square(image, left, upper, side)
 
 
 def check_crop(margin: float, shift: float) -> None:
@@ -484,7 +500,7 @@ def check_crop(margin: float, shift: float) -> None:
         raise ConfigurationError(f"The face's shift is {shift}; expected a fraction of the crop between −0.5 and 0.5.")
 
 
-def _cut(image: Image.Image, left: int, upper: int, side: int) -> Image.Image:
+def cut_square(image: Image.Image, left: int, upper: int, side: int) -> Image.Image:
     """A square, its border pixels repeated where it reaches over the picture's border."""
     right, lower = left + side, upper + side
     if left >= 0 and upper >= 0 and right <= image.width and lower <= image.height:

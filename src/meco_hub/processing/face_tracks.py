@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, FaceNotFoundError
 from ..recordings.video import Frame
 from .picture_processor import Picture, PictureProcessor
 
@@ -146,6 +146,8 @@ class FaceFollower:
         min_face: as of `FaceFinder.find`.
     """
 
+    counted = "frames"
+
     def __init__(self, processor: PictureProcessor, *, faces: str | None = None, min_face: float | None = None) -> None:
         self._processor, self._mode, self._min_face = processor, faces or "all", min_face
         self._tracker = FaceTracker()
@@ -158,6 +160,13 @@ class FaceFollower:
         persons = self._tracker([face.box for face in faces], frame.time, frame.cut)
         shown = list(zip(persons, faces, strict=True))[: 1 if self._mode == "largest" else None]
         return [(person, self._processor.show(picture, face)) for person, face in shown]
+
+    def nothing(self, name: str, seconds: float) -> FaceNotFoundError:
+        """Why a film that ended gave no face."""
+        return FaceNotFoundError(
+            f"No face was found in {name or 'the film'} ({seconds:.1f} seconds); expected at least one. If every frame is a "
+            'cropped face already, pass faces="cropped".'
+        )
 
 
 @dataclass

@@ -6,17 +6,19 @@ own kind of recording (signals, eye clips, events). Image processors, ours and t
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Protocol, Self, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..answer_warnings import AnswerWarning
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, InputError
 from ..publishing import PushOptions
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo
+
+    from ..recordings.video import Frame
 
 
 class PublishedProcessor:
@@ -42,6 +44,22 @@ class PublishedProcessor:
         from ..publishing.objects import push_processor  # above this module; needed by few
 
         return push_processor(self, repo_id, **options)
+
+
+class FilmFollower(Protocol):
+    """Made by `RecordingProcessor.follow`: called with each frame of one film, it gives (person, clip) of what is then complete.
+
+    Attributes:
+        counted: what clips are called where answers count them.
+    """
+
+    counted: str
+
+    def __call__(self, frame: "Frame", name: str = "") -> "list[tuple[int, Any]]": ...
+
+    def nothing(self, name: str, seconds: float) -> InputError:
+        """Why a film of that name and length gave no clip at all."""
+        ...
 
 
 class RecordingProcessor(PublishedProcessor):
@@ -121,6 +139,14 @@ class RecordingProcessor(PublishedProcessor):
         What concerns one clip only, such as one face of a picture, stands on the clip itself, as its `warnings`.
         """
         return []
+
+    def follow(self, *, faces: str | None = None, min_face: float | None = None) -> "FilmFollower | None":
+        """What makes clips of the people in a film of faces, frame by frame; by default None: films of faces are not read.
+
+        Args:
+            faces, min_face: as of the pipeline.
+        """
+        return None
 
     def stream(self, **options: Any) -> Any:
         """Windows of a recording that goes on.

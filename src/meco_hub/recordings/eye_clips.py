@@ -20,7 +20,7 @@ wrong with one stream, the error names that stream.
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -73,6 +73,7 @@ class EyeClip:
         name: what errors call it.
         chosen: time steps that a processor shall take, in this order; None leaves the choice to it.
         warnings: what its reader doubts; those of an `EventRecording` are taken over.
+        seen_at: of an eye in a film, where it was, as answers hold it: `looked_at`, `box` and so on.
 
     Raises:
         RecordingError: no stream at all, streams of different lengths, raw events without frame times, clocks that do not overlap,
@@ -85,6 +86,7 @@ class EyeClip:
     name: str = ""
     chosen: tuple[int, ...] | None = None
     warnings: tuple[AnswerWarning, ...] = ()
+    seen_at: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.frames is None and self.events is None:
@@ -263,6 +265,8 @@ class EyeClip:
                 f"{self.called}: the frames have no times, so it is unknown which events belong to which frame. Give frame_times "
                 "in microseconds on the clock of the events."
             )
+        if "simulated" in events.notes:  # on the frames' own clock, and none where nothing moved
+            return []
         if not len(events):
             raise RecordingError(
                 f"{self.called}: the events are empty; expected one event or more. Check the event file."
@@ -320,7 +324,8 @@ def _from_path(path: Path) -> EyeClip:
         raise RecordingError(f"There is no file or folder {path}. Check the path.")
     if path.suffix.lower() in VIDEO_SUFFIXES:
         raise RecordingError(
-            f'{path} is a video: frames without events. Pass {{"frames": video, "events": event file}}.'
+            f'{path} is a video: frames without events. Pass {{"frames": video, "events": event file}}; or, of faces, the '
+            "film to the pipeline, which simulates events."
         )
     return _from_camera(read_events(path))
 

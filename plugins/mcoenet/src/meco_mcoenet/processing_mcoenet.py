@@ -27,6 +27,7 @@ from meco_hub.configuration import NoRemoteCode
 from meco_hub.errors import ConfigurationError, InputError, RecordingError
 from meco_hub.processing.event_voxelizer import EventVoxelizer
 from meco_hub.processing.eye_preprocessor import ClipSampling, EyePreprocessor, describe_steps, doubt_events
+from meco_hub.processing.face_eyes import EyeFollower
 from meco_hub.processing.preprocessor import RecordingProcessor
 from meco_hub.recordings.event_recording import EventRecording
 from meco_hub.recordings.eye_clips import ALIGNMENTS, MARGIN_US, STREAMS, EyeClip, read_eye_clip
@@ -144,6 +145,11 @@ class MCOENetProcessor(RecordingProcessor, NoRemoteCode, ProcessorMixin):
     def read(self, source: Any) -> EyeClip:
         """One clip from whatever `read_eye_clip` reads: a SEE sequence's folder, {"frames": …, "events": …}, an AEDAT4 file."""
         return read_eye_clip(source, margin_us=max(MARGIN_US, self.feature_extractor.window_us))
+
+    def follow(self, *, faces: str | None = None, min_face: float | None = None) -> EyeFollower:
+        """One eye of everybody in a film of faces, with simulated events; see `EyeFollower`."""
+        side, window_us = int(self.image_processor.size.shortest_edge), int(self.feature_extractor.window_us or 0)
+        return EyeFollower(self.clip_sampling, side, window_us=window_us, faces=faces, min_face=min_face)
 
     @property
     def cuts(self) -> bool:
