@@ -21,6 +21,7 @@ import operator
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -49,8 +50,12 @@ from .processing.picture_processor import MODES, PictureProcessor, recording_pro
 from .processing.preprocessor import FilmFollower
 from .publishing import ModelPushOptions
 from .reading import reading
+from .recordings.eye_clips import EyeClip
 from .recordings.images import describe_source
-from .recordings.video import NewestFrames, Video, frame_step, frames_of, is_video
+from .recordings.live import IDLE_S, Newest, is_live_address, pieces_of
+from .recordings.signal_recording import SignalRecording
+from .recordings.signals import regroup
+from .recordings.video import Video, drop_frame, frame_step, frames_of, is_video
 
 TASK = "emotion-recognition"
 _ERRORS = ("raise", "return")
@@ -141,6 +146,20 @@ def _moment(time: float, place: Mapping[str, Any]) -> float:
     """When an answer about part of a film holds: in the middle of the clip that it is of, or at the frame."""
     start, end = place.get("start"), place.get("end")
     return time if start is None or end is None else (start + end) / 2
+
+
+def _choose_streams(piece: Any, streams: Mapping[str, Any]) -> Any:
+    """A piece of signals whose streams have the checkpoint's names, where others were said."""
+    if not streams:
+        return piece
+    if isinstance(piece, SignalRecording):  # not every stream is in every piece
+        known = {name for name, one in piece.streams.items() for name in (name, *one.channels)}
+        known |= {f"{name}.{channel}" for name, one in piece.streams.items() for channel in one.channels}
+        given = {name: [one] if isinstance(one, str) else list(one) for name, one in streams.items()}
+        here = {name: labels for name, labels in given.items() if known.issuperset(labels)}
+        return regroup(piece, here, keep_others=True) if here else piece
+    names = {given if isinstance(given, str) else given[0]: name for name, given in streams.items()}
+    return {names.get(name, name): one for name, one in piece.items()} if isinstance(piece, Mapping) else piece
 
 
 def _whole(name: str, value: Any, advice: str) -> int:
@@ -591,7 +610,13 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         return answers
 
     def stream(
-        self, source: Any, *, reference: Any = None, live: bool | None = None, **parameters: Any
+        self,
+        source: Any,
+        *,
+        reference: Any = None,
+        live: bool | None = None,
+        idle_s: float | None = IDLE_S,
+        **parameters: Any,
     ) -> Iterator[list[Entry]]:
         """Answer while a recording or a film goes on: one answer for every window or frame, as soon as it is there.
 
@@ -600,40 +625,72 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         films it is likewise, and empty for frames that end no clip.
 
         Args:
-            source: of signals, what the processor's stream takes: the mappings of streams that a call takes, piece by piece, or
-                recordings. Of faces, a film, a webcam's number, a camera's address, or an iterable of frames: (picture, seconds),
-                or pictures that are of the moment at which they come.
+            source: of faces, a film, a webcam's number, a camera's address, or an iterable of frames: (picture, seconds), or
+                pictures that are of the moment at which they come. Of signals, and of frames and events of an eye, an iterable of
+                pieces: mappings such as a call takes; or a file that grows, a socket (tcp://…) or LSL streams (lsl://…), as of
+                `recordings.live`. Checkpoints for eyes take both.
             reference: the person's own level, for a checkpoint that normalises by it: `processor.measure(an earlier recording)`.
-            live: of faces, whether the source goes on whether or not there is time to look: then frames are read beside the work,
-                the newest one is answered, and the others are dropped and counted. Default: cameras are.
+            live: whether the source goes on whether or not there is time to answer: then it is read beside the work, the newest
+                frame or window is answered, and the others are dropped and counted under `dropped`, so that no answer is later
+                than the one before it took. Default: cameras, sockets and LSL are; files that grow are not, and wait.
+            idle_s: of files that grow, sockets and LSL, after how many seconds without anything new they have ended; None: never.
             parameters: those of a call.
 
         Raises:
             ConfigurationError: the checkpoint's processor cannot follow a recording that goes on.
             RecordingError: there are no frames, or a camera that gives none.
         """
-        if self.reads_films:
-            if reference is not None:
-                raise ConfigurationError("reference was passed; it is for checkpoints of signals. Leave it out.")
-            return self._stream_film(source, live, parameters)
-        if live is not None:
-            raise ConfigurationError("live was passed; it is for checkpoints of faces. Leave it out.")
-        return self._stream_windows(source, reference, parameters)
+        if self.reads_films and reference is not None:
+            raise ConfigurationError("reference was passed; it is for checkpoints of signals. Leave it out.")
+        path = isinstance(source, str | os.PathLike)
+        follows_files = self.reads_recordings and path and not is_video(source)
+        if self.reads_films and not (follows_files and ("://" not in str(source) or is_live_address(source))):
+            pieces = (
+                self.reads_recordings and isinstance(source, Iterable) and not path and not isinstance(source, Video)
+            )
+            return (
+                self._stream_either(source, live, parameters) if pieces else self._stream_film(source, live, parameters)
+            )
+        goes_on = is_live_address(source) if live is None else live
+        return self._stream_windows(
+            pieces_of(source, idle_s=idle_s) if path else source, reference, goes_on, parameters
+        )
 
-    def _stream_windows(self, chunks: Iterable[Any], reference: Any, parameters: dict[str, Any]) -> Iterator[Any]:
+    def _stream_either(self, source: Iterable[Any], live: bool | None, parameters: dict[str, Any]) -> Iterator[Any]:
+        """Of an iterable, which the first of its items tells: pieces of recordings of an eye, or frames of faces."""
+        items = iter(source)
+        first = next(items, None)
+        if first is None:
+            return
+        again = chain([first], items)
+        if isinstance(first, Mapping | EyeClip):
+            yield from self._stream_windows(again, None, bool(live), parameters)
+        else:
+            yield from self._stream_film(again, live, parameters)
+
+    def _stream_windows(
+        self, pieces: Iterable[Any], reference: Any, goes_on: bool, parameters: dict[str, Any]
+    ) -> Iterator[Any]:
         windows = self._recordings.stream(reference=reference)
-        for chunk in chunks:
-            for window in windows.push(chunk):
-                yield self(window, **parameters)
-        for window in windows.flush():
-            yield self(window, **parameters)
+        streams: Mapping[str, Any] = parameters.pop("streams", None) or {}
+
+        def complete() -> Iterator[Any]:
+            for piece in pieces:
+                yield from windows.push(_choose_streams(piece, streams))
+            yield from windows.flush()
+
+        newest = Newest(complete()) if goes_on else None
+        for window in complete() if newest is None else newest:
+            answer = self(window, **parameters)
+            beside = {} if newest is None else {"dropped": newest.dropped}
+            yield [{**entry, **beside} for entry in answer] if isinstance(answer, list) else answer
 
     def _stream_film(self, source: Any, live: bool | None, parameters: dict[str, Any]) -> Iterator[list[Entry]]:
         own: tuple[dict[str, Any], ...] = (self._preprocess_params, self._forward_params, self._postprocess_params)
         here = zip(own, self._sanitize_parameters(**parameters), strict=True)
         before, forward, after = ({**usual, **said} for usual, said in here)
         frames, goes_on = frames_of(source, every=before.get("every"), fps=before.get("fps"))
-        newest = NewestFrames(frames) if (goes_on if live is None else live) else None
+        newest = Newest(frames, drop_frame) if (goes_on if live is None else live) else None
         follower = self._follower(before.get("faces"), before.get("min_face"))
         assert follower is not None
         smoothing, function = after.get("smoothing") or Smoothing(), after.get("function_to_apply")

@@ -228,11 +228,9 @@ def test_a_sensor_of_nothing_but_nan_is_a_missing_one(recognise: Any, recording:
     assert [one["scores"] for one in silent] == [one["scores"] for one in absent]
 
 
-def test_eye_clips_do_not_go_on() -> None:
-    from meco_mcoenet.processing_mcoenet import MCOENetProcessor
-
+def test_a_processor_that_follows_nothing_says_so() -> None:
     with pytest.raises(ConfigurationError, match="whole recordings only"):
-        MCOENetProcessor().stream()
+        meco_hub.EventVoxelizer().stream()
 
 
 def test_the_bundled_checkpoint_takes_a_dict_of_streams_and_a_stream_with_a_known_level() -> None:

@@ -34,7 +34,7 @@ from transformers.processing_utils import ImagesKwargs
 from ..answer_warnings import AnswerWarning
 from ..errors import ConfigurationError, InputError, RecordingError
 from ..recordings.event_recording import EventRecording
-from ..recordings.eye_clips import EyeClip
+from ..recordings.eye_clips import FRAMES_PER_SECOND, EyeClip
 from ..recordings.images import read_image
 from .pixel_preprocessor import PixelPreprocessor
 
@@ -156,11 +156,11 @@ def doubt_events(clip: EyeClip, steps: Sequence[int], window_us: int, alignment:
         empty = int((events_in(clip, clip.event_spans(steps, window_us, alignment)) == 0).sum())
         if not empty:
             return []
-        if "simulated" in clip.events.notes:
+        if {"simulated", "live"} & clip.events.notes.keys():
             seen = (
                 f"{empty} of the {len(steps)} windows that are looked at hold no event: nothing was seen to move there."
             )
-            return [AnswerWarning("no_events_in_window", f"{seen} Check that the film is not frozen.")]
+            return [AnswerWarning("no_events_in_window", f"{seen} Check that the camera is not covered, or frozen.")]
         return [
             AnswerWarning(
                 "no_events_in_window",
@@ -240,6 +240,23 @@ class ClipSampling:
             return [clip]
         last = len(clip) - self.span
         return [clip.at(self._window(start)) for start in [*range(0, last, max(EVERY, self.span)), last]]
+
+    def nearest(self, times: NDArray[np.float64], begin: float) -> list[int] | None:
+        """The frames nearest to a clip's time steps, which lie as far apart as at `FRAMES_PER_SECOND`.
+
+        Args:
+            times: (frames,) seconds, increasing.
+            begin: of the clip, seconds.
+
+        Returns:
+            Places in `times`; None where two steps would be one frame, or a frame is nearer to another step.
+        """
+        wanted = begin + np.arange(self.num_frames) * self.stride / FRAMES_PER_SECOND
+        if not len(times):
+            return None
+        places = np.abs(times[None, :] - wanted[:, None]).argmin(axis=1)
+        far = np.abs(times[places] - wanted) > self.stride / FRAMES_PER_SECOND / 2 + 1e-6
+        return None if far.any() or (np.diff(places) < 1).any() else places.tolist()
 
     def draw(self, length: int, generator: np.random.Generator, called: str = "the clip") -> list[int]:
         """Time steps of a clip of `length` steps, drawn by the rule.

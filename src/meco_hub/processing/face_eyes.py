@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from ..answer_warnings import AnswerWarning
@@ -97,7 +96,7 @@ class EyeFollower:
         min_face: float | None = None,
         finder: FaceFinder | None = None,
     ) -> None:
-        self._side, self._mode, self._min_face = side, faces or "all", min_face
+        self._sampling, self._side, self._mode, self._min_face = sampling, side, faces or "all", min_face
         self._steps = np.arange(sampling.num_frames) * (sampling.stride / FRAMES_PER_SECOND)
         self._near = sampling.stride / FRAMES_PER_SECOND / 2  # a step that is farther from its frame is another
         self._lead = window_us / 1e6
@@ -205,13 +204,13 @@ class EyeFollower:
         if len(looks) < 2:  # somebody who was away
             return None
         times = np.array([look.time for look in looks])
-        wanted = watch.begin + self._steps
-        nearest = 1 + np.abs(times[None, 1:] - wanted[:, None]).argmin(axis=1)
-        if (np.diff(nearest) < 1).any() or (np.abs(times[nearest] - wanted) > self._near + 1e-6).any():
+        steps = self._sampling.nearest(times[1:], watch.begin)  # of the first frame no events are known
+        if steps is None:
             self._failed += 1
             self._gap = float(np.diff(times).max(initial=0.0)) or float(self._steps[-1])
             return None
         self._made += 1
+        nearest = [step + 1 for step in steps]
         doubts, where = [_simulated()], {"looked_at": "eye", "box": None}
         pictures = [look.region for look in looks]
         if looks[0].face is not None:
@@ -229,10 +228,10 @@ class EyeFollower:
         stamps = np.rint(times * 1e6).astype(np.int64)
         events = simulate_events(frames, stamps, name=name)
         clip = EyeClip(PictureArray(frames), events, stamps, name=name, warnings=tuple(doubts), seen_at=where)
-        return clip.at(nearest.tolist())
+        return clip.at(nearest)
 
     def _cut(
-        self, looks: list[_Look], right: bool, chosen: NDArray[np.int64]
+        self, looks: list[_Look], right: bool, chosen: list[int]
     ) -> tuple[list[Image.Image], dict[str, Any], list[AnswerWarning]]:
         """The crops, where they are, and what is in doubt about them."""
         faces = [look.face for look in looks if look.face is not None]
@@ -249,7 +248,7 @@ class EyeFollower:
         ]
         if not right:
             pictures = [one.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for one in pictures]
-        middle = int(chosen[len(chosen) // 2])
+        middle = chosen[len(chosen) // 2]
         half = side / 2
         edges = (x[middle] - half, y[middle] - half, x[middle] + half, y[middle] + half)
         where = {

@@ -340,7 +340,7 @@ class SignalWindower(RecordingProcessor, NoRemoteCode, FeatureExtractionMixin):
             recording = regroup(recording, streams, keep_others=True)
         if not recording.prepared:
             recording = derive_streams(recording, self.modality_list())
-        check_any(recording, self.modality_names)
+            check_any(recording, self.modality_names)  # a window of a recording that goes on may be silent
         return fit_recording(recording.spanned_by(self.modality_names), self.modality_list())
 
     def is_silent(self, recording: SignalRecording, clip: SignalRecording) -> bool:

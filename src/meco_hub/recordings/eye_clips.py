@@ -265,7 +265,7 @@ class EyeClip:
                 f"{self.called}: the frames have no times, so it is unknown which events belong to which frame. Give frame_times "
                 "in microseconds on the clock of the events."
             )
-        if "simulated" in events.notes:  # on the frames' own clock, and none where nothing moved
+        if {"simulated", "live"} & events.notes.keys():  # on the frames' own clock, and none where nothing moved
             return []
         if not len(events):
             raise RecordingError(

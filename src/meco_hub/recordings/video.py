@@ -18,7 +18,6 @@ What is done on the way, and on purpose:
 
 import math
 import os
-import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -400,55 +399,6 @@ def _sparse(frames: Iterator[Frame], step: float) -> Iterator[Frame]:
             given, cut = place, False
 
 
-class NewestFrames:
-    """The frames of a source that does not wait: read by a thread of their own, of which only the newest one is kept.
-
-    Whoever iterates gets a frame that is no older than the last answer took; what came in between is dropped.
-
-    Args:
-        frames: what is read; not before somebody iterates.
-
-    Attributes:
-        dropped: how many frames nobody saw.
-    """
-
-    def __init__(self, frames: Iterator[Frame]) -> None:
-        self._frames = frames
-        self._ready = threading.Condition()
-        self._newest: Frame | None = None
-        self._error: BaseException | None = None
-        self._ended = False
-        self.dropped = 0
-
-    def __iter__(self) -> Iterator[Frame]:
-        threading.Thread(target=self._read, name="frames", daemon=True).start()
-        try:
-            while True:
-                with self._ready:
-                    self._ready.wait_for(lambda: self._newest is not None or self._ended)
-                    frame, self._newest = self._newest, None
-                if frame is None:
-                    break
-                yield frame
-        finally:
-            self._ended = True  # the thread ends at its next frame
-        if self._error is not None:
-            raise self._error
-
-    def _read(self) -> None:
-        try:
-            for frame in self._frames:
-                with self._ready:
-                    if self._ended:
-                        return
-                    if self._newest is not None:
-                        self.dropped += 1
-                        frame = replace(frame, cut=frame.cut or self._newest.cut)
-                    self._newest = frame
-                    self._ready.notify()
-        except BaseException as error:  # noqa: BLE001 (whoever iterates gets it)
-            self._error = error
-        finally:
-            with self._ready:
-                self._ended = True
-                self._ready.notify()
+def drop_frame(dropped: Frame, newer: Frame) -> Frame:
+    """A frame that knows of the cut at one before it, which nobody saw."""
+    return replace(newer, cut=newer.cut or dropped.cut)

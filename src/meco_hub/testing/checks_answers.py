@@ -14,8 +14,11 @@ import torch
 from ..errors import CheckpointError, MecoError
 from ..outputs import EmotionRecognitionOutput
 from ..processing.picture_processor import recording_processor
+from ..processing.preprocessor import RecordingProcessor
 from ..processing.signal_windower import SignalWindower
+from ..recordings.event_recording import EventRecording
 from ..recordings.eye_clips import EyeClip
+from ..recordings.pictures import Pictures
 from ..recordings.signal_recording import SignalRecording, Stream
 from .check import NotConforming, is_ours, refusal, require, rule
 from .subject import (
@@ -517,9 +520,59 @@ def clock_shift(subject: Subject) -> None:
     )
 
 
-@rule(lambda subject: subject.entry.kind == "signals" and isinstance(subject.processor, SignalWindower))
+def _goes_on(subject: Subject) -> bool:
+    """Whether its recordings can be followed while they come in."""
+    if subject.entry.kind == "signals":
+        return isinstance(subject.processor, SignalWindower)
+    own = type(recording_processor(subject.processor)).stream is not RecordingProcessor.stream
+    return subject.entry.kind == "face" or (subject.entry.kind == "eye" and own)
+
+
+def _follow_pictures(subject: Subject) -> None:
+    """Frames that come in one by one, of eyes with their events, are answered with the checkpoint's own labels."""
+    if subject.entry.kind == "eye" and not _reads_raw_events(subject):
+        return
+    recognise, processor = make_pipeline(str(subject.checkpoint)), subject.processor
+
+    def pieces() -> Iterator[Any]:
+        if subject.entry.kind == "face":
+            yield from ((one, 0.1 * step) for step, one in enumerate(subject.recordings(3)))
+            return
+        clip = with_raw_events(processor, 0, 0)
+        shown, events, times = clip.frames, clip.events, clip.frame_times
+        if not isinstance(shown, Pictures) or not isinstance(events, EventRecording) or times is None:
+            raise NotConforming("The drawn clip has no frames with times, or no events.")
+        before = int(times[0]) - 100_000
+        for step, time in enumerate(times.tolist()):
+            frame = np.asarray(shown.read([step])[0])[None]
+            yield {"frames": frame, "frame_times": times[step : step + 1], "events": events.between(before, time)}
+            before = time
+
+    answers: list[Any] = []
+    options: dict[str, Any] = {"on_warning": "ignore"} | ({"faces": "cropped"} if subject.entry.kind == "face" else {})
+    advice = "Let the processor's `stream` give clips that its call and `read` take, with their time steps chosen."
+    error = refusal(
+        lambda: answers.extend(recognise.stream(pieces(), **options)), "Following frames that come in", advice
+    )
+    require(error is None, f"Following frames that come in is refused: {error}", advice)
+    entries = [one for answer in answers for one in answer[0].get("expressions", answer)]
+    expected = set(subject.shared_model.config.id2label.values())
+    seen = {one["label"] for one in entries}
+    require(
+        seen == expected, f"The answers to frames that come in are for {sorted(seen)}, not {sorted(expected)}.", advice
+    )
+
+
+@rule(_goes_on)
 def live_recordings(subject: Subject) -> None:
     """A recording that goes on is answered as the finished one, whatever form its pieces have; a level is measured on arrays."""
+    if subject.entry.kind == "signals":
+        _follow_signals(subject)
+    else:
+        _follow_pictures(subject)
+
+
+def _follow_signals(subject: Subject) -> None:
     processor, recognise = subject.processor, make_pipeline(str(subject.checkpoint))
     session, length = draw_session(processor), 0.7 * processor.window_s
 

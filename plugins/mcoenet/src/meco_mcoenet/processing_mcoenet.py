@@ -27,6 +27,7 @@ from meco_hub.configuration import NoRemoteCode
 from meco_hub.errors import ConfigurationError, InputError, RecordingError
 from meco_hub.processing.event_voxelizer import EventVoxelizer
 from meco_hub.processing.eye_preprocessor import ClipSampling, EyePreprocessor, describe_steps, doubt_events
+from meco_hub.processing.eye_stream import EyeStream
 from meco_hub.processing.face_eyes import EyeFollower
 from meco_hub.processing.preprocessor import RecordingProcessor
 from meco_hub.recordings.event_recording import EventRecording
@@ -150,6 +151,12 @@ class MCOENetProcessor(RecordingProcessor, NoRemoteCode, ProcessorMixin):
         """One eye of everybody in a film of faces, with simulated events; see `EyeFollower`."""
         side, window_us = int(self.image_processor.size.shortest_edge), int(self.feature_extractor.window_us or 0)
         return EyeFollower(self.clip_sampling, side, window_us=window_us, faces=faces, min_face=min_face)
+
+    def stream(self, *, reference: Any = None) -> EyeStream:
+        """Clips of a recording that is still going on, as they are complete; `reference` has no meaning here."""
+        window = int(self.feature_extractor.window_us or 0)
+        after = {"before": 0, "around": window - window // 2, "after": window}[self.event_alignment]
+        return EyeStream(self.clip_sampling, self.streams, before_us=window, after_us=after)
 
     @property
     def cuts(self) -> bool:

@@ -1,0 +1,169 @@
+"""Clips of one eye whose recording is still going on: frames and events go in as they come, clips come out when they are complete.
+
+    stream = EyeStream(processor.clip_sampling, streams=["frames", "events"])
+    for piece in camera:                            # {"frames": (T, H, W), "frame_times": µs, "events": …}, either may be missing
+        for clip in stream.push(piece):
+            model(**processor(clip, return_tensors="pt"))
+
+A clip begins about every second, and is as long as at `FRAMES_PER_SECOND`: its steps are chosen by time. It is complete when a
+frame and an event have come that are later; a scene in which nothing moves gives no events, so these are waited for half a second
+of the frames' clock at most. Of events alone, steps are every thirtieth of a second. What the next clip does not need is forgotten.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import RecordingError, unknown_name
+from ..recordings.event_recording import EventRecording
+from ..recordings.events import read_events
+from ..recordings.eye_clips import FRAMES_PER_SECOND, EyeClip
+from ..recordings.pictures import as_pictures
+from .eye_preprocessor import EVERY, ClipSampling
+
+KEYS = ("frames", "frame_times", "events")
+PATIENCE_US = 500_000
+"""How far the frames' clock may run ahead of the last event, until a clip does not wait for more."""
+
+_NO_FRAMES_US = 2_000_000  # of events, after which no frames are waited for that ought to come beside them
+
+
+class EyeStream:
+    """See the module; `push` and `flush` are those of `WindowStream`.
+
+    Args:
+        sampling: of a clip's time steps.
+        streams: those that the network is shown.
+        before_us, after_us: of events, how far a step's window reaches back from its frame and on.
+    """
+
+    def __init__(self, sampling: ClipSampling, streams: Sequence[str], *, before_us: int, after_us: int = 0) -> None:
+        self._sampling, self._streams = sampling, tuple(streams)
+        self._before, self._after = before_us, after_us
+        self._every = round(max(EVERY, sampling.span) * 1e6 / FRAMES_PER_SECOND)
+        self._span = round((sampling.span - 1) * 1e6 / FRAMES_PER_SECOND)
+        self._begin: int | None = None
+        self._frames: list[NDArray[np.uint8]] = []
+        self._times = np.empty(0, np.int64)
+        self._events: EventRecording | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of what is kept."""
+        return sum(one.nbytes for one in self._frames) + (0 if self._events is None else self._events.nbytes)
+
+    def push(self, piece: Mapping[str, Any] | EyeClip) -> list[EyeClip]:
+        """Take frames and events, and hand out the clips that they complete.
+
+        Args:
+            piece: a mapping of `frames` (what `as_pictures` takes) with `frame_times` ((T,) int64 µs), and of `events` (what
+                `read_events` takes); or a clip. Both are on one clock.
+
+        Raises:
+            RecordingError: none of these, frames without times, or times that do not rise from piece to piece.
+            UnknownNameError: the mapping has a key that means nothing.
+        """
+        if isinstance(piece, EyeClip):
+            piece = {"frames": piece.frames, "frame_times": piece.frame_times, "events": piece.events}
+        if not isinstance(piece, Mapping):
+            raise RecordingError(
+                f"A piece is a {type(piece).__name__}; expected a mapping of frames with frame_times, or of events, or of both."
+            )
+        for key in piece:
+            if key not in KEYS:
+                raise unknown_name("part of a piece of an eye clip", str(key), KEYS)
+        if piece.get("frames") is not None and "frames" in self._streams:
+            self._take_frames(piece["frames"], piece.get("frame_times"))
+        if piece.get("events") is not None and "events" in self._streams:
+            self._take_events(piece["events"])
+        self._begin = self._first_begin() if self._begin is None else self._begin
+        return self._complete(waits=True)
+
+    def flush(self) -> list[EyeClip]:
+        """The clips that have all their frames, when no more events come; half a clip is none."""
+        return self._complete(waits=False)
+
+    def _complete(self, waits: bool) -> list[EyeClip]:
+        found: list[EyeClip] = []
+        while self._begin is not None:
+            frame, event = self._clock()
+            end = self._begin + self._span
+            if frame < end or (waits and event < end + self._after):
+                break
+            clip = self._clip(self._begin)
+            found += [] if clip is None else [clip]
+            self._begin += self._every
+            self._forget(self._begin - 2 * self._before)
+        return found
+
+    def _take_frames(self, frames: Any, times: Any) -> None:
+        pictures = as_pictures(frames, "frames")
+        stamps = np.asarray([] if times is None else times)
+        if stamps.shape != (len(pictures),) or stamps.dtype.kind not in "iu":
+            raise RecordingError(
+                f"{len(pictures)} frames came with {len(stamps)} times of type {stamps.dtype}; expected frame_times in whole "
+                "microseconds, one for each."
+            )
+        rising = np.concatenate([self._times[-1:], stamps.astype(np.int64)])
+        if (np.diff(rising) <= 0).any():
+            raise RecordingError(
+                f"The frames' clock does not rise between {rising[0]} and {rising[-1]} µs. Leave late frames out."
+            )
+        self._frames += [np.asarray(one) for one in pictures.read(range(len(pictures)))]
+        self._times = np.concatenate([self._times, stamps.astype(np.int64)])
+
+    def _take_events(self, events: Any) -> None:
+        new = events if isinstance(events, EventRecording) else read_events({"events": events, "time_unit": "us"})
+        old = self._events
+        if old is None or not len(new):
+            self._events = new if old is None else old
+            return
+        if len(old) and new.t[0] < old.t[-1]:
+            raise RecordingError(
+                f"Events of {new.t[0]} µs came after some of {old.t[-1]} µs; expected times that rise from piece to piece."
+            )
+        x, y, t, p = (np.concatenate([getattr(old, column), getattr(new, column)]) for column in "xytp")
+        self._events = EventRecording(
+            x, y, t, p, new.width or old.width, new.height or old.height, warnings=old.warnings
+        )
+
+    def _first_begin(self) -> int | None:
+        """When the first clip begins: as soon as what happened before its first frame is known. None before there is one."""
+        events = self._events.t if self._events is not None else np.empty(0, np.int64)
+        if len(self._times):
+            return int(self._times[0]) + self._before
+        alone = "frames" not in self._streams or (len(events) and events[-1] - events[0] > _NO_FRAMES_US)
+        return int(events[0]) + self._before if alone and len(events) else None
+
+    def _clock(self) -> tuple[int, int]:
+        """The latest frame, and the latest event that is known of: microseconds."""
+        event = int(self._events.t[-1]) if self._events is not None and len(self._events) else -(1 << 62)
+        frame = int(self._times[-1]) if len(self._times) else event
+        return frame, max(event, frame - PATIENCE_US) if "events" in self._streams else frame
+
+    def _clip(self, begin: int) -> EyeClip | None:
+        """The clip from `begin` on; None where frames are missing."""
+        events, times = self._events, self._times
+        if not len(times):
+            times = begin + np.rint(np.arange(self._sampling.span) * 1e6 / FRAMES_PER_SECOND).astype(np.int64)
+        chosen = self._sampling.nearest(times / 1e6, begin / 1e6)
+        if chosen is None:
+            return None
+        within = (
+            None if events is None else events.between(begin - 2 * self._before, begin + self._span + 2 * self._before)
+        )
+        if within is not None:  # there may be none, where nothing moved
+            within = replace(within, notes={"live": "while it was recorded"})
+        frames: Any = [self._frames[place] for place in range(len(times))] if self._frames else None
+        return EyeClip(frames, within, times, name="the eye").at(chosen)
+
+    def _forget(self, before: int) -> None:
+        first = int(np.searchsorted(self._times, before))
+        self._frames, self._times = self._frames[first:], self._times[first:].copy()
+        if self._events is not None:
+            kept = self._events.slice(int(np.searchsorted(self._events.t, before)), len(self._events))
+            columns = [getattr(kept, column).copy() for column in "xytp"]  # so that the forgotten part is let go
+            self._events = EventRecording(*columns, kept.width, kept.height, warnings=kept.warnings)

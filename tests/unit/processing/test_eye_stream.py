@@ -1,0 +1,103 @@
+"""Clips of an eye that is still being recorded: complete as soon as they can be, and the same however the pieces are cut."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from meco_hub.corpora.synthetic.eyes import DrawnSequence, draw_sequence
+from meco_hub.errors import RecordingError, UnknownNameError
+from meco_hub.processing.eye_preprocessor import ClipSampling
+from meco_hub.processing.eye_stream import EyeStream
+
+SAMPLING = ClipSampling(4, 4, "uniform")
+
+
+@pytest.fixture(scope="module")
+def drawn() -> DrawnSequence:
+    return draw_sequence("surprise", person="somebody", frames=70, size=24)
+
+
+def pieces(drawn: DrawnSequence, step_us: int) -> Iterator[dict[str, Any]]:
+    columns = {"x": drawn.x, "y": drawn.y, "t": drawn.t, "p": drawn.p}
+    for begin in range(0, int(drawn.frame_times[-1]) + 1, step_us):
+        frames, inside = ((times >= begin) & (times < begin + step_us) for times in (drawn.frame_times, drawn.t))
+        piece: dict[str, Any] = {"events": {name: one[inside] for name, one in columns.items()}} if inside.any() else {}
+        if frames.any():
+            piece |= {"frames": drawn.frames[frames], "frame_times": drawn.frame_times[frames]}
+        yield piece
+
+
+def stream(streams: tuple[str, ...] = ("frames", "events")) -> EyeStream:
+    return EyeStream(SAMPLING, streams, before_us=33_000)
+
+
+@pytest.mark.parametrize("step_us", [7_000, 50_000, 400_000, 10_000_000])
+def test_clips_are_the_same_however_the_recording_comes_in(drawn: DrawnSequence, step_us: int) -> None:
+    own = stream()
+    clips = [clip for piece in pieces(drawn, step_us) for clip in own.push(piece)] + own.flush()
+    assert len(clips) == 2
+    for clip, second in zip(clips, (0, 1), strict=True):
+        looked_at = clip.frame_times[list(clip.chosen)]
+        assert np.diff(looked_at).tolist() == [132_000] * 3
+        assert looked_at[0] == pytest.approx(33_000 + 33_000 + 1_000_000 * second, abs=17_000)
+        spans = clip.event_spans(clip.chosen, 33_000)
+        inside = [int(((drawn.t >= start) & (drawn.t < end)).sum()) for start, end in spans]
+        assert [len(clip.events.between(start, end)) for start, end in spans] == inside
+
+
+def test_what_the_next_clip_does_not_need_is_forgotten(drawn: DrawnSequence) -> None:
+    own, sizes = stream(), []
+    for again in range(5):
+        for piece in pieces(drawn, 100_000):
+            shift = again * 2_400_000
+            moved = {name: one + shift if name == "frame_times" else one for name, one in piece.items()}
+            if "events" in piece:
+                moved["events"] = {**piece["events"], "t": piece["events"]["t"] + shift}
+            own.push(moved)
+        sizes.append(own.nbytes)
+    assert max(sizes) < 0.5 * (drawn.frames.nbytes + 13 * len(drawn.t))
+
+
+def test_a_still_scene_is_waited_for_half_a_second_and_no_longer(drawn: DrawnSequence) -> None:
+    own = stream()
+    own.push({"events": {"x": [1], "y": [1], "t": [0], "p": [1]}})
+    clips = [
+        (step, clip)
+        for step in range(40)
+        for clip in own.push(
+            {"frames": drawn.frames[step : step + 1], "frame_times": np.array([1_000_000 + 33_000 * step])}
+        )
+    ]
+    ((step, clip),) = clips
+    assert step * 33_000 == pytest.approx(33_000 + 400_000 + 500_000, abs=34_000)
+    assert len(clip.events) == 0
+
+
+def test_events_alone_are_clips_of_a_thirtieth_of_a_second(drawn: DrawnSequence) -> None:
+    own = stream(("events",))
+    clips = [clip for piece in pieces(drawn, 100_000) for clip in own.push(piece)]
+    assert len(clips) == 2
+    assert clips[0].frames is None
+    assert len(clips[0]) == SAMPLING.span
+
+
+def test_what_cannot_be_used_is_refused(drawn: DrawnSequence) -> None:
+    frames = {"frames": drawn.frames[:2], "frame_times": np.array([0, 33_000])}
+    event = {"events": {"x": [1], "y": [1], "t": [100], "p": [1]}}
+
+    def push_all(some: list[Any]) -> None:
+        own = stream()
+        for one in some:
+            own.push(one)
+
+    for some, error, words in (
+        ([{"frames": drawn.frames[:2]}], RecordingError, "one for each"),
+        ([frames, frames], RecordingError, "does not rise"),
+        ([event, {"events": {**event["events"], "t": [50]}}], RecordingError, "times that rise"),
+        ([{"pictures": drawn.frames}], UnknownNameError, "part of a piece"),
+        ([drawn.frames], RecordingError, "expected a mapping"),
+    ):
+        with pytest.raises(error, match=words):
+            push_all(some)
