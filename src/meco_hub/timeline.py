@@ -110,8 +110,19 @@ _PANELS = 40
 """Persons and files that a plot shows, one below the other."""
 
 
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442")
+"""Of lines: told apart by the colour-blind too (Okabe, Ito: Color universal design, 2008)."""
+
+_LINES = ("-", "--", ":")  # what tells labels beyond the colours apart
+
+_PLANE = ("valence", "arousal")
+"""Targets that span a plane: drawn beside their curves, the one to the right, the other upwards."""
+
+
 def plot(answers: Iterable[tuple[str, Any]], path: Path) -> None:
     """Draw (name, answer) over time: a panel for each file and person, a line for each label.
+
+    Beside the curves of valence and arousal stands their plane, in which the colour says when.
 
     Args:
         answers: those that do not run over time are left out.
@@ -121,31 +132,7 @@ def plot(answers: Iterable[tuple[str, Any]], path: Path) -> None:
         InputError: none of them runs over time, there are too many, or the picture cannot be written.
         DependencyError: matplotlib is not installed.
     """
-    figure_of: Any = import_optional("matplotlib.figure", "A plot", "report", "matplotlib")
-    rows = [row for name, answer in answers for row in timeline(answer, name) if row.get("time") is not None]
-    panels = [(whose, list(own)) for whose, own in groupby(rows, key=lambda row: (row["file"], row["person"]))]
-    if not panels or len(panels) > _PANELS:
-        raise InputError(
-            f"{len(panels)} files and persons run over time; expected 1 to {_PANELS}, for a panel each. Name films, eye clips or "
-            "recordings, and fewer of them at once, or write a table by --csv."
-        )
-    figure = figure_of.Figure(figsize=(9, 0.6 + 2.2 * len(panels)), layout="constrained")
-    axes = figure.subplots(len(panels), 1, squeeze=False, sharex=len({file for (file, _), _ in panels}) == 1)[:, 0]
-    shares = all(0 <= row["score"] <= 1 for row in rows if row["score"] is not None)
-    colours = {label: f"C{place}" for place, label in enumerate(sorted({row["label"] for row in rows}))}
-    for axis, ((file, person), own) in zip(axes, panels, strict=True):
-        for label in dict.fromkeys(row["label"] for row in own):
-            line = [(row["time"], row["score"]) for row in own if row["label"] == label]
-            times, scores = zip(*line, strict=True)
-            gaps = [float("nan") if score is None else score for score in scores]
-            marker = "o" if len(line) == 1 else None
-            axis.plot(times, gaps, label=label, color=colours[label], linewidth=1.2, marker=marker)
-        axis.set_title(Path(file).name + ("" if person is None else f", person {person}"), fontsize=9, loc="left")
-        axis.set_ylabel("probability" if shares else "value")
-        if shares:
-            axis.set_ylim(-0.02, 1.02)
-        axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
-    axes[-1].set_xlabel("seconds")
+    figure = draw_timeline([row for name, answer in answers for row in timeline(answer, name)])
     try:
         with whole_file(path) as partial:
             figure.savefig(partial, dpi=120)
@@ -153,3 +140,64 @@ def plot(answers: Iterable[tuple[str, Any]], path: Path) -> None:
         raise InputError(
             f"{path} cannot be written: {error}. Expected a path that ends in .png, .svg or .pdf."
         ) from error
+
+
+def draw_timeline(rows: Iterable[Row]) -> Any:
+    """The figure that `plot` writes, of rows of `timeline`.
+
+    Raises:
+        InputError: none of them runs over time, or there are too many panels.
+        DependencyError: matplotlib is not installed.
+    """
+    figure_of: Any = import_optional("matplotlib.figure", "A plot", "report", "matplotlib")
+    timed = [row for row in rows if row.get("time") is not None]
+    panels = [(whose, list(own)) for whose, own in groupby(timed, key=lambda row: (row["file"], row["person"]))]
+    if not panels or len(panels) > _PANELS:
+        raise InputError(
+            f"{len(panels)} files and persons run over time; expected 1 to {_PANELS}, for a panel each. Name films, eye clips or "
+            "recordings, and fewer of them at once, or write a table by --csv."
+        )
+    labels = sorted({row["label"] for row in timed})
+    plane = set(_PLANE) <= set(labels)
+    figure = figure_of.Figure(figsize=(12.5 if plane else 9, 0.6 + 2.2 * len(panels)), layout="constrained")
+    ratios = {"width_ratios": (3, 1)} if plane else None
+    grid = figure.subplots(len(panels), 2 if plane else 1, squeeze=False, gridspec_kw=ratios)
+    one_clock = len({file for (file, _), _ in panels}) == 1
+    shares = all(0 <= row["score"] <= 1 for row in timed if row["score"] is not None)
+    looks = {label: (_COLOURS[place % 8], _LINES[place // 8 % 3]) for place, label in enumerate(labels)}
+    for axes, ((file, person), own) in zip(grid, panels, strict=True):
+        axis = axes[0]
+        if one_clock and axis is not grid[0, 0]:
+            axis.sharex(grid[0, 0])
+        courses = {label: _course(own, label) for label in dict.fromkeys(row["label"] for row in own)}
+        for label, (times, scores) in courses.items():
+            colour, line = looks[label]
+            marker = "o" if len(times) == 1 else None
+            axis.plot(times, scores, label=label, color=colour, linestyle=line, linewidth=1.2, marker=marker)
+        axis.set_title(Path(file).name + ("" if person is None else f", person {person}"), fontsize=9, loc="left")
+        axis.set_ylabel("probability" if shares else "value")
+        if shares:
+            axis.set_ylim(-0.02, 1.02)
+        axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+        if plane and set(_PLANE) <= courses.keys():
+            _draw_plane(figure, axes[1], *(courses[name] for name in _PLANE))
+    grid[-1, 0].set_xlabel("seconds")
+    return figure
+
+
+def _course(rows: list[Row], label: str) -> tuple[list[float], list[float]]:
+    """Times, and the scores of one label at them; NaN where there is none."""
+    own = [row for row in rows if row["label"] == label]
+    return [row["time"] for row in own], [float("nan") if row["score"] is None else row["score"] for row in own]
+
+
+def _draw_plane(
+    figure: Any, axis: Any, across: tuple[list[float], list[float]], up: tuple[list[float], list[float]]
+) -> None:
+    """Where one person is in the plane, and when: dark at first, light in the end, told apart without colour too."""
+    axis.plot(across[1], up[1], color="0.75", linewidth=0.8, zorder=1)
+    dots = axis.scatter(across[1], up[1], c=across[0], cmap="cividis", s=14, zorder=2)
+    axis.set_xlabel(_PLANE[0], fontsize=8)
+    axis.set_ylabel(_PLANE[1], fontsize=8)
+    axis.tick_params(labelsize=7)
+    figure.colorbar(dots, ax=axis, label="seconds")
