@@ -106,7 +106,6 @@ class EyeFollower:
         self._watches: dict[int, _Watch] = {}
         self._made = self._failed = self._faces = self._eyes = 0
         self._gap = 0.0  # seconds between frames, where the last clip failed for it
-        self._name = ""
 
     def __call__(self, frame: Frame, name: str = "") -> list[tuple[int, EyeClip]]:
         """The clips that end with this frame.
@@ -114,7 +113,6 @@ class EyeFollower:
         Raises:
             RecordingError: there are too few frames a second for any.
         """
-        self._name = name
         if frame.cut:
             self._watches.clear()
         found: list[tuple[int, EyeClip]] = []
