@@ -6,10 +6,18 @@ The film is the astronaut's face (Eileen Collins, NASA, public domain; inside sc
 `recognise(film)`: decoding alone; with the face found and followed; with the network's answer. The network's rate is of ready
 crops, in batches of 1 and of 8. Rates are by the clock, and by the processor's seconds of this process, which other programs
 disturb less.
+
+    python benchmarks/video.py --long 10 --wristband 24
+
+Instead: peak memory of `meco predict --output`, in each tenth of the time that it takes, for such a film of so many minutes at five
+frames a second; and for a drawn recording of a wristband (acc, bvp, eda, temp; noise) of so many hours, in an npz file.
 """
 
 import argparse
+import contextlib
 import math
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,6 +27,7 @@ from typing import Any
 
 import av
 import numpy as np
+import psutil
 import torch
 from PIL import Image
 
@@ -28,14 +37,14 @@ from meco_hub.processing.picture_processor import PictureProcessor
 from meco_hub.recordings.video import Video
 
 
-def write(path: Path, frames: int) -> None:
-    """The film, at 25 frames a second."""
+def write(path: Path, frames: int, rate: int = 25) -> None:
+    """The film, at so many frames a second."""
     spec = find_spec("skimage")
     if spec is None or spec.origin is None:
         raise SystemExit('scikit-image carries the portrait and is missing. Run: pip install "meco-hub[demo]"')
     face = Image.open(Path(spec.origin).parent / "data" / "astronaut.png").convert("RGB").crop((140, 20, 310, 190))
     with av.open(str(path), "w") as container:
-        stream: Any = container.add_stream("mpeg4", rate=25, width=640, height=480, pix_fmt="yuv420p")
+        stream: Any = container.add_stream("mpeg4", rate=rate, width=640, height=480, pix_fmt="yuv420p")
         for step in range(frames):
             shown = Image.new("RGB", (640, 480), (96, 96, 96))
             shown.paste(face.resize((240, 240)), (200 + round(100 * math.sin(step / 10)), 120))
@@ -51,11 +60,57 @@ def rates(count: int, run: Callable[[], Any]) -> tuple[float, float]:
     return count / (time.perf_counter() - clock), count / (time.process_time() - processor)
 
 
+def write_wristband(path: Path, hours: float) -> None:
+    """Four sensors at the rates of an Empatica E4."""
+    draw, seconds = np.random.default_rng(0), round(3600 * hours)
+    arrays: dict[str, Any] = {}
+    for name, rate, shape, level in (("acc", 32, (3,), 0), ("bvp", 64, (), 0), ("eda", 4, (), 2), ("temp", 4, (), 33)):
+        arrays[f"{name}_values"] = (level + 0.1 * draw.normal(size=(seconds * rate, *shape))).astype(np.float32)
+        arrays[f"{name}_rate"] = float(rate)
+    np.savez(path, **arrays)
+
+
+def watch_memory(words: list[str], output: Path) -> None:
+    """Run `meco predict … --output`, and print its peak memory by tenths of its time."""
+    began, seen = time.monotonic(), []
+    command = [sys.executable, "-m", "meco_hub", "predict", *words, "--output", str(output)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        measured = psutil.Process(process.pid)
+        while process.poll() is None:
+            with contextlib.suppress(psutil.Error):
+                seen.append((time.monotonic() - began, measured.memory_info().rss / 1e6))
+            time.sleep(0.2)
+        said = process.stdout.read().strip() if process.stdout else ""
+    took = time.monotonic() - began
+    peaks = [max((size for when, size in seen if int(10 * when / took) == tenth), default=0.0) for tenth in range(10)]
+    print(f"{took:.0f} s, exit {process.returncode}: {said.splitlines()[-1] if said else ''}")
+    print("peak MB by tenths: " + " ".join(f"{peak:.0f}" for peak in peaks))
+
+
+def measure_long(minutes: float, hours: float, model: str | None) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        if minutes:
+            film = Path(folder, "long.mp4")
+            write(film, round(minutes * 60 * 5), rate=5)
+            print(f"a film of {minutes:g} minutes, {round(minutes * 300)} frames")
+            watch_memory([str(film), *(["--model", model] if model else [])], Path(folder, "film"))
+        if hours:
+            recording = Path(folder, "wristband.npz")
+            write_wristband(recording, hours)
+            print(f"a recording of {hours:g} hours, {recording.stat().st_size / 1e6:.0f} MB")
+            watch_memory([str(recording), "--model", "meco-himoe-stress"], Path(folder, "signals"))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=60)
     parser.add_argument("--model", help="bundled checkpoint, folder or Hub id")
+    parser.add_argument("--long", type=float, default=0.0, metavar="MINUTES")
+    parser.add_argument("--wristband", type=float, default=0.0, metavar="HOURS")
     arguments = parser.parse_args()
+    if arguments.long or arguments.wristband:
+        measure_long(arguments.long, arguments.wristband, arguments.model)
+        return
     recognise: Any = meco_hub.recogniser(arguments.model, on_warning="ignore", device="cpu")
     count = arguments.frames
     with tempfile.TemporaryDirectory() as folder:

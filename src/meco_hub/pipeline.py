@@ -17,6 +17,7 @@ scores are those of inferred expressions, not of felt emotions.
 """
 
 import inspect
+import math
 import operator
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -518,11 +519,16 @@ class EmotionRecognitionPipeline(ChunkPipeline):
             if errors == "raise":
                 raise
             return {"error": str(error)}
-        if abstain_below is not None:
-            for entries in [one["expressions"] for one in answer] if "expressions" in answer[0] else [answer]:
-                for entry in entries:
-                    entry["abstained"] = entries[0]["score"] < abstain_below
+        self._abstain(answer, abstain_below)
         return answer
+
+    @staticmethod
+    def _abstain(answer: list[Entry], least: float | None) -> None:
+        if least is None or not answer:
+            return
+        for entries in [one["expressions"] for one in answer] if "expressions" in answer[0] else [answer]:
+            for entry in entries:
+                entry["abstained"] = entries[0]["score"] < least
 
     def _answer(
         self, model_outputs: list[dict[str, Any]], faces: str | None, top_k: int | None, function_to_apply: str | None
@@ -572,16 +578,22 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         return [{**entry, **beside} for entry in entries]
 
     def _answer_film(
-        self, outputs: list[dict[str, Any]], smoothing: Smoothing, top_k: int | None, function: str | None
+        self,
+        outputs: list[dict[str, Any]],
+        smoothing: Smoothing,
+        top_k: int | None,
+        function: str | None,
+        before: dict[int, Smoothing] | None = None,
     ) -> list[Entry]:
-        """One answer for each person, in the order of appearance."""
+        """One answer for each person, in the order of appearance; `before` has their smoothing until here, and gets it."""
+        known = {} if before is None else before
         persons: dict[int, list[dict[str, Any]]] = {}
         for output in outputs:
             persons.setdefault(output["place"]["person"], []).append(output)
         whole = outputs[-1]["place"]
         answers: list[Entry] = []
         for person, own in persons.items():
-            places, smooth = [output["place"] for output in own], smoothing.anew()
+            places, smooth = [output["place"] for output in own], known.setdefault(person, smoothing.anew())
             times = np.array([place["time"] for place in places])
             rows = [output["logits"][0].cpu().numpy() for output in own]
             logits = np.stack([smooth.push(time, row) for time, row in zip(times, rows, strict=True)])
@@ -608,6 +620,98 @@ class EmotionRecognitionPipeline(ChunkPipeline):
             answer["expressions"] = self._answers.over_time(logits[:, None], times[:, None], top_k, function)
             answers.append(answer)
         return answers
+
+    def film_parts(
+        self,
+        film: Video,
+        *,
+        seconds: float,
+        state: Mapping[str, Any] | None = None,
+        batch_size: int = 1,
+        **parameters: Any,
+    ) -> Iterator[tuple[list[Entry], dict[str, Any] | None]]:
+        """A film's answers part by part: each as a call gives it for this part alone, with the ids and smoothing of the whole.
+
+        Args:
+            film: that is answered for.
+            seconds: of a part.
+            state: what came with the last part that is there already; the film is looked at from its end on.
+            batch_size: faces or clips in a forward pass.
+            parameters: those of a call; `errors` has no meaning here.
+
+        Yields:
+            The answer, empty where nobody was seen, and what goes on from there, as JSON has it; None with the last one.
+
+        Raises:
+            InputError: the film cannot be read, or nobody is in all of it.
+        """
+        own: tuple[dict[str, Any], ...] = (self._preprocess_params, self._forward_params, self._postprocess_params)
+        here = zip(own, self._sanitize_parameters(**parameters), strict=True)
+        before, forward, after = ({**usual, **said} for usual, said in here)
+        smoothing, least = after.get("smoothing") or Smoothing(), after.get("abstain_below")
+        top_k, function = after.get("top_k"), after.get("function_to_apply")
+        persons: dict[int, Smoothing] = {}
+        seen, place = False, 0
+        follower = self._new_follower(before)
+        if state is not None:
+            follower.restore(state["follower"])
+            persons = {person: smoothing.restore(one) for person, one in state["persons"]}
+            film.after, seen, place = state["time"], state["seen"], state["part"]
+        doubts, outputs, waiting = _FilmDoubts(film.name, before.get("on_warning", "warn")), [], []
+
+        def forward_all() -> None:
+            for first in range(0, len(waiting), batch_size):
+                some = waiting[first : first + batch_size]
+                inputs = {**_BESIDE, "tensors": [item["tensors"] for item in some], "place": {}}
+                logits: Any = self.forward(inputs, **forward)["logits"]
+                outputs.extend({**item, "logits": row[None]} for item, row in zip(some, logits, strict=True))
+            waiting.clear()
+
+        def answer(warnings: Iterable[AnswerWarning] = ()) -> list[Entry]:
+            forward_all()
+            if not outputs:
+                return []
+            whole = {"counts": doubts.counts, "counted": follower.counted, "film": [one.to_dict() for one in warnings]}
+            outputs[-1]["place"] |= whole
+            answered = self._answer_film(outputs, smoothing, top_k, function, persons)
+            self._abstain(answered, least)
+            return answered
+
+        time = 0.0
+        for frame in film:
+            if math.floor(frame.time / seconds) > place:
+                found = answer()
+                persons = {one: own for one, own in persons.items() if frame.time - own.time <= 10 * PATIENCE_S}
+                state = {
+                    "time": time,
+                    "part": math.floor(frame.time / seconds),
+                    "seen": seen,
+                    "follower": follower.state(),
+                    "persons": [[person, one.state()] for person, one in persons.items()],
+                }
+                yield found, state
+                # what is restored after a kill is restored here too, so that both give the same
+                follower, place = self._new_follower(before), state["part"]
+                follower.restore(state["follower"])
+                doubts, outputs = _FilmDoubts(film.name, before.get("on_warning", "warn")), []
+            for person, clip in follower(frame, film.name):
+                new = doubts.add(person, self._doubts_of(clip))
+                item = self._item(clip)
+                item["place"] = {"person": person, "time": _moment(frame.time, item["place"]), **item["place"]}
+                waiting.append({**item, "warnings": [one.to_dict() for one in new]})
+                seen = True
+            if len(waiting) >= batch_size:
+                forward_all()
+            time = frame.time
+        if not seen:
+            raise follower.nothing(film.name, film.read_until)
+        doubts.finish(film)
+        yield answer(film.warnings), None
+
+    def _new_follower(self, parameters: Mapping[str, Any]) -> FilmFollower:
+        follower = self._follower(parameters.get("faces"), parameters.get("min_face"))
+        assert follower is not None
+        return follower
 
     def stream(
         self,
@@ -691,8 +795,7 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         before, forward, after = ({**usual, **said} for usual, said in here)
         frames, goes_on = frames_of(source, every=before.get("every"), fps=before.get("fps"))
         newest = Newest(frames, drop_frame) if (goes_on if live is None else live) else None
-        follower = self._follower(before.get("faces"), before.get("min_face"))
-        assert follower is not None
+        follower = self._new_follower(before)
         smoothing, function = after.get("smoothing") or Smoothing(), after.get("function_to_apply")
         doubts = _FilmDoubts("", before.get("on_warning", "warn"))
         persons: dict[int, Smoothing] = {}

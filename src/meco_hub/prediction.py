@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import islice
+from functools import partial
+from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +67,7 @@ def join_processes(patience: timedelta = timedelta(hours=2)) -> "PartialState":
 #     OUT/manifest.json                     what is being answered, by which model, with which settings
 #     OUT/answers.parquet/part-000000.parquet …
 #     OUT/done/part-000000.json …           of each part: the run that it belongs to, its counts, and its SHA-256
+#     OUT/films/part-000000/ …              minutes of films of a part that is not done; see `long_films`
 #
 # List, model and settings are written first; going on with others is refused. Every file is written under another name, reaches
 # the disk, and is renamed. A part is done when it has the bytes that its record names; any other is written again. Whoever opens a
@@ -77,9 +79,9 @@ def join_processes(patience: timedelta = timedelta(hours=2)) -> "PartialState":
 
 
 SCHEMA = "meco_hub/answers"
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 ANSWERS = "answers.parquet"
-_LIST, _MANIFEST, _DONE, _LOCK = "files.jsonl", "manifest.json", "done", ".lock"
+_LIST, _MANIFEST, _DONE, _LOCK, _FILMS = "files.jsonl", "manifest.json", "done", ".lock", "films"
 _RUN = b"meco_hub.run"
 _ABANDONED_S = 3600.0
 """A half-written file that nobody has touched for so long is of a process that was killed."""
@@ -131,12 +133,23 @@ class ResumableRun:
 
     def write(self, part: int, table: "pyarrow.Table", *, files: int, errors: int) -> None:
         """Write one part, whole or not at all."""
+        self.write_tables(part, [(table, errors)], schema=table.schema, files=files)
+
+    def write_tables(
+        self, part: int, tables: "Iterable[tuple[pyarrow.Table, int]]", *, schema: "pyarrow.Schema", files: int
+    ) -> None:
+        """The same of tables, each with how many errors it has, are written as they come."""
         from pyarrow import parquet
 
+        rows = errors = 0
+        marked = schema.with_metadata({_RUN: self.name.encode()})
         with whole_file(self.path(part)) as half:  # hidden from whoever reads the folder as one data set
-            parquet.write_table(table.replace_schema_metadata({_RUN: self.name.encode()}), half)
+            with parquet.ParquetWriter(half, marked) as writer:
+                for table, wrong in tables:
+                    writer.write_table(table.replace_schema_metadata(marked.metadata))
+                    rows, errors = rows + table.num_rows, errors + wrong
             digest = hash_file(half)
-        record = {"run": self.name, "files": files, "rows": table.num_rows, "errors": errors, "sha256": digest}
+        record = {"run": self.name, "files": files, "rows": rows, "errors": errors, "sha256": digest}
         write_json(record, self._record_file(part))
 
     def _record_file(self, part: int) -> Path:
@@ -685,8 +698,8 @@ def predict_folder(
 ) -> dict[str, Any]:
     """Answer for any number of files into `output/answers.parquet`, a data set of parts; go on with it if it was begun.
 
-    Under `torchrun` or `accelerate launch` every process answers its share of the parts. A film is one file of a part: it is
-    answered whole, or begun anew.
+    Under `torchrun` or `accelerate launch` every process answers its share of the parts. A film has a row for each person and
+    minute; see `long_films`.
 
     Args:
         inputs, model, faces, min_face, abstain_below, batch_size, strict: as of `predict_files`; folders as of `walk_files`.
@@ -707,6 +720,7 @@ def predict_folder(
     import pyarrow
 
     from .answers import task_of_model
+    from .long_films import LongFilm, forget
     from .pipeline import recogniser
 
     _check_batch(batch_size)
@@ -746,18 +760,41 @@ def predict_folder(
         "errors": "return",
         "on_warning": "raise" if strict else "ignore",
     }  # the table holds them
+
+    def table_of(rows: list[dict[str, Any]]) -> Any:
+        if task.regression:  # the first of several values is no top answer
+            rows = [{**row, "label": None, "score": None} for row in rows]
+        return pyarrow.Table.from_pylist(rows, schema=schema)
+
+    def answered(files: Sequence[str], minutes: Path) -> Iterator[tuple[Any, int]]:
+        """The tables of one part: of files in a row that are no films at once, of films minute by minute."""
+        index = 0
+        for film, some in groupby(files, key=lambda file: bool(films) and is_video(file)):
+            own = list(some)
+            if not film:
+                answers = list(recognise(iter(own), batch_size=batch_size, **options))
+                rows = [row for file, answer in zip(own, answers, strict=True) for row in flat_rows(file, answer)]
+                yield table_of(rows), sum(isinstance(answer, dict) for answer in answers)
+            for place, file in enumerate(own if film else ()):
+                long = LongFilm(minutes, index + place, run.name)
+                called = {key: value for key, value in options.items() if key != "errors"}
+                yield from long.tables(
+                    recognise,
+                    Video(file, **films),
+                    table_of,
+                    partial(flat_rows, file),
+                    batch_size=batch_size,
+                    options=called,
+                )
+            index += len(own)
+
     done = run.files - sum(min(run.part_size, run.files - part * run.part_size) for part in run.waiting)
     show = progress and state.is_local_main_process
     with tqdm(total=run.files, initial=done, unit="file", desc="predict", disable=not show) as bar:
         for part, files in run.pending(state.process_index, state.num_processes):
-            sources = (Video(file, **films) if films and is_video(file) else file for file in files)
-            answers = list(recognise(sources, batch_size=batch_size, **options))
-            errors = sum(isinstance(answer, dict) for answer in answers)
-            rows = [row for file, answer in zip(files, answers, strict=True) for row in flat_rows(file, answer)]
-            if task.regression:  # the first of several values is no top answer
-                rows = [{**row, "label": None, "score": None} for row in rows]
-            table = pyarrow.Table.from_pylist(rows, schema=schema)
-            run.write(part, table, files=len(files), errors=errors)
+            minutes = output / _FILMS / f"part-{part:06d}"
+            run.write_tables(part, answered(files, minutes), schema=schema, files=len(files))
+            forget(minutes)
             bar.update(len(files))
         if state.is_main_process:
             # by looking for files and not at a barrier, whose patience ends

@@ -17,6 +17,7 @@ There was no event camera: events are simulated from the crops (`event_simulatio
 """
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -137,6 +138,17 @@ class EyeFollower:
         if self._failed >= _TRIES and not self._made:
             raise self.nothing(name, frame.time)
         return found
+
+    def state(self) -> dict[str, Any]:
+        """Who is who and by which eye, as JSON has it; not the frames of clips that have begun."""
+        eyes = [[person, one.right, one.seen] for person, one in self._watches.items()]
+        return {"tracker": self._tracker.state(), "eyes": eyes, "counts": [self._made, self._faces, self._eyes]}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on as the one that `state` is of, with new clips."""
+        self._tracker.restore(state["tracker"])
+        self._made, self._faces, self._eyes = state["counts"]
+        self._watches = {person: _Watch(seen + self._lead, right, seen=seen) for person, right, seen in state["eyes"]}
 
     def nothing(self, name: str, seconds: float) -> InputError:
         """Why a film that ended gave no clip."""

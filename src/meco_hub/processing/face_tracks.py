@@ -15,7 +15,7 @@ live: an answer comes late by about `seconds`. Of classes the label changes when
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -116,6 +116,19 @@ class FaceTracker:
                 self._persons += 1
         return [found[face].person for face in range(len(states))]
 
+    def state(self) -> dict[str, Any]:
+        """All that it knows, as JSON has it."""
+        tracks = [{**vars(one), "state": one.state.tolist(), "speed": one.speed.tolist()} for one in self._tracks]
+        return {"tracks": tracks, "persons": self._persons, "last": self._last, "step": self._step}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on as the one that `state` is of."""
+        self._tracks = [
+            _Track(**{**one, "state": np.array(one["state"]), "speed": np.array(one["speed"])})
+            for one in state["tracks"]
+        ]
+        self._persons, self._last, self._step = state["persons"], state["last"], state["step"]
+
 
 def _state(box: Sequence[float]) -> NDArray[np.float64]:
     x0, y0, x1, y1 = box
@@ -161,6 +174,14 @@ class FaceFollower:
         shown = list(zip(persons, faces, strict=True))[: 1 if self._mode == "largest" else None]
         return [(person, self._processor.show(picture, face)) for person, face in shown]
 
+    def state(self) -> dict[str, Any]:
+        """Who is who, as JSON has it."""
+        return self._tracker.state()
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on as the one that `state` is of."""
+        self._tracker.restore(state)
+
     def nothing(self, name: str, seconds: float) -> FaceNotFoundError:
         """Why a film that ended gave no face."""
         return FaceNotFoundError(
@@ -200,6 +221,16 @@ class Smoothing:
     def anew(self) -> "Smoothing":
         """One like it, that has seen nothing."""
         return Smoothing(self.seconds, self.margin)
+
+    def state(self) -> dict[str, Any]:
+        """What it knows of its person, as JSON has it."""
+        return {"sum": np.asarray(self._sum).tolist(), "weight": self._weight, "time": self.time, "label": self._label}
+
+    def restore(self, state: Mapping[str, Any]) -> "Smoothing":
+        """One like it, that goes on as the one that `state` is of."""
+        return Smoothing(
+            self.seconds, self.margin, np.array(state["sum"]), state["weight"], state["time"], state["label"]
+        )
 
     def push(self, time: float, outputs: NDArray[np.floating]) -> NDArray[np.float64]:
         """(outputs,) the network's at this time, in seconds → (outputs,) smoothed."""

@@ -57,6 +57,14 @@ class FilmFollower(Protocol):
 
     def __call__(self, frame: "Frame", name: str = "") -> "list[tuple[int, Any]]": ...
 
+    def state(self) -> dict[str, Any]:
+        """What another one needs to go on, as JSON has it."""
+        ...
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on as the one that `state` is of."""
+        ...
+
     def nothing(self, name: str, seconds: float) -> InputError:
         """Why a film of that name and length gave no clip at all."""
         ...

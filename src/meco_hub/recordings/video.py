@@ -125,6 +125,7 @@ class Video:
         path: of the file.
         every: seconds between two frames that are given; by default each is.
         fps: how many are given a second, instead.
+        after: seconds; frames up to this time are decoded, and not given, by whoever goes on with a film.
         progress: show how far it is on a terminal, in seconds of film, with the rate and the time left.
 
     Attributes:
@@ -139,9 +140,10 @@ class Video:
         *,
         every: float | None = None,
         fps: float | None = None,
+        after: float | None = None,
         progress: bool = False,
     ) -> None:
-        self.name = os.fsdecode(path)
+        self.name, self.after = os.fsdecode(path), after
         self._step, self._progress = frame_step(every, fps), progress
         self.warnings: tuple[AnswerWarning, ...] = ()
         self.duration: float | None = None
@@ -192,7 +194,8 @@ class Video:
             cut = seen(small) or cut
             place = math.floor(time / self._step + 1e-6) if self._step else decoded
             if place > given:
-                yield Frame(_upright(one), time, cut)
+                if self.after is None or time > self.after:
+                    yield Frame(_upright(one), time, cut)
                 given, cut = place, False
         if not decoded:
             raise RecordingError(
