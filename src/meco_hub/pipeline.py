@@ -24,7 +24,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Unpack, cast
 
 import numpy as np
 import torch
@@ -663,7 +663,7 @@ class EmotionRecognitionPipeline(ChunkPipeline):
             for first in range(0, len(waiting), batch_size):
                 some = waiting[first : first + batch_size]
                 inputs = {**_BESIDE, "tensors": [item["tensors"] for item in some], "place": {}}
-                logits: Any = self.forward(inputs, **forward)["logits"]
+                logits = cast(dict[str, Any], self.forward(inputs, **forward))["logits"]
                 outputs.extend({**item, "logits": row[None]} for item, row in zip(some, logits, strict=True))
             waiting.clear()
 
@@ -753,7 +753,9 @@ class EmotionRecognitionPipeline(ChunkPipeline):
                 self.reads_recordings and isinstance(source, Iterable) and not path and not isinstance(source, Video)
             )
             return (
-                self._stream_either(source, live, parameters) if pieces else self._stream_film(source, live, parameters)
+                self._stream_either(cast(Iterable[Any], source), live, parameters)
+                if pieces
+                else self._stream_film(source, live, parameters)
             )
         goes_on = is_live_address(source) if live is None else live
         return self._stream_windows(

@@ -441,6 +441,7 @@ class Evaluation:
                 corpus.kind, settings.conditions, streams=self._streams, corpus_streams=everything
             )
         self._routed: dict[str, RoutedRows] = {}
+        self._aligned: tuple[Predictions, bool, AlignedPredictions] | None = None
         if settings.pictures:
             if settings.pictures is not True and settings.pictures not in FORMATS:
                 raise ConfigurationError(f"pictures is {settings.pictures!r}; expected True, or {', '.join(FORMATS)}.")

@@ -165,5 +165,7 @@ class EyeStream:
         self._frames, self._times = self._frames[first:], self._times[first:].copy()
         if self._events is not None:
             kept = self._events.slice(int(np.searchsorted(self._events.t, before)), len(self._events))
-            columns = [getattr(kept, column).copy() for column in "xytp"]  # so that the forgotten part is let go
-            self._events = EventRecording(*columns, kept.width, kept.height, warnings=kept.warnings)
+            columns = {
+                column: getattr(kept, column).copy() for column in "xytp"
+            }  # so that the forgotten part is let go
+            self._events = EventRecording(**columns, width=kept.width, height=kept.height, warnings=kept.warnings)

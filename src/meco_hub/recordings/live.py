@@ -73,7 +73,9 @@ def pieces_of(source: str | os.PathLike[str], *, idle_s: float | None = IDLE_S) 
     if is_live_address(source):
         address = urlsplit(str(source))
         return (
-            _socket(address.hostname or "", address.port, idle_s) if address.scheme == "tcp" else _lsl(source, idle_s)
+            _socket(address.hostname or "", address.port, idle_s)
+            if address.scheme == "tcp"
+            else _lsl(str(source), idle_s)
         )
     path = Path(source)
     if not path.is_file():
