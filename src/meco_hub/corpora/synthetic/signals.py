@@ -13,6 +13,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -163,6 +164,7 @@ def write_case_npz(
             drawn.append(DrawnRecording(f"sub_{person}_vid_{film}", f"sub_{person}"))
     numbers = [tuple(int(part) for part in one.sample_id.split("_")[1::2]) for one in drawn]
     stream = io.BytesIO()
+    mark: dict[str, Any] = {ARRAY: np.array(SAID)}
     np.savez(
         stream,
         signals=np.stack(signals).astype(np.float32),
@@ -173,7 +175,7 @@ def write_case_npz(
         video=np.array([film for _, film in numbers]),
         stimulus=np.array([case.STIMULI[film - 1] for _, film in numbers]),
         time_ms=np.arange(1000) * 50,
-        **{ARRAY: np.array(SAID)},
+        **mark,
     )
     root, name = (path.parent, path.name) if path.suffix == ".npz" else (path, "case_20hz.npz")
     if path.suffix == ".npz" and not path.exists():
