@@ -124,6 +124,11 @@ def read_weights(folder: Path, variant: str | None = None) -> dict[str, TensorEn
     return _check_shards(index) if index.is_file() else None
 
 
+def same_shape(one: Sequence[int], other: Sequence[int]) -> bool:
+    """Whether weights of one shape load as those of the other: a single number may be a scalar in a file and (1,) in a network."""
+    return tuple(one) == tuple(other) or {tuple(one), tuple(other)} == {(), (1,)}
+
+
 def hash_weights(folder: Path) -> str | None:
     """SHA-256 (hex) of a folder's file of weights; None where there is none of the usual name."""
     file = folder / WEIGHTS

@@ -34,7 +34,7 @@ from ..durable import write_json
 from ..errors import MecoError, PublishingError
 from ..exported import is_exported
 from ..loading import load_processor
-from ..weight_files import INDEX, WEIGHTS, check_folder, list_some, read_index
+from ..weight_files import INDEX, WEIGHTS, check_folder, list_some, read_index, same_shape
 from .contents import CARD, SHARD, Contents, is_ours, read_contents, read_json
 from .remote import MAIN, Remote
 
@@ -368,8 +368,7 @@ def _compare(folder: Path, model: PreTrainedModel, shapes: dict[str, tuple[int, 
     differing = [
         f"{name} {shapes[name]} instead of {shape}"
         for name, shape in expected.items()
-        # a single number: files may hold scalars where the network has one dimension, which loading adds
-        if shapes.get(name, shape) != shape and {shapes[name], shape} != {(), (1,)}
+        if not same_shape(shapes.get(name, shape), shape)
     ]
     if missing or unexpected or differing:
         parts = [

@@ -21,7 +21,7 @@ from transformers import PreTrainedModel
 
 from ..errors import MecoError, PublishingError
 from ..loading import load_processor
-from ..weight_files import WEIGHTS, list_some
+from ..weight_files import WEIGHTS, list_some, same_shape
 from . import PushOptions
 from .contents import Secret, is_record, read_contents
 from .hub import blame_disk, push_files, push_folder
@@ -152,7 +152,9 @@ def _has_weights_of(model: PreTrainedModel, source: Path) -> bool:
             for name in tensors.keys():  # noqa: SIM118 — no mapping
                 value = state.get(name)
                 stored = tensors.get_tensor(name)
-                if value is None or value.dtype != stored.dtype or not stored.equal(value.detach().cpu()):
+                if value is None or value.dtype != stored.dtype or not same_shape(stored.shape, value.shape):
+                    return False
+                if not stored.equal(value.detach().cpu().reshape(stored.shape)):
                     return False
                 seen.add(name)
     return seen == set(state) - set(getattr(model, "all_tied_weights_keys", None) or {})
