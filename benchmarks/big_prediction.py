@@ -30,18 +30,11 @@ from pyarrow import dataset, parquet
 
 from meco_hub import plugins
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from tiny_networks import FACE
+
 NAMES = ["surprise", "neutral", "anger", "happiness"]
-MODEL = {
-    "image_size": 32,
-    "fe1_channels": [4, 8, 8],
-    "fe1_kernel_sizes": [7, 6, 3],
-    "fe1_hidden_size": 16,
-    "fe2_channels": [4, 8],
-    "fe2_kernel_sizes": [5, 3],
-    "backbone_depths": [1, 1],
-    "backbone_widths": [4, 8],
-    "fusion_hidden_size": 16,
-}
 FOLDER, SHARD = 1000, 5000
 """Pictures in a folder, and in a Parquet file."""
 
@@ -51,7 +44,7 @@ def write_checkpoint(folder: Path) -> Path:
     torch.manual_seed(0)
     entry = plugins.architecture("meco_expressnet_moe")
     assert entry.image_processor is not None
-    config = plugins.load_dotted(entry.config)(**MODEL, id2label=dict(enumerate(NAMES)))
+    config = plugins.load_dotted(entry.config)(**FACE, id2label=dict(enumerate(NAMES)))
     plugins.load_dotted(entry.head)(config).save_pretrained(folder)
     made = plugins.load_dotted(entry.image_processor)(size={"height": 32, "width": 32}, do_find_face=False)
     made.save_pretrained(folder)

@@ -19,10 +19,10 @@ results.md are written anew. `--device cpu --limit` takes the same way with smal
 
 import argparse
 import collections
+import itertools
 import json
 import os
 import re
-import shutil
 import signal
 import statistics
 import subprocess
@@ -38,6 +38,9 @@ from typing import Any
 
 import torch
 import yaml
+from accelerate.utils import send_to_device
+
+from meco_hub.durable import write_json
 
 HERE = Path(__file__).resolve()
 ROOT = HERE.parents[2]
@@ -178,17 +181,11 @@ def _signal_network(step: Step) -> tuple[torch.nn.Module, dict[str, Any], int]:
     return model, dict(unflatten(random_batch(example, batch, seed=0))), batch
 
 
-def _to(value: Any, device: str) -> Any:
-    if isinstance(value, torch.Tensor):
-        return value.to(device)
-    return {key: _to(one, device) for key, one in value.items()} if isinstance(value, dict) else value
-
-
 def _network(step: Step, made: tuple[torch.nn.Module, dict[str, Any], int]) -> None:
     import timm
 
     own, inputs, batch = made
-    inputs, side = _to(inputs, step.device), 64 if step.limit else 224
+    inputs, side = send_to_device(inputs, step.device), 64 if step.limit else 224
     torch.backends.cudnn.benchmark = True
     peers: dict[str, tuple[list[torch.nn.Module], torch.Tensor]] = {
         "ResNet-50": ([timm.create_model("resnet50", num_classes=7)], torch.rand(batch, 3, side, side)),
@@ -320,7 +317,7 @@ def waits(step: Step) -> None:
     made, inputs, batch = _eye_network(step)
     for dispatch in ("sparse", "dense"):
         model = type(made)(type(made.config)(expert_dispatch=dispatch)).to(step.device).eval()
-        ready = _to(inputs, step.device)
+        ready = send_to_device(inputs, step.device)
 
         def forward(model: torch.nn.Module = model, ready: dict[str, Any] = ready) -> None:
             with torch.inference_mode():
@@ -338,7 +335,7 @@ def waits(step: Step) -> None:
             run = TrainingRun(recipe, RunOptions(data, Path(scratch) / f"run{ema}", progress=False))
             run.model.train()
             spent = []
-            for batch_, _ in zip(run._batches(), range(8), strict=False):
+            for batch_ in itertools.islice(run._batches(), 8):
                 begun = time.perf_counter()
                 with _counted_waits(step.device) as places:
                     run._train_batch(batch_)
@@ -516,9 +513,7 @@ def main() -> int:
             continue
         most = STEPS[name][1] * (1 if arguments.device == "cuda" else 10)  # the limits are a GPU's
         results.append(run_step(name, arguments, min(most, left)))
-        partial = out / "results.json.partial"
-        partial.write_text(json.dumps(results, indent=1), encoding="utf-8")
-        shutil.move(partial, out / "results.json")
+        write_json(results, out / "results.json")
         (out / "results.md").write_text(to_markdown(results), encoding="utf-8")
         print(f"{name}: {results[-1]['seconds']} s, {len(results[-1]['rows'])} rows {results[-1]['error'][-300:]}")
     print((out / "results.md").read_text(encoding="utf-8"))

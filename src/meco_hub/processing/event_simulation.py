@@ -13,6 +13,7 @@ a film's compression does to brightness is.
 """
 
 import math
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +62,7 @@ def simulate_events(
     brightness = log_brightness(frames).reshape(len(frames), -1)
     columns: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]] = []
     level = brightness[0].astype(np.float64)  # at each pixel's last event
-    for before, after, start, end in zip(brightness, brightness[1:], times, times[1:], strict=False):
+    for (before, after), (start, end) in zip(pairwise(brightness), pairwise(times), strict=True):
         moved = after - level
         count = np.floor(np.abs(moved) / threshold).astype(np.int64)
         pixels = np.flatnonzero(count)
