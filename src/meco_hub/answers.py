@@ -524,3 +524,12 @@ class Answers:
         if not self._task.regression:  # valence stays before arousal, whatever their values
             entries.sort(key=lambda entry: -math.inf if entry["score"] is None else entry["score"], reverse=True)
         return entries[:top_k]
+
+
+def abstain(answer: list[Entry], least: float | None) -> None:
+    """Say in each entry whether the best score is below `least`, so that no label should be used; with None nothing is said."""
+    if least is None or not answer:
+        return
+    for entries in [one["expressions"] for one in answer] if "expressions" in answer[0] else [answer]:
+        for entry in entries:
+            entry["abstained"] = entries[0]["score"] < least

@@ -17,7 +17,6 @@ scores are those of inferred expressions, not of felt emotions.
 """
 
 import inspect
-import math
 import operator
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,13 +28,14 @@ from typing import Any, Unpack, cast
 import numpy as np
 import torch
 from huggingface_hub import CommitInfo
+from numpy.typing import NDArray
 from transformers import FeatureExtractionMixin, PreTrainedModel, ProcessorMixin
 from transformers.pipelines import PIPELINE_REGISTRY, pipeline
 from transformers.pipelines.base import ChunkPipeline
 
 from . import plugins
 from .answer_warnings import ON_WARNING, AnswerWarning, act_on, once_a_code
-from .answers import Answers, Entry, accepted_inputs, mirrored_too
+from .answers import Answers, Entry, abstain, accepted_inputs, mirrored_too
 from .auto import AutoModelForEmotionRecognition
 from .errors import (
     CheckpointError,
@@ -45,8 +45,9 @@ from .errors import (
     RecordingError,
     naming_extras,
 )
+from .films import FilmAnswers
 from .loading import load_processor, read_config
-from .processing.face_tracks import PATIENCE_S, FaceFollower, Smoothing
+from .processing.face_tracks import FaceFollower, Smoothing
 from .processing.picture_processor import MODES, PictureProcessor, recording_processor
 from .processing.preprocessor import FilmFollower
 from .publishing import ModelPushOptions
@@ -104,49 +105,12 @@ class _Numbered:
     value: Any
 
 
-class _FilmDoubts:
-    """Warnings about the faces of a film: each is told once a person and code, and how often it fired is counted."""
-
-    def __init__(self, name: str, on_warning: str) -> None:
-        self.counts: dict[tuple[int, str], int] = {}
-        self._name, self._on_warning = name, on_warning
-        self._first: dict[str, AnswerWarning] = {}
-
-    def add(self, person: int, found: Iterable[AnswerWarning]) -> list[AnswerWarning]:
-        """Those of them that are new for this person."""
-        new = []
-        for one in found:
-            key = person, one.code
-            if key not in self.counts:
-                new.append(one)
-            self.counts[key] = self.counts.get(key, 0) + 1
-            if one.code not in self._first:
-                self._first[one.code] = one
-                if self._on_warning == "raise" or not self._name:  # live, where there is no end to wait for
-                    act_on([one], self._name, self._on_warning)
-        return new
-
-    def forget(self, person: int) -> None:
-        """Nobody will ask for this person's again."""
-        self.counts = {key: count for key, count in self.counts.items() if key[0] != person}
-
-    def finish(self, film: Video) -> None:
-        """Show what was found in all of the film."""
-        act_on(once_a_code([*film.warnings, *self._first.values()]), film.name, self._on_warning)
-
-
 def _is_several(inputs: Any) -> bool:
     """Something with a length that holds inputs, and is none itself: a list, tuple, series of pandas or column of datasets."""
     if isinstance(inputs, str | bytes | bytearray | memoryview | Mapping):
         return False
     series = type(inputs).__name__ == "Series" and type(inputs).__module__.partition(".")[0] in ("pandas", "polars")
     return isinstance(inputs, Sequence) or series
-
-
-def _moment(time: float, place: Mapping[str, Any]) -> float:
-    """When an answer about part of a film holds: in the middle of the clip that it is of, or at the frame."""
-    start, end = place.get("start"), place.get("end")
-    return time if start is None or end is None else (start + end) / 2
 
 
 def _choose_streams(piece: Any, streams: Mapping[str, Any]) -> Any:
@@ -376,10 +340,9 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         if isinstance(input_, _Numbered):
             place, input_ = f" It is input {input_.place} of the list, counted from 0.", input_.value
         pictures = isinstance(self._recordings, PictureProcessor)
-        follower = self._follower(faces, min_face) if is_video(input_) else None
-        if follower is not None:
+        if is_video(input_) and self._follower(faces, min_face) is not None:
             film = input_ if isinstance(input_, Video) else Video(input_, every=every, fps=fps)
-            items = self._prepare_film(film, follower, on_warning)
+            items = self._films({"faces": faces, "min_face": min_face, "on_warning": on_warning}).clips(film)
         elif not pictures and (every, fps) != (None, None):
             raise ConfigurationError(
                 f"every={every!r} and fps={fps!r} were passed; the checkpoint reads recordings, not films of faces. Leave them out."
@@ -403,28 +366,6 @@ class EmotionRecognitionPipeline(ChunkPipeline):
                 item = {**_BESIDE, "is_last": True, "error": f"{error}{place}", "tensors": blank}
             last = item["is_last"]
             yield item
-
-    def _prepare_film(self, film: Video, follower: FilmFollower, on_warning: str) -> Iterator[dict[str, Any]]:
-        """The faces of a film, or an eye of each, as its frames are decoded; the last one knows what is in doubt about all."""
-        doubts = _FilmDoubts(film.name, on_warning)
-        waiting: dict[str, Any] | None = None
-        for frame in film:
-            for person, clip in follower(frame, film.name):
-                if waiting is not None:
-                    yield waiting
-                new = doubts.add(person, self._doubts_of(clip))
-                item = self._item(clip)
-                place = {"person": person, "time": _moment(frame.time, item["place"]), **item["place"]}
-                waiting = {**item, "place": place, "is_last": False, "warnings": [one.to_dict() for one in new]}
-        if waiting is None:
-            raise follower.nothing(film.name, film.read_until)
-        doubts.finish(film)
-        whole = {"counts": doubts.counts, "counted": follower.counted, "film": [one.to_dict() for one in film.warnings]}
-        yield {**waiting, "is_last": True, "place": {**waiting["place"], **whole}}
-
-    def _doubts_of(self, clip: Any) -> list[AnswerWarning]:
-        """What is in doubt about a face of a film, or an eye."""
-        return once_a_code([*clip.warnings, *self._recordings.check(clip, [clip])])
 
     def _tensors(self, clip: Any) -> dict[str, Any]:
         processor: Any = self._recordings
@@ -510,31 +451,24 @@ class EmotionRecognitionPipeline(ChunkPipeline):
             raise ConfigurationError(
                 'abstain_below was passed with function_to_apply="none", whose scores are no probabilities. Leave one of them out.'
             )
+        outputs = [{**output, "logits": output["logits"].cpu().numpy()} for output in model_outputs]
+        asked = {"top_k": top_k, "function_to_apply": function_to_apply, "abstain_below": abstain_below}
         try:
-            if "person" in model_outputs[0]["place"]:
-                answer = self._answer_film(model_outputs, smoothing or Smoothing(), top_k, function_to_apply)
-            else:
-                answer = self._answer(model_outputs, faces, top_k, function_to_apply)
+            if "person" in outputs[0]["place"]:
+                return self._films({}, after={"smoothing": smoothing, **asked}).answer(outputs)
+            answer = self._answer(outputs, faces, top_k, function_to_apply)
         except CheckpointError as error:
             if errors == "raise":
                 raise
             return {"error": str(error)}
-        self._abstain(answer, abstain_below)
+        abstain(answer, abstain_below)
         return answer
 
-    @staticmethod
-    def _abstain(answer: list[Entry], least: float | None) -> None:
-        if least is None or not answer:
-            return
-        for entries in [one["expressions"] for one in answer] if "expressions" in answer[0] else [answer]:
-            for entry in entries:
-                entry["abstained"] = entries[0]["score"] < least
-
     def _answer(
-        self, model_outputs: list[dict[str, Any]], faces: str | None, top_k: int | None, function_to_apply: str | None
+        self, outputs: list[dict[str, Any]], faces: str | None, top_k: int | None, function_to_apply: str | None
     ) -> list[Entry]:
         if not isinstance(self._recordings, PictureProcessor):
-            return self._answer_recording(model_outputs, top_k, function_to_apply)
+            return self._answer_recording(outputs, top_k, function_to_apply)
         answers = [
             {
                 **output["place"],
@@ -543,7 +477,7 @@ class EmotionRecognitionPipeline(ChunkPipeline):
                     self._answers.scores(output["logits"][0], function_to_apply), top_k, function_to_apply
                 ),
             }
-            for output in model_outputs
+            for output in outputs
         ]
         faces = faces or self._recordings.default_mode
         if faces == "all":
@@ -552,7 +486,7 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         return [{**entry, **answer} for entry in answer.pop("expressions")]
 
     def _answer_recording(self, outputs: list[dict[str, Any]], top_k: int | None, function: str | None) -> list[Entry]:
-        logits = np.concatenate([output["logits"].cpu().numpy() for output in outputs])
+        logits = np.concatenate([output["logits"] for output in outputs])
         silent = [bool(output["silent"]) for output in outputs]
         if logits.ndim == 3:  # the model answers over time
             times = np.asarray([output["times"] for output in outputs])
@@ -576,50 +510,6 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         beside |= {} if streams is None else {"streams": streams}
         beside["warnings"] = list({one["code"]: one for output in outputs for one in output["warnings"]}.values())
         return [{**entry, **beside} for entry in entries]
-
-    def _answer_film(
-        self,
-        outputs: list[dict[str, Any]],
-        smoothing: Smoothing,
-        top_k: int | None,
-        function: str | None,
-        before: dict[int, Smoothing] | None = None,
-    ) -> list[Entry]:
-        """One answer for each person, in the order of appearance; `before` has their smoothing until here, and gets it."""
-        known = {} if before is None else before
-        persons: dict[int, list[dict[str, Any]]] = {}
-        for output in outputs:
-            persons.setdefault(output["place"]["person"], []).append(output)
-        whole = outputs[-1]["place"]
-        answers: list[Entry] = []
-        for person, own in persons.items():
-            places, smooth = [output["place"] for output in own], known.setdefault(person, smoothing.anew())
-            times = np.array([place["time"] for place in places])
-            rows = [output["logits"][0].cpu().numpy() for output in own]
-            logits = np.stack([smooth.push(time, row) for time, row in zip(times, rows, strict=True)])
-            answer: Entry = {"id": person, "start": float(times[0]), "end": float(times[-1]), "frames": len(times)}
-            answer["looked_at"] = places[0]["looked_at"]
-            if "events" in places[0]:
-                answer["events"] = sum(place["events"] for place in places)
-            if places[0]["box"] is not None:
-                answer["boxes"] = [list(place["box"].values()) for place in places]
-                for key in ("face_score", "face_side", "tilt"):
-                    answer[key] = round(float(np.median([place[key] for place in places])), 3)
-            if not self._answers.regression:
-                names = self._answers.names
-                answer["labels"] = [names[smooth.choose(row)] for row in self._answers.scores(logits, function)]
-            answer["smoothing"] = {"seconds": smoothing.seconds, "label_margin": smoothing.margin}
-            found = {one["code"]: one["message"] for output in own for one in output["warnings"]}
-            answer["warnings"] = whole["film"] + [
-                {
-                    "code": code,
-                    "message": f"{text} So in {whole['counts'][person, code]} of {len(own)} {whole['counted']}, first here.",
-                }
-                for code, text in found.items()
-            ]
-            answer["expressions"] = self._answers.over_time(logits[:, None], times[:, None], top_k, function)
-            answers.append(answer)
-        return answers
 
     def film_parts(
         self,
@@ -645,73 +535,46 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         Raises:
             InputError: the film cannot be read, or nobody is in all of it.
         """
-        own: tuple[dict[str, Any], ...] = (self._preprocess_params, self._forward_params, self._postprocess_params)
-        here = zip(own, self._sanitize_parameters(**parameters), strict=True)
-        before, forward, after = ({**usual, **said} for usual, said in here)
-        smoothing, least = after.get("smoothing") or Smoothing(), after.get("abstain_below")
-        top_k, function = after.get("top_k"), after.get("function_to_apply")
-        persons: dict[int, Smoothing] = {}
-        seen, place = False, 0
-        follower = self._new_follower(before)
-        if state is not None:
-            follower.restore(state["follower"])
-            persons = {person: smoothing.restore(one) for person, one in state["persons"]}
-            film.after, seen, place = state["time"], state["seen"], state["part"]
-        doubts, outputs, waiting = _FilmDoubts(film.name, before.get("on_warning", "warn")), [], []
+        films = self._films(*self._resolved(parameters))
+        return films.parts(film, seconds=seconds, state=state, batch_size=batch_size)
 
-        def forward_all() -> None:
-            for first in range(0, len(waiting), batch_size):
-                some = waiting[first : first + batch_size]
-                inputs = {**_BESIDE, "tensors": [item["tensors"] for item in some], "place": {}}
-                logits = cast(dict[str, Any], self.forward(inputs, **forward))["logits"]
-                outputs.extend({**item, "logits": row[None]} for item, row in zip(some, logits, strict=True))
-            waiting.clear()
+    def _resolved(self, parameters: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        """The arguments of preprocessing, network and answer: those of this call, over those of the constructor."""
+        before, forward, after = self._sanitize_parameters(**parameters)
+        own: Any = self  # set by transformers' constructor, from the same three
+        return own._preprocess_params | before, own._forward_params | forward, own._postprocess_params | after
 
-        def answer(warnings: Iterable[AnswerWarning] = ()) -> list[Entry]:
-            forward_all()
-            if not outputs:
-                return []
-            whole = {"counts": doubts.counts, "counted": follower.counted, "film": [one.to_dict() for one in warnings]}
-            outputs[-1]["place"] |= whole
-            answered = self._answer_film(outputs, smoothing, top_k, function, persons)
-            self._abstain(answered, least)
-            return answered
+    def _films(
+        self,
+        before: Mapping[str, Any],
+        forward: Mapping[str, Any] | None = None,
+        after: Mapping[str, Any] | None = None,
+    ) -> FilmAnswers:
+        """What answers films, by the arguments of preprocessing, network and answer that it has to know."""
+        after = after or {}
 
-        time = 0.0
-        for frame in film:
-            if math.floor(frame.time / seconds) > place:
-                found = answer()
-                persons = {one: own for one, own in persons.items() if frame.time - own.time <= 10 * PATIENCE_S}
-                state = {
-                    "time": time,
-                    "part": math.floor(frame.time / seconds),
-                    "seen": seen,
-                    "follower": follower.state(),
-                    "persons": [[person, one.state()] for person, one in persons.items()],
-                }
-                yield found, state
-                # what is restored after a kill is restored here too, so that both give the same
-                follower, place = self._new_follower(before), state["part"]
-                follower.restore(state["follower"])
-                doubts, outputs = _FilmDoubts(film.name, before.get("on_warning", "warn")), []
-            for person, clip in follower(frame, film.name):
-                new = doubts.add(person, self._doubts_of(clip))
-                item = self._item(clip)
-                item["place"] = {"person": person, "time": _moment(frame.time, item["place"]), **item["place"]}
-                waiting.append({**item, "warnings": [one.to_dict() for one in new]})
-                seen = True
-            if len(waiting) >= batch_size:
-                forward_all()
-            time = frame.time
-        if not seen:
-            raise follower.nothing(film.name, film.read_until)
-        doubts.finish(film)
-        yield answer(film.warnings), None
+        def follow() -> FilmFollower:
+            follower = self._follower(before.get("faces"), before.get("min_face"))
+            assert follower is not None
+            return follower
 
-    def _new_follower(self, parameters: Mapping[str, Any]) -> FilmFollower:
-        follower = self._follower(parameters.get("faces"), parameters.get("min_face"))
-        assert follower is not None
-        return follower
+        def rows(items: list[dict[str, Any]]) -> NDArray[np.floating]:
+            inputs = {**_BESIDE, "tensors": [item["tensors"] for item in items], "place": {}}
+            outputs: Any = self.forward(inputs, **(forward or {}))
+            return outputs["logits"].cpu().numpy()
+
+        return FilmAnswers(
+            self._recordings,
+            self._answers,
+            self._item,
+            rows,
+            follow,
+            on_warning=before.get("on_warning", "warn"),
+            smoothing=after.get("smoothing") or Smoothing(),
+            top_k=after.get("top_k"),
+            function=after.get("function_to_apply"),
+            least=after.get("abstain_below"),
+        )
 
     def stream(
         self,
@@ -792,47 +655,10 @@ class EmotionRecognitionPipeline(ChunkPipeline):
             yield [{**entry, **beside} for entry in answer] if isinstance(answer, list) else answer
 
     def _stream_film(self, source: Any, live: bool | None, parameters: dict[str, Any]) -> Iterator[list[Entry]]:
-        own: tuple[dict[str, Any], ...] = (self._preprocess_params, self._forward_params, self._postprocess_params)
-        here = zip(own, self._sanitize_parameters(**parameters), strict=True)
-        before, forward, after = ({**usual, **said} for usual, said in here)
+        before, forward, after = self._resolved(parameters)
         frames, goes_on = frames_of(source, every=before.get("every"), fps=before.get("fps"))
         newest = Newest(frames, drop_frame) if (goes_on if live is None else live) else None
-        follower = self._new_follower(before)
-        smoothing, function = after.get("smoothing") or Smoothing(), after.get("function_to_apply")
-        doubts = _FilmDoubts("", before.get("on_warning", "warn"))
-        persons: dict[int, Smoothing] = {}
-        for frame in frames if newest is None else newest:
-            seen = follower(frame)
-            answers: list[Entry] = []
-            rows: Any = []
-            if seen:
-                items = [self._item(clip) for _, clip in seen]
-                inputs = {**_BESIDE, "tensors": [item["tensors"] for item in items], "place": {}}
-                outputs: Any = self.forward(inputs, **forward)
-                rows = outputs["logits"].cpu().numpy()
-            for (person, clip), row in zip(seen, rows, strict=True):
-                own_smoothing = persons.setdefault(person, smoothing.anew())
-                place = self._recordings.locate(clip)
-                moment = _moment(frame.time, place)
-                scores = self._answers.scores(own_smoothing.push(moment, row), function)
-                found = self._doubts_of(clip)
-                doubts.add(person, found)
-                answer = {"id": person, "time": moment, **place}
-                if not self._answers.regression:
-                    answer["label"] = self._answers.names[own_smoothing.choose(scores)]
-                answers.append(
-                    {
-                        **answer,
-                        "dropped": 0 if newest is None else newest.dropped,
-                        "warnings": [one.to_dict() for one in found],
-                        "expressions": self._answers.entries(scores, after.get("top_k"), function),
-                    }
-                )
-            yield answers
-            gone = [person for person, one in persons.items() if frame.time - one.time > 10 * PATIENCE_S]
-            for person in gone:
-                del persons[person]
-                doubts.forget(person)
+        return self._films(before, forward, after).live(frames if newest is None else newest)
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
         """Save model and processor so that `pipeline(model=folder)` loads them again.

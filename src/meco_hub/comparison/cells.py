@@ -21,7 +21,7 @@ from tqdm import tqdm
 from ..durable import plain, remove, write_json
 from ..errors import ConfigurationError, TrainingInterrupted
 from ..evaluation.evaluate import evaluate_checkpoint
-from ..prediction import join_processes
+from ..shards import join_processes
 from ..training.arguments import RunOptions
 from ..training.checkpoints import BEST, list_checkpoints
 from ..training.loop import train

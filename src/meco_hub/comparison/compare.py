@@ -6,7 +6,7 @@ from typing import Any
 
 from ..durable import refuse_overwriting, whole_file, write_json
 from ..evaluation.pictures import require_matplotlib
-from ..prediction import join_processes
+from ..shards import join_processes
 from . import tables
 from .cells import check_cells, read_reports, run_cells
 from .plan import Comparison, Plan

@@ -30,8 +30,8 @@ from ..corpora.splits import PROTOCOLS, find_fold
 from ..durable import begin, refuse_filled, refuse_overwriting, swap_in, write_json
 from ..errors import ConfigurationError, InputError
 from ..loading import load_model, load_processor
-from ..prediction import join_processes
 from ..processing.picture_processor import recording_processor
+from ..shards import join_processes
 from ..weight_files import hash_weights
 from .calibration import describe_calibration, describe_selection, fit_affine, fit_temperature, write_calibration
 from .conditions import AppliedCondition, Condition, conditions_for

@@ -13,7 +13,7 @@ import pyarrow.dataset
 import pytest
 
 from meco_hub.errors import ConfigurationError, InputError
-from meco_hub.prediction import ResumableRun, checkpoint_fingerprint, open_run
+from meco_hub.shards import ResumableRun, checkpoint_fingerprint, open_run
 
 ENTRIES = [(f"file-{index}", index) for index in range(23)]
 MODEL = {"name": "model", "fingerprint": "0123456789abcdef"}
