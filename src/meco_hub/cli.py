@@ -252,6 +252,10 @@ def _lines(row: dict[str, Any]) -> list[str]:
     streams = answer[0].get("streams") or {}
     if streams.get("missing"):
         line += f"  (from {', '.join(streams['used'])}; without {', '.join(streams['missing'])})"
+    if (
+        "recording" in (streams.get("level") or {}).values()
+    ):  # of a person whose level nobody knows, "high" means so here
+        line += "  (relative to this recording's own level)"
     return [line, *_doubts(answer[0])]
 
 

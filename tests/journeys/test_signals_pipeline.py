@@ -10,6 +10,7 @@ from transformers import pipeline
 
 import meco_hub
 from meco_hub.answer_warnings import DoubtfulInputWarning
+from meco_hub.cli import main
 from meco_hub.errors import ConfigurationError, InputError, RecordingError
 from meco_hub.recordings.signal_recording import SignalRecording, Stream
 
@@ -232,7 +233,9 @@ def test_a_processor_that_follows_nothing_says_so() -> None:
         meco_hub.EventVoxelizer().stream()
 
 
-def test_the_bundled_checkpoint_takes_a_dict_of_streams_and_a_stream_with_a_known_level() -> None:
+def test_the_bundled_checkpoint_takes_a_dict_of_streams_and_a_stream_with_a_known_level(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """As the README shows: what a person's level is, a whole recording says by itself, and of a stream one is told."""
     recognise = pipeline("emotion-recognition", model=meco_hub.checkpoint("meco-himoe-case"))
     random = np.random.default_rng(0)
@@ -246,3 +249,8 @@ def test_the_bundled_checkpoint_takes_a_dict_of_streams_and_a_stream_with_a_know
     streamed = list(recognise.stream(chunks, reference=level))
     assert len(streamed) == 2
     assert all(np.isfinite(entry["score"]) for one in streamed for entry in one)
+    assert answer[0]["streams"]["level"] == {"eda": "recording"}
+    assert streamed[0][0]["streams"]["level"] == {"eda": "reference"}
+    np.savez(tmp_path / "alone.npz", eda_values=eda, eda_rate=4.0)
+    assert main(["predict", str(tmp_path / "alone.npz"), "--model", "meco-himoe-case"]) == 0
+    assert "without cardiac, resp, temp, emg)  (relative to this recording's own level)" in capsys.readouterr().out

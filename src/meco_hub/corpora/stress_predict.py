@@ -63,6 +63,8 @@ corpus = Corpus(
         "stride_s": "seconds from one window to the next, whole; default 30",
         "purity": "share of a window's seconds that must have one label; default 0.8",
         "margin_s": "seconds of the sensors to keep before and after a window, for filters and shifts; default 10",
+        "after_s": "seconds to keep after a window, where they are not margin_s; 0 shows nothing of the session's future",
+        "level_minutes": "first minutes of a session that the person's own level is of; all of it by default",
     },
     streams=E4_STREAMS,
     nuisances=("session_minute",),
@@ -77,9 +79,17 @@ _COLUMNS = ("participant", "time(sec)", "label")
 
 
 def read(
-    path: Path, window_s: int = 60, stride_s: int = 30, purity: float = 0.8, margin_s: float = 10.0
+    path: Path,
+    window_s: int = 60,
+    stride_s: int = 30,
+    purity: float = 0.8,
+    margin_s: float = 10.0,
+    after_s: float | None = None,
+    level_minutes: float | None = None,
 ) -> "datasets.DatasetDict":
-    """Read Stress-Predict from a folder or a zip; see `Corpus.load` for the columns. Further columns: `margin_s`, `session_minute`.
+    """Read Stress-Predict from a folder or a zip; see `Corpus.load` for the columns.
+
+    Further columns: `session_minute`, and `margin_s`, `after_s` and `level_minutes` as the options say (0: the whole session).
 
     Raises:
         CorpusError: folders or labels missing; a label other than 0 and 1; a clock of labels that does not run by seconds.
@@ -89,11 +99,14 @@ def read(
     import datasets
     from tqdm.auto import tqdm
 
-    if not (window_s >= 1 and stride_s >= 1 and 0.5 < purity <= 1 and margin_s >= 0) or window_s % 1 or stride_s % 1:
+    after, level = margin_s if after_s is None else after_s, level_minutes or 0.0
+    whole_seconds = window_s >= 1 and stride_s >= 1 and not (window_s % 1 or stride_s % 1)
+    if not (whole_seconds and 0.5 < purity <= 1 and margin_s >= 0 and after >= 0 and level >= 0):
         raise ConfigurationError(
-            f"window_s is {window_s}, stride_s {stride_s}, purity {purity}, margin_s {margin_s}. Expected whole seconds, a share "
-            "above 0.5 and up to 1, and a margin of 0 or more."
+            f"window_s is {window_s}, stride_s {stride_s}, purity {purity}, margin_s {margin_s}, after_s {after_s}, level_minutes "
+            f"{level_minutes}. Expected whole seconds, a share above 0.5 and up to 1, and margins and minutes of 0 or more."
         )
+    shown = {"margin_s": margin_s, "after_s": after, "level_minutes": level}
     with open_tree(path) as whole:
         roots = whole.folders_above("Raw_data")
         if not roots:
@@ -107,11 +120,11 @@ def read(
         rows: list[RecordingRow] = []
         for who in tqdm(people, desc="Stress-Predict", unit=" people", disable=None):
             address = json.dumps([str(path.absolute()), f"{tree.base}Raw_data/{who}/"])
-            rows += _windows(who, address, labels[int(who[1:])], int(window_s), int(stride_s), purity, margin_s)
+            rows += _windows(who, address, labels[int(who[1:])], int(window_s), int(stride_s), purity, shown)
         splits = build_recordings(
             rows,
             label_names=LABELS.names,
-            extras={"margin_s": "float64", "session_minute": "float64"},
+            extras=dict.fromkeys((*shown, "session_minute"), "float64"),
             address=tree.where(""),
         )
         _warn_of_absent(tree, people, labels)
@@ -124,12 +137,13 @@ def read(
 def read_row(row: Mapping[str, Any]) -> SignalRecording:
     """The recording of one window: streams acc, bvp, eda, temp, hr, ibi, its clock 0 where the window begins.
 
-    A stream that has no sample there, nor in the margin, is absent. The reference is median and scale of all that this
-    person's watch recorded, without labels, and beside it the level of its summaries over stretches as long as a window.
+    A stream that has no sample there, nor in the margins, is absent. The reference is median and scale of all that this person's
+    watch recorded, or of the first `level_minutes` of it, without labels; beside it the level of its summaries over stretches as
+    long as a window.
     """
     start, end = float(row["start_s"]), float(row["end_s"])
-    session, reference = _session(row["source"], round(end - start))
-    clip = session.recording.clip(start, end, row["margin_s"])
+    session, reference = _session(row["source"], round(end - start), row["level_minutes"])
+    clip = session.recording.clip(start - row["margin_s"], end + row["after_s"])
     worn = {name: one for name, one in clip.streams.items() if len(one)}
     moved = SignalRecording(worn, start, end, row["sample_id"], reference=reference).shift(dict.fromkeys(worn, -start))
     return SignalRecording(moved.streams, 0.0, end - start, row["sample_id"], reference=reference)
@@ -171,9 +185,9 @@ def _windows(
     length: int,
     stride: int,
     purity: float,
-    margin: float,
+    shown: Mapping[str, float],
 ) -> list[RecordingRow]:
-    session, _ = _session(address, length)
+    session, _ = _session(address, length, shown["level_minutes"])
     seconds, values = labels
     rows = []
     for begin in range(int(seconds[0]), int(seconds[-1]) - length + 2, stride):
@@ -203,7 +217,7 @@ def _windows(
                 trial=f"{who}_{LABELS.names[stress > 0.5]}_{task}",
                 start_s=start,
                 end_s=start + length,
-                extras={"margin_s": margin, "session_minute": (begin - int(seconds[0]) + length / 2) / 60},
+                extras={**shown, "session_minute": (begin - int(seconds[0]) + length / 2) / 60},
             )
         )
     return rows
@@ -220,7 +234,9 @@ def _warn_of_absent(tree: FileTree, people: list[str], labels: Mapping[int, obje
 
 
 @lru_cache(maxsize=64)
-def _session(address: str, summary_s: int) -> tuple[EmpaticaSession, dict[str, NDArray[np.float64]]]:
+def _session(
+    address: str, summary_s: int, level_minutes: float
+) -> tuple[EmpaticaSession, dict[str, NDArray[np.float64]]]:
     """A person's session and label-free reference; an hour takes 4 MB. `address`: JSON of [root, folder inside]."""
     from ..processing.resampling import session_level, summary_key  # which imports scipy
 
@@ -234,7 +250,10 @@ def _session(address: str, summary_s: int) -> tuple[EmpaticaSession, dict[str, N
         if one.code == "part_left_out":  # which an answer may do without, and a training would learn from
             raise RecordingError(one.message)
         logger.warning("%s", one.message)
-    streams = session.recording.streams
+    known = session.recording
+    if level_minutes:
+        known = known.clip(known.start, known.start + 60 * level_minutes)
+    streams = {name: one for name, one in known.streams.items() if len(one)}
     reference = {name: robust_reference(one.values) for name, one in streams.items()}
     reference |= {summary_key(name, summary_s): session_level(one, summary_s) for name, one in streams.items()}
     return session, reference

@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from meco_hub.corpora.leaks import fingerprint, leak_check
+from meco_hub.corpora.recording_rows import robust_reference
 from meco_hub.corpora.splits import by_fold
 from meco_hub.corpora.stress_predict import corpus
 from meco_hub.corpora.synthetic.signals import write_stress_predict
@@ -73,6 +74,24 @@ def test_the_recording_is_the_watch_s_own(archive: Path) -> None:
     assert any("ibi" not in streams for streams in held)
     assert any("ibi" in streams for streams in held)
     assert not any(len(stream) == 0 for streams in held for stream in streams.values())
+
+
+def test_a_window_can_do_without_the_session_s_future(archive: Path) -> None:
+    causal = {"margin_s": 120.0, "after_s": 0.0, "level_minutes": 5.0}
+    rows = corpus.load(archive, **causal)["all"]
+    row = rows[len(rows) // 2]
+    here = corpus.read(row)
+    whole = read_empatica(archive, folder=f"Raw_data/{row['identity']}").recording
+    for name, stream in here.streams.items():
+        cut = whole.streams[name].between(row["start_s"] - 120, row["end_s"])
+        assert np.array_equal(stream.values, cut.values)
+    first = whole.clip(whole.start, whole.start + 300).streams["eda"]
+    assert np.allclose(here.reference["eda"], robust_reference(first.values))
+    # nothing after the window, nor of the level's minutes after the fifth, can change what it says
+    assert max(stream.times[-1] for stream in here.streams.values()) < 60
+    assert not np.allclose(here.reference["eda"], robust_reference(whole.streams["eda"].values))
+    with pytest.raises(ConfigurationError, match="after_s -1"):
+        corpus.load(archive, after_s=-1)
 
 
 def test_folds_keep_people_apart(archive: Path) -> None:
