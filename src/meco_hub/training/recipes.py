@@ -21,12 +21,14 @@ from ..errors import ConfigurationError, unknown_name
 from ..typed_yaml import FieldReader
 
 Criterion = Literal[
-    "uar", "war", "macro_f1", "macro_auroc", "balanced_score", "operating_point", "loss", "rmse", "mae", "ccc", "pcc", "last"
+    "uar", "war", "macro_f1", "macro_auroc", "balanced_score", "operating_point", "loss", "rmse", "mae", "ccc", "pcc",
+    "within_nuisances", "last",
 ]  # fmt: skip
 _HELD_OUT = ("by_identity", "by_trial", "by_stimulus", "by_content", "stratified")
 """Ways of holding validation out of the training set."""
 REGRESSION_CRITERIA = ("rmse", "mae", "ccc", "pcc")
-"""Criteria for values; the others are for classes, but "last", which is for both."""
+"""Criteria for values; the others are for classes, but for those of both."""
+CRITERIA_OF_BOTH = ("within_nuisances", "last")
 Rule = Literal["none", "max_uar", "max_war", "max_macro_f1", "max_mean"]
 Schedule = Literal["linear", "cosine", "constant", "constant_with_warmup", "exponential_per_epoch", "step_per_epoch"]
 Precision = Literal["no", "fp16", "bf16"]
@@ -227,8 +229,9 @@ class Recipe:
         Criterion,
         "the one validation criterion, for the kept checkpoint and for early stopping; balanced_score is the mean of "
         "UAR and WAR, operating_point the objective of that rule at its best tau; loss, rmse and mae are minimised; rmse, mae, "
-        "ccc and pcc are for values, the others for classes; last chooses nothing and keeps the final weights, where validation "
-        "is too small to choose by",
+        "ccc and pcc are for values, the others for classes; within_nuisances is what the design of the corpus cannot give (AUROC "
+        "between people at the same minute, correlation within a film); last chooses nothing and keeps the final weights, where "
+        "validation is too small to choose by",
     ] = "uar"
 
     # --- loss, sampling, regularisation

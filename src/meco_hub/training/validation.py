@@ -28,12 +28,14 @@ from ..evaluation.calibration import (
     write_operating_point,
 )
 from ..evaluation.metrics import ClassificationMetrics, compute_metrics
-from ..evaluation.predict import predict_rows
+from ..evaluation.nuisances import classes_within, values_within
+from ..evaluation.predict import Predictions, predict_rows
+from ..evaluation.references import row_answers, row_ratings
 from ..evaluation.series import AlignedPredictions, ValueMetrics, align_predictions, scored_moments, summarise
 from .data import TrainingData
 from .engine import in_parts
 from .loaders import Loaders
-from .recipes import REGRESSION_CRITERIA, Recipe
+from .recipes import CRITERIA_OF_BOTH, REGRESSION_CRITERIA, Recipe
 
 _MINIMISED = ("loss", "rmse", "mae")
 
@@ -47,12 +49,14 @@ class ValidationResult:
         labels: (n,) class indices, or (n, targets) native values of every validation sample.
         metrics: of these.
         aligned: values laid beside their ratings, for what is fitted on them; None for classes.
+        within: mean of the figures that the corpus's nuisances cannot give; None where nobody selects by it.
     """
 
     outputs: NDArray[np.floating]
     labels: NDArray[Any]
     metrics: ClassificationMetrics | ValueMetrics
     aligned: AlignedPredictions | None = None
+    within: float | None = None
 
     def summary(self) -> dict[str, float | None]:
         """The metrics of a line of the history."""
@@ -94,7 +98,14 @@ class Validator:
     ) -> None:
         self._accelerator, self._recipe, self._data = accelerator, recipe, data
         self._loaders, self._processor, self.prior = loaders, processor, prior
-        if recipe.selection != "last" and (recipe.selection in REGRESSION_CRITERIA) != data.task.regression:
+        if recipe.selection == "within_nuisances" and not data.corpus.nuisances:
+            raise ConfigurationError(
+                f"Recipe key 'selection' is 'within_nuisances', and {data.corpus.name} declares none. Select by uar or rmse."
+            )
+        if (
+            recipe.selection not in CRITERIA_OF_BOTH
+            and (recipe.selection in REGRESSION_CRITERIA) != data.task.regression
+        ):
             kind, fitting = (
                 ("values", "rmse, mae, ccc or pcc") if data.task.regression else ("classes", "uar, war, loss, …")
             )
@@ -141,9 +152,27 @@ class Validator:
                 "max_grad_norm, or train with mixed_precision no."
             )
         if not data.task.regression:
-            return ValidationResult(outputs, labels, compute_metrics(labels, outputs, data.names))
+            within = self._within(predictions, labels, outputs)
+            return ValidationResult(outputs, labels, compute_metrics(labels, outputs, data.names), within=within)
         aligned = align_predictions(predictions, self._loaders.validation_rows, data.validation, data.corpus, data.task)
-        return ValidationResult(data.task.native(outputs), labels, summarise(aligned, data.corpus, data.names), aligned)
+        seconds = data.corpus.scored_seconds
+        within = self._within(predictions, row_ratings(aligned, seconds), row_answers(aligned, seconds))
+        metrics = summarise(aligned, data.corpus, data.names)
+        return ValidationResult(data.task.native(outputs), labels, metrics, aligned, within)
+
+    def _within(self, predictions: Predictions, truth: Any, answers: Any) -> float | None:
+        """The mean over nuisances of what a report calls `auroc_within_…` or `pcc_within_…`."""
+        if self._recipe.selection != "within_nuisances":
+            return None
+        data, chosen = self._data, self._data.validation.dataset.select(predictions.positions)
+        nuisances = [one for one in data.corpus.nuisances if one in chosen.column_names]
+        columns, people = {one: chosen[one][:] for one in nuisances}, chosen["identity"][:]
+        if data.task.regression:
+            figures = values_within(truth, answers, data.names, columns, nuisances, people).figures()
+        else:
+            figures = classes_within(truth, answers, columns, nuisances, people).figures()
+        kind = "pcc" if data.task.regression else "auroc"
+        return float(np.mean([figures[f"{kind}_within_{one}"] for one in nuisances]))
 
     def value(self, result: ValidationResult, epoch: int = 0) -> float:
         """The recipe's selection criterion, signed so that larger is better.
@@ -164,10 +193,11 @@ class Validator:
             point = self.choose_point(result)
             # weights that miss the floor lose against any that meet it, whatever their objective
             return -math.inf if point is None else point.objective - (0 if point.floor_met else 1)
-        value = getattr(computed, criterion)
-        if value is None:
+        value = result.within if criterion == "within_nuisances" else getattr(computed, criterion)
+        if value is None or math.isnan(value):
             raise ConfigurationError(
-                f"{criterion} is undefined on this validation set, which has one class only. Select by another criterion."
+                f"{criterion} is undefined on this validation set, which has one class only, or nobody to compare. Select by "
+                "another criterion, or hold more people out."
             )
         return -value if criterion in _MINIMISED else value
 
