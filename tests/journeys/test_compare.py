@@ -12,11 +12,20 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from sklearn.linear_model import RidgeCV
 from sklearn.metrics import balanced_accuracy_score
 
 import tiny_networks
+from meco_hub import plugins
 from meco_hub.cli import main
+from meco_hub.comparison.compare import compare
+from meco_hub.comparison.plan import comparison_from_dict
 from meco_hub.corpora.synthetic.signals import write_case_npz, write_stress_predict
+from meco_hub.evaluation.references import scaled_within
+from meco_hub.evaluation.series import mean_ratings
+from meco_hub.evaluation.task import task_of_corpus
+from meco_hub.training.construction import build
+from meco_hub.training.recipes import load_recipe
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -100,6 +109,38 @@ def test_values_over_time_under_conditions(tmp_path: Path) -> None:
     assert list(found["curves"]["missing"]) == ["ridge", "random_forest"]
     assert len(found["curves"]["missing"]["ridge"]["levels"]) == 2
     assert (tmp_path / "out" / "missing.png").stat().st_size > 5000
+
+
+def test_a_baseline_may_see_what_a_recipe_s_network_is_given(tmp_path: Path) -> None:
+    write_case_npz(tmp_path / "case.npz", seed=0, people=6, films=3, folds=3)
+    models = {"line": {"baseline": "ridge", "sees": "meco_himoe/case"}, "plain": {"baseline": "ridge"}}
+    comparison = comparison_from_dict({"corpus": "case", "folds": [0], "models": models})
+    compare(comparison, tmp_path / "out", data_dir=tmp_path / "case.npz", progress=False)
+
+    # the same by hand: the recipe's own processor on every recording, and a straight line on the people of other folds
+    recipe = load_recipe("meco_himoe/case", {})
+    corpus = plugins.corpus("case")
+    rows = corpus.load(tmp_path / "case.npz", **recipe.data.options)["all"]
+    processor = build(recipe, task_of_corpus(corpus))[1]
+    shown, ratings = [], []
+    for row in rows:
+        recording = corpus.read(row)
+        inputs = processor([recording])["inputs"]
+        shown.append(np.concatenate([inputs[name].ravel() for name in processor.modality_names]))
+        ratings.append(mean_ratings(recording, ("valence", "arousal"), corpus.scored_seconds))
+    people, seen = np.asarray(rows["identity"][:]), np.asarray(rows["fold"][:]) != 0
+    statistics = scaled_within(np.stack(shown).astype(np.float64), people)
+    unit = statistics[seen].std(axis=0)
+    unit[unit == 0] = 1
+    line = RidgeCV(np.logspace(0, 5, 26)).fit(statistics[seen] / unit, np.stack(ratings)[seen][:, 0])
+    expected = dict(zip(np.asarray(rows["sample_id"][:])[~seen], line.predict(statistics[~seen] / unit), strict=True))
+
+    def answered(model: str) -> dict[str, float]:
+        place = tmp_path / "out" / model / "fold_0_seed_0" / "test" / "predictions.csv"
+        return {row["sample_id"]: float(row["valence"]) for row in csv.DictReader(place.open())}
+
+    assert answered("line") == pytest.approx(expected, abs=1e-3)
+    assert answered("plain") != pytest.approx(expected, abs=1e-3)
 
 
 FACES: dict[str, Any] = {

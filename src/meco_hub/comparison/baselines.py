@@ -6,14 +6,16 @@
     logistic_regression    of classes: likewise
     random_forest          of either, on the same numbers
 
-The last three are of signals. They scale the numbers within each person without labels, those under test too. Nothing is selected
+The last three are of signals. They scale the numbers within each person without labels, those under test too. With `sees` they are
+given what a recipe's processor gives its network, side by side: what is left between the two is the network's. Nothing is selected
 by validation here, so what a recipe would hold out for that is fitted on as well. How a corpus is divided and what the report says
 come from the same functions as for a network.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +43,13 @@ from ..evaluation.references import (
 )
 from ..evaluation.report import library_versions
 from ..evaluation.task import LabelledSubset, map_labels, map_targets
+from ..training.construction import build
 from ..training.data import TrainingData, load_training_data
 from ..training.recipes import Recipe, recipe_to_dict
 from ..training.result import describe_training
 
 CONSTANT, ORACLE = "training_mean", "_oracle"
-_FITTED = ("ridge", "logistic_regression", "random_forest")
+FITTED = ("ridge", "logistic_regression", "random_forest")
 _DRAWN = ("random_forest",)
 
 
@@ -63,11 +66,11 @@ def check_baseline(name: str, corpus: Corpus | None = None) -> None:
         ConfigurationError: one of classes on values, or the other way round, or of signals on pictures.
     """
     oracles = [f"{column}{ORACLE}" for column in (corpus.nuisances if corpus else ())]
-    if name not in (CONSTANT, *_FITTED, *oracles) and (corpus is not None or not name.endswith(ORACLE)):
-        raise unknown_name("baseline", name, [CONSTANT, *_FITTED, *(oracles or [f"<nuisance>{ORACLE}"])])
+    if name not in (CONSTANT, *FITTED, *oracles) and (corpus is not None or not name.endswith(ORACLE)):
+        raise unknown_name("baseline", name, [CONSTANT, *FITTED, *(oracles or [f"<nuisance>{ORACLE}"])])
     if corpus is None:
         return
-    if name in _FITTED and corpus.kind != "signals":
+    if name in FITTED and corpus.kind != "signals":
         raise ConfigurationError(
             f"The baseline {name} looks at signals, and {corpus.name} is of kind {corpus.kind}. Use {CONSTANT}."
         )
@@ -77,6 +80,20 @@ def check_baseline(name: str, corpus: Corpus | None = None) -> None:
         raise ConfigurationError(f"The baseline {name} does not fit {corpus.name}, which is rated in {rated}.")
 
 
+Describe = Callable[[Any], np.ndarray]
+"""A recording → the numbers that a fitted baseline is given."""
+
+
+def shown_by(processor: Any) -> Describe:
+    """All that a processor gives its network of a recording, streams side by side; of a long one, of its first clip."""
+
+    def describe(recording: Any) -> np.ndarray:
+        batch = processor(processor.cut(recording)[:1])
+        return np.concatenate([np.asarray(one, np.float64).ravel() for one in batch["inputs"].values()])
+
+    return describe
+
+
 class BaselineEvaluation(Evaluation):
     """A baseline on the rows of one corpus.
 
@@ -84,6 +101,7 @@ class BaselineEvaluation(Evaluation):
         name: of the baseline.
         run: the record of its training part, as run.json holds it.
         predictor: of those that look at signals; None of those that do not, and whom no condition changes.
+        describe: what the predictor is given of a recording.
         task, corpus, subset, settings: as of `Evaluation`.
     """
 
@@ -92,12 +110,13 @@ class BaselineEvaluation(Evaluation):
         name: str,
         run: dict[str, Any],
         predictor: PlainPredictor | Forest | None,
+        describe: Describe | None,
         task: Task,
         corpus: Corpus,
         subset: LabelledSubset,
         settings: EvaluationSettings,
     ) -> None:
-        self._name, self._run, self._predictor = name, run, predictor
+        self._name, self._run, self._predictor, self._of = name, run, predictor, describe
         streams = () if predictor is None else tuple(predictor.channels)
         known = settings if streams else replace(settings, conditions=())
         super().__init__(task, corpus, subset, known, streams=streams)
@@ -138,13 +157,13 @@ class BaselineEvaluation(Evaluation):
     def _describe(
         self, row: int, *, condition: Condition | None = None, clip_condition: ClipCondition | None = None
     ) -> np.ndarray:
-        assert self._predictor is not None
+        assert self._of is not None
         recording, name = self.rows[row], self.rows.sample_ids[row]
         if condition is not None:
             recording = condition(recording, name)
         if clip_condition is not None:
             recording = clip_condition(recording, name, 0)
-        return window_statistics(recording, self._predictor.channels)
+        return self._of(recording)
 
     def _as_predictions(self, positions: Sequence[int], answers: np.ndarray, failed: dict[str, str]) -> Predictions:
         """One answer a row, which over time holds throughout."""
@@ -158,16 +177,17 @@ class BaselineEvaluation(Evaluation):
 
 
 def evaluate_baseline(
-    name: str, recipe: Recipe, data_dir: Path, folder: Path, settings: EvaluationSettings
+    name: str, recipe: Recipe, data_dir: Path, folder: Path, settings: EvaluationSettings, *, sees: bool = False
 ) -> dict[str, Any]:
     """Fit a baseline on a recipe's training part, and write the report on the rows that the settings choose.
 
     Args:
         name: of the baseline.
-        recipe: whose `data` and `seed` count.
+        recipe: whose `data` and `seed` count, and with `sees` its processor.
         data_dir: folder or zip of the corpus.
         folder: where report and predictions go.
         settings: which rows.
+        sees: a fitted baseline is given what the recipe's processor gives, instead of `window_statistics`.
 
     Returns:
         The report as written.
@@ -184,13 +204,13 @@ def evaluate_baseline(
         "recipe": recipe_to_dict(recipe),
         "versions": library_versions(),
     }
-    predictor = _fit(name, data, recipe, settings.progress) if name in _FITTED else None
+    predictor, describe = _fit(name, data, recipe, settings.progress, sees) if name in FITTED else (None, None)
     rows = choose_rows(data.corpus.load(data_dir, **recipe.data.options), settings)
     if data.task.regression:
         subset = map_targets(rows, data.corpus, data.task)
     else:
         subset = map_labels(rows, data.task.names, purpose=f"the baseline {name}")
-    evaluation = BaselineEvaluation(name, run, predictor, data.task, data.corpus, subset, settings)
+    evaluation = BaselineEvaluation(name, run, predictor, describe, data.task, data.corpus, subset, settings)
     described = {"name": name, "model_type": None, "class": type(predictor).__name__ if predictor else name}
     described |= {"distribution": None, "parameters": None, "weights_sha256": None, "operating_point": None}
     if PartialState().is_main_process:
@@ -210,12 +230,18 @@ def _whole(data: TrainingData) -> TrainingData:
     return replace(data, train=joined, fingerprints=prints)
 
 
-def _fit(name: str, data: TrainingData, recipe: Recipe, progress: bool) -> PlainPredictor | Forest:
+def _fit(
+    name: str, data: TrainingData, recipe: Recipe, progress: bool, sees: bool
+) -> tuple[PlainPredictor | Forest, Describe]:
     show = progress and PartialState().is_main_process
     rows = RecordingRows(data.corpus, data.train.dataset)
     readable = rows.survey(int(recipe.cache_gb * 1e9), show, "training samples")
     known = describe_training(data, rows, readable, progress=show)
-    given = (known.statistics, known.people, known.labels, known.channels, data.task.names)
+    statistics, describe = known.statistics, partial(window_statistics, channels=known.channels)
+    if sees:
+        describe = shown_by(build(recipe, data.task)[1])
+        statistics = np.stack([describe(rows[row]) for row in tqdm(readable, desc="inputs", delay=1, disable=not show)])
+    given = (statistics, known.people, known.labels, known.channels, data.task.names)
     if name == "random_forest":
         fitted = fit_forest(*given, regression=data.task.regression, seed=recipe.seed)
     else:
@@ -224,4 +250,4 @@ def _fit(name: str, data: TrainingData, recipe: Recipe, progress: bool) -> Plain
         raise ConfigurationError(
             f"The training part has too few labels for {name}; expected rows of every class, or three ratings. Use more data."
         )
-    return fitted
+    return fitted, describe

@@ -130,7 +130,8 @@ def _make(cell: Cell, plan: Plan, folder: Path, progress: bool) -> None:
     settings = replace(cell.settings, progress=False)
     logger.info("%s", cell)
     if cell.recipe is not None and cell.choice.baseline is not None:
-        evaluate_baseline(cell.choice.baseline, cell.recipe, plan.data_dir, folder / "test", settings)
+        sees = cell.choice.sees is not None
+        evaluate_baseline(cell.choice.baseline, cell.recipe, plan.data_dir, folder / "test", settings, sees=sees)
         return
     source: str | Path = str(cell.choice.checkpoint)
     if cell.recipe is not None:

@@ -10,6 +10,7 @@
       network: {recipe: meco_mymodel/myrecipe, changes: {num_train_epochs: 5}}
       ours: {checkpoint: out/mine}
       forest: {baseline: random_forest}
+      informed: {baseline: random_forest, sees: meco_mymodel/myrecipe}
 
 Each model is tried on every fold, and with every seed where anything of it is drawn: a cell. All of them learn from the same
 side of a fold, and none sees the other side before its evaluation. A cell is described by the recipe that it was made by,
@@ -45,7 +46,7 @@ from ..training.recipes import (
 from ..training.result import flatten
 from ..typed_yaml import FieldReader
 from ..weight_files import hash_weights
-from .baselines import check_baseline, is_drawn
+from .baselines import FITTED, check_baseline, is_drawn
 
 OFFICIAL = "official"
 
@@ -62,6 +63,9 @@ class ModelChoice:
     changes: Annotated[dict[str, Any], "keys of the recipe that are others here, dotted where they are nested"] = field(
         default_factory=dict
     )
+    sees: Annotated[
+        str | None, "recipe whose processor says what a fitted baseline is given, instead of mean, spread and slope"
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -102,8 +106,10 @@ class Comparison:
                     f"models.{name}",
                     f"has {' and '.join(given) or 'none'} of recipe, checkpoint, baseline; expected one",
                 )
-            if model.changes and not model.recipe:
+            if model.changes and not (model.recipe or model.sees):
                 raise _wrong(f"models.{name}.changes", f"stands beside {given[0]}; expected a recipe, which has keys")
+            if model.sees and model.baseline not in FITTED:
+                raise _wrong(f"models.{name}.sees", f"is for the baselines {', '.join(FITTED)}; leave it out")
         folders = [file_name(name) for name in self.models]
         if len(set(folders)) < len(folders):
             raise _wrong("models", f"has names that make one folder: {', '.join(self.models)}; expected different ones")
@@ -330,7 +336,7 @@ class Plan:
         recipe = None if model.checkpoint is not None else self._recipe(name, model, fold, seed)
         settings = self._settings(fold)
         made_by: dict[str, Any] = {"corpus": self.comparison.corpus, "data": self.data, "fold": fold, "seed": seed}
-        made_by |= {"protocol": self.comparison.protocol}
+        made_by |= {"protocol": self.comparison.protocol} | ({"sees": model.sees} if model.sees else {})
         if recipe is not None:
             made_by |= flatten({"recipe": recipe_to_dict(recipe)})
         else:
@@ -344,8 +350,9 @@ class Plan:
     def _recipe(self, name: str, model: ModelChoice, fold: str, seed: int) -> Recipe:
         """The recipe with this fold left out and this seed; of a baseline what it is fitted on."""
         one = self.comparison
-        if model.recipe is not None:
-            base = override(read_recipe_file(model.recipe), model.changes)
+        followed = model.recipe or model.sees
+        if followed is not None:
+            base = override(read_recipe_file(followed), model.changes)
         else:
             base = {
                 "model_type": model.baseline,

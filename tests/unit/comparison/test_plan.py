@@ -8,7 +8,15 @@ import pytest
 import yaml
 
 from meco_hub.comparison.cells import RECORD, check_cells
-from meco_hub.comparison.plan import Comparison, ModelChoice, Plan, choose, comparison_from_dict, comparison_from_words
+from meco_hub.comparison.plan import (
+    Comparison,
+    ModelChoice,
+    Plan,
+    choose,
+    comparison_from_dict,
+    comparison_from_words,
+    read_comparison,
+)
 from meco_hub.corpora.synthetic.faces import write_fer2013_folders
 from meco_hub.corpora.synthetic.signals import write_case_npz, write_deap, write_stress_predict
 from meco_hub.durable import write_json
@@ -127,6 +135,7 @@ def test_words_name_models(recipe: Path, tmp_path: Path) -> None:
         ({"models": {"a": {}}}, "has none of recipe, checkpoint, baseline"),
         ({"models": {"a": {"recipe": "x", "baseline": "ridge"}}}, "recipe and baseline"),
         ({"models": {"a": {"baseline": "ridge", "changes": {"seed": 1}}}}, "stands beside baseline"),
+        ({"models": {"a": {"baseline": "training_mean", "sees": "x"}}}, "for the baselines ridge"),
         ({"models": {"a b": "ridge", "a_b": "training_mean"}}, "make one folder"),
         ({"seeds": [1, 1]}, "each once"),
         ({"seed": [1]}, "Did you mean"),
@@ -197,3 +206,15 @@ def test_an_oracle_needs_a_nuisance_of_the_corpus(tmp_path: Path) -> None:
     wrong = comparison_from_dict({"corpus": "stress_predict", "models": {"a": "stimulus_oracle"}})
     with pytest.raises(UnknownNameError, match="session_minute_oracle"):
         Plan(wrong, tmp_path / "stress")
+
+
+@pytest.mark.parametrize("name", ["case", "stress_predict"])
+def test_the_comparisons_that_docs_name_can_be_made(name: str, tmp_path: Path) -> None:
+    if name == "case":
+        write_case_npz(tmp_path / "data.npz", seed=0, people=8, films=2, folds=4)
+    else:
+        write_stress_predict(tmp_path / "data.npz", seed=0, people=5)
+    values = read_comparison(Path(__file__).parents[3] / "benchmarks" / "comparisons" / f"{name}.yaml")
+    plan = Plan(comparison_from_dict(values), tmp_path / "data.npz")
+    assert len(plan.cells) == len(plan.folds) * len(values["models"])
+    assert len({cell.folder for cell in plan.cells}) == len(plan.cells)
