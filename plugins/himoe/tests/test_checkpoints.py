@@ -2,8 +2,12 @@
 
 import json
 import shutil
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -13,15 +17,19 @@ from meco_hub.errors import RecordingError
 from meco_hub.evaluation.evaluate import EvaluationSettings, evaluate_checkpoint
 from meco_hub.training.recipes import load_recipe
 
-NAMES = ["meco-himoe-case", "meco-himoe-stress"]
+RECIPES = {
+    "meco-himoe-case": "case",
+    "meco-himoe-stress": "stress_predict",
+    "meco-himoe-stress-live": "stress_predict_live",
+}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", RECIPES)
 def test_a_bundle_is_small_and_trained_by_its_recipe(name: str) -> None:
     folder = Path(meco_hub.checkpoint(name))
     assert sum(file.stat().st_size for file in folder.iterdir()) <= 20e6
     run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    recipe = load_recipe(f"meco_himoe/{ {'case': 'case', 'stress': 'stress_predict'}[name.rpartition('-')[2]] }")
+    recipe = load_recipe(f"meco_himoe/{RECIPES[name]}")
     trained = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
     assert trained["model"] == recipe.model
     assert trained["augmentation"] == recipe.augmentation
@@ -64,6 +72,43 @@ def test_stress_is_told_of_a_folder_of_the_watch_minute_by_minute(tmp_path: Path
         file.unlink()
     with pytest.raises(RecordingError):
         recognise(str(watch))
+
+
+def test_live_answers_at_each_minute_s_end_and_nothing_later_changes_it() -> None:
+    random, minutes = np.random.default_rng(0), 10
+    eda = 2 + 0.01 * random.normal(size=240 * minutes).cumsum()
+    acc = random.normal(size=(1920 * minutes, 3))
+    live = meco_hub.recogniser("meco-himoe-stress-live", on_warning="ignore")
+    level = live.feature_extractor.measure({"eda": (eda, 4.0), "acc": (acc, 32.0)})
+
+    def answers(name: str, eda: np.ndarray) -> dict[float, tuple[float, float]]:
+        """Start of a minute → score of stress, and by how many seconds it was late."""
+        recognise, heard, found = meco_hub.recogniser(name, on_warning="ignore"), [0.0], {}
+
+        def pieces() -> Iterator[dict[str, Any]]:
+            for at in range(0, 60 * minutes, 5):
+                heard[0] = at + 5.0
+                yield {
+                    "eda": (eda[4 * at : 4 * at + 20], at + np.arange(20) / 4),
+                    "acc": (acc[32 * at : 32 * at + 160], at + np.arange(160) / 32),
+                }
+
+        for answer in recognise.stream(pieces(), reference=level):
+            (entry,) = (one for one in answer if one["label"] == "stress")
+            found[entry["start"]] = entry["score"], heard[0] - entry["end"]
+        return found
+
+    now, both_sides = answers("meco-himoe-stress-live", eda), answers("meco-himoe-stress", eda)
+    assert list(now) == [60.0 * minute for minute in range(minutes)]
+    assert max(late for _, late in now.values()) <= 10
+    assert both_sides[0.0][1] >= 360
+    changed = np.where(np.arange(len(eda)) < 4 * 300, eda, 3 * eda)  # from the sixth minute on
+    other = answers("meco-himoe-stress-live", changed)
+    for time in now:
+        assert (abs(other[time][0] - now[time][0]) < 1e-6) == (time < 300), time
+    recording = live.feature_extractor.read({"eda": (eda, 4.0), "acc": (acc, 32.0)})
+    (whole,) = (one for one in live(replace(recording, reference=level)) if one["label"] == "stress")
+    assert whole["scores"] == pytest.approx([score for score, _ in now.values()], abs=1e-5)
 
 
 def test_case_is_told_of_other_people_in_an_npz(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from meco_hub import checkpoint
 NAMES = {"own_expert", "temperature", "log_scale"}
 
 
-@pytest.mark.parametrize("name", ["meco-himoe-case", "meco-himoe-stress"])
+@pytest.mark.parametrize("name", ["meco-himoe-case", "meco-himoe-stress", "meco-himoe-stress-live"])
 def test_bundled_checkpoints_load_and_are_saved_bit_for_bit(name: str, tmp_path: Path) -> None:
     folder = Path(checkpoint(name))
     held = load_file(folder / "model.safetensors")

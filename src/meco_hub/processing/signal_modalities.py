@@ -199,15 +199,20 @@ def check_fields(windower: Any) -> None:
         raise ConfigurationError(
             f"modality_names is {windower.modality_names} and modalities are {sorted(windower.modalities)}. Name each exactly once."
         )
-    for field in ("window_s", "stride_s", "context_margin_s", "grid_step_s", "spare_s", "clip_at"):
+    for field in ("window_s", "stride_s", "context_margin_s", "context_after_s", "grid_step_s", "spare_s", "clip_at"):
         value: Any = getattr(windower, field)
-        may_be_zero = field in ("context_margin_s", "spare_s")
-        if value is None and field in ("stride_s", "grid_step_s", "clip_at"):
+        may_be_zero = field in ("context_margin_s", "context_after_s", "spare_s")
+        if value is None and field in ("stride_s", "context_after_s", "grid_step_s", "clip_at"):
             continue
         number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
         if not number or (value == 0 and not may_be_zero):
             wanted = "a number of seconds from 0" if may_be_zero else "a positive number"
             raise ConfigurationError(f"{field} is {value!r}; expected {wanted}.")
+    if windower.shown_after_s > windower.context_margin_s:
+        raise ConfigurationError(
+            f"context_after_s is {windower.context_after_s} and context_margin_s {windower.context_margin_s}; expected at most as "
+            "much after a window as before it."
+        )
     step = windower.grid_step_s
     if step and abs(windower.window_s / step - round(windower.window_s / step)) > 1e-6:
         raise ConfigurationError(

@@ -312,6 +312,7 @@ def collect(
     *,
     window: float,
     margin: float,
+    after: float,
     clip_at: float | None,
 ) -> SignalBatch:
     """Make a batch of clips.
@@ -319,7 +320,8 @@ def collect(
     Args:
         clips: streams on their grids, NaN where nothing was measured.
         levels: for each clip, stream name → (2, channels) centre and scale; empty: values stay as they are.
-        window, margin: seconds; what lies further than `margin` beyond a clip's end is masked.
+        window, margin: seconds; there is room for `margin` before and after a window.
+        after: seconds; what lies further beyond a clip's end is masked.
         clip_at: largest absolute value after normalisation.
     """
     made = []
@@ -338,7 +340,7 @@ def collect(
                 elif spread is None or level is not known or spread.dtype != stream.values.dtype:
                     spread = spread_level(known, steps, stream.values.dtype)
                 level = known
-                _place(stream, clip, margin, rate, spread, clip_at, windows, row)
+                _place(stream, clip, margin, after, rate, spread, clip_at, windows, row)
         made.append(windows)
     return as_batch(made, modalities, [clip.known_lags for clip in clips])
 
@@ -347,6 +349,7 @@ def _place(
     stream: Stream,
     clip: SignalRecording,
     margin: float,
+    after: float,
     rate: float,
     level: NDArray[np.floating] | None,
     clip_at: float | None,
@@ -357,7 +360,7 @@ def _place(
 
     All that happens to one window happens here, while it is in the processor's cache.
     """
-    start, end, slack = clip.start - margin, clip.end + margin, CLOSE / rate
+    start, end, slack = clip.start - margin, clip.end + after, CLOSE / rate
     first, last = stream.times.searchsorted((start - slack, end - slack)).tolist()
     if first >= last:
         return

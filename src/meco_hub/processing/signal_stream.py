@@ -192,7 +192,7 @@ class WindowStream:
 
     def _is_complete(self, start: float) -> bool:
         """Would no sample that can still come change this window?"""
-        end = start + self._windower.window_s + self._windower.context_margin_s
+        end = start + self._windower.window_s + self._windower.shown_after_s
         clock = self.clock
         if clock < end - self._windower.window_s / 2:  # before that, plans would be made on too little
             return False
@@ -207,11 +207,12 @@ class WindowStream:
         return bool(self._expected) or clock >= end
 
     def _clip(self, start: float, end: float) -> SignalRecording:
-        margin = self._windower.context_margin_s
+        windower = self._windower
         streams = {}
         for name in self._modalities:
             if name in self._buffers:
-                first, last = start - margin - self._windower.spare_s, start + self._windower.window_s + margin
+                first = start - windower.context_margin_s - windower.spare_s
+                last = start + windower.window_s + windower.shown_after_s
                 streams[name] = self._buffers[name].on_grid(self._start or 0.0, first, last)
         streams = {name: stream for name, stream in streams.items() if len(stream)}
         doubts, self._doubts = tuple(self._doubts), []

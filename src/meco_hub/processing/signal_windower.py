@@ -75,6 +75,8 @@ class SignalWindower(RecordingProcessor, NoRemoteCode, FeatureExtractionMixin):
         window_s: length of a window.
         stride_s: from the start of one window to the next; default: the window's length.
         context_margin_s: real samples that a window shows on either side of it, if there are any.
+        context_after_s: of these, how many seconds after it; default: as many as before. With 0 a recording that goes on is
+            answered at once, and nothing that comes later changes the answer.
         grid_step_s: step of the grid on which a model predicts over time; None when it answers once a window.
         spare_s: real samples that clips keep beyond that, invisible, for delays to draw on.
         last_window: what `cut` does with a rest shorter than a window: "pad" it behind masks; "align" the window with the end,
@@ -100,6 +102,7 @@ class SignalWindower(RecordingProcessor, NoRemoteCode, FeatureExtractionMixin):
         window_s: float = 4.0,
         stride_s: float | None = None,
         context_margin_s: float = 0.0,
+        context_after_s: float | None = None,
         grid_step_s: float | None = None,
         spare_s: float = 2.0,
         last_window: str = "pad",
@@ -115,7 +118,8 @@ class SignalWindower(RecordingProcessor, NoRemoteCode, FeatureExtractionMixin):
         self.modalities = given
         self.modality_names = list(modality_names if modality_names is not None else given)
         self.window_s, self.stride_s = window_s, stride_s
-        self.context_margin_s, self.grid_step_s, self.spare_s = context_margin_s, grid_step_s, spare_s
+        self.context_margin_s, self.context_after_s = context_margin_s, context_after_s
+        self.grid_step_s, self.spare_s = grid_step_s, spare_s
         self.last_window, self.normalization = last_window, normalization
         self.on_missing_reference, self.clip_at = on_missing_reference, clip_at
         self.statistics = {name: {k: list(v) for k, v in one.items()} for name, one in (statistics or {}).items()}
@@ -133,6 +137,11 @@ class SignalWindower(RecordingProcessor, NoRemoteCode, FeatureExtractionMixin):
     def modality_list(self) -> list[Modality]:
         """The modalities in the order of a batch."""
         return [parse_modality(name, self.modalities[name]) for name in self.modality_names]
+
+    @property
+    def shown_after_s(self) -> float:
+        """Seconds after a window of which it shows real samples."""
+        return self.context_margin_s if self.context_after_s is None else self.context_after_s
 
     @property
     def num_steps(self) -> int:
@@ -163,6 +172,7 @@ class SignalWindower(RecordingProcessor, NoRemoteCode, FeatureExtractionMixin):
         settings: dict[str, Any] = {
             "window": self.window_s,
             "margin": self.context_margin_s,
+            "after": self.shown_after_s,
             "clip_at": None if self.normalization == "none" else self.clip_at,
         }
         clips = [recordings] if isinstance(recordings, SignalRecording) else list(recordings)

@@ -54,6 +54,7 @@ def run(windower: SignalWindower, recording: SignalRecording, step: float, **opt
     [
         {},
         {"stride_s": 1.5, "context_margin_s": 0.5},
+        {"stride_s": 1.5, "context_margin_s": 0.5, "context_after_s": 0.0},
         {"stride_s": 6.0},
         {"last_window": "align", "stride_s": 3.0},
         {"last_window": "drop", "stride_s": 3.0},

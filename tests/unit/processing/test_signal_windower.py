@@ -107,6 +107,26 @@ def test_cutting_first_gives_what_one_window_gives():
     assert_same(windower(windower.cut(clips[3])), windower(clips[3]))
 
 
+def test_what_comes_after_a_window_can_be_left_out():
+    """Nothing later changes it, and what lies before and within it is as it would be with both sides."""
+    both, past = make_windower(context_margin_s=2.0), make_windower(context_margin_s=2.0, context_after_s=0.0)
+    recording = make_recording()
+    later = 0
+    for clip in recording.clip(4.0, 8.0, margin=3.0), both.cut(recording)[1]:
+        whole, known = both(clip), past(clip)
+        for name, one in MODALITIES.items():
+            until = round(6 * one["sampling_rate"])
+            np.testing.assert_array_equal(
+                known["inputs"][name][:, :until], whole["inputs"][name][:, :until], err_msg=name
+            )
+            later += int(whole["step_mask"][name][:, until:].sum())
+            assert not known["step_mask"][name][:, until:].any()
+            assert not known["inputs"][name][:, until:].any()
+    assert later
+    with pytest.raises(ConfigurationError, match="at most as much after a window as before"):
+        make_windower(context_margin_s=2.0, context_after_s=3.0)
+
+
 def test_a_batch_is_what_its_clips_are_one_by_one():
     windower = make_windower()
     clips = windower.cut(make_recording())
