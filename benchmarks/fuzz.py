@@ -177,6 +177,12 @@ def events() -> dict[str, Format]:
         head = b"% Data file containing CD events.\n% Version 2\n% Height 260\n% Width 346\n" + bytes([12, 8])
         path.write_bytes(head + words.astype("<u8").tobytes())
 
+    def table(path: Path) -> None:
+        import pandas
+
+        pandas.DataFrame(some._asdict()).to_parquet(path, row_group_size=70)
+
+    found["events_parquet"] = Format("clip.parquet", table, read_events)
     return found | {"events_dat": Format("clip.dat", dat, read_events)}
 
 

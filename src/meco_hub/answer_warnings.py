@@ -29,6 +29,7 @@ CODES: dict[str, str] = {
     "background_not_grey": "The background of the event pictures is not the middle grey that stands for no event.",
     # events
     "time_unit_doubtful": "Nobody said in what unit the times of events or frames are, and another one fits as well or better.",
+    "time_digits_lost": "The times of events are written in a type that does not hold single microseconds.",
     "damaged_file": "The file is damaged, and the answer rests on what comes before the damage.",
     # films
     "frames_left_out": "Frames of a film that cannot be decoded were left out.",

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from ..answer_warnings import AnswerWarning
 from ..errors import RecordingError, quote
+from ..reading import reason
 from .event_clock import SAMPLE, EventClock, OneClock
 
 logger = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ _ORDERS = {
     "xytp": "as MVSEC does",
     "xypt": "as Metavision's CSV",
 }
+_POLARITY_WORDS = ("on", "off", "true", "false")
 LARGEST_SENSOR = 4096  # pixels; the largest event cameras have 1,280 in a row, and formats leave room for 2,048
 _ENOUGH_ROWS = 20  # to tell the order of columns from
 
@@ -205,10 +207,11 @@ class EventRecording:
         columns: str | Mapping[str, str | int] | None = None,
         out_of_bounds: str | None = None,
     ) -> "EventRecording":
-        """A recording from a recording, a structured array, a mapping of four columns, or an (events, 4) array of x, y, t, p.
+        """A recording from a recording, a structured array, four named columns, or an (events, 4) array of x, y, t, p.
 
         Args:
-            events: as said; an (events, 4) array may have other orders, which `columns` names or its values show.
+            events: as said. Named columns are those of a mapping, or of a table of pandas, polars or Arrow; an (events, 4) array
+                may have other orders, which `columns` names or its values show.
             width, height, name, out_of_bounds: hold where the recording does not say.
             time_unit: as of `from_arrays`.
             columns: column → its name or position, or "txyp" and the like.
@@ -223,23 +226,22 @@ class EventRecording:
                 events if all(getattr(events, key) == value for key, value in own.items()) else replace(events, **own)
             )
         called = name or "the events"
-        names: list[str] | None = None
-        if isinstance(events, Mapping):
-            names = [str(key) for key in events]
-        elif isinstance(events, np.ndarray) and events.dtype.names:
-            names = list(events.dtype.names)
-        elif not (isinstance(events, np.ndarray) and events.ndim == 2 and events.shape[1] == 4):
+        labels = column_labels(events)
+        names = None if labels is None else [str(label) for label in labels]
+        if labels is None and hasattr(events, "cpu"):
+            events = _as_array(events, called)
+        if labels is None and not (isinstance(events, np.ndarray) and events.ndim == 2 and events.shape[1] == 4):
             seen = f"an array of shape {events.shape}" if isinstance(events, np.ndarray) else type(events).__name__
             raise RecordingError(
-                f"{called}: {seen} is no event recording. Expected an EventRecording, a structured array or a mapping with x, y, "
-                "t and p, or an (events, 4) array with these columns."
+                f"{called}: {seen} is no event recording. Expected an EventRecording, a structured array, table or mapping with x, "
+                "y, t and p, or an (events, 4) array with these columns."
             )
         places = chosen_columns(columns, names, called)
-        if names is None:
+        if labels is None or names is None:
             places = places or guess_order(events[:SAMPLE], "xytp", called)
             arrays = {column: events[:, place] for column, place in places.items()}
         else:
-            arrays = {column: events[names[place]] for column, place in (places or {}).items()}
+            arrays = {column: events[labels[place]] for column, place in (places or {}).items()}
             time_unit = time_unit or unit_of(names[places["t"]] if places else None)
         x, y, t, p = (arrays[column] for column in "xytp")
         return EventRecording.from_arrays(
@@ -264,6 +266,17 @@ class EventRecording:
         """The same recording on a clock that shows `microseconds` more."""
         times = None if self.frame_times is None else self.frame_times + microseconds
         return replace(self, t=self.t + microseconds, frame_times=times)
+
+
+def column_labels(source: Any) -> list[Any] | None:
+    """What a mapping, structured array, or table of pandas, polars or Arrow calls its columns; None: it is none of these."""
+    if isinstance(source, Mapping):
+        return list(source)
+    if isinstance(source, np.ndarray):
+        return list(source.dtype.names) if source.dtype.names else None
+    named = getattr(source, "column_names", None)  # of Arrow, whose `columns` are the values
+    named = getattr(source, "columns", None) if named is None else named
+    return None if named is None else list(named)
 
 
 def column_of(name: str) -> str | None:
@@ -391,7 +404,10 @@ def settle_columns(
 
 
 def _column(values: Any, column: str, called: str) -> NDArray[Any]:
-    array = values.detach().cpu().numpy() if hasattr(values, "detach") else np.asarray(values)
+    array = _as_array(values, f"{called}: {column}")
+    if column == "p" and array.ndim == 1 and array.dtype.kind in "OU":
+        words = np.char.lower(array.astype(str))
+        array = np.isin(words, ("on", "true")) if np.isin(words, _POLARITY_WORDS).all() else array
     if array.size == 0 and array.ndim == 1:
         array = array.astype(np.int64) if array.dtype.kind not in "iufb" else array
     if array.ndim != 1 or array.dtype.kind not in ("iufmM" if column == "t" else "iufb"):
@@ -399,6 +415,23 @@ def _column(values: Any, column: str, called: str) -> NDArray[Any]:
             f"{called}: {column} has shape {array.shape} and dtype {array.dtype}; expected one number per event."
         )
     return array
+
+
+def _as_array(values: Any, called: str) -> NDArray[Any]:
+    """Numbers of NumPy, torch, pandas or a list as an array."""
+    if np.ma.is_masked(values):
+        raise RecordingError(f"{called} has masked entries; expected a number for each event. Leave those events out.")
+    try:
+        return values.detach().cpu().numpy() if hasattr(values, "cpu") else np.asarray(values)
+    except (
+        TypeError,
+        ValueError,
+        NotImplementedError,
+        RuntimeError,
+    ) as error:  # bfloat16, meta tensors, lists of lists
+        raise RecordingError(
+            f"{called} cannot be read as an array: {reason(error)}. Expected one number per event."
+        ) from error
 
 
 def _coordinates(values: NDArray[Any], column: str, called: str) -> NDArray[np.uint16]:

@@ -7,7 +7,8 @@
 | file | what is in it | needs |
 |---|---|---|
 | .npy, .npz | a structured array, four arrays, or an (events, 4) table | |
-| .csv, .txt | one event a line | |
+| .csv, .txt, also .gz | one event a line | |
+| .parquet | a column each for x, y, t and p | |
 | .h5, .hdf5 | DSEC, Metavision, MVSEC, rpg_e2vid and what is like them | h5py (extra "events") |
 | .aedat4 | DAVIS events and frames by DV | lz4 or zstandard (extra "events") |
 | .raw, .dat | Prophesee EVT 2.0, 2.1, 3.0, and DAT | |
@@ -33,8 +34,10 @@ from .event_clock import LONGEST_DELAY_US, OneClock
 from .event_files import EventColumns, EventFile, ReadRequest, longest_good
 from .event_files.aedat4 import MAGIC, open_aedat4
 from .event_files.hdf5 import open_hdf5
+from .event_files.parquet import MAGIC as PARQUET
+from .event_files.parquet import open_parquet
 from .event_files.prophesee import open_prophesee
-from .event_files.tables import open_npy, open_npz, open_text
+from .event_files.tables import GZIP, open_npy, open_npz, open_text
 from .event_recording import EventRecording, settle_columns
 from .images import nearest_file
 
@@ -43,7 +46,7 @@ logger = logging.getLogger(__name__)
 MAX_EVENTS = 200_000_000
 """Events that `read_events` holds at most, unless told otherwise: 2.6 GB."""
 
-SUFFIXES = (".npy", ".npz", ".csv", ".txt", ".h5", ".hdf5", ".aedat4", ".raw", ".dat")
+SUFFIXES = (".npy", ".npz", ".csv", ".txt", ".parquet", ".h5", ".hdf5", ".aedat4", ".raw", ".dat")
 """What files of events are usually called."""
 
 
@@ -300,7 +303,9 @@ def _opener(request: ReadRequest) -> Callable[[ReadRequest], EventFile]:
     if head.startswith(b"#!AER-DAT"):
         version = head[9:12].decode("ascii", "replace")
         raise RecordingError(f"{path} is AEDAT {version}; 4.0 is read. Convert it with iniVation's DV software.")
-    text = path.suffix.lower() in (".csv", ".txt", ".tsv")
+    if head.startswith(PARQUET):
+        return open_parquet
+    text = Path(path.stem if head.startswith(GZIP) else path).suffix.lower() in (".csv", ".txt", ".tsv")
     if head.startswith(b"% ") and not text:
         return open_prophesee
     if text or not any(byte < 9 or 13 < byte < 32 for byte in head):

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from ..answer_warnings import AnswerWarning, once_a_code
 from ..errors import ConfigurationError, RecordingError, unknown_name
 from ..reading import reading
-from .event_recording import EventRecording
+from .event_recording import EventRecording, column_labels
 from .events import OPTIONS, iterate_events, read_events
 from .images import PICTURE_SUFFIXES, describe_source
 from .pictures import (
@@ -291,7 +291,8 @@ def read_eye_clip(source: Any, *, margin_us: int = MARGIN_US) -> EyeClip:
         source: an `EyeClip`, which is given back; the path of a folder or file, as in the module's examples; or a mapping with
 
             - `frames`: a folder of pictures, a video file, or what `as_pictures` takes,
-            - `events`: a folder of event pictures, an event file, an `EventRecording`, a structured array, a mapping of x, y, t, p,
+            - `events`: a folder of event pictures, an event file, an `EventRecording`, a structured array, a table or mapping of x,
+              y, t, p,
             - `frame_times`: (T,) microseconds, where the frames do not bring theirs; or `frames_per_second`,
             - `offset_us`: added to the clock of raw events,
             - `name`: what errors call the clip,
@@ -449,7 +450,7 @@ def _events(
     path = Path(source) if _is_path(source) else None
     if path is not None and not path.exists():
         raise RecordingError(f"{name}: there is no event file {path}. Check the path.")
-    rows = isinstance(source, EventRecording | Mapping) or bool(getattr(getattr(source, "dtype", None), "names", None))
+    rows = isinstance(source, EventRecording) or column_labels(source) is not None
     video = path is not None and path.suffix.lower() in VIDEO_SUFFIXES
     if video or (not rows if path is None else path.is_dir()):
         _refuse_options(clip, name)

@@ -1,6 +1,7 @@
 """The clock of events: units told apart by what a recording can be, counters that overflow, clocks that start anew."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meco_hub.errors import RecordingError
-from meco_hub.recordings.event_clock import MICROSECONDS, EventClock, OneClock
+from meco_hub.recordings.event_clock import MICROSECONDS, SAMPLE, EventClock, OneClock
 from meco_hub.recordings.event_recording import EventRecording
 from meco_hub.recordings.events import iterate_events, read_events
 
@@ -76,28 +77,112 @@ def test_no_unit_is_taken_for_another_in_silence(
     np.testing.assert_array_equal(read_events(source, time_unit=unit, **pixels).t, true["t"])
 
 
-@settings(max_examples=25, deadline=None)
+def settled(activity: float, seconds: float, sensor: tuple[int, int], unit: str, seed: int) -> EventClock:
+    """The clock of a recording that is so busy and so long, when it is written in a unit by every digit, and nobody says which."""
+    rng = np.random.default_rng(seed)
+    rate = activity * sensor[0] * sensor[1]
+    events = round(rate * seconds)
+    seen = min(events, SAMPLE)
+    t = np.sort(rng.random(seen)) * seen / rate * 1e6 / MICROSECONDS[unit]
+    clock = EventClock("clip")
+    x, y = rng.integers(0, sensor[0], seen), rng.integers(0, sensor[1], seen)
+    clock.settle(x, y, t if unit == "s" else t.astype(np.int64), pixels=sensor[0] * sensor[1], events=events)
+    return clock
+
+
+@settings(max_examples=60, deadline=None)
 @given(
     sensor=st.sampled_from(SENSORS),
-    busy=st.floats(0, 1),
-    long=st.floats(0, 1),
+    activity=st.floats(-1, 1.5),
+    seconds=st.floats(-1, 2),
     unit=st.sampled_from(("s", "us")),
     seed=st.integers(0, 99),
 )
 def test_good_recordings_are_never_in_doubt(
-    sensor: tuple[int, int], busy: float, long: float, unit: str, seed: int
+    sensor: tuple[int, int], activity: float, seconds: float, unit: str, seed: int
 ) -> None:
-    # 0.02 to 100 events a second and pixel, 200 a second at least; 400 to 20,000 events, 25 ms at least
-    pixels = sensor[0] * sensor[1]
-    least, most = max(201.0, 0.02 * pixels), min(100.0 * pixels, 790_000.0)
-    rate = least * (most / least) ** busy
-    fewest = max(400, int(0.025 * rate) + 1)
-    number = fewest + round(long * (20_000 - fewest))
-    true = draw(number, round(1e6 * number / rate), seed, sensor)
-    times = true["t"] / 1e6 if unit == "s" else true["t"]
-    found = read_events({**true, "t": times}, width=sensor[0], height=sensor[1])
-    np.testing.assert_array_equal(found.t, true["t"])
-    assert found.warnings == ()
+    """0.1 to 30 events a second and pixel, 0.1 to 100 s."""
+    if 10 ** (activity + seconds) * sensor[0] * sensor[1] < 200:
+        return
+    clock = settled(10**activity, 10**seconds, sensor, unit, seed)
+    assert (clock.unit, clock.warnings) == (unit, [])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    sensor=st.sampled_from(SENSORS),
+    activity=st.floats(-1, 1.5),
+    seconds=st.floats(-0.3, 1.8),
+    unit=st.sampled_from(("ms", "ns")),
+    seed=st.integers(0, 99),
+)
+def test_whole_milliseconds_and_nanoseconds_are_asked_for_or_in_doubt(
+    sensor: tuple[int, int], activity: float, seconds: float, unit: str, seed: int
+) -> None:
+    """Calm ones and busy ones, in which every digit of a nanosecond is used: 0.1 to 30 events a second and pixel, 0.5 to 60 s."""
+    if 10 ** (activity + seconds) * sensor[0] * sensor[1] < 200:
+        return
+    try:
+        clock = settled(10**activity, 10**seconds, sensor, unit, seed)
+    except RecordingError as error:
+        assert "time_unit" in str(error)  # noqa: PT017 — one of the two right answers
+    else:
+        assert [one.code for one in clock.warnings] == ["time_unit_doubtful"]
+
+
+@pytest.mark.parametrize("form", ["npz", "npy", "memory"])
+def test_events_of_one_instant_ask_for_their_unit(tmp_path: Path, form: str) -> None:
+    """Whole seconds since 1970, as a table of single precision leaves of any clock."""
+    columns = draw(3000, 1_000_000)
+    columns["t"] = (columns["t"] / 1e6 + 1.7e9).astype(np.float32)
+    with pytest.raises(RecordingError, match=r"which no event camera .* time_unit="):
+        read_events(dict(columns) if form == "memory" else write(tmp_path, columns, form))
+
+
+@pytest.mark.parametrize("form", ["npz", "npy", "memory"])
+@pytest.mark.parametrize(
+    ("unit", "dtype", "fine", "lost"), [("us", "f4", 15, 20), ("s", "f4", 6, 20), ("us", "f2", 0.0005, 0.03)]
+)
+def test_digits_that_a_type_does_not_hold(
+    tmp_path: Path, form: str, unit: str, dtype: str, fine: float, lost: float
+) -> None:
+    """2 to the power of 24 µs is where single precision holds no single microseconds any more."""
+    for start, found in ((fine, []), (lost, ["time_digits_lost"])):
+        columns = draw(3000, 1000 if dtype == "f2" else 900_000)
+        columns["t"] += int(start * 1e6)
+        times = columns["t"] / MICROSECONDS["s"] if unit == "s" else columns["t"]
+        source: Any = {**columns, "t": times.astype(dtype)}
+        read = read_events(source if form == "memory" else write(tmp_path, source, form), time_unit=unit)
+        assert [one.code for one in read.warnings] == found
+        if not found:
+            np.testing.assert_array_equal(read.t, columns["t"])
+
+
+def test_digits_that_are_lost_after_a_while_are_said_once() -> None:
+    clock = EventClock("clip", "us")
+    t = np.arange(0, 24_000_000, 1000, dtype=np.float32)
+    clock.settle(t[:SAMPLE] * 0, t[:SAMPLE] * 0, t[:SAMPLE])
+    codes = [[clock(block), [one.code for one in clock.warnings]][1] for block in np.split(t, 3)]
+    assert codes == [[], [], ["time_digits_lost"]]
+    clock(t)
+    assert len(clock.warnings) == 1
+
+
+@pytest.mark.parametrize(("dtype", "unit", "start"), [("f4", "s", 20_000), ("f4", "us", 1e11), ("f2", "s", 2)])
+def test_times_of_which_a_type_leaves_nothing_are_refused(dtype: str, unit: str, start: float) -> None:
+    columns = draw(3000, 900_000)
+    times = (columns["t"] / (1e6 if unit == "s" else 1) + start).astype(dtype)
+    with pytest.raises(RecordingError, match=rf"in {np.dtype(dtype)}, whose numbers are .* µs apart there"):
+        read_events({**columns, "t": times}, time_unit=unit)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16"])
+def test_counters_of_few_bits_are_refused_where_they_overflow(dtype: str) -> None:
+    columns = draw(3000, 1_000_000)
+    with pytest.raises(RecordingError, match=f"is written in {dtype}, which overflows"):
+        read_events({**columns, "t": columns["t"].astype(dtype)}, time_unit="us")
+    rising = {name: values[:100] for name, values in columns.items()} | {"t": np.arange(100, dtype=dtype)}
+    np.testing.assert_array_equal(read_events(rising).t, np.arange(100))
 
 
 @settings(max_examples=30, deadline=None)

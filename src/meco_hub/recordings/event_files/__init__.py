@@ -68,6 +68,7 @@ class EventFile:
         warnings: what is in doubt.
         unknown_types: of words, where the format has types of words.
         time_unit: of t, where the name of its column says it.
+        events: how many it holds, about, where that is known beforehand.
     """
 
     blocks: Iterator[EventColumns]
@@ -78,6 +79,7 @@ class EventFile:
     warnings: list[AnswerWarning] = field(default_factory=list)
     unknown_types: set[int] = field(default_factory=set)
     time_unit: str | None = None
+    events: int | None = None
 
     def count(self, what: str, number: int) -> None:
         """Add to a note that counts."""
@@ -121,9 +123,11 @@ def on_one_clock(
     clock = EventClock(str(request.path), request.time_unit or unit or file.time_unit)
     sides = (file.width or request.width, file.height or request.height)
     x, y, t = (np.concatenate([block[column][:SAMPLE] for block in held]) for column in range(3))
-    clock.settle(x, y, t, pixels=sides[0] * sides[1] if sides[0] and sides[1] else None, point=point)
+    pixels = sides[0] * sides[1] if sides[0] and sides[1] else None
+    clock.settle(x, y, t, pixels=pixels, point=point, events=file.events)
     file.notes.update(clock.notes)
     file.warnings.extend(clock.warnings)
+    clock.warnings = file.warnings  # where what later blocks make it doubt stands, too
 
     def timed(block: EventColumns) -> Iterator[EventColumns]:
         x, y, t, p = block

@@ -222,6 +222,7 @@ def _blocks(layout: _Layout, request: ReadRequest, file: EventFile) -> Iterator[
     if not layout.length:
         return
     first, last = 0, layout.length
+    file.events = layout.length
     if request.start_us is not None or request.end_us is not None:
         first, last = _span(layout, request, file)
 
@@ -244,7 +245,8 @@ def _span(layout: _Layout, request: ReadRequest, file: EventFile) -> tuple[int, 
     clock = EventClock(str(request.path), request.time_unit or layout.unit)
     sides = (file.width or request.width, file.height or request.height)
     opening = [np.asarray(layout.read(column, 0, min(SAMPLE, layout.length))) for column in "xyt"]
-    clock.settle(*opening, pixels=sides[0] * sides[1] if sides[0] and sides[1] else None)
+    pixels = sides[0] * sides[1] if sides[0] and sides[1] else None
+    clock.settle(*opening, pixels=pixels, events=layout.length)
     file.notes.update(clock.notes)
 
     def time_at(index: int) -> int:

@@ -5,6 +5,7 @@ that differ, the error asks for `columns=` or `time_unit=`.
 """
 
 import contextlib
+import gzip
 import itertools
 import re
 import zipfile
@@ -76,7 +77,7 @@ class _ArrayStream:
             if damaged != "keep" or not self.shape:
                 raise self.problem
             self.rows = max(size - self.header, 0) // (promised // self.rows)
-        if self.fortran and len(self.shape) == 2:
+        if self.fortran and len(self.shape) == 2 and (isinstance(source, zipfile.ZipExtFile) or self.problem):
             raise RecordingError(f"{called} is stored column by column; save it with np.ascontiguousarray first.")
         self.at = 0
 
@@ -85,12 +86,22 @@ class _ArrayStream:
         if self.at == self.rows and self.problem is not None:
             raise self.problem
         rows = min(rows, self.rows - self.at)
+        if self.fortran and len(self.shape) == 2:  # column by column, as the transpose of stacked columns is saved
+            starts = self.header + (np.arange(self.shape[1]) * self.rows + self.at) * self.dtype.itemsize
+            self.at += rows
+            return np.stack([self._entries(rows, int(start)) for start in starts], axis=1)
         self.at += rows
-        wanted = rows * int(np.prod(self.row_shape, dtype=np.int64)) * self.dtype.itemsize
+        return self._entries(rows * int(np.prod(self.row_shape, dtype=np.int64))).reshape(rows, *self.row_shape)
+
+    def _entries(self, number: int, start: int | None = None) -> NDArray:
+        """The next entries, or those from some byte on."""
+        if start is not None:
+            self.source.seek(start)
+        wanted = number * self.dtype.itemsize
         data = self.source.read(wanted)
         if len(data) != wanted:
             raise RecordingError(f"{self.called} ends after {len(data)} of {wanted} bytes; it is cut short or damaged.")
-        return np.frombuffer(data, self.dtype).reshape(rows, *self.row_shape)
+        return np.frombuffer(data, self.dtype)
 
 
 def open_npy(request: ReadRequest) -> EventFile:
@@ -158,15 +169,16 @@ def open_npz(request: ReadRequest) -> EventFile:
             if not columns:
                 yield from _one_array(stream(rows[0], stack), request, file)
                 return
-            yield from _four_arrays({column: stream(name, stack) for column, name in columns.items()}, request)
+            yield from _four_arrays({column: stream(name, stack) for column, name in columns.items()}, request, file)
 
     file.time_unit = unit_of(columns.get("t"))
     file.blocks = on_one_clock(blocks(), request, file)
     return file
 
 
-def _four_arrays(streams: Mapping[str, _ArrayStream], request: ReadRequest) -> Iterator[EventColumns]:
+def _four_arrays(streams: Mapping[str, _ArrayStream], request: ReadRequest, file: EventFile) -> Iterator[EventColumns]:
     shapes = {column: stream.shape for column, stream in streams.items()}
+    file.events = streams["t"].rows
     if len(set(shapes.values())) != 1 or any(stream.row_shape for stream in streams.values()):
         raise RecordingError(
             f"{request.path}: the columns have the shapes {shapes}; expected one number per event in each."
@@ -179,6 +191,7 @@ def _four_arrays(streams: Mapping[str, _ArrayStream], request: ReadRequest) -> I
 
 
 def _one_array(stream: _ArrayStream, request: ReadRequest, file: EventFile) -> Iterator[EventColumns]:
+    file.events = stream.rows
     if stream.dtype.names:
         names = list(stream.dtype.names)
         places = chosen_columns(request.columns, names, str(request.path)) or {}
@@ -220,12 +233,14 @@ def _require_numbers(values: NDArray, called: str) -> None:
 #
 # Without names the usual orders are tried. Lines that begin with "#", "%" or "//" are comments; a first line
 # of just two whole numbers is the sensor's width and height, as some data sets of the Robotics and Perception Group have
-# it. Polarity may be True and False, as pandas writes it, or ON and OFF; between semicolons or tabs a comma is a decimal point, as
-# Excel writes it where that is the custom. The column of times may name its unit: "t_us", "time [s]".
+# it. The file may be packed by gzip. Polarity may be True and False, as pandas writes it, or ON and OFF; between semicolons or
+# tabs a comma is a decimal point, as Excel writes it where that is the custom. The column of times may name its unit: "t_us",
+# "time [s]".
 
 _COMMENTS = ("#", "%", "//")
 _BLOCK_LINES = 65536
 MAX_LINE = 4096
+GZIP = b"\x1f\x8b"
 
 
 def open_text(request: ReadRequest) -> EventFile:
@@ -237,8 +252,11 @@ def open_text(request: ReadRequest) -> EventFile:
     file = EventFile(iter(()))
 
     with request.path.open("rb") as raw:
+        packed = raw.read(2) == GZIP
+    opener: Any = gzip.open if packed else open
+    with opener(request.path, "rb") as raw:
         wide = raw.read(2) in (b"\xff\xfe", b"\xfe\xff")  # the mark that Excel's Unicode text begins with
-    source = request.path.open(encoding="utf-16" if wide else "utf-8-sig", errors="replace")
+    source = opener(request.path, "rt", encoding="utf-16" if wide else "utf-8-sig", errors="replace")
     lines = _lines(source, request)
     try:
         opening = list(itertools.islice(lines, 2))
@@ -269,11 +287,14 @@ def open_text(request: ReadRequest) -> EventFile:
         fields = first[0][1].split(delimiter)
         written = fields[places["t"]] if places["t"] < len(fields) else ""
         point = "." in written and "e" not in written.lower()
+        file.events = (
+            None if packed else request.path.stat().st_size * len(first) // sum(len(line) + 1 for _, line in first)
+        )
 
     def blocks() -> Iterator[EventColumns]:
         with source:
             yield from _read(itertools.chain(first, rest), delimiter, places or {}, request)
-        if ends_inside_line(request.path):
+        if not packed and ends_inside_line(request.path):
             problem = f"{request.path} ends inside a line, whose last number may be cut off. Copy it again."
             file.warnings.append(AnswerWarning("file_ends_early", problem))
 

@@ -1,6 +1,7 @@
 """Tables of events — NumPy's files, text, HDF5 — in the layouts and units that occur."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -360,3 +361,81 @@ def test_polarity_may_be_on_and_off(makers, tmp_path: Path) -> None:
     lines = [f"{a},{b},{c},{'ON' if d else 'off'}" for a, b, c, d in zip(t, x, y, p, strict=True)]
     path.write_text("\n".join(["t,x,y,polarity", *lines]) + "\n")
     assert _same(read_events(path), events)
+
+
+@pytest.mark.parametrize("form", ["parquet", "csv.gz", "txt.gz", "frame", "arrow"])
+@pytest.mark.parametrize("dates", [False, True])
+def test_tables_as_pandas_and_arrow_have_them(makers, tmp_path: Path, form: str, dates: bool) -> None:
+    pandas, pyarrow = pytest.importorskip("pandas"), pytest.importorskip("pyarrow")
+    events = makers.events(3000)
+    if dates and form.endswith(".gz"):
+        pytest.skip("text has no dates of NumPy's")
+    t = events.t.astype("datetime64[us]") if dates else events.t
+    table = pandas.DataFrame({"polarity": events.p.astype(bool), "t_us": t, "x": events.x, "y": events.y})
+    path: Any = tmp_path / f"clip.{form}"
+    if form == "parquet":
+        table.to_parquet(path, row_group_size=700)
+    elif form == "frame":
+        path = table
+    elif form == "arrow":
+        path = pyarrow.Table.from_pandas(table)
+    else:
+        table.to_csv(path, index=False)
+    recording = read_events(path)
+    assert _same(recording, events)
+    assert recording.warnings == ()
+    assert _same(read_events(path, start_us=int(events.t[0]), end_us=int(events.t[-1]) + 1), events)
+    if isinstance(path, Path):
+        parts = list(iterate_events(path, 500))
+        assert {len(part) for part in parts} == {500}
+        np.testing.assert_array_equal(np.concatenate([part.t for part in parts]), events.t)
+
+
+def test_a_parquet_file_that_is_cut_short_is_an_error(makers, tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "clip.parquet"
+    pandas.DataFrame(makers.events(3000)._asdict()).to_parquet(path)
+    whole = path.read_bytes()
+    for damaged in (whole[:-200], whole[:4], whole[: len(whole) // 2] + whole[-300:]):
+        path.write_bytes(damaged)
+        with pytest.raises(RecordingError, match=r"clip\.parquet"):
+            read_events(path)
+
+
+@pytest.mark.parametrize("order", ["xytp", "txyp"])
+def test_the_transpose_of_stacked_columns(order: str, makers, tmp_path: Path) -> None:
+    events, path = makers.events(20_000), tmp_path / "clip.npy"
+    np.save(path, np.stack([getattr(events, column).astype(np.int64) for column in order]).T)
+    assert not np.load(path).flags.c_contiguous
+    assert _same(read_events(path), events)
+    parts = list(iterate_events(path, 3000))
+    assert all(
+        np.array_equal(np.concatenate([getattr(part, one) for part in parts]), getattr(events, one)) for one in "xytp"
+    )
+
+
+@pytest.mark.parametrize("words", [("off", "ON"), ("False", "True"), (False, True)])
+def test_polarity_in_memory_may_be_words(words: tuple[Any, Any], makers) -> None:
+    events = makers.events(300)
+    p = np.array(words, dtype=object)[events.p]
+    assert _same(read_events({**events._asdict(), "p": p}), events)
+    with pytest.raises(RecordingError, match="p has shape"):
+        read_events({**events._asdict(), "p": np.where(events.p, "bright", "dark")})
+
+
+def test_what_torch_and_numpy_cannot_give_is_an_error_of_ours(makers) -> None:
+    import torch
+
+    columns = makers.events(300)._asdict()
+    rows = torch.as_tensor(np.stack([values.astype(np.int64) for values in columns.values()], axis=1))
+    order = "".join(columns)
+    assert _same(read_events(rows, columns=order), makers.events(300))
+    for times in (
+        torch.empty(300, device="meta"),
+        torch.arange(300, dtype=torch.bfloat16),
+        np.ma.masked_greater(columns["t"], int(columns["t"][5])),
+        [[1], [2, 3]],
+    ):
+        with pytest.raises(RecordingError, match=r"t (cannot be read as an array|has masked entries)"):
+            read_events({**columns, "t": times})
