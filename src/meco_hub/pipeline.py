@@ -19,7 +19,7 @@ scores are those of inferred expressions, not of felt emotions.
 import inspect
 import operator
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set, ValuesView
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -106,11 +106,15 @@ class _Numbered:
 
 
 def _is_several(inputs: Any) -> bool:
-    """Something with a length that holds inputs, and is none itself: a list, tuple, series of pandas or column of datasets."""
+    """Something with a length that holds inputs, and is none itself: a list, tuple, set, values of a mapping, column of datasets,
+    series or index of pandas, array of paths."""
     if isinstance(inputs, str | bytes | bytearray | memoryview | Mapping):
         return False
-    series = type(inputs).__name__ == "Series" and type(inputs).__module__.partition(".")[0] in ("pandas", "polars")
-    return isinstance(inputs, Sequence) or series
+    if type(inputs).__module__.partition(".")[0] in ("pandas", "polars"):
+        return type(inputs).__name__ in ("Series", "Index")
+    if isinstance(inputs, np.ndarray):
+        return inputs.ndim == 1 and inputs.dtype.kind in "UO"
+    return isinstance(inputs, Sequence | Set | ValuesView)
 
 
 def _choose_streams(piece: Any, streams: Mapping[str, Any]) -> Any:

@@ -3,6 +3,7 @@
 import base64
 import io
 import subprocess
+import urllib.parse
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,12 @@ def as_data_url(file: Path) -> str:
         as_data_url,
         lambda file: as_data_url(file).partition(",")[2],
         lambda file: base64.encodebytes(file.read_bytes()).decode(),
+        lambda file: base64.encodebytes(file.read_bytes()),
+        lambda file: base64.urlsafe_b64encode(file.read_bytes()).decode().rstrip("="),
+        lambda file: as_data_url(file).replace("data:", "DATA:").replace("base64", "BASE64"),
+        lambda file: "data:image/png," + urllib.parse.quote(file.read_bytes()),
+        lambda file: as_data_url(file).encode(),
+        Path.as_uri,
         lambda file: io.BytesIO(file.read_bytes()),
         lambda file: file.open("rb"),
         lambda file: torch.from_numpy(np.asarray(Image.open(file)).copy()),
@@ -52,17 +59,23 @@ def test_one_picture_in_any_wrapping(recognise, file: Path, wrap: Callable[[Path
     assert recognise([wrap(file)], **OPTIONS) == [recognise(str(file), **OPTIONS)]
 
 
-@pytest.mark.parametrize("kind", ["tuple", "series", "column"])
+@pytest.mark.parametrize("kind", ["tuple", "values", "array", "series", "index", "column"])
 def test_several_pictures_in_anything_with_a_length(recognise, file: Path, kind: str) -> None:
     paths = [str(file)] * 3
     if kind == "series":
         several = pytest.importorskip("pandas").Series(paths, index=[7, 8, 9])
+    elif kind == "index":
+        several = pytest.importorskip("pandas").Index(paths)
+    elif kind == "values":
+        several = dict(enumerate(paths)).values()
+    elif kind == "array":
+        several = np.array(paths)
     elif kind == "column":
         several = pytest.importorskip("datasets").Dataset.from_dict({"image": paths})["image"]
     else:
         several = tuple(paths)
     assert recognise(several, batch_size=2, **OPTIONS) == recognise(paths, batch_size=2, **OPTIONS)
-    empty = several[:0] if kind != "column" else ()
+    empty = several[:0] if kind not in ("column", "values") else {}.values()
     with pytest.raises(InputError, match="empty list"):
         recognise(empty)
 

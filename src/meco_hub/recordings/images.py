@@ -23,6 +23,7 @@ import re
 import sys
 import threading
 import time
+import urllib.parse
 import urllib.request
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -61,7 +62,8 @@ CLUTTER = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
 _HEIF = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")  # brands of ISO 23008-12
 
 _LONGEST_PATH = 1024  # characters: no path is longer that is only letters, digits, "+" and "/"
-_BASE64 = re.compile(r"[A-Za-z0-9+/\s]+")
+_BASE64 = re.compile(r"[A-Za-z0-9+/\s]+|[A-Za-z0-9_\-\s]+")  # the second is that of addresses
+_BASE64_BYTES = re.compile(_BASE64.pattern.encode())
 _ROUNDING = 1e-3  # by which floating-point values may lie outside [0, 1]: resampling and half precision overshoot
 _ORIENTATION = 0x0112  # the EXIF tag
 _AGAIN = "Copy or download it again."
@@ -72,7 +74,7 @@ def read_image(source: ImageSource) -> Image.Image:
 
     Args:
         source: a path; `zip://inner/name.jpg::/path/outer.zip`, as the `datasets` library writes it; a row of a Parquet file,
-            `parquet://17::/path/shard.parquet`; an http(s) address;
+            `parquet://17::/path/shard.parquet`; an http(s) or file address;
             the bytes of an image file, also in base64 or as a data URL; an open file or BytesIO; a mapping with "bytes" or
             "path", as `datasets.Image(decode=False)` gives; a PIL image; a numpy array or torch tensor (H, W), (H, W, C) or
             (C, H, W) with C = 1, 3 or 4, uint8 or floating point in [0, 1].
@@ -103,7 +105,10 @@ def _read(source: ImageSource, name: str) -> Image.Image:
             )
         source = cast("str | bytes", path if data is None else data)
     if isinstance(source, bytes | bytearray | memoryview):
-        return _decode(bytes(source), name)
+        data = bytes(source)
+        if not _is_text(data):
+            return _decode(data, name)
+        source = data.decode("ascii", "replace")
     if isinstance(source, str | os.PathLike):
         path = os.fspath(source)
         data = _inline(path, name) if isinstance(path, str) else None
@@ -116,18 +121,26 @@ def _read(source: ImageSource, name: str) -> Image.Image:
     )
 
 
+def _is_text(data: bytes) -> bool:
+    """Whether bytes are a data URL, or base64, as files and requests hold them; plain PPM has letters of base64, too."""
+    head = data[:_LONGEST_PATH]
+    written = len(data) > len(head) and _BASE64_BYTES.fullmatch(head) and head[:2] not in (b"P1", b"P2", b"P3")
+    return bool(written) or data[:5].lower() == b"data:"
+
+
 def _inline(text: str, name: str) -> bytes | None:
     """The bytes of a data URL, or of a picture's file in base64; None for a path or address."""
-    if text.startswith("data:"):
+    if text[:5].lower() == "data:":
         head, _, body = text.partition(",")
-        if not head.endswith(";base64"):
-            raise ImageError(f"{name} is a data URL without base64; expected data:image/…;base64,…")
+        if not head.lower().endswith(";base64"):
+            return urllib.parse.unquote_to_bytes(body)
     elif len(text) > _LONGEST_PATH and _BASE64.fullmatch(text[:_LONGEST_PATH]):
         body = text
     else:
         return None
     with reading(f"{name} holds base64 that cannot be decoded", ImageError, "Copy it again, whole."):
-        return base64.b64decode("".join(body.split()), validate=True)
+        letters = "".join(body.split()).rstrip("=").translate(str.maketrans("-_", "+/"))
+        return base64.b64decode(letters + "=" * (-len(letters) % 4), validate=True)
 
 
 def _read_stream(stream: Any, name: str) -> bytes:
@@ -307,7 +320,7 @@ def _from_array(array: np.ndarray, name: str) -> Image.Image:
 
 def shorten(text: str) -> str:
     """A path as messages show it: whole, unless somebody passed a picture's text as its path."""
-    limit = 40 if text.startswith("data:") else 120
+    limit = 40 if text[:5].lower() == "data:" else 120
     return text if len(text) <= 300 else f"{text[:limit]}… ({len(text)} characters)"
 
 
@@ -319,6 +332,8 @@ def read_bytes(path: str) -> bytes:
     """
     if path.startswith(("http://", "https://")):
         return _download(path)
+    if path.startswith("file://"):
+        path = urllib.request.url2pathname(urllib.parse.urlsplit(path).path)
     if path.startswith("zip://"):
         return _read_from_zip(path)
     if path.startswith(SCHEME):
