@@ -121,6 +121,20 @@ def test_what_is_in_doubt_has_a_code(recognise, portrait, crop) -> None:
     assert "face_small" in codes(small) or "no_face_found" in codes(small)
 
 
+def test_a_face_that_is_turned_away_is_noticed_by_its_eyes_that_draw_together(recognise, portrait) -> None:
+    """As if painted on a cylinder. A face from the front is not doubted, mirrored or not."""
+    face = portrait.crop((168, 120, 368, 338))
+    width = face.width
+    angles = np.arcsin((np.arange(width) + 0.5) / width * 2 - 1)
+    for degrees, found in ((0, []), (50, ["face_turned"]), (-50, ["face_turned"])):
+        seen = angles - np.radians(degrees)
+        columns = np.clip(((np.sin(seen) + 1) / 2 * width).astype(int), 0, width - 1)
+        photo = Image.new("RGB", (640, 480), (110, 110, 110))
+        photo.paste(Image.fromarray(np.asarray(face)[:, columns]), (200, 120))
+        assert codes(top(recognise, photo)) == found, degrees
+    assert codes(top(recognise, portrait.transpose(Image.Transpose.FLIP_LEFT_RIGHT))) == []
+
+
 def test_warnings_are_shown_left_to_the_answer_or_raised(recognise) -> None:
     wall = Image.new("RGB", (300, 200), (90, 100, 110))
     with pytest.warns(DoubtfulInputWarning, match=r"\[no_face_found\]"):

@@ -70,7 +70,9 @@ class Face:
         tilt: degrees clockwise by which it leans, −180…180: whole quarters, as the picture was turned to find it, until somebody
             looks closer.
         yaw: how far the nose lies beside the middle of the eyes, in distances of the eyes: about 0 for a face that looks into the
-            camera, beyond ±0.5 for a profile; None until somebody looks closer.
+            camera, beyond ±0.5 for a profile; None until somebody looks closer, and where that shows no face.
+        drop: how far the mouth lies below the eyes, likewise: about 1, and more where the face is turned away, which brings the
+            eyes together.
         close_score: the confidence of the closer look, 0 where it shows no face; None until somebody looks closer.
         eyes: (x, y) of the middle of the person's right and left eye, pixels of the picture in which the closer look was taken;
             None until then, and where it shows no face.
@@ -80,6 +82,7 @@ class Face:
     score: float
     tilt: float = 0.0
     yaw: float | None = None
+    drop: float | None = None
     close_score: float | None = None
     eyes: tuple[tuple[float, float], tuple[float, float]] | None = None
 
@@ -234,7 +237,7 @@ class FaceFinder:
         return faces[0]
 
     def look_closer(self, picture: Image.Image, face: Face) -> Face:
-        """The same face with `tilt`, `yaw`, `close_score` and `eyes`, as the closer look shows them.
+        """The same face with `tilt`, `yaw`, `drop`, `close_score` and `eyes`, as the closer look shows them.
 
         Args:
             picture: RGB, in which the face was found.
@@ -246,7 +249,8 @@ class FaceFinder:
         if seen is None:
             return replace(face, close_score=0.0)
         eyes = None if seen.eyes is None else tuple(_place_in_picture(face, eye) for eye in seen.eyes)
-        return replace(face, tilt=_wrap(face.tilt + seen.tilt), yaw=seen.yaw, close_score=seen.score, eyes=eyes)  # type: ignore[arg-type]
+        tilt = _wrap(face.tilt + seen.tilt)
+        return replace(face, tilt=tilt, yaw=seen.yaw, drop=seen.drop, close_score=seen.score, eyes=eyes)  # type: ignore[arg-type]
 
     def level(self, picture: Image.Image, face: Face, reach: float) -> tuple[Image.Image, Face] | None:
         """A leaning face turned level: the square around it, and the face in it; None where it cannot be seen there.
@@ -265,19 +269,20 @@ class FaceFinder:
         grow = square.width / wide * _CLOSE / _CLOSE_SIDE
         box = tuple((edge - _CLOSE_SIDE / 2) * grow + square.width / 2 for edge in seen.box)
         tilt = _wrap(face.tilt + seen.tilt)
-        return square, replace(face, box=box, tilt=tilt, yaw=seen.yaw, eyes=None)  # type: ignore[arg-type]
+        return square, replace(face, box=box, tilt=tilt, yaw=seen.yaw, drop=seen.drop, eyes=None)  # type: ignore[arg-type]
 
     def _look_at(self, square: Image.Image) -> Face | None:
         """The face in the middle of a square that was cut around it, with its tilt there."""
         rows = [row for row in self._detect(_bgr(square)) if row[0] < square.width / 2 < row[0] + row[2]]
         if not rows:
             return None
-        x, y, w, h, x0, y0, x1, y1, u, v, *_, score = max(rows, key=lambda row: row[2] * row[3] * row[-1])
+        x, y, w, h, x0, y0, x1, y1, u, v, a0, b0, a1, b1, score = max(rows, key=lambda row: row[2] * row[3] * row[-1])
         across, down = x1 - x0, y1 - y0
         apart = max(math.hypot(across, down), 1.0)
         yaw = ((u - (x0 + x1) / 2) * across + (v - (y0 + y1) / 2) * down) / apart**2
+        below = ((b0 + b1 - y0 - y1) * across - (a0 + a1 - x0 - x1) * down) / 2 / apart**2
         tilt = math.degrees(math.atan2(down, across)) / _LEANING
-        return Face((x, y, x + w, y + h), score, tilt, yaw, eyes=((x0, y0), (x1, y1)))
+        return Face((x, y, x + w, y + h), score, tilt, yaw, below, eyes=((x0, y0), (x1, y1)))
 
     def _detect(self, bgr: np.ndarray, threshold: float | None = None) -> list[list[float]]:
         """x, y, width, height, five landmarks (x, y), and score of each face in a BGR uint8 array (H, W, 3)."""
