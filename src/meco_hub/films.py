@@ -92,7 +92,7 @@ class FilmAnswers:
     def _people(self, frame: Frame, follower: FilmFollower, doubts: _FilmDoubts) -> Iterator[Item]:
         """The clips that are complete with this frame: faces, or eyes of the last frames; live, each with all its warnings."""
         for person, clip in follower(frame, doubts.name):
-            found = once_a_code([*clip.warnings, *self.processor.check(clip, [clip])])
+            (found,) = self.processor.doubts(clip, [clip])
             new = doubts.add(person, found)
             item = self.prepare(clip)
             start, end = item["place"].get("start"), item["place"].get("end")

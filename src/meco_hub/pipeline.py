@@ -34,7 +34,7 @@ from transformers.pipelines import PIPELINE_REGISTRY, pipeline
 from transformers.pipelines.base import ChunkPipeline
 
 from . import plugins
-from .answer_warnings import ON_WARNING, AnswerWarning, act_on, once_a_code
+from .answer_warnings import ON_WARNING, act_on, once_a_code
 from .answers import Answers, Entry, abstain, accepted_inputs, mirrored_too
 from .auto import AutoModelForEmotionRecognition
 from .errors import (
@@ -389,8 +389,7 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         clips = processor.cut(recording, faces=faces, min_face=min_face) if pictures else processor.cut(recording)
         # a window of a recording that goes on: sensors may be off for a while
         live = bool(getattr(recording, "prepared", ""))
-        whole = [*getattr(recording, "warnings", ()), *processor.check(recording, clips)]
-        each: list[list[AnswerWarning]] = [once_a_code([*whole, *getattr(clip, "warnings", ())]) for clip in clips]
+        each = processor.doubts(recording, clips)
         act_on(once_a_code(one for found in each for one in found), getattr(recording, "name", ""), on_warning)
         silent: list[list[Any]] = []
         # one clip at a time: of a long recording they need not be in memory together

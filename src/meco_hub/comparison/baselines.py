@@ -121,7 +121,9 @@ class BaselineEvaluation(Evaluation):
         known = settings if streams else replace(settings, conditions=())
         super().__init__(task, corpus, subset, known, streams=streams)
 
-    def predict(self, name: str = "clean", *, lags: LagRecord | None = None, **options: Any) -> Predictions:
+    def predict(
+        self, name: str = "clean", *, lags: LagRecord | None = None, doubts: bool = False, **options: Any
+    ) -> Predictions:
         """Answers for every row; arguments as of `Evaluation.predict`."""
         shown = options.pop("progress", self.settings.progress) and PartialState().is_main_process
         if self._predictor is None:

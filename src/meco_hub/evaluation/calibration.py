@@ -7,12 +7,14 @@ added to all their biases is added to the answer.
 
 import logging
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -251,7 +253,8 @@ def fit_temperature(logits: Floats, labels: Ints, *, fitted_on: str = "validatio
 # Whoever answers only where the score of the first label is high is wrong less often (Geifman and El-Yaniv 2017, arXiv 1705.08500).
 #
 # **Risk** is the share of wrong answers among those given, **coverage** the share of inputs that are answered; AURC is the mean
-# risk over all coverages 1/n, 2/n … 1, in order of falling score. Inputs of one score are answered together or not at all.
+# risk over all coverages 1/n, 2/n … 1, in order of falling score. Inputs of one score are answered together or not at all. With
+# warnings, an answer that has any is given after all that have none, whatever its score.
 
 RISKS = (0.01, 0.02, 0.05, 0.1, 0.2)
 """Shares of wrong answers for which calibration stores the least score."""
@@ -259,16 +262,22 @@ RISKS = (0.01, 0.02, 0.05, 0.1, 0.2)
 _CONFIDENCE = 1.645  # standard deviations of a one-sided 95 % bound
 
 
-def risk_coverage(labels: Ints, probabilities: Floats) -> tuple[Floats, Floats, Floats]:
+def risk_coverage(
+    labels: Ints, probabilities: Floats, warned: NDArray[np.bool_] | None = None
+) -> tuple[Floats, Floats, Floats]:
     """How often the first label is wrong when only the surest inputs are answered.
 
     Args:
         labels, probabilities: (n,) and (n, classes), n ≥ 1.
+        warned: (n,) of answers that come after all others.
 
     Returns:
-        (k,) coverage, rising to 1; (k,) risk; and (k,) the least score that is answered: k ≤ n, one for each different score.
+        (k,) coverage, rising to 1; (k,) risk; and (k,) the least score that is answered, 1 less where it is of answers that are
+        warned of: k ≤ n, one for each different score.
     """
     scores = np.asarray(probabilities, np.float64).max(axis=1)
+    if warned is not None:
+        scores = scores - warned
     wrong = np.asarray(probabilities).argmax(axis=1) != np.asarray(labels)
     order = np.argsort(-scores, kind="stable")
     ranked, count = scores[order], np.arange(1, len(scores) + 1)
@@ -294,15 +303,41 @@ def least_scores(labels: Ints, probabilities: Floats) -> dict[str, float]:
     return {allowed: float(scores[places[-1]]) for allowed, places in kept.items() if len(places)}
 
 
-def describe_selection(labels: Ints, probabilities: Floats) -> dict[str, Any]:
-    """What a report says of answers that are given only from some score on: `aurc`, and `curve`, risk at each tenth of coverage."""
+def describe_selection(labels: Ints, probabilities: Floats, doubts: Sequence[Sequence[str] | None]) -> dict[str, Any]:
+    """What a report says of answers that are given only from some score on.
+
+    Args:
+        labels, probabilities: (n,) and (n, classes), n ≥ 1.
+        doubts: (n,) codes of the warnings that each answer has; None where nobody asked.
+
+    Returns:
+        `aurc`, and `curve`, risk at each tenth of coverage, by scores alone; and under `with_warnings` both where answers that are
+        warned of come last, with `warned`, how many these are, `warned_risk`, the share of them that is wrong, and `codes`, how
+        often each code occurs. None where nobody asked.
+    """
     coverage, risk, scores = risk_coverage(labels, probabilities)
-    places = np.searchsorted(coverage, np.arange(1, 11) / 10 - 1e-9)
+    tenths = np.arange(1, 11) / 10 - 1e-9
     curve = [
         {"coverage": float(coverage[one]), "risk": float(risk[one]), "least_score": float(scores[one])}
-        for one in places
+        for one in np.searchsorted(coverage, tenths)
     ]
-    return {"aurc": area_under_risk(coverage, risk), "curve": curve}
+    asked = [one for one in doubts if one is not None]
+    found = {"aurc": area_under_risk(coverage, risk), "curve": curve, "with_warnings": None}
+    if len(asked) < len(doubts):
+        return found
+    warned = np.asarray([bool(one) for one in asked])
+    wrong = np.asarray(probabilities).argmax(axis=1) != np.asarray(labels)
+    known, known_risk, _ = risk_coverage(labels, probabilities, warned)
+    found["with_warnings"] = {
+        "warned": int(warned.sum()),
+        "warned_risk": float(wrong[warned].mean()) if warned.any() else None,
+        "codes": dict(sorted(Counter(code for one in asked for code in one).items())),
+        "aurc": area_under_risk(known, known_risk),
+        "curve": [
+            {"coverage": float(known[one]), "risk": float(known_risk[one])} for one in np.searchsorted(known, tenths)
+        ],
+    }
+    return found
 
 
 def _fit_line(truth: Floats, values: Floats) -> tuple[float, float, bool]:

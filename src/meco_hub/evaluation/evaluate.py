@@ -195,7 +195,7 @@ def write_evaluation(
         The report as written.
     """
     corpus, settings = evaluation.corpus, evaluation.settings
-    predictions = evaluation.predict()
+    predictions = evaluation.predict(doubts=not evaluation.task.regression)
     under_conditions = evaluation.predict_under_conditions(predictions)
     report = evaluation.report(
         predictions,
@@ -447,12 +447,15 @@ class Evaluation:
                 raise ConfigurationError(f"pictures is {settings.pictures!r}; expected True, or {', '.join(FORMATS)}.")
             require_matplotlib()
 
-    def predict(self, name: str = "clean", *, lags: LagRecord | None = None, **options: Any) -> Predictions:
+    def predict(
+        self, name: str = "clean", *, lags: LagRecord | None = None, doubts: bool = False, **options: Any
+    ) -> Predictions:
         """Answers for every row.
 
         Args:
             name: of the condition that they are given under.
             lags: compares a model's lags with known ones.
+            doubts: also find of what the pipeline's answers would warn.
             options: of `predict_rows`: the condition's hooks, `progress`.
         """
         raise NotImplementedError
@@ -615,7 +618,7 @@ class Evaluation:
                 for name, own in {**known, **plain}.items()
             },
             "groups": class_groups(self._groups(columns), labels, scores, names, people),
-            "selective": describe_selection(labels, softmax(scores)),
+            "selective": describe_selection(labels, softmax(scores), [one.doubts for one in predictions.answers]),
             "calibration": describe_calibration(
                 self.calibration, {"ece": uncalibrated.ece, "cross_entropy": uncalibrated.loss}
             ),
@@ -713,7 +716,9 @@ class ModelEvaluation(Evaluation):
         if settings.runs != 1:
             check_runs(processor, settings.runs)
 
-    def predict(self, name: str = "clean", *, lags: LagRecord | None = None, **options: Any) -> Predictions:
+    def predict(
+        self, name: str = "clean", *, lags: LagRecord | None = None, doubts: bool = False, **options: Any
+    ) -> Predictions:
         """Answers for every row, with routers and lags watched on the way; arguments as of `Evaluation.predict`."""
         settings = self.settings
         routing = RoutingRecord(self.model) if settings.routing else None
@@ -733,6 +738,7 @@ class ModelEvaluation(Evaluation):
             mirror=settings.mirror,
             observe=observe if records else None,
             options={**(ROUTER_OPTIONS if routing else {}), **(LAG_OPTIONS if lags else {})},
+            doubts=doubts,
             **{"progress": settings.progress, **options},
         )
         if routing is not None:

@@ -28,9 +28,9 @@ from transformers import PreTrainedModel
 from ..answers import accepted_inputs, combine_clips, mirrored_too, require_finite
 from ..corpora import Corpus
 from ..durable import whole_file
-from ..errors import ConfigurationError, CorpusError, InputError
+from ..errors import ConfigurationError, CorpusError, FaceNotFoundError, InputError
 from ..processing.eye_preprocessor import ClipSampling
-from ..processing.picture_processor import recording_processor
+from ..processing.picture_processor import PictureProcessor, recording_processor
 from ..processing.preprocessor import RecordingProcessor
 from ..reading import reading
 from ..recordings.eye_clips import EyeClip
@@ -144,11 +144,13 @@ class RowAnswer:
         outputs: (clips, outputs) class scores or scaled values, or (clips, steps, outputs) when they run over time.
         middles: (clips,) seconds at the middle of the clips; NaN for recordings without a clock.
         times: (clips, steps) seconds at which outputs over time hold; None for the others.
+        doubts: codes of the warnings that the pipeline's answer would have; None where nobody asked.
     """
 
     outputs: NDArray[np.float32]
     middles: NDArray[np.float64]
     times: NDArray[np.float64] | None = None
+    doubts: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -217,8 +219,9 @@ def _prepare(
     condition: Condition | None,
     clip_condition: ClipCondition | None,
     workers: int,
+    doubts: dict[int, tuple[str, ...]] | None,
 ) -> Iterator[_Batch]:
-    """Read, cut and process, batch by batch; arguments are those of `predict_rows`."""
+    """Read, cut and process, batch by batch; arguments are those of `predict_rows`, `doubts` is filled where it is asked for."""
 
     def read(row: int) -> tuple[int, list[Any], str]:
         try:
@@ -226,6 +229,8 @@ def _prepare(
             if condition is not None:
                 recording = condition(recording, name)
             clips = list(processor.cut(recording, stride_s=stride_s)) if processor.cuts else [recording]
+            if doubts is not None:
+                doubts[row] = _codes(processor, recording, clips)
             # as in the pipeline, what was not measured is in no mean; a recording of nothing else is answered all the same
             clips = [clip for clip in clips if not processor.is_silent(recording, clip)] or clips
             if clip_condition is not None:
@@ -248,6 +253,17 @@ def _prepare(
                 failures = []
         if pending or failures:
             yield _make_batch(processor, pending, failures)
+
+
+def _codes(processor: RecordingProcessor, recording: Any, clips: Sequence[Any]) -> tuple[str, ...]:
+    """Codes of what the pipeline would warn of. Pictures are answered as they are, and the finder looks at them for this alone."""
+    if isinstance(processor, PictureProcessor):
+        recording = processor.read(recording)
+        try:
+            clips = processor.cut(recording, faces="auto")
+        except FaceNotFoundError:
+            return ("no_face_found",)
+    return tuple(sorted({one.code for found in processor.doubts(recording, clips) for one in found}))
 
 
 def _make_batch(
@@ -288,12 +304,14 @@ def _ahead(batches: Iterator[_Batch]) -> Iterator[_Batch]:
             yield current  # pyright: ignore[reportReturnType]
 
 
-def _join_clips(answers: list[tuple[NDArray[np.float32], float, NDArray[np.float64] | None]]) -> RowAnswer:
+def _join_clips(
+    answers: list[tuple[NDArray[np.float32], float, NDArray[np.float64] | None]], doubts: tuple[str, ...] | None
+) -> RowAnswer:
     outputs = np.stack([one[0] for one in answers])
     middles = np.asarray([one[1] for one in answers])
     times = [one[2] for one in answers]
     over_time = outputs.ndim == 3 and times[0] is not None
-    return RowAnswer(outputs, middles, np.stack(times) if over_time else None)  # pyright: ignore[reportArgumentType, reportCallIssue]
+    return RowAnswer(outputs, middles, np.stack(times) if over_time else None, doubts)  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
 def predict_rows(
@@ -311,6 +329,7 @@ def predict_rows(
     workers: int = 1,
     together: bool = False,
     mirror: bool = False,
+    doubts: bool = False,
     progress: bool = True,
 ) -> Predictions:
     """Answer for every row that can be read.
@@ -329,6 +348,7 @@ def predict_rows(
         workers: threads that read.
         together: every process answers for every row, as it must where each has a part of the model only.
         mirror: average with the answer to the mirrored picture (`mirrored_too`); `observe` sees the picture's alone.
+        doubts: also find of what the pipeline's answers would warn; of pictures that takes a face finder.
         progress: show a progress bar.
 
     Raises:
@@ -345,9 +365,10 @@ def predict_rows(
     takes = accepted_inputs(model)
     found: dict[int, list[tuple[NDArray[np.float32], float, NDArray[np.float64] | None]]] = {}
     failed: dict[int, str] = {}
+    codes: dict[int, tuple[str, ...]] | None = {} if doubts else None
     batches = _prepare(
         recording_processor(processor), rows, own, batch_size=batch_size, stride_s=stride_s, condition=condition,
-        clip_condition=clip_condition, workers=workers,
+        clip_condition=clip_condition, workers=workers, doubts=codes,
     )  # fmt: skip
     show = progress and state.is_local_main_process
     with torch.inference_mode(), tqdm(total=len(own), unit="rec", disable=not show, desc="predict") as bar:
@@ -364,7 +385,7 @@ def predict_rows(
                 for place, (row, logits) in enumerate(zip(batch.owners, answer.cpu().numpy(), strict=True)):
                     found.setdefault(row, []).append((logits, batch.middles[place], batch.times[place]))
             bar.update(len(found.keys() | failed.keys()) - bar.n)
-    answers = {row: _join_clips(parts) for row, parts in found.items() if row not in failed}
+    answers = {row: _join_clips(parts, (codes or {}).get(row)) for row, parts in found.items() if row not in failed}
     if state.num_processes > 1 and not together:
         answers, failed = dict(gather_object(list(answers.items()))), dict(gather_object(list(failed.items())))
     for row, reason in sorted(failed.items()):

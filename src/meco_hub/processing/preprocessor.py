@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from ..answer_warnings import AnswerWarning
+from ..answer_warnings import AnswerWarning, once_a_code
 from ..errors import ConfigurationError, InputError
 from ..publishing import PushOptions
 
@@ -147,6 +147,11 @@ class RecordingProcessor(PublishedProcessor):
         What concerns one clip only, such as one face of a picture, stands on the clip itself, as its `warnings`.
         """
         return []
+
+    def doubts(self, recording: Any, clips: Sequence[Any]) -> list[list[AnswerWarning]]:
+        """What an answer for each clip of a recording warns of, by its reader, by `check` and on the clip; once a code."""
+        whole = [*getattr(recording, "warnings", ()), *self.check(recording, clips)]
+        return [once_a_code([*whole, *getattr(clip, "warnings", ())]) for clip in clips]
 
     def follow(self, *, faces: str | None = None, min_face: float | None = None) -> "FilmFollower | None":
         """What makes clips of the people in a film of faces, frame by frame; by default None: films of faces are not read.

@@ -79,7 +79,20 @@ def adjustment_sentences(report: Mapping[str, Any]) -> list[str]:
             f"Answering only for the surest {half['coverage']:.0%} leaves {half['risk']:.3f} of the answers wrong, instead of "
             f"{selective['curve'][-1]['risk']:.3f}; area under the risk–coverage curve (AURC) {selective['aurc']:.3f}."
         )
+        if known := selective.get("with_warnings"):
+            sentences.append(_sentence_of_warnings(known, report["metrics"]["n"]))
     return sentences
+
+
+def _sentence_of_warnings(known: Mapping[str, Any], samples: int) -> str:
+    """What answering last for inputs that have a warning does to selective answers."""
+    if not known["warned"]:
+        return f"None of the {samples} inputs has a warning."
+    codes = ", ".join(f"`{code}` {count}" for code, count in known["codes"].items())
+    return (
+        f"{known['warned']} of {samples} inputs have a warning ({codes}), and {known['warned_risk']:.3f} of the answers to them "
+        f"are wrong; with these answered last, AURC is {known['aurc']:.3f}."
+    )
 
 
 def figures_table(report: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from transformers import AutoConfig
 
+import meco_hub
 from meco_hub import plugins
 from meco_hub.corpora.synthetic.faces import write_image_folder
 from meco_hub.errors import CheckpointError, ConfigurationError, CorpusError, InputError, UnknownNameError
@@ -78,6 +80,18 @@ def test_report_and_predictions_agree(checkpoint: Path, corpus: Path, tmp_path: 
     assert report["checkpoint"]["name"] == "checkpoint"
     assert len(report["checkpoint"]["weights_sha256"]) == 64
     assert str(tmp_path) not in json.dumps(report)
+
+
+def test_warnings_are_those_that_the_pipeline_gives(checkpoint: Path, corpus: Path, tmp_path: Path) -> None:
+    pytest.importorskip("cv2", reason="the face finder needs the extra 'faces'")
+    known = evaluate(checkpoint, corpus, tmp_path / "out", batch_size=5, workers=2)["selective"]["with_warnings"]
+    rows = rows_of(tmp_path / "out")
+    answers = meco_hub.recogniser(checkpoint)([corpus / row["sample_id"] for row in rows], top_k=1, on_warning="ignore")
+    codes = [[one["code"] for one in answer[0]["warnings"]] for answer in answers]
+    assert known["codes"] == dict(Counter(code for found in codes for code in found))
+    wrong = [row["label"] != row["prediction"] for row, found in zip(rows, codes, strict=True) if found]
+    assert known["warned"] == len(wrong) > 0
+    assert known["warned_risk"] == pytest.approx(np.mean(wrong))
 
 
 def test_answers_do_not_depend_on_the_batch(checkpoint: Path, corpus: Path, tmp_path: Path) -> None:
