@@ -12,6 +12,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
+from ..recordings.large_arrays import AT_ONCE, make_room
 from ..recordings.signal_recording import Stream, estimate_rate
 
 MIN_WEIGHT = 0.4
@@ -362,6 +363,41 @@ class GridPlan:
         """
         if not len(stream):
             return replace(stream, rate=self.rate)
+        if stream.values.size > AT_ONCE and (self.how != "copy" or self.bands.any):
+            return self._in_parts(stream, start, end)
+        return self._at_once(stream, start, end)
+
+    def _in_parts(self, stream: Stream, start: float, end: float) -> Stream:
+        """The same for a stream that is long: a part at a time, each with as much on both sides as its values depend on."""
+        around = self.reach + 2 * self.longest_gap
+        first, last = float(stream.times[0]), float(stream.times[-1])
+        rows = AT_ONCE // stream.values.shape[1]
+        edges = np.linspace(first, last, max(2, -(-len(stream) // rows) + 1))[1:-1]
+        found: NDArray[np.floating] | None = None
+        times, filled = np.empty(0), 0
+        for begin, finish in zip([start, *edges], [*edges, end], strict=True):
+            begin, finish = max(begin, start), min(finish, end)
+            near = stream.between(begin - around, finish + around) if begin < finish else stream.between(0, 0)
+            part = self._at_once(near, begin, finish) if len(near) else near
+            if not len(part):
+                continue
+            if found is None:  # the whole grid, of which a part without samples near it gives nothing
+                earlier = max(0.0, np.floor((part.times[0] - max(first, start)) * self.rate + _ON_SAMPLE))
+                origin = part.times[0] - earlier / self.rate
+                size = int(np.ceil((min(last, end) - origin) * self.rate + 1.5))
+                times = origin + np.arange(size) / self.rate
+                found = make_room((size, part.values.shape[1]), part.values.dtype)
+            place = round(float(part.times[0] - times[0]) * self.rate)
+            found[filled:place] = np.nan
+            filled = place + len(part)
+            found[place:filled], times[place:filled] = part.values, part.times
+        if found is None:  # what was asked for lies inside a gap
+            return self._at_once(stream, start, end)
+        rest = max(filled, int(np.ceil((min(last, end) - times[0]) * self.rate - _ON_SAMPLE)))
+        found[filled:rest] = np.nan
+        return Stream(found[:rest], times[:rest], self.rate, stream.channels)
+
+    def _at_once(self, stream: Stream, start: float, end: float) -> Stream:
         if self.how == "summarise":
             half = 0.5 / self.rate
             points = self._points(max(start, stream.times[0] - half), min(end, stream.times[-1] + half))
@@ -509,5 +545,9 @@ def thin(stream: Stream, factor: int) -> Stream:
 def _is_even(times: NDArray[np.float64], rate: float) -> bool:
     if not len(times):
         return False
-    ticks = (times - times[0]) * rate
-    return bool(np.ptp(ticks - np.rint(ticks)) <= _JITTER)
+    least, most = np.inf, -np.inf
+    for first in range(0, len(times), AT_ONCE):
+        ticks = (times[first : first + AT_ONCE] - times[0]) * rate
+        ticks -= np.rint(ticks)
+        least, most = min(least, ticks.min()), max(most, ticks.max())
+    return bool(most - least <= _JITTER)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from transformers.feature_extraction_utils import BatchFeature
 
 from ..errors import ConfigurationError, RecordingError
+from ..recordings.large_arrays import blocks_of
 from ..recordings.signal_names import may_be
 from ..recordings.signal_recording import SignalRecording, Stream, check_stream, has_sample
 from .resampling import LONGEST_STEP, GridPlan, are_real, interpolate, is_on_grid, plan_grid
@@ -470,10 +471,14 @@ def _clipped(
     level = known.get(modality.name)
     if normalization == "population" and modality.name in statistics:
         level = np.array([statistics[modality.name]["center"], statistics[modality.name]["scale"]])
-    real = values[are_real(values)]
-    if level is None or not len(real):
+    if level is None:
         return 0.0
-    return round(float((np.abs((real - level[0]) / level[1]) >= clip_at).mean()), 4)
+    count = beyond = 0
+    for rows in blocks_of(values):
+        real = values[rows][are_real(values[rows])]
+        count += real.size
+        beyond += np.count_nonzero(np.abs((real - level[0]) / level[1]) >= clip_at)
+    return round(beyond / count, 4) if count else 0.0
 
 
 def _level_of(recording: SignalRecording, modality: Modality, normalization: str, on_missing_reference: str) -> str:

@@ -419,7 +419,7 @@ def test_a_long_edf_takes_little_memory(tmp_path, monkeypatch):
     """Its samples lie on disk, and few at a time are on their way there."""
     import tracemalloc
 
-    from meco_hub.recordings.signal_files import edf
+    from meco_hub.recordings import large_arrays
 
     pyedflib = pytest.importorskip("pyedflib")
     path, channels, count = tmp_path / "long.edf", 8, 256 * 3600
@@ -430,7 +430,7 @@ def test_a_long_edf_takes_little_memory(tmp_path, monkeypatch):
             writer.setSignalHeader(index, {"label": f"EEG {index}", "sample_frequency": 256, **limits, **more})
         writer.writeSamples([np.tile(np.linspace(-7, 7, 3600), 256)] * channels)
     expected = read_signals(path).streams["eeg"]
-    monkeypatch.setattr(edf, "MOST_IN_MEMORY", 2**20)
+    monkeypatch.setattr(large_arrays, "MOST_IN_MEMORY", 2**20)
     tracemalloc.start()
     stream = read_signals(path).streams["eeg"]
     peak = tracemalloc.get_traced_memory()[1]

@@ -7,7 +7,6 @@ little-endian. Samples are read from the file when they are asked for, so that a
 """
 
 import re
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from ...errors import RecordingError
 from ...reading import refuse_special
+from ..large_arrays import make_room
 from ..signal_recording import Stream, StreamCollector
 
 _KINDS = frozenset(
@@ -22,9 +22,6 @@ _KINDS = frozenset(
 )
 """Labels begin so in EDF+ ("EEG Fpz-Cz"); the last ones are not in its list but in use."""
 
-
-MOST_IN_MEMORY = 2**29
-"""Bytes of one stream's samples; those of a longer one lie in a temporary file."""
 
 _AT_ONCE = 2**18
 """Samples."""
@@ -112,12 +109,17 @@ class EdfFile:
             found.append(float(onset[1]))
         return np.array(found) - found[0]
 
-    def times(self, signal: int) -> NDArray[np.float64] | None:
-        """(samples,) seconds from the beginning; None where they are as even as the rate says."""
+    def times(self, signal: int) -> NDArray[np.float64]:
+        """(samples,) seconds from the beginning."""
         if self.starts is None:
-            return None
+            return np.arange(self.count(signal), dtype=np.float64) / self.rates[signal]
         size = self._columns[signal][1]
         return (self.starts[:, None] + np.arange(size) / self.rates[signal]).reshape(-1)
+
+    @property
+    def nbytes(self) -> int:
+        """Of all samples, as streams hold them."""
+        return 4 * sum(self.count(signal) for signal in range(len(self.labels)))
 
     def count(self, signal: int) -> int:
         """Samples of a signal."""
@@ -167,8 +169,12 @@ class EdfFile:
 
 
 def _clean(cell: bytes) -> str:
-    """A field of a header, whichever end it is padded at, and in whatever code page its accents are."""
-    return cell.decode("latin-1").strip(" \0\t\r\n")
+    """A field of a header, whichever end it is padded at, and in whichever of the two usual code pages its accents are."""
+    try:
+        text = cell.decode("utf-8")
+    except UnicodeDecodeError:
+        text = cell.decode("latin-1")
+    return text.strip(" \0\t\r\n")
 
 
 def read(path: Path, rates: dict[str, float], found: StreamCollector) -> None:
@@ -179,6 +185,7 @@ def read(path: Path, rates: dict[str, float], found: StreamCollector) -> None:
             "recording_unfinished", f"{path}: the header does not say how many records there are; all are read."
         )
     groups: dict[tuple[str, float], list[int]] = {}
+    clocks: dict[float, NDArray[np.float64]] = {}  # streams of one rate share theirs
     for index, label in enumerate(file.labels):
         kind = re.split(r"[\s_-]", label, maxsplit=1)[0]
         name = kind.lower() if kind.upper() in _KINDS else label
@@ -191,10 +198,12 @@ def read(path: Path, rates: dict[str, float], found: StreamCollector) -> None:
                 raise RecordingError(
                     f"{path}, stream {name!r}: the rate is {rate:g} Hz. Expected a positive one. Export it again."
                 )
-            found.streams[name] = _stream(file, chosen, rate, found)
+            found.streams[name] = _stream(file, chosen, rate, clocks, found)
 
 
-def _stream(file: EdfFile, chosen: list[int], rate: float, found: StreamCollector) -> Stream:
+def _stream(
+    file: EdfFile, chosen: list[int], rate: float, clocks: dict[float, NDArray[np.float64]], found: StreamCollector
+) -> Stream:
     kept = []
     for index in chosen:
         try:
@@ -207,20 +216,16 @@ def _stream(file: EdfFile, chosen: list[int], rate: float, found: StreamCollecto
             f"{found.name}: no signal of {', '.join(file.labels[index] for index in chosen)} has a scale."
         )
     channels, units = (tuple(of[index] for index in kept) for of in (file.labels, file.units))
-    values, times = _samples(file, kept), file.times(kept[0])
-    if times is None:
-        return Stream.regular(values, rate, channels=channels, units=units)
-    return Stream(values, times, rate, channels, units)
+    values = _samples(file, kept)
+    if rate not in clocks:
+        clocks[rate] = file.times(kept[0])
+    return Stream(values, clocks[rate], rate, channels, units)
 
 
-def _samples(file: EdfFile, signals: list[int]) -> NDArray[np.float32]:
+def _samples(file: EdfFile, signals: list[int]) -> NDArray[np.floating]:
     """(samples, signals), some at a time, because they are four times as large on their way; a large array lies on disk."""
     shape = (file.count(signals[0]), len(signals))
-    if 4 * shape[0] * shape[1] > MOST_IN_MEMORY:
-        with tempfile.TemporaryFile() as room:  # which the mapping keeps, and nobody else sees
-            whole: NDArray[np.float32] = np.memmap(room, np.float32, "w+", shape=shape)
-    else:
-        whole = np.empty(shape, np.float32)
+    whole = make_room(shape, beside=file.nbytes - 4 * shape[0] * shape[1])
     for first in range(0, shape[0], _AT_ONCE):
         count = min(_AT_ONCE, shape[0] - first)
         for column, signal in enumerate(signals):
