@@ -229,6 +229,27 @@ def test_a_constant_is_no_signal(case: Any) -> None:
     assert warned(case({**streams, "resp": clipped}, on_warning="ignore")) == ["sensor_saturated"]
 
 
+@pytest.mark.parametrize("what", ["held", "zero", "missing"])
+def test_a_part_in_which_a_sensor_was_off_counts_as_missing(what: str, stress: Any, case: Any) -> None:
+    for recognise, recording, name in (
+        (stress, {one: Stream.regular(values, rate) for one, (values, rate) in watch(24).items()}, "eda"),
+        (case, session(seconds=300), "resp"),
+    ):
+        stream = recording[name]
+        first, last = len(stream) // 3, 2 * len(stream) // 3
+        values = stream.values.copy()
+        values[first:last] = {"held": values[first], "zero": 0.0, "missing": np.nan}[what]
+        answers = recognise({**recording, name: replace(stream, values=values)}, on_warning="ignore")
+        assert answers[0]["streams"]["measured"][name] == pytest.approx(2 / 3, abs=0.05)
+        assert warned(answers) == ([] if what == "missing" else ["sensor_flat_in_part"])
+        values[first:last] = np.nan
+        missing = recognise({**recording, name: replace(stream, values=values)}, on_warning="ignore")
+        for label, scores in rated(missing).items():
+            np.testing.assert_allclose(
+                np.array(rated(answers)[label], np.float64), np.array(scores, np.float64), atol=1e-6, equal_nan=True
+            )
+
+
 @pytest.mark.parametrize("name", ["GSR", "EDA", "Skin Conductance", "Shimmer_1234"])
 def test_a_stream_under_another_name_is_offered_and_can_be_chosen(name: str, stress: Any) -> None:
     recording = watch()

@@ -13,24 +13,17 @@ from numpy.typing import NDArray
 
 from ..answer_warnings import AnswerWarning
 from ..errors import RecordingError
+from ..recordings.large_arrays import in_blocks
 from ..recordings.signal_names import are_names, channel_order, convert, may_be, other_units
 from ..recordings.signal_recording import SignalRecording, Stream, check_stream, has_sample
 from .signal_modalities import Modality, TrainingRange, measure_level
+from .signal_presence import FEWEST, constant_of, doubt_presence, mask_unmeasured, some_of
 
 _FASTEST = 20_000.0
 """Hz; no signal of the body is sampled so fast, but any is whose days or hours were taken for seconds."""
 
 _SLOWER, _FASTER = 50.0, 30.0
 """A stream that ticks so many times slower or faster than in training was timed in another unit."""
-
-_FEWEST = 16
-"""Samples from which on a constant one is a sensor that is off, and a range is one."""
-
-_ENOUGH = 4096
-"""Samples that a level is measured on."""
-
-_SATURATED = 0.3
-"""Share of samples at one end of a sensor's range."""
 
 
 def fit_stream(stream: Stream, modality: Modality, where: str) -> tuple[Stream, list[AnswerWarning]]:
@@ -47,7 +40,7 @@ def fit_stream(stream: Stream, modality: Modality, where: str) -> tuple[Stream, 
             if order != list(range(len(wanted))):
                 stream = replace(
                     stream,
-                    values=stream.values[:, order],
+                    values=in_blocks(stream.values, lambda rows: rows[:, order]),
                     channels=tuple(stream.channels[place] for place in order),
                     units=tuple(stream.units[place] for place in order) if stream.units else (),
                 )
@@ -65,22 +58,34 @@ def fit_stream(stream: Stream, modality: Modality, where: str) -> tuple[Stream, 
                 )
             )
     if stream.units != modality.units and len(stream.units) == len(modality.units) == stream.values.shape[1]:
-        columns, units = [], []
-        for place, (unit, to) in enumerate(zip(stream.units, modality.units, strict=True)):
-            column = convert(stream.values[:, place], unit, to) if unit and to else stream.values[:, place]
-            if column is None:
+        units = []
+        for unit, to in zip(stream.units, modality.units, strict=True):
+            known = not unit or not to or convert(stream.values[:1, 0], unit, to) is not None
+            units.append((to if known else unit) if unit else "")
+            if not known:
                 doubts.append(
                     AnswerWarning(
                         "unit_unknown",
                         f"{where} is in {unit!r}, which cannot be converted to {to}; it is taken as it is. Convert it.",
                     )
                 )
-                column, to = stream.values[:, place], unit
-            columns.append(column)
-            units.append(to if unit else "")
-        same = all(one.base is stream.values for one in columns)
-        stream = replace(stream, values=stream.values if same else np.stack(columns, axis=1), units=tuple(units))
+        values, given = stream.values, stream.units
+        if any(unit and to and _differ(unit, to) for unit, to in zip(given, units, strict=True)):
+            values = in_blocks(values, lambda rows: np.stack(_converted(rows, given, units), axis=1))
+        stream = replace(stream, values=values, units=tuple(units))
     return stream, doubts
+
+
+def _converted(rows: NDArray[np.floating], given: Sequence[str], to: Sequence[str]) -> list[NDArray[np.floating]]:
+    """The channels of (samples, channels), each in its new unit where both are known."""
+    columns = [convert(column, unit, other) for column, unit, other in zip(rows.T, given, to, strict=True)]
+    return [column if changed is None else changed for column, changed in zip(rows.T, columns, strict=True)]
+
+
+def _differ(unit: str, other: str) -> bool:
+    """Whether values change from one unit to the other."""
+    one = np.ones(1)
+    return not np.array_equal(one if (changed := convert(one, unit, other)) is None else changed, one)
 
 
 def fit_recording(recording: SignalRecording, modalities: Sequence[Modality]) -> SignalRecording:
@@ -116,7 +121,7 @@ def fit_recording(recording: SignalRecording, modalities: Sequence[Modality]) ->
         where = f"{name}, stream {one.name!r}"
         streams[one.name], found = fit_stream(stream, one, where)
         doubts += found
-        constant = _constant(streams[one.name].values)
+        constant = constant_of(streams[one.name].values)
         if constant is not None:
             flat.append(
                 f"{where} is {', '.join(f'{value:g}' for value in constant)} all the time, which no worn sensor gives; it is left "
@@ -124,7 +129,9 @@ def fit_recording(recording: SignalRecording, modalities: Sequence[Modality]) ->
             )
             del streams[one.name]
             continue
-        doubts += [*_saturation(streams[one.name], where), *_clock(streams[one.name], one, where)]
+        doubts += _clock(streams[one.name], one, where)
+        streams[one.name], found = mask_unmeasured(streams[one.name], one, where)
+        doubts += [*found, *doubt_presence(streams[one.name], one, where)]
         doubts += _range(streams[one.name], one, where)
     held = [one for one in modalities if one.name in streams and has_sample(streams[one.name].values)]
     if flat:
@@ -134,37 +141,6 @@ def fit_recording(recording: SignalRecording, modalities: Sequence[Modality]) ->
     doubts += _offers(recording, modalities)
     _check_duration(replace(recording, streams=streams), held, name)
     return replace(recording, streams=streams, warnings=(*recording.warnings, *doubts))
-
-
-def _constant(values: NDArray[np.floating]) -> NDArray[np.floating] | None:
-    """(channels,) the one value of each channel; None where one moves, or there are too few samples to say."""
-    for some in (_some(values), values):  # most move, and a day is long
-        real = some[np.isfinite(some).all(axis=1)]
-        if len(real) < min(_FEWEST, len(values)) or not (real == real[0]).all():
-            return None
-    return real[0] if len(real) >= _FEWEST else None
-
-
-def _some(values: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Some thousand rows, evenly taken: levels need no more."""
-    return values[:: max(1, len(values) // _ENOUGH)]
-
-
-def _saturation(stream: Stream, where: str) -> list[AnswerWarning]:
-    column = _some(stream.values)
-    column = column[np.isfinite(column).all(axis=1)]
-    if len(column) < _FEWEST:
-        return []
-    shares = np.maximum((column == column.min(axis=0)).mean(axis=0), (column == column.max(axis=0)).mean(axis=0))
-    if shares.max() < _SATURATED or len(np.unique(column[:, int(shares.argmax())])) <= 8:  # coarse steps have ends, too
-        return []
-    return [
-        AnswerWarning(
-            "sensor_saturated",
-            f"{where}: {shares.max():.0%} of its samples are at one end of its range; a sensor at its limit, or not worn, gives "
-            "this. Leave those samples out (NaN).",
-        )
-    ]
 
 
 def _clock(stream: Stream, modality: Modality, where: str) -> list[AnswerWarning]:
@@ -205,9 +181,9 @@ def range_distance(stream: Stream, trained: TrainingRange) -> NDArray[np.float64
 
     Spreads count too, by factors: 1 where a channel moves ten times less than any in training, or ten times more.
     """
-    values = _some(stream.values)
+    values = some_of(stream.values)
     values = values[np.isfinite(values).all(axis=1)]
-    if len(values) < _FEWEST or values.shape[1] != len(trained.center):
+    if len(values) < FEWEST or values.shape[1] != len(trained.center):
         return np.zeros(len(trained.center))
     centre, scale = measure_level(values)
     low, high = np.array(trained.center).T
@@ -226,7 +202,7 @@ def _range(stream: Stream, modality: Modality, where: str) -> list[AnswerWarning
     distances = np.zeros(1) if trained is None else range_distance(stream, trained)
     if trained is None or distances.max() < _FAR:
         return []
-    stream = replace(stream, values=_some(stream.values), times=_some(stream.times))
+    stream = replace(stream, values=some_of(stream.values), times=some_of(stream.times))
     levels = measure_level(stream.values)
     names = modality.channel_names or tuple(map(str, range(len(distances))))
     units = modality.units or ("",) * len(names)
@@ -300,7 +276,7 @@ def check_reference(recording: SignalRecording, modalities: Sequence[Modality]) 
         stream, level = recording.streams.get(one.name), recording.reference.get(one.name)
         if stream is None or level is None or not len(stream):
             continue
-        values = _some(stream.values)
+        values = some_of(stream.values)
         for place, unit in enumerate(one.units):
             centre, scale = (float(row[place]) for row in np.asarray(level))  # of summaries, means come first
             column = values[:, place : place + 1]

@@ -27,6 +27,7 @@ from .resampling import GridPlan
 from .signal_doubts import fit_stream
 from .signal_modalities import Modality
 from .signal_preparation import check_channels, fingerprint, plan_stream
+from .signal_presence import mask_unmeasured
 
 if TYPE_CHECKING:
     from .signal_windower import SignalWindower
@@ -213,7 +214,8 @@ class WindowStream:
             if name in self._buffers:
                 first = start - windower.context_margin_s - windower.spare_s
                 last = start + windower.window_s + windower.shown_after_s
-                streams[name] = self._buffers[name].on_grid(self._start or 0.0, first, last)
+                streams[name], doubts = self._buffers[name].on_grid(self._start or 0.0, first, last)
+                self._doubts += doubts
         streams = {name: stream for name, stream in streams.items() if len(stream)}
         doubts, self._doubts = tuple(self._doubts), []
         return SignalRecording(streams, start, end, reference=self._reference, prepared=self._mark, warnings=doubts)
@@ -269,12 +271,13 @@ class _Buffer:
             return anchor + (last + 0.5) / plan.rate - 1e-3 / plan.rate + ahead
         return end - (1 + 1e-3) / plan.own_rate + ahead
 
-    def on_grid(self, anchor: float, start: float, end: float) -> Stream:
-        """The samples from `start` up to `end` on the modality's grid."""
+    def on_grid(self, anchor: float, start: float, end: float) -> tuple[Stream, list[AnswerWarning]]:
+        """The samples from `start` up to `end` on the modality's grid, and what is in doubt about those that are kept."""
         plan = self._settle(anchor)
         if plan.how == "copy" and not plan.is_kept_by(self._joined().times):
             plan = self._plan = self._make_plan(anchor)  # the clock was even so far, and is not any more
-        return plan.apply(self._joined(), start, end)
+        measured, doubts = mask_unmeasured(self._joined(), self.modality, f"Stream {self.modality.name!r}")
+        return plan.apply(measured, start, end), doubts
 
     def forget(self, before: float) -> None:
         """Drop samples that no value from `before` on depends on."""
