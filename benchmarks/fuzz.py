@@ -210,6 +210,8 @@ def signals() -> dict[str, Format]:
     found["signals_mat_plain"] = Format("p.mat", lambda path: savemat(path, plain), read_signals)
     four = {"ecg_values": seeds.ECG.astype(np.float64), "ecg_rate": 128.0}
     found["signals_mat4"] = Format("f.mat", lambda path: savemat(path, four, format="4"), read_signals)
+    avro = _module("tests/unit/recordings/test_embraceplus.py")
+    found["signals_avro"] = Format("S.avro", lambda path: avro.write(path, avro.session(0, 20)), read_signals)
     found["signals_e4"] = Format("S01.zip", lambda path: seeds.write_empatica(path.parent), read_signals, "zip")
     return found
 

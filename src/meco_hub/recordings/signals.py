@@ -1,4 +1,4 @@
-"""Reading recordings of signals: npz, csv, EDF and BDF, MAT, XDF, Empatica E4; or arrays that are at hand already.
+"""Reading recordings of signals: npz, csv, EDF and BDF, MAT, XDF, Empatica E4 and EmbracePlus; or arrays that are at hand already.
 
     recording = read_signals("S01.edf")                                  # streams named as the file names them
     recording = read_signals("S01.bdf", streams={"eeg": ["Fp1", "AF3"], "ecg": ["EXG1"]})
@@ -14,15 +14,18 @@
     folder of csv   one such file a stream, named after it; its columns are channels of that stream
     *.edf, *.bdf    signals; those whose labels start with a kind known to EDF+ ("EEG Fp1", "ECG") become one stream of that
                     kind ("eeg"); an interrupted file keeps its gaps
-    *.mat           versions 4 to 7.3: variables named as in npz, or structs with `values`, and `times` or `rate`, at any depth
+    *.mat           versions 4 to 7.3: variables named as in npz, or structs with `values`, and `times` or `rate`, at any depth,
+                    in arrays and cells too
     *.xdf, *.xdfz   numeric streams under their own names, on one clock by XDF's own offsets. Needs the extra "signals"
     Empatica E4     folder or *.zip: acc, bvp, eda, temp, hr, ibi
+    EmbracePlus     *.avro, or a folder or *.zip of them: acc, bvp, eda, temp, ibi. Needs the extra "signals"
 
 Every file is checked before it is believed: a truncated one, a clock that stands still or runs backwards, a rate that the times
 contradict are errors that name file and stream; where other streams are whole, that one is left out and named in the recording's
 warnings. Nothing is executed, and no pickle is opened.
 """
 
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike, fspath
@@ -44,6 +47,7 @@ _READERS = {
     **dict.fromkeys((".edf", ".bdf"), "edf"),
     **dict.fromkeys((".xdf", ".xdfz"), "xdf"),
     ".npz": "npz",
+    ".avro": "embraceplus",
     ".mat": "mat",
 }
 """Ending → module in `signal_files` that reads it."""
@@ -180,8 +184,12 @@ def _reader(path: Path) -> Callable[[Path, dict[str, float], StreamCollector], N
         from .signal_files.empatica import is_empatica
 
         module = "empatica" if is_empatica([one.name for one in path.iterdir()]) else "tables"
+        module = "embraceplus" if module == "tables" and next(path.rglob("*.avro"), None) else module
     elif path.suffix.lower() == ".zip":
-        module = "empatica"
+        from .signal_files.embraceplus import holds_avro
+
+        with zipfile.ZipFile(path) as archive:
+            module = "embraceplus" if holds_avro(archive.namelist()) else "empatica"
     elif path.name.lower().endswith(".xdf.gz"):
         module = "xdf"
     elif path.name.lower().endswith((".csv.gz", ".tsv.gz")):
@@ -191,7 +199,7 @@ def _reader(path: Path) -> Callable[[Path, dict[str, float], StreamCollector], N
     if not module:
         raise RecordingError(
             f"{path}: files of type {path.suffix or '(none)'!r} are not read. Expected one of {', '.join(_READERS)}, "
-            "an Empatica E4 folder or zip, or a folder of csv files. Convert it, or hand over arrays."
+            "an Empatica E4 or EmbracePlus folder or zip, or a folder of csv files. Convert it, or hand over arrays."
         )
     return importlib.import_module(f".signal_files.{module}", __package__).read
 
@@ -201,12 +209,15 @@ def _to_stream(name: str, source: Any, rates: Mapping[str, float], found: Stream
         return source
     # pandas, with its own times
     if getattr(getattr(getattr(source, "index", None), "dtype", None), "kind", None) in ("M", "m"):
-        source = (source.to_numpy(), source.index)
+        source = (source, source.index)
     pair: Any = source if is_pair(source) else (source, rates.get(name))
     values, clock = pair
     where = f"stream {name!r}"
     clock = check_rate(clock, where) if np.ndim(clock) == 0 else clock
-    return make_stream(as_columns(values, where), where, clock=clock, found=found)
+    columns = as_columns(values, where)
+    named = tuple(getattr(values, "columns", ()))  # of pandas
+    channels = named if len(named) == columns.shape[1] and all(isinstance(one, str) for one in named) else ()
+    return make_stream(columns, where, clock=clock, channels=channels, found=found)
 
 
 def is_pair(source: Any) -> bool:
@@ -240,12 +251,12 @@ def as_columns(values: Any, where: str) -> NDArray[np.floating]:
         RecordingError: it is none.
     """
     with reading(f"{where} is not made of numbers", RecordingError, "Expected (samples,) or (samples, channels)."):
+        if np.ma.isMaskedArray(values):  # what is masked is missing, and no number that lies behind it
+            values = values.astype(np.float64).filled(np.nan)
         array = np.asarray(values)
-        array = (
-            array
-            if array.dtype.kind == "f" and array.dtype.itemsize in (4, 8)
-            else array.astype(np.float64, casting="same_kind")
-        )
+        if array.dtype.kind != "f" or array.dtype.itemsize not in (4, 8):
+            written = array.dtype.kind in "OUS"  # numbers as objects or as text
+            array = array.astype(np.float64, casting="unsafe" if written else "same_kind")
     if array.ndim not in (1, 2) or (len(array) and not array.size):
         raise RecordingError(f"{where} has the shape {array.shape}; expected (samples,) or (samples, channels).")
     return array[:, None] if array.ndim == 1 else array
@@ -269,7 +280,7 @@ def make_stream(
     ticks = np.asarray(clock)
     if ticks.size == 1 and (ticks.ndim == 0 or len(values) != 1):
         rate = check_rate(ticks.reshape(()), where)
-        if values.shape[0] < values.shape[1]:
+        if 0 < values.shape[0] < values.shape[1]:
             raise RecordingError(
                 f"{where} has {values.shape[0]} samples of {values.shape[1]} channels. Expected one row a sample; it "
                 "seems to have one row a channel. Transpose it."
