@@ -81,11 +81,13 @@ def _dates(values: Any, where: str) -> NDArray[Any]:
     import pandas
 
     text: Any = pandas.Series(np.asarray(values, dtype=object).reshape(-1))
+    if len(text) and text.map(lambda one: hasattr(one, "isoformat")).all():  # dates of Python
+        return np.asarray(pandas.to_datetime(text, utc=True).dt.tz_localize(None))
     numbers: Any = pandas.to_numeric(text, errors="coerce")
     if numbers.notna().any() or not len(text):
         return np.asarray(numbers, np.float64)
     if text.map(lambda one: bool(_TIME_OF_DAY.fullmatch(str(one).strip()))).all():
-        return _since_midnight(pandas.to_timedelta(text.map(_trimmed).str.replace(",", ".")))
+        return _since_midnight(pandas.to_timedelta(text.map(_trimmed)))
     try:
         if text.map(lambda one: hasattr(one, "total_seconds")).all():
             return np.asarray(pandas.to_timedelta(text))
@@ -110,4 +112,5 @@ def _since_midnight(times: Any) -> NDArray[Any]:
 
 
 def _trimmed(one: Any) -> Any:
-    return one.strip() if isinstance(one, str) else one
+    """Without space around it, and with a point before its fraction, where ISO 8601 has a comma as well."""
+    return one.strip().replace(",", ".") if isinstance(one, str) else one

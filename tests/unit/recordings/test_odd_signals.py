@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scipy.io import savemat
 
 from meco_hub.errors import RecordingError
+from meco_hub.processing.signal_windower import SignalWindower
 from meco_hub.recordings.signal_recording import SignalRecording
 from meco_hub.recordings.signals import read_signals, to_recording
 from xdf_files import xdf_stream
@@ -71,6 +72,24 @@ TABLES = {
         {},
         ["time_unit_recognised"],
     ),
+    "ISO 8601 with a comma": ({"time": [one.replace(".", ",") for one in ISO], "eda": VALUES}, {"sep": ";"}, []),
+    "a comma in quotes": (
+        {
+            "time": [f'"{one}"' for one in (f"{time:.2f}".replace(".", ",") for time in TIMES)],
+            "eda": [f'"{one}"'.replace(".", ",") for one in VALUES],
+        },
+        {},
+        [],
+    ),
+    "Excel's first line": ({"time": SECONDS, "eda": VALUES}, {"sep": ";", "above": "sep=;\n"}, []),
+    "unit in a row of its own": (
+        {"time": ["ms", *(f"{1000 * one:g}" for one in TIMES)], "eda": ["µS", *VALUES]},
+        {},
+        [],
+    ),
+    "a comma at every end": ({"time": SECONDS, "eda": VALUES, "": [""] * 240}, {}, []),
+    "a unit for a name": ({"milliseconds": [f"{1000 * one:g}" for one in TIMES], "eda": VALUES}, {}, []),
+    "elapsed": ({"Elapsed Time (s)": SECONDS, "eda": VALUES}, {}, []),
 }
 
 
@@ -83,7 +102,7 @@ def test_tables_of_every_hand_hold_the_same(kind: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(stream.values[:, 0], EDA)
     np.testing.assert_allclose(stream.times - stream.times[0], TIMES, atol=2e-6)
     assert stream.rate == pytest.approx(4, rel=1e-5)
-    assert stream.units == (("µS",) if "unit" in kind else ("",))
+    assert stream.units == (("µS",) if kind.startswith("unit") else ("",))
     assert codes(recording) == expected
     for one in recording.warnings:
         assert expected != ["part_left_out"] or "label" in one.message or "note" in one.message
@@ -97,6 +116,42 @@ def test_a_file_of_a_folder_that_is_no_table_is_left_out(tmp_path: Path) -> None
     assert list(recording.streams) == ["eda"]
     assert "notes.csv" in recording.warnings[0].message
     assert "empty.csv" in recording.warnings[0].message
+
+
+def test_an_empty_column_makes_no_row_one_with_a_missing_value(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    table(tmp_path / "a" / "temp.csv", {"time": SECONDS, "temp": VALUES, "missing_value_reason": [""] * 240})
+    several = table(tmp_path / "S.csv", {"time": SECONDS, "acc.x": VALUES, "acc.y": VALUES, "acc.z": [""] * 240})
+    for path, name, channels in ((tmp_path / "a", "temp", ("temp",)), (several, "acc", ("x", "y"))):
+        recording = read_signals(path)
+        assert np.isfinite(recording.streams[name].values).all()
+        assert recording.streams[name].channels == channels
+        assert codes(recording) == ["part_left_out"]
+        assert "no row has a value of" in recording.warnings[0].message
+
+
+def test_a_comma_that_first_comes_late_is_a_decimal_one(tmp_path: Path) -> None:
+    values = ["3"] * 60 + [one.replace(".", ",") for one in VALUES[60:]]
+    path = table(tmp_path / "S.csv", {"time": [str(at) for at in range(240)], "eda": values}, sep=";")
+    np.testing.assert_array_equal(read_signals(path).streams["eda"].values[60:, 0], EDA[60:])
+
+
+def test_what_is_masked_is_missing_and_what_is_written_as_text_is_a_number() -> None:
+    masked = np.ma.masked_where(EDA > 3, EDA)
+    for values in (masked, EDA.astype(object), EDA.astype(str)):
+        stream = to_recording({"eda": (values, 4.0)}).streams["eda"]
+        np.testing.assert_array_equal(stream.values[:, 0], np.where((values is masked) & (EDA > 3), np.nan, EDA))
+    with pytest.raises(RecordingError, match="could not convert"):
+        to_recording({"eda": (np.array(["rest"] * 9, object), 4.0)})
+    with pytest.raises(RecordingError, match="no sample at all"):
+        SignalWindower({"eda": {"channels": 1, "sampling_rate": 4.0}}).read({"eda": (np.zeros(0), 4.0)})
+
+
+def test_columns_of_pandas_name_channels() -> None:
+    dates = pandas.date_range("2023-01-01T10:00", periods=240, freq="250ms")
+    frame = pandas.DataFrame({"tonic": EDA, "phasic": -EDA}, index=dates)
+    for source in (frame, (frame, 4.0)):
+        assert to_recording({"eda": source}).streams["eda"].channels == ("tonic", "phasic")
 
 
 def test_times_that_cannot_be_seconds_are_refused_or_named(tmp_path: Path) -> None:
@@ -124,6 +179,7 @@ def test_dates_of_numpy_and_pandas_are_times() -> None:
         np.testing.assert_allclose(stream.times - stream.times[0], TIMES, atol=1e-6)
         np.testing.assert_array_equal(stream.values[:, 0], EDA)
         assert stream.rate == pytest.approx(4)
+        assert to_recording({"eda": source}).warnings == ()
 
 
 # --- one bad part ---------------------------------------------------------------------------------------------------
@@ -190,6 +246,15 @@ def test_a_gap_of_an_xdf_stays_a_gap(
     assert np.diff(found.times).max() == pytest.approx(gap + 1 / rate, abs=2 * tremble / rate + 1e-6)
 
 
+@pytest.mark.parametrize("burst", [4, 16, 64])
+def test_packets_of_an_xdf_that_come_in_bursts_tick_at_their_rate(burst: int, tmp_path: Path) -> None:
+    count = np.arange(1920)
+    stamps = 5000 + (count // burst + 1) * burst / 64 + 1e-5 * (count % burst)
+    stream = read_signals(xdf(tmp_path / "S.xdf", ("bvp", 64.0, count, stamps))).streams["bvp"]
+    np.testing.assert_allclose(stream.times - stream.times[0], count / 64, atol=0.05)
+    assert stream.rate == 64
+
+
 @pytest.mark.parametrize("back", [1.0, 3.0, 60.0])
 def test_a_clock_of_an_xdf_that_jumps_back_is_refused(back: float, tmp_path: Path) -> None:
     times = 5000 + np.arange(1200) / 4
@@ -244,6 +309,22 @@ def test_every_version_and_nesting_of_mat_holds_the_same(tmp_path: Path) -> None
             assert (stream.rate, len(stream)) == (4.0, 240)
     savemat(path, flat, format="4")
     np.testing.assert_array_equal(read_signals(path).streams["eda"].values, column)
+
+
+def test_of_an_array_of_structs_each_is_a_stream(tmp_path: Path) -> None:
+    several = np.zeros((1, 2), [("name", "O"), ("data", "O"), ("fs", "O")])
+    several[0] = [("eda", EDA, 4.0), ("temp", 30 + EDA, 4.0)]
+    cells = np.array([{"name": "eda", "data": EDA, "fs": 4.0}, {"name": "temp", "data": 30 + EDA, "fs": 4.0}], object)
+    for variables in ({"streams": several}, {"S": {"streams": several}}, {"C": cells}):
+        savemat(tmp_path / "S.mat", variables)
+        streams = read_signals(tmp_path / "S.mat").streams
+        assert list(streams) == ["eda", "temp"]
+        np.testing.assert_array_equal(streams["temp"].values[:, 0], 30 + EDA)
+
+
+def test_a_complex_matrix_of_version_4_spoils_no_other(tmp_path: Path) -> None:
+    savemat(tmp_path / "S.mat", {"z": EDA + 1j, "eda_values": EDA, "eda_rate": 4.0}, format="4")
+    np.testing.assert_array_equal(read_signals(tmp_path / "S.mat").streams["eda"].values[:, 0], EDA)
 
 
 def test_a_matrix_of_characters_names_one_channel_a_row(tmp_path: Path) -> None:

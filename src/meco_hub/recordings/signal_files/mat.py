@@ -199,7 +199,7 @@ class _Reader:
         encoding = _ENCODINGS[kind] + (
             {"<": "-le", ">": "-be"}[self.order] if _ENCODINGS[kind][4:] in ("16", "32") else ""
         )
-        text = bytes(body).decode(encoding)
+        text = bytes(body).decode(encoding, errors="replace")  # no signal, and no reason to refuse those beside it
         if len(shape) != 2 or shape[0] <= 1 or len(text) != size:
             return text
         return "\n".join(text[row :: shape[0]] for row in range(shape[0]))
@@ -227,7 +227,7 @@ _VERSION_4 = ("f8", "f4", "i4", "i2", "u2", "u1")
 
 
 def _read_version_4(content: bytes) -> dict[str, Any] | None:
-    """All matrices of a file of version 4; None where it is of another."""
+    """All matrices of a file of version 4 but sparse ones; None where it is of another."""
     variables: dict[str, Any] = {}
     at = 0
     while at < len(content):
@@ -240,20 +240,30 @@ def _read_version_4(content: bytes) -> dict[str, Any] | None:
             kind -= 1000
         precision, matrix = divmod(kind, 10)
         sizes = (rows, columns, imaginary, width)
-        if not 0 <= precision < len(_VERSION_4) or matrix not in (0, 1) or min(sizes) < 0 or imaginary > 1 or width < 2:
+        if (
+            not 0 <= precision < len(_VERSION_4)
+            or matrix not in (0, 1, 2)
+            or min(sizes) < 0
+            or imaginary > 1
+            or width < 2
+        ):
             return None
         dtype = np.dtype(order + _VERSION_4[precision])
         start, size = at + 20 + width, rows * columns * dtype.itemsize
         if start + size * (1 + imaginary) > len(content):
             return None
         name = content[at + 20 : start].split(b"\0")[0].decode("latin-1")
-        value: Any = np.frombuffer(content, dtype, rows * columns, start).reshape((rows, columns), order="F")
+        real, *others = (
+            np.frombuffer(content, dtype, rows * columns, start + part * size).reshape((rows, columns), order="F")
+            for part in range(1 + imaginary)
+        )
+        value: Any = real + 1j * others[0] if others else real
         if matrix == 1:
             value = "\n".join("".join(chr(int(code)) for code in row).rstrip() for row in value if (value < 256).all())
-        if not imaginary:
+        if matrix != 2:
             variables[name] = value
         at = start + size * (1 + imaginary)
-    return variables or None
+    return variables if at else None
 
 
 # --- Version 7.3 ------------------------------------------------------------------------------------------------------
@@ -307,7 +317,16 @@ def read(path: Path, rates: dict[str, float], found: StreamCollector) -> None:
 
 
 def _flatten(name: str, value: Any, flat: dict[str, Any]) -> None:
-    """Structs as the variables that an npz has instead: those with values under their own name, the others under their path."""
+    """Structs as the variables that an npz has instead: those with values under their own name, the others under their path.
+
+    Of an array or a cell of structs each is called by its field `name` or `type`, or else by its place.
+    """
+    several = _structs(value)
+    if several:
+        for place, one in enumerate(several, start=1):
+            told = next((one[key] for key in one if key.lower() in ("name", "type") and isinstance(one[key], str)), "")
+            _flatten(f"{name}.{told.strip() or place}", one, flat)
+        return
     if not isinstance(value, dict):
         flat[name] = _as_array(value)
         return
@@ -322,6 +341,20 @@ def _flatten(name: str, value: Any, flat: dict[str, Any]) -> None:
     for part, key in found.items():
         if key is not None:
             flat[f"{name}_{part}"] = _as_array(value[key])
+
+
+def _structs(value: Any) -> list[dict[str, Any]]:
+    """The structs of an array or a cell of them; version 7.3 keeps such an array as a struct of cells, one a field."""
+    if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
+        return value
+    cells = list(value.values()) if isinstance(value, dict) else []
+    if not cells or not all(isinstance(one, list) and len(one) == len(cells[0]) for one in cells):
+        return []
+    if all(
+        isinstance(one, dict) for several in cells for one in several
+    ):  # fields that are arrays of structs themselves
+        return []
+    return [dict(zip(value, one, strict=True)) for one in zip(*cells, strict=True)]
 
 
 def _as_array(value: Any) -> np.ndarray:

@@ -21,14 +21,16 @@ from numpy.typing import NDArray
 
 from ...errors import RecordingError, quote
 from ...reading import MAX_MEMBER, check_packed, ends_inside_line, read_json, reading
+from ..signal_names import is_unit
 from ..signal_recording import Stream, StreamCollector, check_clock, even_rate
 from ..signal_times import TIME_UNITS, as_seconds
 
 _TIME = re.compile(
-    r"(?:unix[ _]?)?(?:time|times|timestamp|timestamps|date[ _]?time|t|seconds)(?:[ _]?(?:unix|utc|iso))?"
-    r"(?:[ _]?[(\[]?(" + "|".join(TIME_UNITS) + r")[)\]]?)?",
+    r"(?:(?:unix|elapsed)[ _]?)?(?:time|times|timestamp|timestamps|date[ _]?time|t)(?:[ _]?(?:unix|utc|iso))?"
+    r"(?:[ _]?[(\[]?(" + "|".join(TIME_UNITS) + r")[)\]]?)?|(\w{3,})",
     re.IGNORECASE,
 )
+"""What a column of times is called; or a unit of time in full, which `_time_unit` knows."""
 _TEXTS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 _INDEX = ("", "unnamed: 0", "index")
 """What the column is called in which pandas wrote its index."""
@@ -50,11 +52,20 @@ class _Table:
     times: NDArray[np.float64]
     values: NDArray[np.float64]
 
-    def stream(self, chosen: list[int], labels: list[str], rate: float | None = None) -> Stream:
-        """These columns, without the rows in which none has a value: sensors that share a table need not share a rate."""
+    def stream(self, chosen: list[int], found: StreamCollector, rate: float | None = None) -> Stream:
+        """These columns, without the rows in which none has a value: sensors that share a table need not share a rate.
+
+        A column without any value is left out where others have some: it would make every row one with a missing value.
+        """
+        empty = np.isnan(self.values[:, chosen]).all(axis=0)
+        if empty.any() and not empty.all():
+            names = ", ".join(self.names[index] for index, none in zip(chosen, empty, strict=True) if none)
+            found.leave_out(f"{found.name}: no row has a value of {quote(names)}.")
+            chosen = [index for index, none in zip(chosen, empty, strict=True) if not none]
         filled = ~np.isnan(self.values[:, chosen]).all(axis=1) if len(chosen) < len(self.names) else slice(None)
         clock, units = self.times[filled], tuple(self.units[index] for index in chosen)
-        return Stream(self.values[filled][:, chosen], clock, rate or even_rate(clock), tuple(labels), units)
+        labels = tuple(self.names[index].split(".", 1)[-1] for index in chosen)
+        return Stream(self.values[filled][:, chosen], clock, rate or even_rate(clock), labels, units)
 
 
 def read(path: Path, rates: dict[str, float], found: StreamCollector) -> None:
@@ -74,7 +85,7 @@ def read(path: Path, rates: dict[str, float], found: StreamCollector) -> None:
         with found.part(name):
             table = _read_table(file, rates.get(name), found)
             check_clock(table.times, f"{file}, stream {name!r}")
-            found.streams[name] = table.stream(list(range(len(table.names))), table.names, rates.get(name))
+            found.streams[name] = table.stream(list(range(len(table.names))), found, rates.get(name))
 
 
 def _read_mixed(path: Path, rates: dict[str, float], found: StreamCollector) -> None:
@@ -86,7 +97,7 @@ def _read_mixed(path: Path, rates: dict[str, float], found: StreamCollector) -> 
         columns.setdefault(name.split(".", 1)[0] if "." in name else name, []).append(index)
     for name, chosen in columns.items():
         with found.part(name):
-            found.streams[name] = table.stream(chosen, [table.names[index].split(".", 1)[-1] for index in chosen])
+            found.streams[name] = table.stream(chosen, found)
 
 
 def _read_table(path: Path, rate: float | None, found: StreamCollector) -> _Table:
@@ -104,6 +115,8 @@ def _read_table(path: Path, rate: float | None, found: StreamCollector) -> _Tabl
             found.doubt(
                 "file_ends_early", f"{path} ends inside a line, whose last number may be cut off. Copy it again."
             )
+    if not header[-1] and len(header) > 1 and _is_empty(columns[-1]):  # every line ends with a delimiter
+        header, columns = header[:-1], columns[:-1]
     header, columns = _without_index(header, columns)
     names, units = zip(*(_split_unit(cell) for cell in header), strict=True)
     if not all(names) or len(set(names)) != len(names) or any(_is_number(cell) for cell in names):
@@ -111,10 +124,10 @@ def _read_table(path: Path, rate: float | None, found: StreamCollector) -> _Tabl
             f"{path}: the first line is '{quote(', '.join(header), 120)}'. Expected a header that names every column once, "
             "one of them 'time'. Add it."
         )
-    clock = next((index for index, cell in enumerate(header) if _TIME.fullmatch(cell)), None)
+    clock = next((index for index, cell in enumerate(header) if _is_time(cell)), None)
     date = next((index for index, cell in enumerate(header) if cell.lower() == "date"), None)
     if clock is not None:
-        where, unit = f"{path}, column {header[clock]!r}", (_TIME.fullmatch(header[clock]) or [None, None])[1]
+        where, unit = f"{path}, column {header[clock]!r}", _time_unit(header[clock])
         written = columns[clock]
         if date is not None and _holds_words(written):
             written = [
@@ -183,9 +196,26 @@ def _without_index(header: Sequence[str], columns: Sequence[Any]) -> tuple[list[
     first = columns[0]
     if first.dtype.kind in "iuf" and np.array_equal(first, np.arange(len(first))):
         return list(header[1:]), list(columns[1:])
-    if (first.dtype.kind in "Mm" or _holds_words(first)) and not any(_TIME.fullmatch(cell) for cell in header):
+    if (first.dtype.kind in "Mm" or _holds_words(first)) and not any(map(_is_time, header)):
         return ["time", *header[1:]], list(columns)
     return list(header), list(columns)
+
+
+def _is_time(cell: str) -> bool:
+    """Whether a column of that name holds the times."""
+    match = _TIME.fullmatch(cell)
+    return match is not None and (match[2] is None or match[2].lower() in TIME_UNITS)
+
+
+def _time_unit(cell: str) -> str | None:
+    """The unit that the name of a column of times states."""
+    match = _TIME.fullmatch(cell)
+    return None if match is None else match[1] or match[2]
+
+
+def _is_empty(column: Any) -> bool:
+    """Whether there is nothing in any row, though there are rows."""
+    return len(column) > 0 and bool(column.isna().all())
 
 
 def _holds_words(column: Any) -> bool:
@@ -224,7 +254,7 @@ def open_table(path: Path) -> tuple[list[str], str, int, dict[str, Any]]:
         RecordingError: no text, empty, or a line with more or fewer cells than the header.
     """
     lines = _lines(path)
-    above = next((number for number, line in enumerate(lines) if not line.startswith("#")), len(lines))
+    above = next((number for number, line in enumerate(lines) if not line.startswith(("#", "sep="))), len(lines))
     if above == len(lines):
         raise RecordingError(
             f"{path} is empty. Expected a header and rows of numbers. It may be cut off: copy it again."
@@ -233,9 +263,13 @@ def open_table(path: Path) -> tuple[list[str], str, int, dict[str, Any]]:
     rows = lines[above:]
     if above and all(_is_number(cell) for cell in rows[0].split(delimiter)):
         above, rows = above - 1, [lines[above - 1].lstrip("#"), *rows]  # the header is the last of the comments
-    header = next(csv.reader(rows[:1], delimiter=delimiter))
+    header = [cell.strip() for cell in next(csv.reader(rows[:1], delimiter=delimiter))]
     form = _form(path, header, rows, above + 1, delimiter)
-    return [cell.strip() for cell in header], "\n".join(rows[1:]), above + 2, form
+    units = [cell.strip() for cell in next(csv.reader(rows[1:2], delimiter=delimiter), [])]
+    if any(units) and all(not unit or is_unit(unit) or unit.lower() in TIME_UNITS for unit in units):
+        header = [f"{name} ({unit})" if unit else name for name, unit in zip(header, units, strict=True)]
+        above, rows = above + 1, rows[1:]
+    return header, "\n".join(rows[1:]), above + 2, form
 
 
 def _form(path: Path, header: Sequence[str], rows: Sequence[str], first: int, delimiter: str) -> dict[str, Any]:
@@ -249,7 +283,7 @@ def _form(path: Path, header: Sequence[str], rows: Sequence[str], first: int, de
                 f"{path}: line {first + number} has {count} cells. Expected {len(header)}, as in the header: "
                 f"{quote(', '.join(header[:8]))}. It may be cut off: copy it again."
             )
-    comma = delimiter != "," and any(re.search(r"\d,\d", line) for line in rows[1:20])
+    comma = any(re.search(r'"-?\d+,\d+"' if delimiter == "," else r"\d,\d", line) for line in rows[1:] if "," in line)
     return {
         "sep": delimiter,
         "quoting": csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,

@@ -21,6 +21,9 @@ _STREAM_HEADER, _SAMPLES, _STREAM_FOOTER = 2, 3, 6
 _GAP_S, _GAP_SAMPLES = 1.0, 4
 """A step of a trembling clock is a gap when it is longer than so many seconds and so many samples."""
 
+_BURST = 2.0
+"""Stamps that lie so many times closer than the rate says are those of packets that waited for each other."""
+
 _LONGEST_PART = 2**24
 """Bytes of a stream's header, and of what is read at once."""
 
@@ -79,10 +82,13 @@ def _stream(one: dict[str, Any], origin: float, where: str) -> Stream:
 def _smooth(times: NDArray[np.float64], rate: float, where: str) -> NDArray[np.float64]:
     """Stamps of a clock that trembles as the straight lines that fit them best, one between two gaps and the next; even ones stay.
 
+    Packets may come in bursts, whose stamps are even at a rate of their own: only those at about the stated one stay.
+
     A step is a gap where it is longer than a trembling packet makes it, and backwards where no packet comes so late: then the
     stamps stay as they are, and are refused.
     """
-    if even_rate(times) is not None or not np.isfinite(times).all():
+    even = even_rate(times)
+    if (even is not None and even < _BURST * rate) or not np.isfinite(times).all():
         return times
     steps = np.diff(times)
     gaps = np.flatnonzero(steps > max(_GAP_S, _GAP_SAMPLES / rate)) + 1
