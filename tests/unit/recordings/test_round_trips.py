@@ -1,7 +1,11 @@
 """Drawn recordings, written in every format and read again: values, clocks, gaps, names and units are those that were written."""
 
+import gzip
+import struct
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -95,12 +99,60 @@ def write_xdf(path: Path, streams: list[Drawn]) -> Path:
     return path / "S.xdf"
 
 
+def write_mat_7_3(path: Path, streams: list[Drawn]) -> Path:
+    h5py = pytest.importorskip("h5py")
+    file = path / "S.mat"
+    with h5py.File(file, "w", userblock_size=512) as opened:  # as MATLAB writes: turned round, and with its classes
+        kept = opened.create_group("#refs#")
+        for one in streams:
+            group = opened.create_group(f"S/{one.name}")
+            for key, numbers in (("values", one.values), ("times", one.times[:, None])):
+                group.create_dataset(key, data=numbers.T).attrs["MATLAB_class"] = b"double"
+            for key in ("channels", "units"):
+                cells = []
+                for text in getattr(one, key):
+                    letters = kept.create_dataset(
+                        f"{len(kept)}", data=np.array([[ord(letter)] for letter in text], "u2")
+                    )
+                    letters.attrs["MATLAB_class"] = b"char"
+                    cells.append(letters.ref)
+                group.create_dataset(key, data=np.array([cells], h5py.ref_dtype).T).attrs["MATLAB_class"] = b"cell"
+    with file.open("r+b") as opened:
+        opened.write(b"MATLAB 7.3 MAT-file".ljust(124) + struct.pack("<HH", 0x0200, 0x4D49))
+    return file
+
+
+def write_packed(path: Path, streams: list[Drawn]) -> Path:
+    (path / "S.csv.gz").write_bytes(gzip.compress(write_table(path, streams).read_bytes()))
+    return path / "S.csv.gz"
+
+
+def write_frame(path: Path, streams: list[Drawn], suffix: str) -> Path:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.read_csv(write_table(path, streams), float_precision="round_trip")
+    if suffix == "parquet":
+        frame.set_index("time").to_parquet(path / "S.parquet")
+    else:
+        frame.to_feather(path / "S.feather")
+    return path / f"S.{suffix}"
+
+
+def write_xdfz(path: Path, streams: list[Drawn]) -> Path:
+    (path / "S.xdfz").write_bytes(gzip.compress(write_xdf(path, streams).read_bytes()))
+    return path / "S.xdfz"
+
+
 WRITERS: dict[str, Callable[[Path, list[Drawn]], Path]] = {
     "npz": write_npz,
     "mat": write_mat,
     "csv": write_table,
     "folder": write_folder,
     "xdf": write_xdf,
+    "xdfz": write_xdfz,
+    "mat 7.3": write_mat_7_3,
+    "csv.gz": write_packed,
+    "parquet": partial(write_frame, suffix="parquet"),
+    "feather": partial(write_frame, suffix="feather"),
 }
 
 
@@ -117,28 +169,30 @@ def test_what_was_written_is_read(kind: str, streams: list[Drawn], tmp_path_fact
         np.testing.assert_allclose(found.times, one.times, atol=1e-6)
         assert found.rate == pytest.approx(one.rate, rel=1e-4)
         assert found.units == one.units
-        if kind == "xdf":
+        if kind.startswith("xdf"):
             assert found.kind == one.name
         else:
             assert found.channels == one.channels
 
 
-@settings(max_examples=15, deadline=None)
+@pytest.mark.parametrize("suffix", ["edf", "bdf"])
+@settings(max_examples=8, deadline=None)
 @given(
     rates=st.lists(st.sampled_from([1, 4, 32, 128]), min_size=1, max_size=4),
     seconds=st.integers(2, 20),
     seed=st.integers(0, 99),
 )
 def test_what_was_written_as_edf_is_read(
-    rates: list[int], seconds: int, seed: int, tmp_path_factory: pytest.TempPathFactory
+    suffix: str, rates: list[int], seconds: int, seed: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     pyedflib = pytest.importorskip("pyedflib")
-    path = tmp_path_factory.mktemp("drawn") / "S.edf"
+    path = tmp_path_factory.mktemp("drawn") / f"S.{suffix}"
     draw = np.random.default_rng(seed)
     signals = [draw.uniform(-8, 8, rate * seconds) for rate in rates]
-    with pyedflib.EdfWriter(str(path), len(rates), file_type=pyedflib.FILETYPE_EDFPLUS) as writer:
+    kind, largest = (pyedflib.FILETYPE_EDFPLUS, 32767) if suffix == "edf" else (pyedflib.FILETYPE_BDFPLUS, 8388607)
+    with pyedflib.EdfWriter(str(path), len(rates), file_type=kind) as writer:
         for index, rate in enumerate(rates):
-            limits = {"physical_max": 8.0, "physical_min": -8.0, "digital_max": 32767, "digital_min": -32768}
+            limits = {"physical_max": 8.0, "physical_min": -8.0, "digital_max": largest, "digital_min": -largest - 1}
             header = {
                 "label": f"Odd {index}",
                 "dimension": "uS",
@@ -151,5 +205,54 @@ def test_what_was_written_as_edf_is_read(
     recording = read_signals(path)
     for index, (rate, values) in enumerate(zip(rates, signals, strict=True)):
         stream = recording.streams[f"Odd {index}"]
-        np.testing.assert_allclose(stream.values[:, 0], values, atol=16 / 65535)
+        np.testing.assert_allclose(stream.values[:, 0], values, atol=8.5 / largest)
         assert (stream.rate, stream.channels, stream.units) == (rate, (f"Odd {index}",), ("uS",))
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    seconds=st.integers(20, 90),
+    late=st.integers(0, 40),
+    seed=st.integers(0, 99),
+    form=st.sampled_from(["folder", "zip", "folder in a zip"]),
+    gone=st.sampled_from(["", "IBI.csv", "HR.csv", "ACC.csv"]),
+)
+def test_what_a_watch_wrote_is_read(
+    seconds: int, late: int, seed: int, form: str, gone: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """An E4's session, of which one file may be empty and the heart rate begins late."""
+    draw, start = np.random.default_rng(seed), 1_675_000_000
+    rates = {"ACC": 32, "BVP": 64, "EDA": 4, "TEMP": 4, "HR": 1}
+    written, files = {}, {}
+    for name, rate in rates.items():
+        begin, columns = start + (late if name == "HR" else 0), 3 if name == "ACC" else 1
+        values = draw.integers(-99, 99, (seconds * rate, columns)) / (1 if name == "ACC" else 4)
+        written[name] = values / 64 if name == "ACC" else values
+        head = [", ".join([f"{one:.6f}"] * columns) for one in (begin, rate)]
+        files[f"{name}.csv"] = "\n".join([*head, *(",".join(f"{cell:g}" for cell in row) for row in values)]) + "\n"
+    beats = np.cumsum(draw.uniform(0.5, 1.2, 20)).round(6)
+    files["IBI.csv"] = "\n".join(
+        [f"{start}, IBI", *(f"{time},{step}" for time, step in zip(beats, beats / 99, strict=True))]
+    )
+    files |= {gone: ""} if gone else {}
+    path = tmp_path_factory.mktemp("watch")
+    if form == "folder":
+        for name, text in files.items():
+            (path / name).write_text(text)
+    else:
+        with zipfile.ZipFile(path / "S.zip", "w") as archive:
+            for name, text in files.items():
+                archive.writestr(f"1675_A0/{name}" if form == "folder in a zip" else name, text)
+        path = path / "S.zip"
+    recording = read_signals(path)
+    assert [one.code for one in recording.warnings if one.code != "stream_ends_early"] == ["part_left_out"] * bool(gone)
+    assert set(recording.streams) == {name.lower() for name in (*rates, "IBI") if f"{name}.csv" != gone}
+    for name, rate in rates.items():
+        if f"{name}.csv" != gone:
+            stream = recording.streams[name.lower()]
+            np.testing.assert_array_equal(stream.values, written[name].astype(np.float32))
+            first = late if name == "HR" else 0
+            np.testing.assert_allclose(stream.times, first + np.arange(len(stream)) / rate, atol=1e-6)
+            assert stream.rate == rate
+    if gone != "IBI.csv":
+        np.testing.assert_allclose(recording.streams["ibi"].times, beats, atol=1e-6)
