@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..answer_warnings import AnswerWarning
-from ..recordings.large_arrays import in_blocks
+from ..recordings.large_arrays import blocks_of, in_blocks
 from ..recordings.signal_recording import Stream
 from .signal_modalities import Modality
 
@@ -92,8 +92,8 @@ def mask_unmeasured(stream: Stream, modality: Modality, where: str) -> tuple[Str
     if len(stream) < FEWEST:
         return stream, []
     changed = _changes(stream.values)
-    zeros = np.count_nonzero(stream.values[:, 0] == 0)
-    if len(changed) - np.count_nonzero(changed) < FEWEST - 1 and zeros < _DROPS * len(stream):
+    zeros = float((some_of(stream.values)[:, 0] == 0).mean())
+    if len(changed) - np.count_nonzero(changed) < FEWEST - 1 and zeros < _DROPS / 2:
         return stream, []  # as most are, and a day is long
     still = _still(stream, changed)
     gone = [*still, *(one for one in _drops(stream, modality, changed) if not any(a <= one[0] < b for a, b in still))]
@@ -128,8 +128,9 @@ def _changes(values: NDArray[np.floating]) -> NDArray[np.bool_]:
     """(samples + 1,) of (samples, channels): whether a row differs from the one before it; so do missing ones, and both ends."""
     changed = np.zeros(len(values) + 1, np.bool_)
     changed[[0, -1]] = True
-    for column in values.T:
-        changed[1:-1] |= column[1:] != column[:-1]
+    for rows in blocks_of(values):
+        first = max(1, rows.start)
+        changed[first : rows.stop] = (values[first : rows.stop] != values[first - 1 : rows.stop - 1]).any(axis=1)
     return changed
 
 
@@ -165,10 +166,12 @@ def _drops(stream: Stream, modality: Modality, changed: NDArray[np.bool_]) -> li
         return []
     long = lengths >= max(FEWEST, _SHORTEST_DROP_S * (stream.rate or 0.0), _USUAL_TIMES * _usual(lengths[~zero]))
     rest = stream.values[begins[~zero]]
-    usual = np.nanpercentile(np.abs(np.diff(_in_a_row(rest), axis=0)), 99, axis=0) if len(rest) > FEWEST else np.inf
+    rest = rest[np.isfinite(rest).all(axis=1)]
+    usual = np.percentile(np.abs(np.diff(_in_a_row(rest), axis=0)), 99, axis=0) if len(rest) > FEWEST else np.inf
     edges = np.flatnonzero(zero[1:] & ~zero[:-1])
     fall = np.abs(stream.values[begins[edges]])
-    far = bool(len(fall)) and bool((np.nanmedian(fall, axis=0) > _USUAL_TIMES * np.maximum(usual, _FINEST)).any())
+    fall = fall[np.isfinite(fall).all(axis=1)]
+    far = bool(len(fall)) and bool((np.median(fall, axis=0) > _USUAL_TIMES * np.maximum(usual, _FINEST)).any())
     never = stream.values.shape[1] > 1 or (_limits(modality, 0, 1) or (0.0,))[0] > 0
     chosen = np.flatnonzero(zero & (long | far | never))
     return [(int(begins[at]), int(begins[at] + lengths[at])) for at in chosen]
