@@ -131,8 +131,10 @@ def fit_recording(recording: SignalRecording, modalities: Sequence[Modality]) ->
             continue
         doubts += _clock(streams[one.name], one, where)
         streams[one.name], found = mask_unmeasured(streams[one.name], one, where)
-        doubts += [*found, *doubt_presence(streams[one.name], one, where)]
-        doubts += _range(streams[one.name], one, where)
+        far = _range(streams[one.name], one, where)
+        said = doubt_presence(streams[one.name], one, where)
+        # of a stream whose level is doubted as a whole, in another unit perhaps, no part need be
+        doubts += [*found, *(doubt for doubt in said if not far or doubt.code != "sensor_unworn"), *far]
     held = [one for one in modalities if one.name in streams and has_sample(streams[one.name].values)]
     if flat:
         doubts.append(AnswerWarning("sensor_flat", " ".join(flat)))
