@@ -147,9 +147,11 @@ def test_what_was_written_is_read(
 def test_a_sensor_that_was_off_or_is_damaged_spoils_no_other(tmp_path: Path) -> None:
     off = write(tmp_path / "off.avro", session(0, 30, eda={**OFF, "values": []}))
     assert set(read_signals(off).streams) == {"acc", "temp", "bvp", "ibi"}
-    write(tmp_path / "a.avro", session(1, 30))
-    (tmp_path / "b.avro").write_bytes(b"")
-    recording = read_signals(tmp_path)
+    folder = tmp_path / "raw_data"
+    folder.mkdir()
+    write(folder / "a.avro", session(1, 30))
+    (folder / "b.avro").write_bytes(b"")
+    recording = read_signals(folder)
     assert {"eda", "bvp"} <= set(recording.streams)
     assert "b.avro does not begin as Avro does" in " ".join(one.message for one in recording.warnings)
 
