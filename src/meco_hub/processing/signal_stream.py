@@ -214,8 +214,8 @@ class WindowStream:
             if name in self._buffers:
                 first = start - windower.context_margin_s - windower.spare_s
                 last = start + windower.window_s + windower.shown_after_s
-                streams[name], doubts = self._buffers[name].on_grid(self._start or 0.0, first, last)
-                self._doubts += doubts
+                streams[name], found = self._buffers[name].on_grid(self._start or 0.0, first, last)
+                self._doubts += found
         streams = {name: stream for name, stream in streams.items() if len(stream)}
         doubts, self._doubts = tuple(self._doubts), []
         return SignalRecording(streams, start, end, reference=self._reference, prepared=self._mark, warnings=doubts)
