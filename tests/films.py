@@ -20,15 +20,18 @@ def write_film(
     times: Sequence[float] | None = None,
     codec: str = "mpeg4",
     rotation: int = 0,
+    aspect: int = 1,
     fast_start: bool = False,
 ) -> Path:
-    """Write frames (H, W, 3) uint8; `times` in seconds, of a whole millisecond each, instead of a rate."""
+    """Write frames (H, W, 3) uint8; `times` in seconds, of a whole millisecond each, instead of a rate; pixels are `aspect`
+    times as wide as high."""
     import av
 
     options = {"movflags": "faststart"} if fast_start else {}
     with av.open(str(path), "w", container_options=options) as container:
         stream: Any = container.add_stream(codec, rate=rate, bit_rate=4_000_000)
         stream.pix_fmt = "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(aspect)
         if rotation:
             stream.set_display_rotation(rotation)
         if times is not None:

@@ -32,6 +32,7 @@ CODES: dict[str, str] = {
     "time_digits_lost": "The times of events are written in a type that does not hold single microseconds.",
     "damaged_file": "The file is damaged, and the answer rests on what comes before the damage.",
     # films
+    "first_of_several": "A file holds several pictures, or several streams of them; the first one was looked at.",
     "frames_left_out": "Frames of a film that cannot be decoded were left out.",
     # signals
     "part_left_out": "A stream, file or column beside good ones cannot be used and was left out.",

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from .answer_warnings import AnswerWarning, act_on, once_a_code
 from .answers import Answers, Entry, abstain
+from .errors import InputError
 from .processing.face_tracks import PATIENCE_S, Smoothing
 from .processing.preprocessor import FilmFollower
 from .recordings.live import Newest
@@ -115,7 +116,7 @@ class FilmAnswers:
                     yield waiting
                 waiting = item
         if waiting is None:
-            raise follower.nothing(film.name, film.read_until)
+            raise _nobody(follower, film)
         doubts.finish(film)
         whole = _whole(doubts, follower, film.warnings)
         yield {**waiting, "is_last": True, "place": {**waiting["place"], **whole}}
@@ -217,7 +218,7 @@ class FilmAnswers:
                 forward_all()
             time = frame.time
         if not seen:
-            raise follower.nothing(film.name, film.read_until)
+            raise _nobody(follower, film)
         doubts.finish(film)
         yield answer(film.warnings), None
 
@@ -243,6 +244,12 @@ class FilmAnswers:
             for person in gone:
                 del persons[person]
                 doubts.forget(person)
+
+
+def _nobody(follower: FilmFollower, film: Video) -> InputError:
+    """Why a film gave no answer, with what was in doubt about its file: that may be why."""
+    error = follower.nothing(film.name, film.read_until)
+    return type(error)(" ".join([str(error), *(one.message for one in film.warnings)]))
 
 
 def _as_dicts(warnings: Iterable[AnswerWarning]) -> list[dict[str, Any]]:

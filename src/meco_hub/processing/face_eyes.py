@@ -32,7 +32,7 @@ from ..recordings.video import Frame
 from .event_simulation import THRESHOLD, simulate_events
 from .eye_preprocessor import EVERY, ClipSampling, fit_square
 from .face_finder import Face, FaceFinder, cut_square
-from .face_tracks import PATIENCE_S, FaceTracker
+from .face_tracks import PATIENCE_S, FaceTracker, Stance
 from .picture_processor import TURNED_YAW, describe_box
 
 REACH = 0.8
@@ -104,6 +104,7 @@ class EyeFollower:
         self._before = 2 * max(self._lead, self._near)  # seconds before a clip, from which on frames are kept
         self._every = max(EVERY, sampling.span) / FRAMES_PER_SECOND
         self._finder, self._tracker = finder or FaceFinder(), FaceTracker()
+        self._stance = Stance(self._finder)
         self._watches: dict[int, _Watch] = {}
         self._made = self._failed = self._faces = self._eyes = 0
         self._gap = 0.0  # seconds between frames, where the last clip failed for it
@@ -154,9 +155,10 @@ class EyeFollower:
         """Why a film that ended gave no clip."""
         called = name or "The film"
         if not self._faces:
+            lies = "".join(f" {one.message}" for one in self._stance.doubts)
             return FaceNotFoundError(
                 f"No face was found in {called} ({seconds:.1f} seconds); expected at least one. If every frame shows one eye, pass "
-                'faces="cropped".'
+                f'faces="cropped".{lies}'
             )
         if not self._eyes:
             return FaceNotFoundError(
@@ -182,6 +184,7 @@ class EyeFollower:
             picture = fit_square(Image.fromarray(frame.image).convert("L"), self._side)
             return [(0, _Look(frame.time, picture, (0, 0), None))]
         picture = Image.fromarray(frame.image)
+        self._stance.see(picture)
         faces = self._finder.find(picture, min_face=self._min_face, upright=True)
         persons = self._tracker([face.box for face in faces], frame.time, frame.cut)
         looks: list[tuple[int, _Look]] = []
@@ -221,7 +224,7 @@ class EyeFollower:
             return None
         self._made += 1
         nearest = [step + 1 for step in steps]
-        doubts, where = [_simulated()], {"looked_at": "eye", "box": None}
+        doubts, where = [_simulated(), *self._stance.doubts], {"looked_at": "eye", "box": None}
         pictures = [look.region for look in looks]
         if looks[0].face is not None:
             pictures, where, more = self._cut(looks, bool(watch.right), nearest)

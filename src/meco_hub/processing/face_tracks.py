@@ -23,9 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..answer_warnings import AnswerWarning
 from ..errors import ConfigurationError, FaceNotFoundError
 from ..recordings.video import Frame
-from .picture_processor import Picture, PictureProcessor
+from .face_finder import FaceFinder
+from .picture_processor import LYING, Picture, PictureProcessor
 
 PATIENCE_S = 2.0
 """Seconds, or three frames where that is longer, for which a face may go unseen, behind another for example."""
@@ -149,6 +151,43 @@ def _distance(expected: NDArray[np.float64], seen: NDArray[np.float64]) -> float
     return (1 - overlap) + apart + grown
 
 
+class Stance:
+    """Whether a film stands upright: `stance.see(image)` of every frame, then `stance.doubts`.
+
+    Films are searched for upright faces alone. Now and then, in the frames 0, 1, 3, 7, 15, …, this one looks as into a photograph,
+    which is turned where no face is certain. It counts what it found there.
+    """
+
+    def __init__(self, finder: FaceFinder) -> None:
+        self._finder = finder
+        self._frames = self._upright = self._lying = 0
+        self._tilt = 0.0
+
+    def see(self, image: Image.Image) -> None:
+        """Look at a frame, RGB, if it is one of those."""
+        self._frames += 1
+        if self._frames & (self._frames - 1):
+            return
+        for face in self._finder.find(image)[:1]:
+            lies = abs(face.tilt) > LYING
+            self._lying, self._upright = self._lying + lies, self._upright + (not lies)
+            self._tilt = face.tilt if lies else self._tilt
+
+    @property
+    def doubts(self) -> tuple[AnswerWarning, ...]:
+        """That it does not, where most of those faces lie on their side or stand on their head."""
+        if self._lying <= self._upright:
+            return ()
+        turned = round(self._tilt / 90) * 90 % 360
+        return (
+            AnswerWarning(
+                "face_turned",
+                f"Faces of the film are turned by about {turned} degrees clockwise, and films are not turned back. Turn it "
+                "upright: a camera may have lain on its side, or a program have lost the rotation that the camera wrote.",
+            ),
+        )
+
+
 class FaceFollower:
     """The faces of a film's frames, each with the number of its person: `follower(frame)`.
 
@@ -163,16 +202,17 @@ class FaceFollower:
 
     def __init__(self, processor: PictureProcessor, *, faces: str | None = None, min_face: float | None = None) -> None:
         self._processor, self._mode, self._min_face = processor, faces or "all", min_face
-        self._tracker = FaceTracker()
+        self._tracker, self._stance = FaceTracker(), Stance(processor.face_finder)
 
     def __call__(self, frame: Frame, name: str = "") -> list[tuple[int, Picture]]:
         picture = Picture(Image.fromarray(frame.image), name)
         if self._mode == "cropped":
             return [(0, picture)]
+        self._stance.see(picture.image)
         faces = self._processor.faces_of_film(picture, self._min_face)
         persons = self._tracker([face.box for face in faces], frame.time, frame.cut)
         shown = list(zip(persons, faces, strict=True))[: 1 if self._mode == "largest" else None]
-        return [(person, self._processor.show(picture, face)) for person, face in shown]
+        return [(person, self._processor.show(picture, face, self._stance.doubts)) for person, face in shown]
 
     def state(self) -> dict[str, Any]:
         """Who is who, as JSON has it."""
@@ -184,9 +224,10 @@ class FaceFollower:
 
     def nothing(self, name: str, seconds: float) -> FaceNotFoundError:
         """Why a film that ended gave no face."""
+        lies = "".join(f" {one.message}" for one in self._stance.doubts)
         return FaceNotFoundError(
             f"No face was found in {name or 'the film'} ({seconds:.1f} seconds); expected at least one. If every frame is a "
-            'cropped face already, pass faces="cropped".'
+            f'cropped face already, pass faces="cropped".{lies}'
         )
 
 

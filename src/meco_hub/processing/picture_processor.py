@@ -14,8 +14,8 @@ from transformers import FeatureExtractionMixin, ProcessorMixin
 
 from ..answer_warnings import AnswerWarning
 from ..errors import ConfigurationError, DependencyError, FaceNotFoundError
-from ..recordings.images import describe_source, read_image
-from .face_finder import Face
+from ..recordings.images import SEVERAL, describe_source, read_image
+from .face_finder import Face, FaceFinder
 from .face_preprocessor import FacePreprocessor
 from .preprocessor import RecordingProcessor
 
@@ -88,6 +88,11 @@ class PictureProcessor(RecordingProcessor):
         """What the preprocessor asks for."""
         return "largest" if self._ours.do_find_face else "auto"
 
+    @property
+    def face_finder(self) -> FaceFinder:
+        """What finds the faces."""
+        return self._ours.face_finder
+
     def __call__(self, clips: Sequence[Any], return_tensors: str | None = None) -> Any:
         images = [clip.image if isinstance(clip, Picture) else clip for clip in clips]
         # the faces of a picture were cut out of it by `cut`; ours must not look for them again
@@ -96,7 +101,12 @@ class PictureProcessor(RecordingProcessor):
         return self._processor(images, return_tensors=return_tensors, **once)
 
     def read(self, source: Any) -> Picture:
-        return Picture(read_image(source), describe_source(source))
+        image = read_image(source)
+        picture, several = Picture(image, describe_source(source)), image.info.get(SEVERAL)
+        if not several:
+            return picture
+        said = f"{picture.name} holds {several} frames; the first one was looked at. Export it as mp4 to have all looked at."
+        return _doubtful(picture, "first_of_several", said)
 
     def blank(self) -> Picture:
         return Picture(Image.new("RGB", (64, 64)))
@@ -120,7 +130,7 @@ class PictureProcessor(RecordingProcessor):
         Raises:
             FaceNotFoundError: there is no face in it, and `faces` or the preprocessor's `on_no_face` does not take it as it is.
         """
-        mode, image, finder = faces or self.default_mode, recording.image, self._ours.face_finder
+        mode, image, finder = faces or self.default_mode, recording.image, self.face_finder
         if mode == "cropped":
             return [recording]
         try:
@@ -141,7 +151,7 @@ class PictureProcessor(RecordingProcessor):
 
     def faces_of_film(self, frame: Picture, min_face: float | None = None) -> list[Face]:
         """The faces of one frame of a film, which stands upright; most prominent first."""
-        return self._ours.face_finder.find(frame.image, min_face=min_face, upright=True)
+        return self.face_finder.find(frame.image, min_face=min_face, upright=True)
 
     def show(self, recording: Picture, face: Face, doubts: Sequence[AnswerWarning] = ()) -> Picture:
         """One face of a picture, cut out as the network wants to see it; `doubts` are about the whole picture."""

@@ -65,6 +65,7 @@ _LONGEST_PATH = 1024  # characters: no path is longer that is only letters, digi
 _BASE64 = re.compile(r"[A-Za-z0-9+/\s]+|[A-Za-z0-9_\-\s]+")  # the second is that of addresses
 _BASE64_BYTES = re.compile(_BASE64.pattern.encode())
 _ROUNDING = 1e-3  # by which floating-point values may lie outside [0, 1]: resampling and half precision overshoot
+SEVERAL = "meco_frames"  # in the `info` of a picture that was read: how many its file holds, where these are several
 _ORIENTATION = 0x0112  # the EXIF tag
 _AGAIN = "Copy or download it again."
 
@@ -238,10 +239,15 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
         )
     with reading(f"{name} cannot be decoded, it is truncated or damaged", ImageError, _AGAIN):
         # An MPO is one photograph with its previews, as many phones write it: nothing that moves.
-        if getattr(image, "is_animated", False) and image.format != "MPO" and image.tell() == 0:
+        several = getattr(image, "is_animated", False) and image.format != "MPO" and image.tell() == 0
+        if several:
             logger.warning("%s holds several frames; the first one is read.", name)
         image.load()
-        return _convert(_turn_upright(image, name), name)
+        converted = _convert(_turn_upright(image, name), name)
+        if several:
+            converted = converted.copy()  # which no longer knows of the others
+            converted.info[SEVERAL] = getattr(image, "n_frames", 2)
+        return converted
 
 
 def _turn_upright(image: Image.Image, name: str) -> Image.Image:

@@ -30,7 +30,10 @@ from .images import ImageSource, describe_source, read_image
 logger = logging.getLogger(__name__)
 
 
-VIDEO_SUFFIXES = frozenset({".avi", ".mkv", ".mov", ".mp4", ".m4v", ".mpeg", ".mpg", ".webm", ".wmv", ".ts"})
+_CAMERAS = {".3g2", ".3gp", ".f4v", ".flv", ".m2ts", ".m4v", ".mov", ".mp4", ".mts", ".vob"}
+_COMPUTERS = {".asf", ".avi", ".mkv", ".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv", ".y4m"}
+
+VIDEO_SUFFIXES = frozenset(_CAMERAS | _COMPUTERS)
 """Endings, in lower case, by which a file counts as a video."""
 
 MAX_FRAMES = 2_000_000

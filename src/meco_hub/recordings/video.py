@@ -6,9 +6,9 @@
     film.warnings                       # what was in doubt; whole once the film has been read
 
 What is done on the way, and on purpose:
-- PyAV decodes (extra `video`; BSD). Its wheels bring FFmpeg (LGPL) and, for encoding alone, x264 and x265 (GPL); nothing of it is
-  shipped here. A file may only be what its bytes say it is: playlists, and whatever else would make FFmpeg open another file or
-  address, are refused.
+- PyAV decodes (extra `video`; BSD). Its wheels bring FFmpeg (LGPL) and, for encoding alone, x264 and x265 (GPL), which are loaded
+  with it and never called; nothing of it is shipped here. A file may only be what its bytes say it is: playlists, and whatever else
+  would make FFmpeg open another file or address, are refused.
 - The size is judged by the header before a frame is decoded, and again by each frame.
 - The rotation of the container is applied, by quarters, as players do; pixels that are not square are made so.
 - A time is the frame's own time stamp, so a variable rate needs nothing; 0 is the first frame.
@@ -16,6 +16,7 @@ What is done on the way, and on purpose:
 - A cut is told from a small grey copy of every frame that is decoded, those too that nobody asked for.
 """
 
+import logging
 import math
 import os
 import time
@@ -35,10 +36,14 @@ from ..errors import ConfigurationError, RecordingError, import_optional
 from .images import describe_source, read_image
 from .pictures import MAX_FRAMES, VIDEO_SUFFIXES
 
+logger = logging.getLogger(__name__)
+
 MAX_FRAME_PIXELS = 8192 * 4320
 """Of one frame, as declared or as decoded; a frame of 8K has as many."""
 
-_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegvideo,mpegts,asf,flv,ogg,mjpeg,h264,hevc,ivf,nut,y4m"
+_FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegvideo,mpegts,asf,flv,ogg,mjpeg,h264,hevc,ivf,nut,yuv4mpegpipe"
+)
 """Containers, by FFmpeg's names, that hold what they show; others (concat, hls, dash, …) name further files."""
 
 _SMALL = (32, 24)  # width and height, in pixels, of the copies that cuts are told from
@@ -146,6 +151,7 @@ class Video:
         self.name, self.after = os.fsdecode(path), after
         self._step, self._progress = frame_step(every, fps), progress
         self.warnings: tuple[AnswerWarning, ...] = ()
+        self._beside: tuple[AnswerWarning, ...] = ()
         self.duration: float | None = None
         self.read_until = 0.0
 
@@ -195,13 +201,13 @@ class Video:
             place = math.floor(time / self._step + 1e-6) if self._step else decoded
             if place > given:
                 if self.after is None or time > self.after:
-                    yield Frame(_upright(one), time, cut)
+                    yield Frame(self._upright(one, stream.sample_aspect_ratio), time, cut)
                 given, cut = place, False
         if not decoded:
             raise RecordingError(
                 f"{self.name} holds no frame that can be decoded; expected a video. Copy or export it again."
             )
-        self.warnings = whole.warnings(self.read_until + clock.period, self.duration)
+        self.warnings = (*self._beside, *whole.warnings(self.read_until + clock.period, self.duration))
 
     def _stream(self, av: Any, container: Any) -> Any:
         """The first stream of pictures; the cover of a song is none."""
@@ -211,6 +217,14 @@ class Video:
             others = ", ".join(sorted({one.type for one in container.streams})) or "nothing"
             raise RecordingError(f"{self.name} holds {others} and no pictures; expected a video. Name another file.")
         stream = found[0]
+        if len(found) > 1:
+            self._beside = (
+                AnswerWarning(
+                    "first_of_several",
+                    f"{self.name} holds {len(found)} streams of pictures, as of several cameras; the first one was looked at. "
+                    "Export the others as files of their own.",
+                ),
+            )
         if stream.codec_context is None:
             raise RecordingError(
                 f"{self.name} is coded in a way that FFmpeg does not know. Export it as H.264, in an mp4 file."
@@ -223,6 +237,16 @@ class Video:
         elif container.duration:
             self.duration = container.duration / 1e6
         return stream
+
+    def _upright(self, frame: Any, ratio: Fraction | None) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8, RGB, as a player shows it: of square pixels, turned as the container says."""
+        width = frame.width
+        if ratio and 0.2 < ratio < 5:
+            width = max(1, round(frame.width * float(ratio)))
+            self._check_size(width, frame.height)
+        image = frame.reformat(width=width, format="rgb24").to_ndarray()
+        quarters = round((frame.rotation or 0) / 90) % 4
+        return np.ascontiguousarray(np.rot90(image, quarters)) if quarters else image
 
     def _check_size(self, width: int, height: int) -> None:
         if width * height > MAX_FRAME_PIXELS:
@@ -311,17 +335,6 @@ class _Clock:
         return round(time, 9)
 
 
-def _upright(frame: Any) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8, RGB, as a player shows it."""
-    ratio = getattr(frame, "sample_aspect_ratio", None)
-    width = frame.width
-    if ratio and 0.2 < ratio < 5:
-        width = max(1, round(frame.width * float(ratio)))
-    image = frame.reformat(width=width, format="rgb24").to_ndarray()
-    quarters = round((getattr(frame, "rotation", 0) or 0) / 90) % 4
-    return np.ascontiguousarray(np.rot90(image, quarters)) if quarters else image
-
-
 def _plain(error: BaseException) -> str:
     """What FFmpeg says, without number and path."""
     return (getattr(error, "strerror", None) or str(error)).rstrip(".")
@@ -363,9 +376,14 @@ def _camera(source: Any) -> Iterator[Frame]:
         seen, begin = CutFinder(), None
         while True:
             fine, pixels = capture.read()
-            if not fine and begin is None:
-                raise RecordingError(f"The camera {source!r} gives no picture. Check its number, and who else uses it.")
             if not fine:
+                if begin is None:
+                    raise RecordingError(
+                        f"The camera {source!r} gives no picture. Check its number, and who else uses it."
+                    )
+                logger.warning(
+                    "The camera %r gives no more pictures, after %.1f seconds.", source, time.monotonic() - begin
+                )
                 return
             begin = time.monotonic() if begin is None else begin
             image = np.ascontiguousarray(pixels[..., ::-1])

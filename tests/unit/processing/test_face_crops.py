@@ -43,6 +43,16 @@ def crops(*faces: Face, **options: Any) -> PictureProcessor:
     return made
 
 
+@pytest.mark.parametrize(("kind", "count"), [("GIF", 3), ("PNG", 3), ("TIFF", 3), ("PNG", 1), ("MPO", 3)])
+def test_of_a_picture_that_moves_the_first_frame_is_looked_at_and_that_is_said(kind, count, tmp_path) -> None:
+    frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "lime", "blue")][:count]
+    frames[0].save(tmp_path / "file", kind, save_all=True, append_images=frames[1:])
+    moves = count > 1 and kind != "MPO"  # whose other pictures are previews
+    picture = PictureProcessor(None).read(tmp_path / "file")
+    assert [one.code for one in picture.warnings] == ["first_of_several"] * moves
+    assert not moves or "holds 3 frames" in picture.warnings[0].message
+
+
 def test_a_cropped_picture_is_taken_as_it_is() -> None:
     assert crops(LARGE).cut(WHOLE, faces="cropped") == [WHOLE]
     assert crops().cut(WHOLE, faces="cropped") == [WHOLE]  # nobody looks for a face

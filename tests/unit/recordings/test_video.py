@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,6 +46,31 @@ def test_the_rotation_of_the_container_is_applied(tmp_path: Path, degrees: int, 
     assert image.shape == ((64, 48, 3) if degrees % 180 else (48, 64, 3))
     bright = {place for place in ((0, 0), (0, -1), (-1, 0), (-1, -1)) if image[place].mean() > 128}
     assert bright == {corner}
+
+
+@pytest.mark.parametrize(("ending", "rotation"), [(".mp4", 0), (".mkv", 0), (".mp4", 90)])
+def test_pixels_that_are_not_square_are_made_so(tmp_path: Path, ending: str, rotation: int) -> None:
+    film = Video(write_film(tmp_path / f"film{ending}", plain(2, 48, 32), aspect=2, rotation=rotation))
+    assert next(iter(film)).image.shape == ((64, 48, 3) if rotation else (48, 64, 3))
+
+
+def test_of_several_streams_of_pictures_the_first_is_read_and_that_is_said(tmp_path: Path) -> None:
+    import av
+
+    with av.open(str(tmp_path / "film.mkv"), "w") as container:
+        streams: list[Any] = [container.add_stream("mpeg4", rate=5) for _ in range(2)]
+        for stream in streams:
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for place in range(4):
+            for stream, level in zip(streams, (50, 200), strict=True):
+                picture = np.full((48, 64, 3), level + place, np.uint8)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        for stream in streams:
+            container.mux(stream.encode(None))
+    film = Video(tmp_path / "film.mkv")
+    assert [round(float(frame.image.mean()), -1) for frame in film] == [50] * 4
+    assert [one.code for one in film.warnings] == ["first_of_several"]
+    assert "2 streams of pictures" in film.warnings[0].message
 
 
 def test_a_cut_is_seen_though_nobody_asked_for_its_frame(tmp_path: Path) -> None:
@@ -127,4 +153,13 @@ def test_a_film_of_absurd_size_is_refused_unseen(tmp_path: Path, monkeypatch: py
 def test_films_are_known_by_their_endings(tmp_path: Path) -> None:
     names: Sequence[object] = ["a.mp4", Path("b.MOV"), b"a.mp4", "a.jpg", 3, Video("c")]
     assert [is_video(name) for name in names] == [True, True, False, False, False, True]
-    assert is_video(os.fspath(tmp_path / "x.webm"))
+    for ending, codec in (
+        (".3gp", "mpeg4"),
+        (".flv", "flv"),
+        (".m2ts", "mpeg2video"),
+        (".vob", "mpeg2video"),
+        (".wmv", "wmv2"),
+    ):
+        path = write_film(tmp_path / f"x{ending}", plain(4), codec=codec)
+        assert is_video(os.fspath(path))
+        assert len(list(Video(path))) == 4
