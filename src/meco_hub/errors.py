@@ -238,12 +238,15 @@ def import_optional(module: str, purpose: str, extra: str, package: str = "") ->
         package: what people call it, where that is not the module's first name.
 
     Raises:
-        DependencyError: it is not installed.
+        DependencyError: it is not installed, or does not load, as where the wheel lacks the library that it wraps.
     """
+    needed = f"{purpose} needs {package or module.partition('.')[0]}, which"
     try:
         return importlib.import_module(module)
     except ImportError as error:
+        raise DependencyError(f'{needed} is not installed. Run: pip install "meco-hub[{extra}]"') from error
+    except (OSError, RuntimeError) as error:
+        said = str(error).partition("\n")[0].rstrip(". ")
         raise DependencyError(
-            f"{purpose} needs {package or module.partition('.')[0]}, which is not installed. Run: pip install "
-            f'"meco-hub[{extra}]"'
+            f"{needed} is installed and does not load: {said}. Install what it asks for, or another version of it."
         ) from error

@@ -158,13 +158,11 @@ def test_streams_of_lsl_are_answered_on_loopback(
     settings = tmp_path / "lsl.cfg"
     settings.write_text("[multicast]\nResolveScope = machine\n[lab]\nKnownPeers = {127.0.0.1}\n[log]\nlevel = -3\n")
     monkeypatch.setenv("LSLAPICFG", str(settings))
-    lsl: Any = pytest.importorskip("pylsl")
+    lsl: Any = pytest.importorskip("pylsl")  # the extra `live`, which the tests' environment has
     outlets = {}
     for name, count, rate in (("meco acc", 3, 32.0), ("meco eda", 1, 4.0)):
         info = lsl.StreamInfo(name, "test", count, rate, lsl.cf_double64, f"meco-{name}-test")
         outlets[name] = lsl.StreamOutlet(info)
-    if not lsl.resolve_byprop("name", "meco eda", 1, 5.0):
-        pytest.skip("LSL finds no stream on this machine")
     start = lsl.local_clock()
 
     def send() -> None:

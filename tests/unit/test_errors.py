@@ -1,6 +1,7 @@
 """The tree of errors: what catches what, and how messages read."""
 
 import inspect
+import sys
 
 import pytest
 
@@ -25,6 +26,26 @@ def test_built_in_handlers_keep_working() -> None:
 def test_transformers_does_not_swallow_checkpoint_errors() -> None:
     # transformers.pipelines.base.load_model catches exactly these and buries the message
     assert not issubclass(errors.CheckpointError, OSError | ValueError | TypeError | RuntimeError)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("import nothing_of_this_name", 'is not installed. Run: pip install "meco-hub[live]"'),
+        (
+            "raise RuntimeError('the library was not found.\\nSet PATH')",
+            "does not load: the library was not found. Install",
+        ),
+        ("raise OSError('libz.so: no such file')", "does not load: libz.so: no such file. Install"),
+    ],
+)
+def test_an_extra_that_is_not_there_or_does_not_load_is_named(body, said, tmp_path, monkeypatch) -> None:
+    (tmp_path / "planted_extra.py").write_text(body)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "planted_extra", raising=False)
+    with pytest.raises(errors.DependencyError, match="Reading streams needs Planted, which ") as found:
+        errors.import_optional("planted_extra", "Reading streams", "live", "Planted")
+    assert said in str(found.value)
 
 
 def test_unknown_name_offers_the_nearest() -> None:
