@@ -167,6 +167,7 @@ def _predict(
     **options: Any,
 ) -> Said | None:
     from .prediction import PART_SIZE, predict_files, predict_folder
+    from .timeline import plot as draw_plot
 
     if output is None:
         chosen = dict(streams) if streams else None
@@ -183,7 +184,17 @@ def _predict(
                 raise
             stopped = error  # what was answered is said first
         failed = sum("error" in row for row in rows)
-        table = _tables(rows, csv, plot)
+        named = [(row["file"], row.get("answer", row)) for row in rows]
+        table, made = None, []
+        try:  # the table first: what takes hours to answer is not lost for want of a plot
+            if csv is not None:
+                table = _table(named, csv)
+                made.append(csv)
+            if plot is not None:
+                draw_plot(named, plot)
+                made.append(plot)
+        except (OSError, MecoError) as error:
+            stopped = stopped or error
 
         def lines() -> Iterator[str]:
             if table is not None:
@@ -192,9 +203,8 @@ def _predict(
             _aside(NOTICE)
             for row in rows:
                 yield from _lines(row)
-            for made in (csv, plot):
-                if made is not None:
-                    _aside(f"Wrote {made}")
+            for one in made:
+                _aside(f"Wrote {one}")
             if failed:
                 _aside(f"{failed} of {len(rows)} files could not be used.")
 
@@ -217,21 +227,17 @@ def _predict(
     return Said(report, summary(), code) if _is_main_process() else None
 
 
-def _tables(rows: list[dict[str, Any]], table: str | None, picture: Path | None) -> str | None:
-    """Write what was asked for; the table itself where it is to be printed."""
+def _table(named: list[tuple[str, Any]], path: str) -> str | None:
+    """Write the table; itself where it is to be printed."""
     from .durable import whole_file
-    from .timeline import plot, write_csv
+    from .timeline import write_csv
 
-    named = [(row["file"], row.get("answer", row)) for row in rows]
-    if picture is not None:
-        plot(named, picture)
-    if table == "-":
+    if path == "-":
         text = io.StringIO(newline="")
         write_csv(named, text)
         return text.getvalue().removesuffix("\r\n")
-    if table is not None:
-        with whole_file(Path(table)) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
-            write_csv(named, stream)
+    with whole_file(Path(path)) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
+        write_csv(named, stream)
     return None
 
 

@@ -2,6 +2,7 @@
 
     to_frame(recognise("talk.mp4"))            a data frame of pandas
     to_frame({"a.jpg": recognise("a.jpg"), …}) several, with the name of each under `file`
+    to_frame(recognise.stream("talk.mp4"))     every step of it
 
 The columns, of which a table has those that mean something for it:
 
@@ -76,7 +77,14 @@ def _times(whole: Mapping[str, Any]) -> list[float | None]:
 
 
 def _all_rows(answers: Any) -> Iterator[Row]:
-    for name, answer in answers.items() if isinstance(answers, Mapping) and "error" not in answers else [("", answers)]:
+    named: Iterable[tuple[str, Any]] = [("", answers)]
+    if isinstance(answers, Mapping) and "error" not in answers:
+        named = answers.items()
+    elif isinstance(answers, Iterator):
+        named = (("", answer) for answer in answers)
+    elif isinstance(answers, list) and any(isinstance(one, list) or set(one) == {"error"} for one in answers):
+        named = ((str(place), answer) for place, answer in enumerate(answers))
+    for name, answer in named:
         yield from timeline(answer, name)
 
 
@@ -84,10 +92,11 @@ def to_frame(answers: Any) -> "pandas.DataFrame":
     """Answers as a data frame of pandas: a row for every time, person and label.
 
     Args:
-        answers: what the pipeline gave for one input, or a mapping from a name to it for several.
+        answers: what the pipeline gave for one input, or for several, a list or a mapping from a name to each; or a stream, of
+            which every step is taken.
 
     Returns:
-        The columns of the module's docstring that mean something here; `file` is empty for one answer without a name.
+        The columns of the module's docstring that mean something here; `file` is the name, the place in a list, or empty.
 
     Raises:
         DependencyError: pandas is not installed.
@@ -107,7 +116,7 @@ def write_csv(answers: Iterable[tuple[str, Any]], stream: TextIO) -> None:
 
 
 _PANELS = 40
-"""Persons and files that a plot shows, one below the other."""
+"""Persons and files that a plot shows, one below the other: of more, those with the longest answers."""
 
 
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442")
@@ -129,7 +138,7 @@ def plot(answers: Iterable[tuple[str, Any]], path: Path) -> None:
         path: of the picture; its ending says which kind.
 
     Raises:
-        InputError: none of them runs over time, there are too many, or the picture cannot be written.
+        InputError: none of them runs over time, or the picture cannot be written.
         DependencyError: matplotlib is not installed.
     """
     figure = draw_timeline([row for name, answer in answers for row in timeline(answer, name)])
@@ -146,20 +155,23 @@ def draw_timeline(rows: Iterable[Row]) -> Any:
     """The figure that `plot` writes, of rows of `timeline`.
 
     Raises:
-        InputError: none of them runs over time, or there are too many panels.
+        InputError: none of them runs over time.
         DependencyError: matplotlib is not installed.
     """
     figure_of: Any = import_optional("matplotlib.figure", "A plot", "report", "matplotlib")
     timed = [row for row in rows if row.get("time") is not None]
     panels = [(whose, list(own)) for whose, own in groupby(timed, key=lambda row: (row["file"], row["person"]))]
-    if not panels or len(panels) > _PANELS:
-        raise InputError(
-            f"{len(panels)} files and persons run over time; expected 1 to {_PANELS}, for a panel each. Name films, eye clips or "
-            "recordings, and fewer of them at once, or write a table by --csv."
-        )
+    if not panels:
+        raise InputError("0 files and persons run over time; expected some. Name films, eye clips or recordings.")
+    found = len(panels)
+    if found > _PANELS:
+        longest = sorted(range(found), key=lambda place: len(panels[place][1]), reverse=True)[:_PANELS]
+        panels = [panels[place] for place in sorted(longest)]
     labels = sorted({row["label"] for row in timed})
     plane = set(_PLANE) <= set(labels)
     figure = figure_of.Figure(figsize=(12.5 if plane else 9, 0.6 + 2.2 * len(panels)), layout="constrained")
+    if found > _PANELS:
+        figure.suptitle(f"{_PANELS} of {found} files and persons: those with the longest answers")
     ratios = {"width_ratios": (3, 1)} if plane else None
     grid = figure.subplots(len(panels), 2 if plane else 1, squeeze=False, gridspec_kw=ratios)
     one_clock = len({file for (file, _), _ in panels}) == 1

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 from PIL import Image, ImageEnhance
@@ -106,6 +107,24 @@ def test_films_and_pictures_stand_in_one_list_and_a_bad_film_costs_the_others_no
     assert (whole["id"], whole["frames"], whole["looked_at"], "boxes" in whole) == (0, 5, "picture", False)
 
 
+@pytest.mark.parametrize("quarters", [1, 2])
+def test_a_film_that_does_not_stand_upright_says_so(recognise, smile, quarters: int, tmp_path: Path) -> None:
+    frames = [np.rot90(place_portrait(smile, 120 + 4 * step, 120, 140, size=(320, 240)), quarters) for step in range(4)]
+    film = write_film(tmp_path / "film.mp4", frames, rate=5)
+    with pytest.warns(DoubtfulInputWarning, match=f"turned by about {(4 - quarters) * 90} degrees clockwise"):
+        answer = recognise(film)
+    assert all("face_turned" in {one["code"] for one in person["warnings"]} for person in answer)
+    upright = write_film(tmp_path / "upright.mp4", [np.rot90(one, -quarters) for one in frames], rate=5)
+    assert recognise(upright, on_warning="raise")
+
+
+def test_where_nobody_is_found_the_error_says_what_is_wrong_with_the_file(recognise, tmp_path: Path) -> None:
+    path = write_film(tmp_path / "film.avi", noise(60, 120, 160))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(FaceNotFoundError, match=r"No face was found .* frames cannot be decoded"):
+        recognise(path, every=0.5)
+
+
 def test_what_is_in_doubt_about_a_film_is_told_once_with_how_often(recognise, smile, tmp_path: Path) -> None:
     small = [place_portrait(smile, 60, 60, 34, size=(160, 120)) for _ in range(60)]
     path = write_film(tmp_path / "film.mkv", [*small, *noise(60, 120, 160)])
@@ -171,7 +190,7 @@ def test_a_live_source_that_fails_says_so(recognise) -> None:
 
     with pytest.raises(RecordingError, match="unplugged"):
         list(recognise.stream(camera(), live=True))
-    for source in ([(noise(1)[0], 1.0), (noise(1)[0], 1.0)], 3.5):
+    for source in ([(noise(1)[0], 1.0), (noise(1)[0], 1.0)], 3.5, -3, 2**40):
         with pytest.raises(RecordingError, match="expected"):
             list(recognise.stream(source))
     with pytest.raises(ConfigurationError, match="reference"):
@@ -200,7 +219,12 @@ def test_the_command_writes_a_table_and_a_plot(
     assert float(picture_rows[0]["xmin"]) < 200 < float(picture_rows[0]["xmax"])
     assert "There is no file missing.jpg" in rows[-1]["error"]
     assert Image.open(picture).size[1] > 300  # two persons
-    assert main(["predict", str(astronaut), "--model", str(tiny_checkpoint), "--plot", str(tmp_path / "p.png")]) == 1
+    kept = tmp_path / "kept.csv"  # what was answered is, whatever becomes of the plot
+    words = ["predict", str(astronaut), "--model", str(tiny_checkpoint)]
+    assert main([*words, "--csv", str(kept), "--plot", str(tmp_path / "p.png")]) == 1
+    assert f"{astronaut}: " in capsys.readouterr().out
+    assert len(kept.read_text(encoding="utf-8").splitlines()) == 8
+    assert main([*words, "--plot", str(tmp_path / "p.png")]) == 1
     assert main(["predict", str(astronaut), "--model", str(tiny_checkpoint), "--fps", "1"]) == 1
     assert main(["predict", str(talk), "--model", str(tiny_checkpoint), "--annotate", str(tmp_path)]) == 1
     errors = capsys.readouterr().err
@@ -239,6 +263,10 @@ def test_answers_of_all_kinds_are_frames_of_one_form(recognise, talk: Path, astr
     live = meco_hub.to_frame(next(recognise.stream(talk)))
     assert live.time.tolist() == [0.0] * 7
     assert live.is_label.sum() == 1
+    stream = meco_hub.to_frame(recognise.stream(talk, every=1))
+    assert stream.time.unique().tolist() == [0.0, 1.0, 2.0]
+    several = meco_hub.to_frame(recognise([astronaut, talk, "no.jpg"], every=1, errors="return"))
+    assert several.groupby("file").size().to_dict() == {"0": 7, "1": 21, "2": 1}
     signals = [{"label": "valence", "score": 6.0, "times": [1.0, 2.0], "scores": [5.0, None], "warnings": []}]
     assert meco_hub.to_frame(signals).score.isna().tolist() == [False, True]
     clip = [{"label": "anger", "score": 0.9, "start": 1.0, "end": 3.0, "warnings": []}]

@@ -49,6 +49,16 @@ def test_more_labels_than_colours_differ_by_their_lines() -> None:
     assert len(looks) == 20
 
 
+def test_of_more_people_than_panels_those_seen_longest_are_drawn() -> None:
+    """As of a film with many cuts: nobody can choose to have fewer of them."""
+    long, short = course("rest", [0.5] * 3), {**course("rest", [0.5] * 2), "times": TIMES[:2]}
+    people = [{"id": place, "expressions": [long if place % 2 else short], "warnings": []} for place in range(82)]
+    figure = draw_timeline(timeline(people, "film.mp4"))
+    titles = [axis.get_title(loc="left") for axis in figure.axes]
+    assert titles == [f"film.mp4, person {place}" for place in range(1, 80, 2)]
+    assert figure.get_suptitle().startswith("40 of 82 files and persons")
+
+
 def test_the_picture_is_written_and_what_does_not_run_over_time_is_refused(tmp_path: Path) -> None:
     plot([("S01.edf", FELT), ("S02.edf", FELT)], tmp_path / "plot.png")
     assert Image.open(tmp_path / "plot.png").width == 1500

@@ -50,6 +50,7 @@ _SMALL = (32, 24)  # width and height, in pixels, of the copies that cuts are to
 _CUT = 0.1  # of the range of grey, by which two frames must differ on average to be of two shots
 _SUDDEN = 4.0  # times as much as the frames before have differed from each other, so that fast motion is no cut
 _RECENT = 12  # frames that this is about
+_CAMERAS = 10_000  # beyond any number of a camera, those that OpenCV adds its backend's to among them
 _GAP_S = 1.0  # seconds that a film may end before its declared end: clocks of sound and picture differ by less
 
 
@@ -358,7 +359,10 @@ def frames_of(source: Any, *, every: float | None = None, fps: float | None = No
     if isinstance(source, Video):
         return iter(source), False
     address = isinstance(source, str) and "://" in source
-    if address or (isinstance(source, int) and not isinstance(source, bool)):
+    number = isinstance(source, int) and not isinstance(source, bool)
+    if number and not 0 <= source < _CAMERAS:  # OpenCV 4.14 crashes at some negative ones
+        raise RecordingError(f"There is no camera {source}; expected its number, 0 for the first. Check it.")
+    if address or number:
         return _sparse(_camera(source), step), True
     if isinstance(source, str | os.PathLike):
         return iter(Video(source, every=every, fps=fps)), False
