@@ -7,10 +7,11 @@ The film is the astronaut's face (Eileen Collins, NASA, public domain; inside sc
 crops, in batches of 1 and of 8. Rates are by the clock, and by the processor's seconds of this process, which other programs
 disturb less.
 
-    python benchmarks/video.py --long 10 --wristband 24
+    python benchmarks/video.py --long 60 --every 2 --wristband 24
 
 Instead: peak memory of `meco predict --output`, in each tenth of the time that it takes, for such a film of so many minutes at five
-frames a second; and for a drawn recording of a wristband (acc, bvp, eda, temp; noise) of so many hours, in an npz file.
+frames a second, of which one every so many seconds is looked at (by default each); and for a drawn recording of a wristband (acc,
+bvp, eda, temp; noise) of so many hours, in an npz file.
 """
 
 import argparse
@@ -87,13 +88,14 @@ def watch_memory(words: list[str], output: Path) -> None:
     print("peak MB by tenths: " + " ".join(f"{peak:.0f}" for peak in peaks))
 
 
-def measure_long(minutes: float, hours: float, model: str | None) -> None:
+def measure_long(minutes: float, hours: float, model: str | None, every: float | None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         if minutes:
             film = Path(folder, "long.mp4")
             write(film, round(minutes * 60 * 5), rate=5)
             print(f"a film of {minutes:g} minutes, {round(minutes * 300)} frames")
-            watch_memory([str(film), *(["--model", model] if model else [])], Path(folder, "film"))
+            words = [*(["--model", model] if model else []), *(["--every", str(every)] if every else [])]
+            watch_memory([str(film), *words], Path(folder, "film"))
         if hours:
             recording = Path(folder, "wristband.npz")
             write_wristband(recording, hours)
@@ -106,10 +108,11 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=60)
     parser.add_argument("--model", help="bundled checkpoint, folder or Hub id")
     parser.add_argument("--long", type=float, default=0.0, metavar="MINUTES")
+    parser.add_argument("--every", type=float, metavar="SECONDS")
     parser.add_argument("--wristband", type=float, default=0.0, metavar="HOURS")
     arguments = parser.parse_args()
     if arguments.long or arguments.wristband:
-        measure_long(arguments.long, arguments.wristband, arguments.model)
+        measure_long(arguments.long, arguments.wristband, arguments.model, arguments.every)
         return
     recognise: Any = meco_hub.recogniser(arguments.model, on_warning="ignore", device="cpu")
     count = arguments.frames

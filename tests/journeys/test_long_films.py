@@ -1,6 +1,8 @@
 """Films into a data set: minute by minute, each row once after a kill, with people and smoothing as of a run that nobody killed."""
 
+import gc
 import math
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -92,3 +94,24 @@ def test_films_that_cannot_be_answered_are_one_row_each(tiny_checkpoint: Path, t
     found = rows(tmp_path / "out")
     assert "No face was found" in found[0]["error"]
     assert "holds audio and no pictures" in found[-1]["error"]
+
+
+def test_the_pixels_of_a_part_are_not_kept_until_its_end(
+    talk: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recognise = recogniser(str(tiny_checkpoint), on_warning="ignore")
+    made: list[weakref.ref[Any]] = []
+    make = EmotionRecognitionPipeline._tensors
+
+    def watched(self: Any, clip: Any) -> dict[str, Any]:
+        tensors = make(self, clip)
+        made.extend(weakref.ref(one) for one in tensors.values())
+        return tensors
+
+    monkeypatch.setattr(EmotionRecognitionPipeline, "_tensors", watched)
+    most = 0
+    for _ in recognise.film_parts(Video(talk), seconds=3.0, batch_size=4):
+        gc.collect()
+        most = max(most, sum(one() is not None for one in made))
+    assert len(made) >= 40
+    assert most <= 4
