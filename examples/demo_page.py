@@ -1,8 +1,8 @@
-"""A picture of the page of `meco demo`, as the documentation shows it, by a Chromium of this machine.
+"""Pictures of the page of `meco demo`, as the documentation shows it, by a Chromium of this machine.
 
     python examples/portraits.py && python examples/demo_page.py --output_dir docs/pictures
 
-Whom it shows is in the public domain: Eileen Collins (NASA). Needs Playwright, and `chromium` on the path.
+Whom they show is in the public domain: Eileen Collins (NASA), Grace Hopper (US Navy). Needs Playwright, and `chromium` on the path.
 """
 
 import argparse
@@ -46,6 +46,8 @@ def main() -> None:
             print(target, target.stat().st_size)
 
         answer("demo_face.jpg", arguments.inputs / "portraits" / "astronaut.png", "in doubt about it")
+        tab.get_by_role("tab", name="Film").click()
+        answer("demo_film.jpg", arguments.inputs / "talk.mp4", "in doubt about it")
         browser.close()
     page.close()
 

@@ -9,6 +9,7 @@ import atexit
 import contextlib
 import html
 import os
+import platform
 import shutil
 import tempfile
 import threading
@@ -31,6 +32,7 @@ from .pipeline import EmotionRecognitionPipeline, recogniser
 from .prediction import annotate_image
 from .processing.picture_processor import recording_processor
 from .recordings.images import read_image
+from .recordings.video import Video
 from .timeline import plot
 from .version import __version__
 
@@ -42,6 +44,8 @@ NOTICE = (
     "except for medical or safety reasons (Art. 5(1)(f)); tell the people exposed (Art. 50(3)). Uploads stay on the machine that "
     "serves this page, and are deleted within minutes."
 )
+_FRAMES_SHOWN = 8
+"""Of a film, at most."""
 _CLEANING_S = (60, 300)
 """How often uploads and pictures are looked through, and at what age they are deleted."""
 _PREFIX = "meco-demo-"
@@ -58,6 +62,7 @@ colorFrom: blue
 colorTo: gray
 sdk: gradio
 sdk_version: {gradio}
+python_version: "{python}"
 app_file: app.py
 license: apache-2.0
 ---
@@ -141,11 +146,38 @@ def answer_face(picture: str | None, model: str, faces: str) -> tuple[Image.Imag
         )
 
 
-def answer_film(film: str | None, model: str, fps: float) -> tuple[Image.Image, str, Any]:
-    """Tab and API /film: a video → scores over time, a panel a person; doubts; the answer."""
+def answer_film(
+    film: str | None, model: str, fps: float
+) -> tuple[list[tuple[Image.Image, str]], Image.Image, str, Any]:
+    """Tab and API /film: a video → some of its frames with boxes; scores over time, a panel a person; doubts; the answer."""
     with _answering(film):
-        answer = _loaded(model)[0](film, fps=fps)
-        return _over_time(answer), _doubts(answer), plain(answer)
+        source = Video(film or "", fps=fps)
+        answer = _loaded(model)[0](source)
+        return _some_frames(source, answer), _over_time(answer), _doubts(answer), plain(answer)
+
+
+def _some_frames(film: Video, answer: list[dict[str, Any]]) -> list[tuple[Image.Image, str]]:
+    """Frames spread over a film, which a browser shows whatever the film is coded in: with those who were answered for in them."""
+    seen: dict[float, list[dict[str, Any]]] = {}
+    for person in answer:
+        for step, time_s in enumerate(person["expressions"][0]["times"]):
+            entries = [{"label": one["label"], "score": one["scores"][step]} for one in person["expressions"]]
+            label = person["labels"][step] if "labels" in person else None
+            entries = [one for one in entries if label in (None, one["label"])]
+            entries[0]["label"] = f"{person['id']}: {entries[0]['label']}"
+            box = dict(zip(("xmin", "ymin", "xmax", "ymax"), person["boxes"][step], strict=True))
+            seen.setdefault(time_s, []).append({"box": box, "expressions": entries})
+    times = sorted(seen)
+    wanted = set(times[:: -(-len(times) // _FRAMES_SHOWN)])
+    shown = []
+    for frame in film:
+        if frame.time in wanted:
+            drawn = annotate_image(Image.fromarray(frame.image), seen[frame.time])
+            drawn.thumbnail((640, 640))
+            shown.append((drawn, f"{frame.time:.1f} s"))
+        if len(shown) == len(wanted):
+            break
+    return shown
 
 
 def answer_recording(file: str | None, model: str, left_out: list[str]) -> tuple[Image.Image, str, str, Any]:
@@ -245,16 +277,21 @@ def _face_tab(gradio: Any, names: list[str]) -> None:
 def _film_tab(gradio: Any, names: list[str]) -> None:
     with gradio.Row():
         with gradio.Column():
-            film = gradio.Video(sources=["upload", "webcam"], include_audio=True, label="A film")
+            # no player, which refuses what browsers do not decode: MPEG-4 part 2, AVI, ProRes …
+            film = gradio.File(label="A film: mp4, mov, mkv, avi, webm …")
+            with gradio.Accordion("Record one", open=False):
+                recorded = gradio.Video(sources=["webcam"], include_audio=False, label="The webcam")
             fps = gradio.Slider(1, 30, value=5, step=1, label="Frames a second that are looked at")
             model = _model_choice(gradio, names)
             button = gradio.Button("Recognise", variant="primary")
         with gradio.Column():
+            frames = gradio.Gallery(label="Who was seen: number and expression", columns=4, height="auto")
             line = gradio.Image(
                 label="Over time, a panel a person", interactive=False, buttons=["fullscreen", "download"]
             )
             doubts, _, answer = _explained(gradio, routing=False)
-    button.click(answer_film, [film, model, fps], [line, doubts, answer], api_name="film")
+    recorded.change(lambda path: path, recorded, film, api_visibility="private")
+    button.click(answer_film, [film, model, fps], [frames, line, doubts, answer], api_name="film")
 
 
 def _recording_tab(gradio: Any, names: list[str]) -> None:
@@ -368,10 +405,11 @@ def write_space(folder: str | Path) -> list[str]:
     owners = sorted(
         {f"{owner}=={plugins.installed_version(owner)}" for owner in plugins.architectures().distributions.values()}
     )
+    python = ".".join(platform.python_version_tuple()[:2])  # that of a Space would be older than we support
     files = {
         "app.py": _SPACE_APP,
         "requirements.txt": "\n".join([f"meco-hub[demo,faces,signals,events,video]=={__version__}", *owners, ""]),
-        "README.md": _SPACE_README.format(gradio=gradio.__version__, notice=NOTICE),
+        "README.md": _SPACE_README.format(gradio=gradio.__version__, python=python, notice=NOTICE),
     }
     for name, text in files.items():
         (place / name).write_text(text, encoding="utf-8")

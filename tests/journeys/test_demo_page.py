@@ -65,13 +65,34 @@ def _uploads(place: Path) -> list[Path]:
     return [path for path in place.glob("meco-demo-*/**/*") if path.is_file()]
 
 
-def test_a_recording_is_answered_without_the_sensors_that_were_left_out(tmp_path: Path) -> None:
+def write_recording(file: Path) -> Path:
+    """Noise of three sensors, for 200 seconds."""
     rng = np.random.default_rng(0)
     streams = {"eda": rng.random((4000, 2)), "resp": rng.random(4000), "cardiac": rng.random((4000, 4))}
-    file = tmp_path / "session.npz"
     values: dict[str, Any] = {f"{name}_values": one for name, one in streams.items()}
     values.update({f"{name}_rate": 20.0 for name in streams})
     np.savez(file, **values)
+    return file
+
+
+def write_eye(folder: Path) -> tuple[Path, Path]:
+    """Noise for a second: frames, and events."""
+    rng = np.random.default_rng(0)
+    frames = write_film(
+        folder / "eye_frames.mp4", list(rng.integers(0, 256, (30, 96, 128, 3), dtype=np.uint8)), rate=30
+    )
+    events: dict[str, Any] = {
+        "x": rng.integers(0, 128, 5000),
+        "y": rng.integers(0, 96, 5000),
+        "p": rng.integers(0, 2, 5000),
+    }
+    events |= {"t": np.sort(rng.integers(0, 10**6, 5000)), "width": 128, "height": 96}
+    np.savez(folder / "eye_events.npz", **events)
+    return frames, folder / "eye_events.npz"
+
+
+def test_a_recording_is_answered_without_the_sensors_that_were_left_out(tmp_path: Path) -> None:
+    file = write_recording(tmp_path / "session.npz")
     picture, doubts, _, answer = demo.answer_recording(str(file), "meco-himoe-case", ["resp"])
     assert {"resp"} <= set(answer[0]["streams"]["missing"])
     assert "eda" in answer[0]["streams"]["used"]
@@ -82,18 +103,10 @@ def test_a_recording_is_answered_without_the_sensors_that_were_left_out(tmp_path
 
 
 def test_frames_and_events_of_an_eye_are_shown_and_answered(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    frames = write_film(tmp_path / "eye.mp4", list(rng.integers(0, 256, (30, 96, 128, 3), dtype=np.uint8)), rate=30)
-    events: dict[str, Any] = {
-        "x": rng.integers(0, 128, 5000),
-        "y": rng.integers(0, 96, 5000),
-        "p": rng.integers(0, 2, 5000),
-    }
-    events |= {"t": np.sort(rng.integers(0, 10**6, 5000)), "width": 128, "height": 96}
-    np.savez(tmp_path / "eye.npz", **events)
+    frames, events = write_eye(tmp_path)
     name = "meco-mcoenet-synthetic-see"
-    shown, scores, doubts, _, answer = demo.answer_eye(str(frames), str(tmp_path / "eye.npz"), 30.0, name)
-    expected: Any = recogniser(name)({"frames": frames, "events": tmp_path / "eye.npz", "frames_per_second": 30.0})
+    shown, scores, doubts, _, answer = demo.answer_eye(str(frames), str(events), 30.0, name)
+    expected: Any = recogniser(name)({"frames": frames, "events": events, "frames_per_second": 30.0})
     assert scores == {one["label"]: pytest.approx(one["score"], abs=1e-6) for one in expected}
     assert shown.width > shown.height  # time steps beside each other, frames above events
     assert "synthetic data" in doubts
@@ -107,6 +120,7 @@ def test_a_space_is_three_files(tmp_path: Path, capsys: pytest.CaptureFixture[st
     head = (tmp_path / "space" / "README.md").read_text(encoding="utf-8")
     assert head.startswith("---\n")
     assert "sdk: gradio" in head
+    assert f'python_version: "{sys.version_info[0]}.{sys.version_info[1]}"' in head
     assert "not felt emotions" in head
     wanted = (tmp_path / "space" / "requirements.txt").read_text(encoding="utf-8").split()
     assert {one.partition("==")[0].partition("[")[0] for one in wanted} >= {"meco-hub", "meco-expressnet-moe"}
@@ -134,9 +148,10 @@ def test_the_api_answers_as_the_pipeline_does_and_keeps_nothing(page: tuple[str,
     assert "Router 1: expert 1" in routing
     assert Image.open(shown).size == Image.open(ASTRONAUT).size
     talk = write_film(tmp_path / "talk.mp4", [np.asarray(Image.open(ASTRONAUT))] * 20, rate=10)
-    _, doubts, film = client.predict(handle_file(str(talk)), "meco-expressnet-lfw5", 5, api_name="/film")
+    frames, _, doubts, film = client.predict(handle_file(str(talk)), "meco-expressnet-lfw5", 5, api_name="/film")
     (person,) = film
     assert person["frames"] == 10
+    assert [one["caption"] for one in frames] == [f"{step / 5:.1f} s" for step in range(0, 10, 2)]
     assert set(person["labels"]) == {"happiness"}
     small = tmp_path / "small.png"
     draw_face("anger", person="somebody", take=0, seed=0, size=64).save(small)
@@ -184,6 +199,26 @@ def test_a_browser_gets_an_answer(page: tuple[str, Path], tmp_path: Path) -> Non
         tab.get_by_text("Nothing is in doubt").first.wait_for(timeout=120_000)
         assert tab.get_by_text("happiness").first.is_visible()
         tab.screenshot(path=str(tmp_path / "page.png"))
+
+        def upload(name: str, *files: Path) -> Any:
+            tab.get_by_role("tab", name=name).click()
+            panel = tab.get_by_role("tabpanel").locator("visible=true").first
+            for place, file in enumerate(files):
+                panel.locator("input[type=file]").nth(-1 if place else 0).set_input_files(file)
+                panel.get_by_text(file.stem).first.wait_for()
+            panel.get_by_role("button", name="Recognise").click()
+            return panel
+
+        # a codec that browsers do not play
+        film = write_film(tmp_path / "talk.mp4", [np.asarray(Image.open(ASTRONAUT))] * 10, rate=5)
+        panel = upload("Film", film)
+        panel.get_by_text("Nothing is in doubt").first.wait_for(timeout=120_000)
+        assert panel.locator("img").count() >= 6  # five frames and the plot
+        panel = upload("Wristband", write_recording(tmp_path / "session.npz"))
+        panel.locator("img").first.wait_for(timeout=120_000)
+        panel = upload("Eye", *write_eye(tmp_path))
+        panel.get_by_text("synthetic data").first.wait_for(timeout=120_000)
+        assert tab.get_by_text("not playable").count() == 0
         browser.close()
     assert (tmp_path / "page.png").stat().st_size > 10_000
     outside = {url.split("/")[2] for url in asked if url.startswith("http") and address.split("/")[2] not in url}
