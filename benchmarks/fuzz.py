@@ -2,24 +2,26 @@
 
     make fuzz                                                        # all formats, for an hour
     python benchmarks/fuzz.py --seconds 600 --formats png,edf        # some of them
+    python benchmarks/fuzz.py --state out/fuzz.json                  # goes on where the last run with that file ended
     python benchmarks/fuzz.py --formats edf --seed 3 --only 1742     # one input again, with its traceback
 
 Every format has a small valid file, made here or by the writers of the tests. Input number n of a format is that file, changed by a
 generator seeded with (seed, format, n): bytes flipped, cut, doubled, moved, set to extremes; numbers and words of texts replaced;
 members of zips likewise, and packed again. It is read in a process of its own, whose memory is limited, and which is ended when it
-says nothing for `HANG_S`.
+says nothing for `HANG_S`. Formats take turns of some seconds: every second turn goes to the one that has had the fewest inputs, so
+that slow ones get their share, and the others to the one that has had the least time.
 
     refused    an error of ours, of a sensible length
     read       the answer of the valid file, or one with a warning
     changed    another answer without a warning: most samples can be changed without breaking any rule
     silent     of the changed ones, files that were cut short
-    foreign    any other exception, memory that runs out, a crash
+    foreign    any other exception, memory that runs out or of which an input fills more than a GiB, a crash
     hangs      no answer in `HANG_S`
 """
 
 import argparse
+import gzip
 import hashlib
-import importlib.util
 import io
 import json
 import logging
@@ -28,367 +30,30 @@ import os
 import random
 import re
 import resource
-import shutil
 import sys
 import tempfile
 import time
 import traceback
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from meco_hub import apart
 from meco_hub.errors import MecoError
 
-HERE = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(Path(__file__).parent))
+from fuzz_formats import GROUPS, LONGEST_MESSAGE, Format
+
 HANG_S = 60.0
+apart.PATIENCE_S = 20.0  # of those who read in another process still
+SLICE_S = 6.0
 MEMORY = 3 * 2**30
-LONGEST_MESSAGE = 2500
+ROOM_KIB = 2**20
 COLUMNS = ("tried", "refused", "read", "changed", "silent", "foreign", "hangs")
-
-
-@dataclass(frozen=True)
-class Format:
-    """How one kind of file is made and read.
-
-    Attributes:
-        name: of the file, with its ending; in a folder of its own.
-        make: writes the valid file at that path.
-        read: reads it, and whatever lies beside it.
-        kind: "bytes", "text" or "zip": what is changed.
-    """
-
-    name: str
-    make: Callable[[Path], Any]
-    read: Callable[[Path], Any]
-    kind: str = "bytes"
-
-
-# --- Formats ----------------------------------------------------------------------------------------------------------
-
-
-def _module(path: str) -> ModuleType:
-    """A file of the tests, whose writers make the valid files."""
-    sys.path[:0] = [one for one in (str(HERE / "tests"), str((HERE / path).parent)) if one not in sys.path]
-    spec = importlib.util.spec_from_file_location(f"seeds_{path.replace('/', '_')[:-3]}", HERE / path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def _picture(form: str, mode: str = "RGB", **options: Any) -> Callable[[Path], Any]:
-    def make(path: Path) -> None:
-        values = np.random.default_rng(0).integers(0, 255, (24, 20, 3), np.uint8)
-        picture = Image.fromarray(values).convert(mode)
-        exif = Image.Exif()
-        exif[0x0112] = 6
-        picture.save(path, form, **({"exif": exif} if form in ("JPEG", "PNG", "TIFF", "WEBP") else {}), **options)
-
-    return make
-
-
-def pictures() -> dict[str, Format]:
-    from meco_hub.recordings.images import read_image
-    from meco_hub.recordings.pictures import read_video
-
-    def rows(path: Path) -> None:
-        import pyarrow
-        from pyarrow import parquet
-
-        buffer = io.BytesIO()
-        Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(buffer, "PNG")
-        held = [{"image": {"bytes": buffer.getvalue(), "path": f"{place}.png"}} for place in range(3)]
-        parquet.write_table(pyarrow.Table.from_pylist(held), path, row_group_size=2)
-
-    def zipped(path: Path) -> None:
-        with zipfile.ZipFile(path, "w") as archive:
-            buffer = io.BytesIO()
-            Image.new("RGB", (16, 16), "orange").save(buffer, "PNG")
-            archive.writestr("a/face.png", buffer.getvalue())
-
-    def video(path: Path) -> None:
-        import cv2
-
-        code = cv2.VideoWriter.fourcc(*"MJPG")
-        writer = cv2.VideoWriter(str(path), code, 30.0, (32, 32))
-        for at in range(6):
-            writer.write(np.full((32, 32, 3), 40 * at, np.uint8))
-        writer.release()
-
-    def read_frames(path: Path) -> Any:
-        found = read_video(path)
-        return found.times, [np.asarray(one) for one in found.read(range(min(3, len(found))))]
-
-    forms = {
-        "png": _picture("PNG"),
-        "png_palette": _picture("PNG", "P", transparency=3),
-        "png_grey16": lambda path: Image.fromarray(np.arange(600, dtype=np.uint16).reshape(20, 30) * 99).save(
-            path, "PNG"
-        ),
-        "jpeg": _picture("JPEG"),
-        "gif": _picture("GIF", "P"),
-        "bmp": _picture("BMP"),
-        "webp": _picture("WEBP"),
-        "tiff": _picture("TIFF", compression="tiff_lzw"),
-        "ppm": _picture("PPM"),
-        "tga": _picture("TGA", compression="tga_rle"),
-        "ico": _picture("ICO", sizes=[(16, 16)]),
-        "jpeg2000": _picture("JPEG2000"),
-        "avif": _picture("AVIF"),
-    }
-    Image.init()
-    found = {
-        name: Format(f"face.{name}", make, lambda path: read_image(path))
-        for name, make in forms.items()
-        if name.partition("_")[0].upper() in Image.SAVE
-    }
-    found["picture_parquet"] = Format(
-        "p.parquet", rows, lambda path: [read_image(f"parquet://{row}::{path}") for row in (0, 2)], "bytes"
-    )
-    found["picture_zip"] = Format("p.zip", zipped, lambda path: read_image(f"zip://a/face.png::{path}"), "zip")
-    found["video"] = Format("v.avi", video, read_frames)
-    return found
-
-
-def events() -> dict[str, Format]:
-    from meco_hub.recordings.events import read_events
-
-    seeds = _module("tests/unit/recordings/event_files/conftest.py")
-    some = seeds.make_events(200)
-    found = {}
-    for name, (suffix, write) in seeds.WRITERS.items():
-        kind = {"text": "text", "csv": "text", "npz": "zip"}.get(name, "bytes")
-        found[f"events_{name}"] = Format(
-            f"clip{suffix}", lambda path, write=write: write(path, some), read_events, kind
-        )
-
-    def dat(path: Path) -> None:
-        words = some.t.astype(np.uint64) | (
-            (some.x.astype(np.uint64) | some.y.astype(np.uint64) << 14 | some.p.astype(np.uint64) << 28) << 32
-        )
-        head = b"% Data file containing CD events.\n% Version 2\n% Height 260\n% Width 346\n" + bytes([12, 8])
-        path.write_bytes(head + words.astype("<u8").tobytes())
-
-    def table(path: Path) -> None:
-        import pandas
-
-        pandas.DataFrame(some._asdict()).to_parquet(path, row_group_size=70)
-
-    found["events_parquet"] = Format("clip.parquet", table, read_events)
-    return found | {"events_dat": Format("clip.dat", dat, read_events)}
-
-
-def signals() -> dict[str, Format]:
-    from scipy.io import savemat
-
-    from meco_hub.recordings.signals import read_signals
-
-    seeds = _module("tests/unit/recordings/test_signals.py")
-    found = {}
-    for name, kind in (
-        ("npz", "zip"),
-        ("csv", "text"),
-        ("edf", "bytes"),
-        ("bdf", "bytes"),
-        ("mat", "bytes"),
-        ("xdf", "bytes"),
-    ):
-        make: Callable[[Path], Any] = getattr(seeds, f"write_{'edf' if name == 'bdf' else name}")
-        options = (".bdf",) if name == "bdf" else ()
-        found[f"signals_{name}"] = Format(
-            f"S01.{name}", lambda path, make=make, options=options: make(path.parent, *options), read_signals, kind
-        )
-    plain = {"ecg_values": seeds.ECG.astype(np.float64), "ecg_rate": 128.0, "cell": np.array(["a", 1.0], object)}
-    found["signals_mat_plain"] = Format("p.mat", lambda path: savemat(path, plain), read_signals)
-    four = {"ecg_values": seeds.ECG.astype(np.float64), "ecg_rate": 128.0}
-    found["signals_mat4"] = Format("f.mat", lambda path: savemat(path, four, format="4"), read_signals)
-    avro = _module("tests/unit/recordings/test_embraceplus.py")
-    found["signals_avro"] = Format("S.avro", lambda path: avro.write(path, avro.session(0, 20)), read_signals)
-    found["signals_e4"] = Format("S01.zip", lambda path: seeds.write_empatica(path.parent), read_signals, "zip")
-    return found
-
-
-def documents() -> dict[str, Format]:
-    from safetensors.numpy import save_file
-
-    from meco_hub import checkpoint
-    from meco_hub.evaluation.report_file import read_report
-    from meco_hub.loading import load_processor, read_config
-    from meco_hub.plugins import checkpoints
-    from meco_hub.publishing.card import check_card, render_card
-    from meco_hub.publishing.card_notes import read_notes
-    from meco_hub.weight_files import INDEX, read_header, read_weights
-
-    def copied(name: str, file: str) -> Callable[[Path], Any]:
-        return lambda path: path.write_bytes((checkpoint(name) / file).read_bytes())
-
-    found = {}
-    for name in sorted(checkpoints()):
-        folder = checkpoint(name)
-        kind = json.loads((folder / "config.json").read_text())["model_type"]
-        if f"config_{kind}" in found:
-            continue
-        found[f"config_{kind}"] = Format(
-            "config.json", copied(name, "config.json"), lambda path: read_config(str(path.parent)), "text"
-        )
-        for file in ("preprocessor_config.json", "processor_config.json"):
-            if (folder / file).is_file():
-                read = lambda path: load_processor(str(path.parent))  # noqa: E731
-                found[f"processor_{kind}"] = Format(file, copied(name, file), read, "text")
-        if (folder / "report.json").is_file():
-            found["report"] = Format("report.json", copied(name, "report.json"), read_report, "text")
-        if (folder / "card.yaml").is_file():
-            found["card_yaml"] = Format(
-                "card.yaml", copied(name, "card.yaml"), lambda path: read_notes(path.parent), "text"
-            )
-        for file in ("report.json", "run.json"):
-            if not (folder / file).is_file():
-                continue
-
-            def beside(path: Path, folder: Path = folder) -> None:
-                for one in folder.iterdir():
-                    if one.is_file() and not (path.parent / one.name).exists():
-                        shutil.copy(one, path.parent / one.name)
-
-            found[f"card_of_{file.partition('.')[0]}"] = Format(
-                file, lambda path, beside=beside: beside(path), lambda path: render_card(path.parent), "text"
-            )
-        if (folder / "README.md").is_file():
-            found["card"] = Format(
-                "README.md",
-                copied(name, "README.md"),
-                lambda path: check_card(path.read_text(encoding="utf-8", errors="replace"), str(path)),
-                "text",
-            )
-
-    def weights(path: Path) -> None:
-        save_file({"a.weight": np.ones((3, 4), np.float32), "b": np.zeros(2, np.float16)}, path)
-
-    def index(path: Path) -> None:
-        weights(path.parent / "model-00001-of-00001.safetensors")
-        places = dict.fromkeys(("a.weight", "b"), "model-00001-of-00001.safetensors")
-        path.write_text(json.dumps({"metadata": {"total_size": 52}, "weight_map": places}, indent=1))
-
-    found["safetensors"] = Format("model.safetensors", weights, read_header)
-    found["index"] = Format(INDEX, index, lambda path: read_weights(path.parent), "text")
-    return found
-
-
-def weights() -> dict[str, Format]:
-    import torch
-
-    from meco_mcoenet.conversion import convert
-
-    seeds = _module("plugins/mcoenet/tests/test_conversion.py")
-
-    def release(path: Path) -> None:
-        torch.save(seeds.ReleasedNetwork(seeds.TINY).state, path)
-
-    def read(path: Path) -> Any:
-        report = convert(path, path.parent / "out", overwrite=True)
-        return report.counts, report.labels
-
-    return {"mcoenet_pt": Format("release.pt", release, read, "zip")}
-
-
-def corpora() -> dict[str, Format]:
-    import pickle
-
-    from meco_hub.corpora.affectnet import corpus as affectnet
-    from meco_hub.corpora.deap import load_arrays
-    from meco_hub.corpora.fer2013 import corpus as fer2013
-    from meco_hub.corpora.image_folder import corpus as image_folder
-    from meco_hub.corpora.raf_db import corpus as raf_db
-    from meco_hub.corpora.see import corpus as see
-
-    buffer = io.BytesIO()
-    Image.new("RGB", (16, 16), "orange").save(buffer, "JPEG")
-    face = buffer.getvalue()
-
-    def npy(value: Any) -> bytes:
-        stream = io.BytesIO()
-        np.save(stream, np.asarray(value))
-        return stream.getvalue()
-
-    sequence = "1_001_man_24_Master_normal_angry_4_take000"
-    entry = {"subset": "training", "annotations": {"label": "angry", "segment": [0, 2]}}
-    annotations = {"labels": ["angry", "happy"], "database": {sequence: entry}}
-    pixels = " ".join(["7"] * 48 * 48)
-    parts: dict[str, tuple[Any, dict[str, bytes]]] = {
-        "image_folder": (image_folder, {"happy/1.jpg": face, "sad/2.jpg": face}),
-        "image_folder_index": (
-            image_folder,
-            {"index.csv": b"file,label,identity,fold\n1.jpg,happy,a,0\n2.jpg,sad,b,1\n", "1.jpg": face, "2.jpg": face},
-        ),
-        "raf_db": (
-            raf_db,
-            {
-                "basic/EmoLabel/list_patition_label.txt": b"train_00001.jpg 5\ntest_0001.jpg 4\n",
-                "basic/Image/aligned/train_00001_aligned.jpg": face,
-                "basic/Image/aligned/test_0001_aligned.jpg": face,
-            },
-        ),
-        "affectnet": (
-            affectnet,
-            {
-                "train_set/images/1.jpg": face,
-                "train_set/annotations/1_exp.npy": npy("3"),
-                "train_set/annotations/1_val.npy": npy("0.25"),
-                "train_set/annotations/1_aro.npy": npy(-0.5),
-            },
-        ),
-        "fer2013": (
-            fer2013,
-            {"fer2013.csv": f"emotion,pixels,Usage\n0,{pixels},Training\n3,{pixels},PrivateTest\n".encode()},
-        ),
-        "see": (
-            see,
-            {"emotion.json": json.dumps(annotations).encode()}
-            | {f"{side}/angry/{sequence}/0000{at}.jpg": face for side in ("frame", "event") for at in (0, 1)},
-        ),
-    }
-
-    def load(path: Path, corpus: Any) -> Any:
-        splits = corpus.load(path)
-        rows = [row for name in splits for row in splits[name]]
-        for row in rows:
-            try:
-                corpus.read(row)
-            except MecoError as error:
-                assert len(str(error)) < LONGEST_MESSAGE  # noqa: PT017 — the first of many, and the others are read
-        return [{key: value for key, value in row.items() if key != "image"} for row in rows]
-
-    def packed(path: Path, members: dict[str, bytes]) -> None:
-        with zipfile.ZipFile(path, "w") as archive:
-            for name, content in members.items():
-                archive.writestr(name, content)
-
-    found = {
-        f"corpus_{name}": Format(
-            "corpus.zip",
-            lambda path, members=members: packed(path, members),
-            lambda path, corpus=corpus: load(path, corpus),
-            "zip",
-        )
-        for name, (corpus, members) in parts.items()
-    }
-
-    def dat(path: Path) -> None:
-        path.write_bytes(pickle.dumps({"data": np.ones((2, 3, 4)), "labels": np.ones((2, 4))}, protocol=2))
-
-    found["deap_pickle"] = Format("s01.dat", dat, lambda path: load_arrays(path.read_bytes(), str(path)))
-    return found
-
-
-GROUPS = (pictures, events, signals, documents, weights, corpora)
 
 
 # --- Damage -----------------------------------------------------------------------------------------------------------
@@ -490,6 +155,15 @@ def damage_zip(data: bytes, draw: random.Random) -> tuple[bytes, bool]:
     return stream.getvalue(), False
 
 
+def damage_gzip(data: bytes, draw: random.Random) -> tuple[bytes, bool]:
+    """The packed text, its own bytes changed, or what is in it."""
+    if draw.random() < 0.3:
+        return damage(data, False, draw, data)
+    inside = gzip.decompress(data)
+    changed, cut = damage(inside, True, draw, inside)
+    return gzip.compress(changed, 1), cut
+
+
 # --- Reading ----------------------------------------------------------------------------------------------------------
 
 
@@ -538,7 +212,8 @@ def _fault(error: BaseException) -> str | None:
         return _name_of(error)
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, MemoryError):
+        # FFmpeg's and Arrow's own say that they were refused what a file claims, at once, and touched nothing of it
+        if isinstance(cause, MemoryError) and not type(cause).__module__.startswith(("av.", "pyarrow.")):
             return f"memory: {_name_of(cause)}"
         cause = cause.__cause__
     if len(str(error)) > LONGEST_MESSAGE:
@@ -547,12 +222,12 @@ def _fault(error: BaseException) -> str | None:
 
 
 class Worker:
-    """Reads inputs of one format in a process of its own, from a number on, until the time is over."""
+    """Reads inputs of one format, one number after the other, in a process of its own."""
 
     def __init__(self, name: str, form: Format, folder: Path, seed: int) -> None:
         self.name, self.form, self.seed, self.folder = name, form, seed, folder
-        self.counts = multiprocessing.get_context("fork").Array("q", len(COLUMNS))
-        self.now = multiprocessing.get_context("fork").Array("d", 2)  # number of the input, and when it began
+        self.counts = multiprocessing.get_context("fork").Array("q", len(COLUMNS))  # inputs before the one that is read
+        self.began = multiprocessing.get_context("fork").Value("d")  # when that one was begun; −1: none is
         folder.mkdir(parents=True)
         self.path = folder / form.name
         form.make(self.path)
@@ -563,8 +238,8 @@ class Worker:
     def input(self, number: int) -> tuple[bytes, bool]:
         """One input, the same each time."""
         draw = random.Random(f"{self.seed}/{self.name}/{number}")
-        if self.form.kind == "zip":
-            return damage_zip(self.whole, draw)
+        if self.form.kind in ("zip", "gzip"):
+            return (damage_zip if self.form.kind == "zip" else damage_gzip)(self.whole, draw)
         return damage(self.whole, self.form.kind == "text", draw, self.whole)
 
     def try_one(self, number: int) -> str:
@@ -586,53 +261,52 @@ class Worker:
                 log.write(f"{number}\t{fault}\n")
             return "foreign"
 
-    def run(self, first: int, end: float, most: int) -> None:
+    def run(self, end: float, most: int) -> None:
         logging.disable(logging.CRITICAL)
         warnings.simplefilter("ignore")
         quiet = os.open(os.devnull, os.O_WRONLY)
         os.dup2(quiet, 2)  # what libraries print about damage
         room = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + MEMORY
         resource.setrlimit(resource.RLIMIT_AS, (room, room))
-        number = first
-        while number < most and time.monotonic() < end:
-            self.now[:] = [float(number), time.monotonic()]
+        most_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + ROOM_KIB
+        while (number := self.counts[0]) < most and time.monotonic() < end:
+            self.began.value = time.monotonic()
             column = self.try_one(number)
-            self.counts[0] += 1
+            if (grown := resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) > most_kib:
+                column, most_kib = "foreign", grown + ROOM_KIB
+                with self.log.open("a") as log:
+                    log.write(f"{number}\tmemory: more than {ROOM_KIB >> 10} MiB filled\n")
             self.counts[COLUMNS.index(column)] += 1
-            number += 1
-        self.now[:] = [float(number), -1.0]
+            self.counts[0] += 1
+        self.began.value = -1.0
 
-    def fuzz(self, seconds: float, most: int) -> dict[str, int]:
-        """What came of as many inputs as the time allows."""
-        end, first = time.monotonic() + seconds, 0
-        while first < most and time.monotonic() < end:
-            self.now[:] = [float(first), time.monotonic()]
-            process = multiprocessing.get_context("fork").Process(target=self.run, args=(first, end, most))
+    def fuzz(self, seconds: float, most: int) -> None:
+        """As many more inputs as the time allows, up to number `most`."""
+        end = time.monotonic() + seconds
+        while self.counts[0] < most and time.monotonic() < end:
+            self.began.value = time.monotonic()
+            process = multiprocessing.get_context("fork").Process(target=self.run, args=(end, most))
             process.start()
             while process.is_alive():
                 process.join(0.2)
-                if process.is_alive() and time.monotonic() - max(self.now[1], 0) > HANG_S and self.now[1] > 0:
+                if process.is_alive() and self.began.value > 0 and time.monotonic() - self.began.value > HANG_S:
                     process.kill()
                     process.join()
-            number, began = int(self.now[0]), self.now[1]
-            if began < 0:
+            if self.began.value < 0:
                 break
-            hung = process.exitcode == -9 and time.monotonic() - began > HANG_S
-            self.counts[0] += 1
-            self.counts[COLUMNS.index("hangs" if hung else "foreign")] += 1
+            hung = process.exitcode == -9 and time.monotonic() - self.began.value > HANG_S
             with self.log.open("a") as log:
-                log.write(f"{number}\t{'hang' if hung else f'crash, exit code {process.exitcode}'}\n")
-            first = number + 1
-        return dict(zip(COLUMNS, self.counts[:], strict=True))
+                log.write(f"{self.counts[0]}\t{'hang' if hung else f'crash, exit code {process.exitcode}'}\n")
+            self.counts[COLUMNS.index("hangs" if hung else "foreign")] += 1
+            self.counts[0] += 1
 
-    def findings(self) -> Iterator[tuple[str, int, int]]:
-        """(what, how often, number of the first input) of the failures."""
+    def findings(self) -> dict[str, tuple[int, int]]:
+        """What → how often, and number of the first input, of the failures."""
         found: dict[str, list[int]] = {}
         for line in self.log.read_text().splitlines() if self.log.is_file() else []:
             number, what = line.split("\t", 1)
             found.setdefault(what, []).append(int(number))
-        for what, numbers in sorted(found.items(), key=lambda one: -len(one[1])):
-            yield what, len(numbers), numbers[0]
+        return {what: (len(numbers), numbers[0]) for what, numbers in found.items()}
 
 
 def formats(wanted: list[str] | None = None) -> dict[str, Format]:
@@ -642,21 +316,44 @@ def formats(wanted: list[str] | None = None) -> dict[str, Format]:
 
 
 def fuzz(
-    seconds: float, inputs: int, seed: int = 0, wanted: list[str] | None = None
+    seconds: float, inputs: int, seed: int = 0, wanted: list[str] | None = None, state: Path | None = None
 ) -> tuple[dict[str, dict[str, int]], list[str]]:
-    """Counts by format, and what was found, in lines."""
-    table: dict[str, dict[str, int]] = {}
-    findings: list[str] = []
-    chosen = formats(wanted)
+    """Counts by format, and what was found, in lines; where a file for the state is given, it has both after each turn."""
+    began = json.loads(state.read_text()) if state is not None and state.is_file() else {}
     end = time.monotonic() + seconds
-    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
-        for left, (name, form) in zip(range(len(chosen), 0, -1), chosen.items(), strict=True):
-            worker = Worker(name, form, Path(folder, name), seed)
-            table[name] = worker.fuzz(max(0.0, end - time.monotonic()) / left, inputs)
-            print(f"{name:<24}" + "".join(f"{table[name][column]:>10}" for column in COLUMNS), flush=True)
-            for what, count, first in worker.findings():
-                findings.append(f"{name}: {count} × {what}; first --only {first}")
-                print(f"    {findings[-1]}", flush=True)
+    room = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(prefix="fuzz-", dir=room if os.access(room, os.W_OK) else None) as folder:
+        workers = {name: Worker(name, form, Path(folder, name), seed) for name, form in formats(wanted).items()}
+        spent = dict.fromkeys(workers, 0.0)
+        before: dict[str, dict[str, Any]] = {}
+        for name, worker in workers.items():
+            before[name] = began.get(f"{seed}/{name}", {"seconds": 0.0, "findings": {}} | dict.fromkeys(COLUMNS, 0))
+            spent[name] = before[name]["seconds"]
+            worker.counts[:] = [before[name][column] for column in COLUMNS]
+        turn = 0
+        while time.monotonic() < end and (waiting := [name for name, one in workers.items() if one.counts[0] < inputs]):
+            least = (lambda name: workers[name].counts[0]) if turn % 2 else spent.__getitem__
+            name, turn = min(waiting, key=least), turn + 1
+            clock = time.monotonic()
+            workers[name].fuzz(min(SLICE_S, max(0.5, end - clock)), inputs)
+            spent[name] += time.monotonic() - clock
+            if state is not None:
+                counts = dict(zip(COLUMNS, workers[name].counts[:], strict=True))
+                found = before[name]["findings"] | workers[name].findings()
+                began[f"{seed}/{name}"] = counts | {"seconds": round(spent[name], 2), "findings": found}
+                state.with_suffix(".partial").write_text(json.dumps(began, indent=1))
+                state.with_suffix(".partial").replace(state)
+        table: dict[str, dict[str, int]] = {
+            name: {column: worker.counts[place] for place, column in enumerate(COLUMNS)}
+            for name, worker in workers.items()
+        }
+        found = {name: before[name]["findings"] | worker.findings() for name, worker in workers.items()}
+    findings = []
+    for name, counts in table.items():
+        print(f"{name:<30}" + "".join(f"{counts[column]:>10}" for column in COLUMNS))
+        for what, (count, first) in found[name].items():
+            findings.append(f"{name}: {count} × {what}; first --only {first}")
+            print(f"    {findings[-1]}")
     return table, findings
 
 
@@ -666,6 +363,7 @@ def main() -> int:
     parser.add_argument("--inputs", type=int, default=10**9, help="of each format at most")
     parser.add_argument("--formats", default="", help="beginnings of their names, separated by commas")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--state", type=Path, help="file of counts and findings, with which a later run goes on")
     parser.add_argument("--only", type=int, help="this input of the one format, with its traceback")
     arguments = parser.parse_args()
     wanted = [one for one in arguments.formats.split(",") if one]
@@ -677,10 +375,10 @@ def main() -> int:
             worker.path.write_bytes(content)
             print(form.read(worker.path))
         return 0
-    print(f"{'format':<24}" + "".join(f"{column:>10}" for column in COLUMNS))
-    table, findings = fuzz(arguments.seconds, arguments.inputs, arguments.seed, wanted)
+    print(f"{'format':<30}" + "".join(f"{column:>10}" for column in COLUMNS))
+    table, findings = fuzz(arguments.seconds, arguments.inputs, arguments.seed, wanted, arguments.state)
     total = {column: sum(one[column] for one in table.values()) for column in COLUMNS}
-    print(f"{'all':<24}" + "".join(f"{total[column]:>10}" for column in COLUMNS))
+    print(f"{'all':<30}" + "".join(f"{total[column]:>10}" for column in COLUMNS))
     return 1 if findings else 0
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from meco_hub import apart, plugins
 from meco_hub import cli as command
 from meco_hub import doctor as accelerator
 from meco_hub import doctor as cache
 from meco_hub import doctor as faces
 from meco_hub import doctor as versions
-from meco_hub import plugins
 from meco_hub.doctor import run_program
 from meco_hub.recordings.event_files import ReadRequest, hdf5
 
@@ -194,7 +194,7 @@ def test_nothing_of_the_folder_that_one_stands_in_is_run(tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [str(tmp_path), "", *sys.path])  # as `python -m` has it
     assert not run_program("import json, meco_hub; print('{}')", (), 60).failed
-    monkeypatch.setattr(hdf5, "_idle", [])
+    monkeypatch.setattr(apart, "_idle", [])
     assert sum(len(block[0]) for block in hdf5.open_hdf5(ReadRequest(Path("clip.h5"), 1000)).blocks) == 3
     assert not (tmp_path / "RAN").exists()
 

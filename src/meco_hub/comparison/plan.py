@@ -24,8 +24,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-
 from .. import plugins
 from ..corpora import Corpus
 from ..corpora.leaks import fingerprint
@@ -34,6 +32,7 @@ from ..corpora.tables import column
 from ..errors import ConfigurationError, UnknownNameError, unknown_name
 from ..evaluation.evaluate import EvaluationSettings
 from ..evaluation.task import EVERY_SPLIT, take_split
+from ..reading import read_yaml
 from ..training.recipes import (
     Recipe,
     check_recipe_code,
@@ -192,10 +191,7 @@ def read_comparison(file: str | Path) -> dict[str, Any]:
         ConfigurationError: it is not there, not YAML, or holds no mapping.
     """
     path = Path(file)
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} cannot be read as a comparison: {error}. Name a YAML file.") from error
+    values = read_yaml(path, ConfigurationError, "Expected a comparison in YAML. Name such a file.")
     if not isinstance(values, Mapping):
         raise ConfigurationError(f"{path} holds {type(values).__name__}; expected a mapping. Correct it.")
     return dict(values)

@@ -18,6 +18,7 @@ import yaml
 from .. import plugins
 from ..durable import whole_file
 from ..errors import ConfigurationError, unknown_name
+from ..reading import read_yaml
 from ..typed_yaml import FieldReader
 
 Criterion = Literal[
@@ -460,10 +461,7 @@ def read_recipe_file(name_or_file: str) -> dict[str, Any]:
         ConfigurationError: the file is not YAML, or holds no mapping.
     """
     path = find_recipe(name_or_file)
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} is no readable YAML: {error}. Correct the file.") from error
+    values = read_yaml(path, ConfigurationError, "Expected a recipe in YAML. Correct the file.")
     if not isinstance(values, Mapping):
         raise ConfigurationError(f"{path} holds {type(values).__name__}; expected a mapping of recipe keys to values.")
     return dict(values)

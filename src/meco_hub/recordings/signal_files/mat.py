@@ -15,13 +15,14 @@ cannot have that. This one checks every length against what is there before it l
 import math
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ...apart import Answer, read_apart
 from ...errors import RecordingError, import_optional, quote
 from ...reading import check_packed, read_bytes, reading
 from ..signal_recording import StreamCollector
@@ -33,6 +34,7 @@ _ENCODINGS = {2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16", 18: "utf-32"
 _MATRIX, _COMPRESSED = 14, 15
 _CELL, _STRUCT, _CHAR = 1, 2, 4
 _DEEPEST = 32
+_MOST_OBJECTS = 1_000_000
 MAX_BYTES = 2**33
 """Of a file, which is read as a whole."""
 _LEFT_OUT = object()
@@ -267,35 +269,69 @@ def _read_version_4(content: bytes) -> dict[str, Any] | None:
 
 
 # --- Version 7.3 ------------------------------------------------------------------------------------------------------
-# HDF5: a struct is a group, a matrix a data set with its dimensions the other way round, a cell one of references.
+# HDF5: a struct is a group, a matrix a data set with its dimensions the other way round, a cell one of references. It is read in
+# another process, which sends one array after the other, and at the end what they are of: a number for an array.
 
 
 def _read_hdf5(path: Path) -> dict[str, Any]:
-    h5py = import_optional("h5py", f"Reading {path}, a MAT file of version 7.3,", "signals")
+    arrays: list[np.ndarray] = []
+    tree: Any = {}
+    for message, sent in read_apart(f"{__name__}:arrays_of_hdf5", path, RecordingError):
+        arrays += sent
+        tree = message.get("tree", tree)
 
-    def value(node: Any, depth: int = 0) -> Any:
+    def value(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {name: value(one) for name, one in node.items()}
+        if isinstance(node, list):
+            return [value(one) for one in node]
+        return arrays[node] if isinstance(node, int) else _LEFT_OUT if node is None else node
+
+    return value(tree)
+
+
+def arrays_of_hdf5(path: Path) -> Iterator[Answer]:
+    """What the other process yields of a file: its arrays, and their places."""
+    h5py = import_optional("h5py", f"Reading {path}, a MAT file of version 7.3,", "signals")
+    packed, sent, seen = path.stat().st_size, 0, 0
+
+    def value(node: Any, depth: int = 0) -> Generator[Answer, None, Any]:
+        nonlocal sent, seen
+        seen += 1
+        if seen > _MOST_OBJECTS:
+            raise RecordingError(f"{path} holds more than {_MOST_OBJECTS} arrays. It is damaged, or something else.")
         if depth > _DEEPEST:
-            return _LEFT_OUT
+            return None
         if isinstance(node, h5py.Group):
-            found = {name: value(node[name], depth + 1) for name in node if not name.startswith("#")}
-            return {name: one for name, one in found.items() if one is not _LEFT_OUT}
+            found = {}
+            for name in node:
+                if not name.startswith("#") and (one := (yield from value(node[name], depth + 1))) is not None:
+                    found[name] = one
+            return found
+        check_packed(math.prod(node.shape) * node.dtype.itemsize, packed, f"{path}, {quote(node.name)}", RecordingError)
         kind = node.attrs.get("MATLAB_class", b"")
         kind = kind.decode() if isinstance(kind, bytes) else str(kind)
         if h5py.check_ref_dtype(node.dtype):
-            return [value(node.file[reference], depth + 1) for reference in np.ravel(node[()].T, order="F")]
+            cells = []
+            for reference in np.ravel(node[()].T, order="F"):
+                cells.append((yield from value(node.file[reference], depth + 1)))
+            return cells
         if node.dtype.kind not in "iuf" or "MATLAB_empty" in node.attrs:
-            return _LEFT_OUT
+            return None
         array = np.asarray(node[()]).T
         if kind == "char":
             return "\n".join("".join(map(chr, row)).rstrip() for row in np.atleast_2d(array).tolist())
-        return array
+        yield {}, [array]
+        sent += 1
+        return sent - 1
 
     remedy = "Expected HDF5. It may be cut off: copy it again."
     with (
         reading(f"{path} cannot be read as a MAT file of version 7.3", RecordingError, remedy),
         h5py.File(path, "r") as file,
     ):
-        return value(file)
+        tree = yield from value(file)
+        yield {"tree": tree}, []
 
 
 _PARTS = {

@@ -18,10 +18,10 @@ FUZZ = textwrap.dedent(
     import random, sys, time, logging
     from pathlib import Path
     from meco_hub.errors import DependencyError, RecordingError
-    from meco_hub.recordings.event_files import hdf5
+    from meco_hub import apart
     from meco_hub.recordings.events import iterate_events, read_events
 
-    hdf5.PATIENCE_S = 20.0
+    apart.PATIENCE_S = 20.0
     logging.disable(logging.CRITICAL)
     path, rounds = Path(sys.argv[1]), int(sys.argv[2])
     whole = path.read_bytes()
@@ -92,30 +92,30 @@ def test_every_truncation_of_a_small_file_is_survived(form: str, makers, tmp_pat
 def test_a_reading_process_that_crashes_or_hangs_is_survived(
     makers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from meco_hub import apart
     from meco_hub.errors import RecordingError
-    from meco_hub.recordings.event_files import hdf5
     from meco_hub.recordings.events import iterate_events, read_events
 
     path = makers.write("hdf5", tmp_path, makers.events(1500))
     assert len(read_events(path)) == 1500
-    reader = hdf5._Reader.take()
+    reader = apart._Reader.take()
     assert reader.process.poll() is None
     reader.process.kill()
     reader.process.wait()
     reader.put_back()
     assert len(read_events(path)) == 1500  # with another process
     # one that dies on the file
-    reader = hdf5._Reader.take()
-    reader.send = lambda request: reader.process.kill()
+    reader = apart._Reader.take()
+    reader.begin = lambda *order: reader.process.kill()
     reader.put_back()
     with pytest.raises(RecordingError, match=r"the HDF5 library crashed \(code -9\)"):
         read_events(path)
     # one that never answers
     assert len(read_events(path)) == 1500
-    reader = hdf5._Reader.take()
-    reader.send = lambda request: None
+    reader = apart._Reader.take()
+    reader.begin = lambda *order: None
     reader.put_back()
-    monkeypatch.setattr(hdf5, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(apart, "PATIENCE_S", 0.3)
     with pytest.raises(RecordingError, match=r"did not answer for 0\.3 s"):
         read_events(path)
     monkeypatch.undo()

@@ -9,6 +9,7 @@ trainable weights first and BatchNorm's statistics after all of them, so tensors
 list of units, with what the architecture stored beside the weights tells about them, where it is stored (`model.save`).
 """
 
+import importlib.util
 import json
 import logging
 import re
@@ -18,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
+from meco_hub.apart import Answer, read_apart
 from meco_hub.errors import ConversionError, DependencyError
-from meco_hub.reading import reading
+from meco_hub.reading import check_packed, reading
 
 from .units import KerasFile, Unit
 
@@ -37,23 +39,35 @@ def read_keras_hdf5(path: Path) -> KerasFile:
         DependencyError: h5py is not installed.
         ConversionError: not a Keras 2 HDF5 file, damaged, or with weights that are no finite float32 numbers.
     """
-    try:
-        import h5py
-    except ImportError as error:
-        raise DependencyError(
-            "Reading Keras weights needs h5py, which is not installed. Run `pip install h5py`."
-        ) from error
+    if importlib.util.find_spec("h5py") is None:
+        raise DependencyError("Reading Keras weights needs h5py, which is not installed. Run `pip install h5py`.")
     _check_signature(path)
+    units: dict[tuple[str, ...], Unit] = {}
+    described: dict[str, Any] = {}
+    for message, tensors in read_apart(f"{__name__}:tensors_of", path, ConversionError):
+        if not tensors:
+            described = message
+            continue
+        key = tuple(message["path"])
+        units.setdefault(key, Unit(key, len(units))).tensors[message["kind"]] = tensors[0]
+    parents, settings = _read_architecture(path, described["model_config"])
+    return KerasFile(path, list(units.values()), described["version"], parents, settings)
+
+
+def tensors_of(path: Path) -> Iterator[Answer]:
+    """What the process that reads HDF5 yields: every tensor with its place, and at last what the file says of itself."""
+    import h5py
+
     remedy = "It is cut short or damaged; copy it again and compare its size with the original's."
     problem = f"{path} is an HDF5 file that cannot be read to its end"
     with reading(problem, ConversionError, remedy), h5py.File(path, "r") as file:
         root = file.get("model_weights", file)
         if not isinstance(root, h5py.Group):
             raise ConversionError(f"{path}: model_weights is no group, as Keras writes it. Save it anew: {RESAVE}.")
-        units = _read_units(path, root)
+        yield from _read_tensors(path, root)
         version = _text(root.attrs.get("keras_version", file.attrs.get("keras_version", "unknown")))
-        parents, settings = _read_architecture(path, file.attrs.get("model_config"))
-    return KerasFile(path, units, version, parents, settings)
+        config = file.attrs.get("model_config")
+        yield {"version": version, "model_config": None if config is None else _text(config)}, []
 
 
 def _check_signature(path: Path) -> None:
@@ -91,7 +105,7 @@ def _listed(attributes: Any, name: str) -> list[str] | None:
     return pieces if index else None
 
 
-def _read_units(path: Path, root: Any) -> list[Unit]:
+def _read_tensors(path: Path, root: Any) -> Iterator[Answer]:
     layers = _listed(root.attrs, "layer_names")
     if layers is None:
         inside = ", ".join(list(root)[:6]) or "nothing"
@@ -108,7 +122,6 @@ def _read_units(path: Path, root: Any) -> list[Unit]:
             *layers,
             "top_level_model_weights",
         ]  # weights that the model owns itself; no layer, so not in the list
-    units: dict[tuple[str, ...], Unit] = {}
     for layer in layers:
         if layer not in root:
             raise ConversionError(
@@ -127,8 +140,7 @@ def _read_units(path: Path, root: Any) -> list[Unit]:
             owner, _, kind = name.split(":")[0].rpartition("/")
             inner = f"{owner}/".removeprefix(f"{layer}/").strip("/")
             key = (layer, *inner.split("/")) if inner else (layer,)
-            units.setdefault(key, Unit(key, len(units))).tensors[kind] = value
-    return list(units.values())
+            yield {"path": key, "kind": kind}, [value]
 
 
 def _read_weight(what: str, dataset: Any) -> np.ndarray | None:
@@ -140,6 +152,8 @@ def _read_weight(what: str, dataset: Any) -> np.ndarray | None:
         raise ConversionError(
             f"{what} has type {dataset.dtype}; expected float32. Save the model in float32: {RESAVE}."
         )
+    packed = Path(dataset.file.filename).stat().st_size
+    check_packed(dataset.size * dataset.dtype.itemsize, packed, what, ConversionError)
     value = np.asarray(dataset[()])
     if not np.isfinite(value).all():
         bad = int(value.size - np.isfinite(value).sum())
@@ -152,14 +166,14 @@ def _read_weight(what: str, dataset: Any) -> np.ndarray | None:
     return value
 
 
-def _read_architecture(path: Path, stored: Any) -> tuple[dict[str, set[str]], dict[str, set[Any]]]:
+def _read_architecture(path: Path, stored: str | None) -> tuple[dict[str, set[str]], dict[str, set[Any]]]:
     """What `model_config` tells: who reads whose output, and settings that the weights do not show."""
     settings: dict[str, set[Any]] = {"epsilon": set(), "top_k": set(), "input_shape": set()}
     if stored is None:
         return {}, settings
     try:
-        architecture = json.loads(_text(stored))
-    except json.JSONDecodeError as error:
+        architecture = json.loads(stored)
+    except (ValueError, RecursionError) as error:
         logger.warning(
             "%s: its model_config is no JSON (%s) and is left aside; the weights are read without it.", path, error
         )
