@@ -16,7 +16,7 @@ that slow ones get their share, and the others to the one that has had the least
     changed    another answer without a warning: most samples can be changed without breaking any rule
     silent     of the changed ones, files that were cut short
     foreign    any other exception, memory that runs out or of which an input fills more than a GiB, a crash
-    hangs      no answer in `HANG_S`
+    hangs      no answer in `HANG_S` of the processor, or in `BY_THE_CLOCK` times as much by the clock
 """
 
 import argparse
@@ -36,21 +36,21 @@ import time
 import traceback
 import warnings
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from meco_hub import apart
 from meco_hub.errors import MecoError
 
 sys.path.insert(0, str(Path(__file__).parent))
 from fuzz_formats import GROUPS, LONGEST_MESSAGE, Format
 
-HANG_S = 60.0
-apart.PATIENCE_S = 20.0  # of those who read in another process still
+HANG_S = 30.0
 SLICE_S = 6.0
+BY_THE_CLOCK = 5
 MEMORY = 3 * 2**30
 ROOM_KIB = 2**20
 COLUMNS = ("tried", "refused", "read", "changed", "silent", "foreign", "hangs")
@@ -227,7 +227,9 @@ class Worker:
     def __init__(self, name: str, form: Format, folder: Path, seed: int) -> None:
         self.name, self.form, self.seed, self.folder = name, form, seed, folder
         self.counts = multiprocessing.get_context("fork").Array("q", len(COLUMNS))  # inputs before the one that is read
-        self.began = multiprocessing.get_context("fork").Value("d")  # when that one was begun; −1: none is
+        self.began = multiprocessing.get_context("fork").Array(
+            "d", 2
+        )  # when that one was, by clock and processor; −1: none is
         folder.mkdir(parents=True)
         self.path = folder / form.name
         form.make(self.path)
@@ -269,8 +271,9 @@ class Worker:
         room = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + MEMORY
         resource.setrlimit(resource.RLIMIT_AS, (room, room))
         most_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + ROOM_KIB
-        while (number := self.counts[0]) < most and time.monotonic() < end:
-            self.began.value = time.monotonic()
+        begun = time.process_time()
+        while (number := self.counts[0]) < most and time.monotonic() < end and time.process_time() - begun < SLICE_S:
+            self.began[:] = [time.monotonic(), time.process_time()]
             column = self.try_one(number)
             if (grown := resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) > most_kib:
                 column, most_kib = "foreign", grown + ROOM_KIB
@@ -278,23 +281,34 @@ class Worker:
                     log.write(f"{number}\tmemory: more than {ROOM_KIB >> 10} MiB filled\n")
             self.counts[COLUMNS.index(column)] += 1
             self.counts[0] += 1
-        self.began.value = -1.0
+        self.began[:] = [-1.0, 0.0]
 
-    def fuzz(self, seconds: float, most: int) -> None:
-        """As many more inputs as the time allows, up to number `most`."""
-        end = time.monotonic() + seconds
+    def _hangs(self, process: Any) -> bool:
+        """Whether the input that is being read has taken too long."""
+        since, used_before = self.began[:]
+        if since < 0:
+            return False
+        with suppress(OSError):  # it has ended
+            used = sum(map(int, Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
+            if used / os.sysconf("SC_CLK_TCK") - used_before > HANG_S:
+                return True
+        return time.monotonic() - since > BY_THE_CLOCK * HANG_S
+
+    def fuzz(self, end: float, most: int) -> None:
+        """As many more inputs, up to number `most`, as a turn or the time allows."""
         while self.counts[0] < most and time.monotonic() < end:
-            self.began.value = time.monotonic()
+            self.began[:] = [time.monotonic(), 0.0]
+            hung = False
             process = multiprocessing.get_context("fork").Process(target=self.run, args=(end, most))
             process.start()
             while process.is_alive():
                 process.join(0.2)
-                if process.is_alive() and self.began.value > 0 and time.monotonic() - self.began.value > HANG_S:
+                if process.is_alive() and self._hangs(process):
+                    hung = True
                     process.kill()
                     process.join()
-            if self.began.value < 0:
+            if self.began[0] < 0:
                 break
-            hung = process.exitcode == -9 and time.monotonic() - self.began.value > HANG_S
             with self.log.open("a") as log:
                 log.write(f"{self.counts[0]}\t{'hang' if hung else f'crash, exit code {process.exitcode}'}\n")
             self.counts[COLUMNS.index("hangs" if hung else "foreign")] += 1
@@ -335,7 +349,7 @@ def fuzz(
             least = (lambda name: workers[name].counts[0]) if turn % 2 else spent.__getitem__
             name, turn = min(waiting, key=least), turn + 1
             clock = time.monotonic()
-            workers[name].fuzz(min(SLICE_S, max(0.5, end - clock)), inputs)
+            workers[name].fuzz(min(end, clock + 10 * SLICE_S), inputs)
             spent[name] += time.monotonic() - clock
             if state is not None:
                 counts = dict(zip(COLUMNS, workers[name].counts[:], strict=True))

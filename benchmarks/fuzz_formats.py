@@ -342,7 +342,7 @@ def records() -> dict[str, Format]:
     from meco_hub import plugins
     from meco_hub.comparison.plan import comparison_from_dict, read_comparison
     from meco_hub.corpora.signal_folder import corpus as signal_folder
-    from meco_hub.prediction import open_run
+    from meco_hub.shards import open_run
     from meco_hub.training.recipes import load_recipe
 
     recipe = sorted(plugins.recipes().items())[0][1]

@@ -45,7 +45,7 @@ def test_it_tells_errors_of_ours_from_others(
             time.sleep(60)
         return content
 
-    monkeypatch.setattr(fuzzer, "HANG_S", 1.0)
+    monkeypatch.setattr(fuzzer, "HANG_S", 0.2)
     form = fuzzer.Format("a.bin", lambda path: path.write_bytes(valid), read)
     monkeypatch.setattr(fuzzer, "formats", lambda _: {"odd": form})
     table, findings = fuzzer.fuzz(60.0, 60)
