@@ -21,6 +21,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from . import plugins
 from .errors import CheckpointError, ConfigurationError, InputError, naming_extras
 from .outputs import EmotionRecognitionOutput
+from .reading import reading
 
 ONNX_FILE = "model.onnx"
 """As Optimum names it."""
@@ -101,7 +102,8 @@ class ExportedModel(PreTrainedModel):
         self.session = _open(folder / ONNX_FILE, threads)
         self._inputs = {one.name: one for one in self.session.get_inputs()}
         metadata = self.session.get_modelmeta().custom_metadata_map
-        self.export: dict[str, Any] = json.loads(metadata.get(METADATA, "{}"))
+        with reading(f"{folder / ONNX_FILE}: its metadata cannot be read", CheckpointError, "Export it again."):
+            self.export: dict[str, Any] = dict(json.loads(metadata.get(METADATA, "{}")))
         self.name_or_path = str(folder)
         self.num_labels = len(config.id2label or {})
 

@@ -10,7 +10,6 @@ ids, motion and smoothing, by the same lines as between two minutes of a run tha
 eyes, clips begin anew with each minute. The minutes are copied into the part when all its files are answered, and deleted.
 """
 
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 from .durable import hash_file, whole_file, write_json
 from .errors import CheckpointError, InputError
 from .pipeline import EmotionRecognitionPipeline
-from .reading import reading
+from .reading import read_json, reading
 from .recordings.video import Video
 
 MINUTE_S = 60.0
@@ -102,9 +101,9 @@ class LongFilm:
     def _record(self, minute: int) -> dict[str, Any] | None:
         file = self._file(minute)
         try:
-            record = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+            record = read_json(file.with_suffix(".json"), CheckpointError, "")
             whole = record["run"] == self._run and record["sha256"] == hash_file(file)
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (CheckpointError, OSError, KeyError, TypeError):
             return None
         return record if whole else None
 

@@ -20,6 +20,9 @@ from .errors import MecoError, quote
 MAX_MEMBER = 2**30
 """Bytes of a file in a zip, unless a format needs less."""
 
+MAX_YAML, _DEEPEST = 2**20, 100
+"""Bytes of YAML, and lists within lists of it: people write it, and its parser takes the square of the depth."""
+
 MAX_JSON = 2**25
 """Bytes of a JSON file: indexes, reports and predictions have a few million at most."""
 
@@ -106,17 +109,32 @@ def read_json(file: Path, kind: type[MecoError], expected: str, **options: Any) 
 
 
 def read_yaml(file: Path, kind: type[MecoError], expected: str) -> Any:
-    """What a YAML file holds; errors as of `read_json`.
+    """What a YAML file holds; errors as of `read_json`, of `MAX_YAML`."""
+    with reading(f"{file} cannot be read", kind, expected):
+        return parse_yaml(read_bytes(file, kind, MAX_YAML).decode("utf-8-sig"))
 
-    Refused is what refers to another place in it: a dozen such lines can make thousands of millions of values.
+
+def parse_yaml(text: str) -> Any:
+    """What YAML holds that a stranger wrote.
+
+    Refused is what is nested endlessly, and what refers to another place in it: a dozen such lines can make thousands of millions
+    of values.
+
+    Raises:
+        ValueError: that, or it is too long. What PyYAML raises.
     """
     import yaml
 
-    with reading(f"{file} cannot be read", kind, expected):
-        text = read_bytes(file, kind, MAX_JSON).decode("utf-8-sig")
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+    if len(text) > MAX_YAML:
+        raise ValueError(f"it has {len(text)} characters, and more than {MAX_YAML} are not read")
+    depth = 0
+    for event in yaml.parse(text, yaml.SafeLoader):  # one by one, so that it ends where it is too deep
+        if isinstance(event, yaml.AliasEvent):
             raise ValueError("it refers to itself by *names. Write everything out")
-        return yaml.safe_load(text)
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise ValueError(f"it has lists or mappings within each other, more than {_DEEPEST}")
+    return yaml.safe_load(text)
 
 
 def plain_name(member: str) -> str:

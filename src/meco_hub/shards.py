@@ -31,6 +31,7 @@ import torch
 
 from .durable import hash_file, refuse_overwriting, remove_abandoned, whole_file, write_json
 from .errors import ConfigurationError, InputError, MecoError
+from .reading import read_json, reading
 
 if TYPE_CHECKING:  # of the extra `train`, which answers for single files need not have
     import pyarrow
@@ -43,6 +44,8 @@ SCHEMA = "meco_hub/answers"
 SCHEMA_VERSION = 4
 ANSWERS = "answers.parquet"
 _LIST, _MANIFEST, _DONE, _LOCK, _FILMS = "files.jsonl", "manifest.json", "done", ".lock", "films"
+_CHECK = "check"
+"""Key of a record's own fingerprint, by which its counts are known to be those that were written."""
 _RUN = b"meco_hub.run"
 _ABANDONED_S = 3600.0
 """A half-written file that nobody has touched for so long is of a process that was killed."""
@@ -106,7 +109,8 @@ class ResumableRun:
             for part in wanted:
                 first = part * self.part_size
                 inside = islice(lines, first - line, first - line + self.part_size)
-                names = [json.loads(one)[0] for one in inside]
+                with reading(f"{lines.name} has changed while it was read", ConfigurationError, "Begin the run again."):
+                    names = [json.loads(one)[0] for one in inside]
                 if len(names) != min(self.part_size, self.files - first):
                     raise ConfigurationError(
                         f"{lines.name} ends before part {part}; expected {self.files} files, as when the run was opened. Begin it "
@@ -142,7 +146,7 @@ class ResumableRun:
                     rows, errors = rows + table.num_rows, errors + wrong
             digest = hash_file(half)
         record = {"run": self.name, "files": files, "rows": rows, "errors": errors, "sha256": digest}
-        write_json(record, self._record_file(part))
+        write_json(record | {_CHECK: _digest(record)}, self._record_file(part))
 
     def _record_file(self, part: int) -> Path:
         return self.folder / _DONE / f"part-{part:06d}.json"
@@ -150,11 +154,13 @@ class ResumableRun:
     def record(self, part: int) -> dict[str, Any] | None:
         """What was noted of a part when it was written; None where it was not, or by another run."""
         try:
-            found = json.loads(self._record_file(part).read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
+            found = read_json(self._record_file(part), ConfigurationError, "")
+        except ConfigurationError:
             return None
-        counted = isinstance(found, dict) and all(type(found.get(key)) is int for key in ("files", "rows", "errors"))
-        return found if counted and found.get("run") == self.name else None
+        if not isinstance(found, dict):
+            return None
+        check = found.pop(_CHECK, None)
+        return found if found.get("run") == self.name and check == _digest(found) else None
 
     def is_done(self, part: int) -> bool:
         """Whether a part is there, of this run, and has the very bytes that were written."""
@@ -278,10 +284,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _read_manifest(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ConfigurationError(f"{file} cannot be read: {error}. Name another folder, or remove this one.") from error
+    content = read_json(file, ConfigurationError, "Name another folder, or remove this one.")
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         raise ConfigurationError(f"{file} is no manifest of answers; expected schema {SCHEMA!r}. Name another folder.")
     return content

@@ -206,3 +206,20 @@ def test_no_process_imports_from_the_folder_that_one_stands_in() -> None:
                 found += 1
                 assert ast.unparse(node.elts[1]) == "'-P'", f"{path}:{node.lineno} starts Python without -P"
     assert found >= 3
+
+
+def test_files_of_others_are_parsed_behind_the_one_net() -> None:
+    """`json.loads(file.read_text())` knows neither a nest of 3,000 brackets nor a pipe nor a gigabyte; `read_json` does."""
+    known = {"exporting.py": 1, "plugins.py": 1, "checkpoints.py": 1, "checks_plugin.py": 1}  # ours, or in `reading(…)`
+    found: dict[str, int] = {}
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or ast.unparse(node.func) not in (
+                "json.loads",
+                "yaml.safe_load",
+                "yaml.load",
+            ):
+                continue
+            if node.args and re.search(r"\.read(_text|_bytes)?\(", ast.unparse(node.args[0])):
+                found[path.name] = found.get(path.name, 0) + 1
+    assert found == known

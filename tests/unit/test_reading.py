@@ -6,6 +6,7 @@ import os
 import shutil
 import struct
 import threading
+import time
 import types
 import zipfile
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ import pytest
 from PIL import Image
 
 from meco_hub.answer_warnings import DoubtfulInputWarning
+from meco_hub.comparison.plan import read_comparison
 from meco_hub.corpora import Corpus, file_tree
 from meco_hub.corpora.file_tree import open_tree, read_path
 from meco_hub.corpora.image_folder import corpus as image_folder
@@ -34,6 +36,7 @@ from meco_hub.errors import (
 )
 from meco_hub.evaluation.report_file import read_report
 from meco_hub.prediction import list_files
+from meco_hub.publishing.card import check_card
 from meco_hub.reading import find_member, read_json, read_member, read_yaml, reading
 from meco_hub.recordings import events, images, signals
 from meco_hub.recordings.events import read_events
@@ -41,6 +44,7 @@ from meco_hub.recordings.images import read_image
 from meco_hub.recordings.signal_files import empatica
 from meco_hub.recordings.signal_files.npz import read_npz
 from meco_hub.recordings.signals import read_signals
+from meco_hub.training.recipes import load_recipe
 from xdf_files import xdf_chunk, xdf_stream
 
 
@@ -322,6 +326,23 @@ def test_yaml_that_refers_to_itself(tmp_path: Path) -> None:
     file.write_text("a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n")
     with pytest.raises(CardError, match="refers to itself"):
         read_yaml(file, CardError, "x")
+
+
+@pytest.mark.parametrize("text", ["[" * 300_000, "a: " + "{a: " * 300_000, "- " * 300_000, "x: " + "y" * 2**20])
+def test_yaml_that_is_nested_or_large(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "card.yaml"
+    file.write_text(text)
+    begun = time.process_time()
+    for read in (
+        lambda: read_yaml(file, CardError, "Fix it."),
+        lambda: load_recipe(str(file)),
+        lambda: read_comparison(file),
+    ):
+        with pytest.raises(MecoError, match=r"cannot be read|says that it holds"):
+            read()
+    with pytest.raises(CardError):
+        check_card(f"---\n{text}\n---\n# Card\n", "a card")
+    assert time.process_time() - begun < 20  # PyYAML alone takes the square of the depth
 
 
 def test_documents_of_a_checkpoint_that_were_damaged(tmp_path: Path) -> None:

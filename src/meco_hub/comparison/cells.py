@@ -21,6 +21,7 @@ from tqdm import tqdm
 from ..durable import plain, remove, write_json
 from ..errors import ConfigurationError, TrainingInterrupted
 from ..evaluation.evaluate import evaluate_checkpoint
+from ..reading import read_json
 from ..shards import join_processes
 from ..training.arguments import RunOptions
 from ..training.checkpoints import BEST, list_checkpoints
@@ -42,7 +43,16 @@ def is_finished(cell: Cell, output_dir: Path) -> bool:
 
 
 def _read(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    return _mapping(folder / RECORD, ("made_by", "conditions"))
+
+
+def _mapping(file: Path, keys: Sequence[str]) -> dict[str, Any]:
+    """What a file of a finished cell holds, with the keys that are read of it."""
+    remedy = "Expected what the comparison wrote. Remove its folder, and the cell is made again."
+    found = read_json(file, ConfigurationError, remedy)
+    if not isinstance(found, dict) or not set(keys) <= found.keys():
+        raise ConfigurationError(f"{file} holds no mapping with {', '.join(keys)}. {remedy}")
+    return found
 
 
 def check_cells(cells: Sequence[Cell], output_dir: Path) -> None:
@@ -164,7 +174,5 @@ def _make(cell: Cell, plan: Plan, folder: Path, progress: bool) -> None:
 def read_reports(plan: Plan, output_dir: Path) -> Mapping[Cell, dict[str, Any]]:
     """The reports of the cells that are finished, by cell."""
     return {
-        cell: json.loads((output_dir / cell.folder / REPORT).read_text(encoding="utf-8"))
-        for cell in plan.cells
-        if is_finished(cell, output_dir)
+        cell: _mapping(output_dir / cell.folder / REPORT, ()) for cell in plan.cells if is_finished(cell, output_dir)
     }

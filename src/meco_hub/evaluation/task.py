@@ -5,7 +5,6 @@ is in native units, and this is the one place where the two are turned into each
 """
 
 import hashlib
-import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,8 +18,9 @@ from numpy.typing import NDArray
 from ..answers import Task
 from ..corpora import Corpus
 from ..corpora.splits import by_fold
-from ..errors import ConfigurationError, CorpusError, unknown_name
+from ..errors import CheckpointError, ConfigurationError, CorpusError, unknown_name
 from ..labels import index_map
+from ..reading import read_json
 
 logger = logging.getLogger(__name__)
 
@@ -190,11 +190,12 @@ def read_run(checkpoint: str) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     try:
-        run = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(run, dict) or not isinstance(run.get("data", {}), dict):
-            raise ValueError("no mapping with data")
-    except (OSError, ValueError, RecursionError) as error:
-        logger.warning("%s cannot be read (%s); the report goes without it.", file, error)
+        run = read_json(file, CheckpointError, "Expected what a training wrote.")
+    except CheckpointError as error:
+        logger.warning("%s The report goes without it.", error)
+        return None
+    if not isinstance(run, dict) or not isinstance(run.get("data", {}), dict):
+        logger.warning("%s holds no mapping with data; the report goes without it.", file)
         return None
     return run
 

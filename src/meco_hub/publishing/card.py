@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import ModelCard
+from huggingface_hub.repocard import REGEX_YAML_BLOCK
 from jinja2 import Environment, StrictUndefined
 
 from .. import plugins
 from ..errors import CardError, import_optional
 from ..evaluation.report_file import control_of, describe_control, read_report
 from ..plugins import CORE, licence_of
-from ..reading import read_json, reading
+from ..reading import parse_yaml, read_json, reading
 from ..weight_files import WEIGHTS, hash_weights
 from .card_notes import FILE, CardNotes, Picture, list_gaps, read_notes
 from .card_tables import (
@@ -277,6 +278,8 @@ def check_card(text: str, where: str) -> None:
         CardError: metadata that do not parse or lack what loading needs, no or empty limits, a placeholder left in.
     """
     with reading(f"The card of {where} has metadata that do not parse", CardError, "`meco card` renders sound ones."):
+        if (head := REGEX_YAML_BLOCK.search(text)) is not None:
+            parse_yaml(head[2])  # which is bounded, as what `ModelCard` does next is not
         data: Any = ModelCard(text, ignore_metadata_errors=False).data
     if data.library_name != "transformers":
         raise CardError(

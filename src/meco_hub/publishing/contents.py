@@ -8,7 +8,6 @@ password.
 
 import bz2
 import gzip
-import json
 import lzma
 import pickletools
 import re
@@ -21,6 +20,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from .. import reading
 from ..errors import PublishingError
 from ..weight_files import INDEX, WEIGHTS
 
@@ -172,10 +172,7 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         PublishingError: it is no JSON, or holds something else.
     """
-    try:
-        content = json.loads(_decode(path, path.read_bytes()))
-    except ValueError as error:
-        raise PublishingError(f"{path} is no JSON: {error}. Nothing was sent. Fix it, and push again.") from error
+    content = reading.read_json(path, PublishingError, "Nothing was sent. Fix it, and push again.")
     if not isinstance(content, dict):
         raise PublishingError(
             f"{path} holds a {type(content).__name__}; expected a mapping. Nothing was sent. Fix it, and push again."

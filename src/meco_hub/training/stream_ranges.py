@@ -12,13 +12,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
 from .. import plugins
 from ..errors import ConfigurationError
 from ..evaluation.predict import RecordingRows
 from ..loading import load_processor
 from ..processing.signal_windower import SignalWindower
+from .recipes import read_recipe_file
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +38,7 @@ def write_ranges(folder: Path, dataset: str, data_dir: Path) -> SignalWindower:
         raise ConfigurationError(
             f"{folder} is read by a {type(processor).__name__}; expected a SignalWindower that normalises by the person."
         )
-    data = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))["data"]
+    data = read_recipe_file(str(folder / "recipe.yaml"))["data"]
     corpus = plugins.corpus(dataset)
     split = corpus.load(data_dir, **data.get("options", {}))[data["train"]["split"]]
     seen = [row for row, fold in enumerate(split["fold"]) if fold in data["train"]["folds"]]

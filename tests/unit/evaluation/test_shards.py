@@ -100,6 +100,25 @@ def test_a_part_counts_as_done_by_every_bit_of_it(tmp_path: Path) -> None:
     assert run.is_done(0)
 
 
+@pytest.mark.parametrize("key", ["run", "files", "rows", "errors", "sha256", "check"])
+def test_a_record_is_believed_only_as_it_was_written(key: str, tmp_path: Path) -> None:
+    run = begin(tmp_path, part_size=23)
+    run.write(0, table([name for name, _ in ENTRIES]), files=23, errors=2)
+    file = tmp_path / "done" / "part-000000.json"
+    whole = json.loads(file.read_text())
+    counts = {"files": 23, "rows": 23, "errors": 2, "parts": 1}
+    assert run.counts() == counts
+    for changed in (
+        {**whole, key: 22},
+        {**whole, key: None},
+        {name: one for name, one in whole.items() if name != key},
+    ):
+        file.write_text(json.dumps(changed))
+        assert (run.counts(), run.is_done(0)) == (dict.fromkeys(counts, 0), False)
+    file.write_text(json.dumps(whole))
+    assert (run.counts(), run.is_done(0)) == (counts, True)
+
+
 @pytest.mark.parametrize("kept", [0, 1, 12, 22])
 def test_a_list_that_was_cut_short_is_written_again(tmp_path: Path, kept: int) -> None:
     begin(tmp_path)

@@ -184,7 +184,7 @@ def test_our_own_sources_are_not_taken_for_pickles() -> None:
 @pytest.mark.parametrize(
     ("name", "content", "match"),
     [
-        ("config.json", b"{", "is no JSON"),
+        ("config.json", b"{", "cannot be read as JSON"),
         ("run.json", b"\xff{}", "is no text"),
         ("README.md", b"\xff\xfe", "is no text"),
         ("a.png", b"GIF89a", "is no png picture"),
