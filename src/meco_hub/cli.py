@@ -172,12 +172,20 @@ def _predict(
     if output is None:
         chosen = dict(streams) if streams else None
         written = [Path(one) for one in (csv, plot) if one not in (None, "-")]
-        refuse_overwriting(written, overwrite=overwrite, read=map(Path, inputs))
+        # of what a folder holds, `predict_files` knows what is read; this needs no model
+        refuse_overwriting(written, overwrite=overwrite, read=(Path(one) for one in inputs if not Path(one).is_dir()))
         rows: list[dict[str, Any]] = []
         stopped: BaseException | None = None
         try:
             predict_files(
-                inputs, top_k=top_k, annotate=annotate, overwrite=overwrite, streams=chosen, rows=rows, **options
+                inputs,
+                top_k=top_k,
+                annotate=annotate,
+                overwrite=overwrite,
+                written=written,
+                streams=chosen,
+                rows=rows,
+                **options,
             )
         except (KeyboardInterrupt, OSError, MecoError) as error:
             if not rows:
@@ -479,6 +487,7 @@ def _compare(
     keys |= {name: parse_assignments(keys[name]) for name in ("options", "validation", "changes") if name in keys}
     files = {"csv": csv, "markdown": markdown, "latex": latex}
     written = {form: file for form, file in files.items() if file is not None}
+    refuse_overwriting(written.values(), overwrite=options["overwrite"], read=map(Path, models))
     summary = compare(comparison_from_words(models, keys), written=written, **options)
 
     def lines() -> Iterator[str]:

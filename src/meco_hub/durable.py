@@ -60,22 +60,21 @@ def refuse_overwriting(targets: Iterable[Path], *, overwrite: bool = False, read
     Args:
         targets: the files that will be written.
         overwrite: files that lie there may be replaced, but never one of `read`.
-        read: files that are read; under whatever name, links included.
+        read: files that are read; under whatever name, links included. A folder stands for all that lies below it.
 
     Raises:
         ConfigurationError: names the first file that would be lost.
     """
-    sources: set[tuple[int, int]] = set()
+    sources: set[tuple[int, int]] | None = None  # of what is read, where one of the targets is there
     wanted: set[Path] = set()
-    for path in read:
-        with suppress(OSError, ValueError):  # an address, or a file that is not there: nothing to lose
-            sources.add(_identity(path))
     for target in targets:
         if (name := Path(target).absolute()) in wanted:
             raise ConfigurationError(f"{target} would be written twice; expected another name for each. Name another.")
         wanted.add(name)
         if not os.path.lexists(target):
             continue
+        if sources is None:
+            sources = _identities(read)
         if target.exists() and _identity(target) in sources:
             raise ConfigurationError(
                 f"{target} is read, and would be written over; expected another place. Name another file or folder to write to."
@@ -95,6 +94,17 @@ def refuse_filled(folder: Path, advice: str = "Name another.") -> None:
     """
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise ConfigurationError(f"{folder} exists and is not empty; expected a new folder. {advice}")
+
+
+def _identities(read: Iterable[Path]) -> set[tuple[int, int]]:
+    found: set[tuple[int, int]] = set()
+    for path in read:
+        with suppress(OSError, ValueError):  # an address, or a file that is not there: nothing to lose
+            found.add(_identity(path))
+            for below in path.rglob("*") if path.is_dir() else ():
+                with suppress(OSError):
+                    found.add(_identity(below))
+    return found
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -143,6 +143,7 @@ def predict_files(
     batch_size: int = 8,
     annotate: Path | None = None,
     overwrite: bool = False,
+    written: Sequence[Path] = (),
     strict: bool = False,
     streams: Mapping[str, Sequence[str]] | None = None,
     rows: list[dict[str, Any]] | None = None,
@@ -159,6 +160,7 @@ def predict_files(
         batch_size: pictures per forward pass.
         annotate: folder to write the pictures to with their answers drawn in.
         overwrite: pictures that lie there may be replaced, but never one that is read.
+        written: files that the caller will write; they are refused likewise, before anything is answered.
         strict: what would be answered with a warning is an error instead.
         streams: of signals, as in `EmotionRecognitionPipeline`.
         rows: a list that gets the rows one by one: what it holds is kept where something ends this early.
@@ -169,7 +171,7 @@ def predict_files(
 
     Raises:
         InputError: there is no file at all.
-        ConfigurationError: an annotated picture would be written over a file that is read, or one that is there.
+        ConfigurationError: a picture or file would be written over one that is read, or one that is there.
         UnknownNameError, CheckpointError: the model cannot be found or loaded.
     """
     _check_batch(batch_size)
@@ -182,7 +184,8 @@ def predict_files(
     recognise = recogniser(model)
     files = list_files(inputs, pictures=not recognise.reads_recordings)
     places = {} if annotate is None else _annotated_names(files, annotate)
-    refuse_overwriting(places.values(), overwrite=overwrite, read=map(Path, files))
+    sources = (Path(name.rpartition("::")[2] or name) for name in files)  # of a picture in an archive, the archive
+    refuse_overwriting([*places.values(), *written], overwrite=overwrite, read=sources)
     films = _film_options(inputs, recognise.reads_films, every, fps, smooth)
     if films and annotate is not None:
         raise ConfigurationError("--annotate was passed with a film; it draws into pictures. Leave it or the film out.")

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,49 @@ def test_no_picture_is_written_over(tiny_checkpoint: Path, tmp_path: Path, capsy
     assert (out / path.name).read_bytes() == b"mine"
     assert main([*words, "--overwrite"]) == 0
     assert Image.open(out / path.name).size == (40, 40)
+
+
+def test_no_table_or_plot_is_written_over_what_is_read(
+    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = tmp_path / "photos"
+    (path,) = _write_faces(photos, 1)
+    os.link(path, tmp_path / "hard.png")
+    (tmp_path / "same").symlink_to(photos)
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        archive.write(path, "a.png")
+    before = {file: file.read_bytes() for file in (path, tmp_path / "photos.zip")}
+    words = ["--model", str(tiny_checkpoint), "--overwrite"]
+    for flag in ("--csv", "--plot"):
+        for target in (
+            path,
+            tmp_path / "hard.png",
+            tmp_path / "same" / path.name,
+            photos / ".." / "photos" / path.name,
+        ):
+            assert main(["predict", str(photos), flag, str(target), *words]) == 1
+            assert "is read, and would be written over" in capsys.readouterr().err
+        assert main(["predict", str(tmp_path / "photos.zip"), flag, str(tmp_path / "photos.zip"), *words]) == 1
+        assert "is read, and would be written over" in capsys.readouterr().err
+    assert {file: file.read_bytes() for file in before} == before
+    table = photos / "table.csv"  # which is no picture, so not read
+    table.write_text("mine")
+    assert main(["predict", str(photos), "--csv", str(table), "--model", str(tiny_checkpoint)]) == 1
+    assert table.read_text() == "mine"
+    assert main(["predict", str(photos), "--csv", str(table), *words]) == 0
+    assert table.read_text() != "mine"
+
+
+def test_a_comparison_writes_no_table_over_what_it_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, data = tmp_path / "comparison.yaml", tmp_path / "data"
+    file.write_text("corpus: image_folder\nmodels: {forest: random_forest}\n")
+    (path,) = _write_faces(data / "happiness", 1)
+    before = {one: one.read_bytes() for one in (file, path)}
+    for target in before:
+        words = ["compare", str(file), "--data_dir", str(data), "--output_dir", str(tmp_path / "out")]
+        assert main([*words, "--csv", str(target), "--overwrite"]) == 1
+        assert "is read, and would be written over" in capsys.readouterr().err
+    assert {one: one.read_bytes() for one in before} == before
 
 
 def _spoil(tiny_checkpoint: Path, folder: Path) -> Path:

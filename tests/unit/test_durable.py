@@ -21,6 +21,9 @@ def test_what_is_read_is_never_written_over_by_whatever_name(tmp_path: Path) -> 
         for overwrite in (False, True):
             with pytest.raises(ConfigurationError, match="is read"):
                 refuse_overwriting([tmp_path / name], overwrite=overwrite, read=[tmp_path / "gone", photo])
+            with pytest.raises(ConfigurationError, match="is read"):
+                refuse_overwriting([tmp_path / name], overwrite=overwrite, read=[tmp_path / "same"])
+    refuse_overwriting([photo], overwrite=True, read=[tmp_path / "folder"])
 
 
 def test_what_lies_there_goes_only_when_asked_for(tmp_path: Path) -> None:

@@ -51,7 +51,10 @@ def compare(
     """
     folder, state = Path(output_dir), join_processes()
     files = dict(written or {})
-    refuse_overwriting(files.values(), overwrite=overwrite)
+    named = [data_dir or comparison.data_dir]
+    named += [name for one in comparison.models.values() for name in (one.recipe, one.checkpoint)]
+    read = [Path(name) for name in named if name is not None]
+    refuse_overwriting(files.values(), overwrite=overwrite, read=read)
     if pictures:
         require_matplotlib()
     plan = Plan(comparison, data_dir, trust_recipe_code=trust_recipe_code)
