@@ -14,7 +14,7 @@ from typing import Any, Self
 from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedConfig
 
-from .errors import ConfigurationError, suggest
+from .errors import ConfigurationError, quote, suggest
 from .labels import for_another_head
 from .reading import reading
 
@@ -107,6 +107,19 @@ def hold_to_limits(value: Any, key: str = "", depth: int = 0) -> int:
     return count
 
 
+def _refuse_code_of_the_hub(content: dict[str, Any]) -> None:
+    """Refuse a file whose `attn_implementation`, or another like it, is a repository: transformers would fetch and run its code."""
+    for key, value in content.items():
+        if not key.endswith(("implementation", "implementation_internal")):
+            continue
+        for name in value.values() if isinstance(value, dict) else [value]:
+            if isinstance(name, str) and "/" in name:
+                raise ConfigurationError(
+                    f"{key} is '{quote(name)}', code from the Hub; expected a name such as 'eager'. Nothing was fetched. Whoever "
+                    "trusts that code passes it to `from_pretrained`."
+                )
+
+
 class EmotionConfig(NoRemoteCode, PreTrainedConfig):
     """Base class of every config in the zoo. A subclass is decorated with `@strict`, or neither its types nor its checks hold."""
 
@@ -149,6 +162,7 @@ class EmotionConfig(NoRemoteCode, PreTrainedConfig):
         remedy = "Copy what `save_pretrained` wrote again."
         with reading(f"The config is none of {cls.__name__}", ConfigurationError, remedy):
             hold_to_limits(config_dict)
+            _refuse_code_of_the_hub(config_dict)
             own, wanted = config_dict.get("id2label") or {}, kwargs.get("id2label")
             if wanted and sorted(map(str, own.values())) == sorted(map(str, wanted.values())):
                 if [own[key] for key in sorted(own, key=int)] != [wanted[key] for key in sorted(wanted, key=int)]:

@@ -168,3 +168,32 @@ def test_nobody_is_asked_for_trust(
         main(["predict", str(tmp_path / "x.png"), "--model", folder])
         assert "Traceback" not in capsys.readouterr().err
     assert not (tmp_path / "RAN").exists()
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
+@pytest.mark.parametrize(
+    "key", ["attn_implementation", "_attn_implementation", "_attn_implementation_internal", "experts_implementation"]
+)
+@pytest.mark.parametrize("value", ["evil/kernel", "paged|evil/kernel@main:f", {"": "kernels-community/flash-attn"}])
+def test_a_config_names_no_code_of_the_hub(name: str, key: str, value: Any, tmp_path: Path) -> None:
+    folder = _with(tmp_path, name, {**_config(name), key: value})
+    for load in (read_config, load_model, recogniser):
+        with pytest.raises(MecoError, match="code from the Hub"):
+            load(folder)
+
+
+def test_transformers_own_pipeline_asks_nobody_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the architecture is one of ours; of others transformers asks, as it always does."""
+    import transformers
+
+    def asked(*_: Any) -> str:
+        raise AssertionError("a prompt")
+
+    monkeypatch.setattr("builtins.input", asked)
+    name = "meco-expressnet-lfw5"
+    doors = {"AutoConfig": "evil.C", "AutoModelForImageClassification": "evil.M", "AutoImageProcessor": "evil.P"}
+    folder = _with(tmp_path, name, {**_config(name), "auto_map": doors})
+    (Path(folder) / "evil.py").write_text(f"open({str(tmp_path / 'RAN')!r}, 'w')\n")
+    recognise = transformers.pipeline("emotion-recognition", model=folder)
+    assert type(recognise.model).__module__.startswith("meco_")
+    assert not (tmp_path / "RAN").exists()

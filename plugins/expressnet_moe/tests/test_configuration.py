@@ -72,6 +72,8 @@ def test_round_trip(options, tmp_path):
         ({"num_channels": 4}, "num_channels is 4; expected 3"),
         ({"num_channels": 1, "input_norm": "imagenet"}, "defined for three channels"),
         ({"backbone": "timm/"}, "expected 'resnet50_vggface' or a timm model's name"),
+        ({"backbone": "resnet18", "backbone_options": {"checkpoint_path": "evil.pth"}}, "where weights come from"),
+        ({"backbone": "resnet18", "backbone_options": {"pretrained_cfg": {"file": "evil.pth"}}}, "where weights come"),
         ({"backbone_options": {"drop_rate": 0.1}}, "Use the backbone_… fields instead"),
         ({"backbone_depths": [1, 1]}, "backbone_depths has 2 entries and backbone_widths 4"),
         ({"id2label": {0: "a", 2: "b"}}, "without gaps"),

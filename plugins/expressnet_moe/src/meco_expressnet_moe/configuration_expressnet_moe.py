@@ -166,6 +166,12 @@ class ExpressNetMoEConfig(EmotionConfig):
                 f"backbone is {self.backbone!r}; expected {OWN_BACKBONE!r} or a timm model's name such as 'resnet18'."
             )
         if self.timm_name is not None:
+            for name in self.backbone_options:  # a config may be a stranger's, and timm opens what these name
+                if name.startswith("pretrained") or name in ("checkpoint_path", "cache_dir"):
+                    raise ConfigurationError(
+                        f"backbone_options names {name!r}, which says where weights come from; expected options of the network. "
+                        "Leave it out; `load_backbone_weights` reads weights."
+                    )
             return  # what timm knows is asked when the model is built, since importing timm here would load torch
         if self.backbone_options:
             raise ConfigurationError(
