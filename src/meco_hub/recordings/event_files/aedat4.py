@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ...answer_warnings import AnswerWarning
 from ...errors import RecordingError, import_optional, quote
 from . import EventColumns, EventFile, ReadRequest
 
@@ -109,6 +110,9 @@ def open_aedat4(request: ReadRequest) -> EventFile:
                     stream.seek(length, io.SEEK_CUR)
         if problem is not None:
             raise problem
+        if table_at < 0:
+            said = f"{request.path}: the recorder did not write the index, which comes last; all packets that are there are read."
+            file.warnings.append(AnswerWarning("recording_unfinished", said))
 
     file.blocks = blocks()
     return file
