@@ -185,7 +185,7 @@ def test_our_own_sources_are_not_taken_for_pickles() -> None:
     ("name", "content", "match"),
     [
         ("config.json", b"{", "cannot be read as JSON"),
-        ("run.json", b"\xff{}", "is no text"),
+        ("run.json", b"\xff{}", "cannot be read as JSON"),
         ("README.md", b"\xff\xfe", "is no text"),
         ("a.png", b"GIF89a", "is no png picture"),
         ("a.jpg", PNG, "is no jpg picture"),
