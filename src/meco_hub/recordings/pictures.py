@@ -271,7 +271,12 @@ def _times(seconds: list[float], rate: float, name: str) -> NDArray[np.int64]:
 def _open(name: str) -> Any:
     cv2 = _opencv()
     # FFmpeg only: other back ends would take a pattern of file names, or a camera's number, for a file
-    capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
+    path = str(Path(name).absolute())  # of a bare name FFmpeg takes what stands before a colon for a protocol
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:  # at which OpenCV takes the whole process down
+        raise RecordingError(f"{name} has a name that is no UTF-8, which OpenCV cannot open. Rename it.") from error
+    capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG)
     if not capture.isOpened():
         capture.release()
         raise RecordingError(

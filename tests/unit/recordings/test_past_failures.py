@@ -1,12 +1,19 @@
 """Files that a reader once failed on otherwise than by an error of ours: the fuzzer's finds that no test writes by itself."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+from films import write_film
 from meco_hub import apart
 from meco_hub.errors import RecordingError
+from meco_hub.recordings.pictures import read_video
 from meco_hub.recordings.signals import read_signals
+from meco_hub.recordings.video import Video
 
 FOLDER = Path(__file__).parent / "past_failures"
 
@@ -19,3 +26,26 @@ def test_the_hdf5_library_does_not_take_us_with_it(name: str, said: str, monkeyp
     monkeypatch.setattr(apart, "PATIENCE_S", 15.0)
     with pytest.raises(RecordingError, match=rf"{name}\.mat: .*({said}|cannot be read)"):
         read_signals(FOLDER / f"{name}.mat")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are Unicode there")
+@pytest.mark.parametrize("read", [read_video, lambda name: list(Video(name))], ids=["OpenCV", "PyAV"])
+def test_a_video_whose_name_is_no_utf8(read: Callable[[str], Any], tmp_path: Path) -> None:
+    """OpenCV went down with a segmentation fault, and all of the process with it."""
+    pytest.importorskip("cv2")
+    pytest.importorskip("av")
+    place = tmp_path / "film\udcff.avi"
+    place.write_bytes(b"RIFF no film")
+    with pytest.raises(RecordingError, match="film"):
+        read(str(place))
+
+
+def test_the_name_of_a_video_is_no_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FFmpeg would join what a file called `concat:a|b` names."""
+    pytest.importorskip("cv2")
+    whole = write_film(tmp_path / "secret.mp4", [np.full((32, 32, 3), 99, np.uint8)] * 4)
+    monkeypatch.chdir(tmp_path)
+    assert len(read_video("secret.mp4")) == 4
+    Path(f"concat:{whole.name}").write_bytes(b"RIFF no film")
+    with pytest.raises(RecordingError, match="is not a video"):
+        read_video(f"concat:{whole.name}")
