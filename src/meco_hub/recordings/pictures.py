@@ -36,6 +36,11 @@ _COMPUTERS = {".asf", ".avi", ".mkv", ".mpeg", ".mpg", ".ogv", ".ts", ".webm", "
 VIDEO_SUFFIXES = frozenset(_CAMERAS | _COMPUTERS)
 """Endings, in lower case, by which a file counts as a video."""
 
+CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegvideo,mpegts,asf,flv,ogg,mjpeg,h264,hevc,ivf,nut,yuv4mpegpipe"
+"""Containers, by FFmpeg's names, that hold what they show; others (concat, hls, dash, …) name further files."""
+
+_OPTIONS, _OPENING = "OPENCV_FFMPEG_CAPTURE_OPTIONS", threading.Lock()
+
 MAX_FRAMES = 2_000_000
 """Eighteen hours at 30 frames a second; a file that goes on longer is not read to its end."""
 
@@ -276,7 +281,15 @@ def _open(name: str) -> Any:
         path.encode()
     except UnicodeEncodeError as error:  # at which OpenCV takes the whole process down
         raise RecordingError(f"{name} has a name that is no UTF-8, which OpenCV cannot open. Rename it.") from error
-    capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG)
+    with _OPENING:  # OpenCV takes FFmpeg's options from there alone
+        before = os.environ.get(_OPTIONS)
+        os.environ[_OPTIONS] = f"protocol_whitelist;file|format_whitelist;{CONTAINERS}"
+        try:
+            capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG)
+        finally:
+            os.environ.pop(_OPTIONS)
+            if before is not None:
+                os.environ[_OPTIONS] = before
     if not capture.isOpened():
         capture.release()
         raise RecordingError(

@@ -34,17 +34,12 @@ from tqdm import tqdm
 from ..answer_warnings import AnswerWarning
 from ..errors import ConfigurationError, RecordingError, import_optional
 from .images import describe_source, read_image
-from .pictures import MAX_FRAMES, VIDEO_SUFFIXES
+from .pictures import CONTAINERS, MAX_FRAMES, VIDEO_SUFFIXES
 
 logger = logging.getLogger(__name__)
 
 MAX_FRAME_PIXELS = 8192 * 4320
 """Of one frame, as declared or as decoded; a frame of 8K has as many."""
-
-_FORMATS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegvideo,mpegts,asf,flv,ogg,mjpeg,h264,hevc,ivf,nut,yuv4mpegpipe"
-)
-"""Containers, by FFmpeg's names, that hold what they show; others (concat, hls, dash, …) name further files."""
 
 _SMALL = (32, 24)  # width and height, in pixels, of the copies that cuts are told from
 _CUT = 0.1  # of the range of grey, by which two frames must differ on average to be of two shots
@@ -166,7 +161,7 @@ class Video:
         av: Any = import_optional("av", "Reading films", "video", "PyAV")
         if not Path(self.name).is_file():
             raise RecordingError(f"There is no video file {self.name}. Check the path.")
-        options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
+        options = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
         try:
             container = av.open(str(Path(self.name).absolute()), options=options, metadata_errors="replace")
         except (av.error.FFmpegError, ValueError, OSError) as error:

@@ -41,11 +41,15 @@ def test_a_video_whose_name_is_no_utf8(read: Callable[[str], Any], tmp_path: Pat
 
 
 def test_the_name_of_a_video_is_no_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """FFmpeg would join what a file called `concat:a|b` names."""
+    """FFmpeg would join what a file called `concat:a|b` names, and what a list inside a file does."""
     pytest.importorskip("cv2")
     whole = write_film(tmp_path / "secret.mp4", [np.full((32, 32, 3), 99, np.uint8)] * 4)
     monkeypatch.chdir(tmp_path)
     assert len(read_video("secret.mp4")) == 4
     Path(f"concat:{whole.name}").write_bytes(b"RIFF no film")
-    with pytest.raises(RecordingError, match="is not a video"):
-        read_video(f"concat:{whole.name}")
+    Path("list.mp4").write_text(f"ffconcat version 1.0\nfile {whole.name}\n")
+    monkeypatch.setenv("OPENCV_FFMPEG_CAPTURE_OPTIONS", "threads;1")
+    for name in (f"concat:{whole.name}", "list.mp4"):
+        with pytest.raises(RecordingError, match="is not a video"):
+            read_video(name)
+    assert os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] == "threads;1"
