@@ -91,6 +91,13 @@ def _join(items: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def _row(batch: dict[str, Any], row: int) -> dict[str, Any]:
+    """Inputs of one clip of a batch, as views of it."""
+    return {
+        key: _row(value, row) if isinstance(value, Mapping) else value[row : row + 1] for key, value in batch.items()
+    }
+
+
 def _is_silent(tensors: dict[str, Any]) -> bool:
     """Was nothing measured in this window? A model's answer to it is then a constant."""
     presence = tensors.get("modality_presence")
@@ -392,9 +399,7 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         each = processor.doubts(recording, clips)
         act_on(once_a_code(one for found in each for one in found), getattr(recording, "name", ""), on_warning)
         silent: list[list[Any]] = []
-        # one clip at a time: of a long recording they need not be in memory together
-        for place, (clip, found) in enumerate(zip(clips, each, strict=True)):
-            item = self._item(clip)
+        for place, ((clip, item), found) in enumerate(zip(self._items(clips), each, strict=True)):
             is_silent = _is_silent(item["tensors"]) or processor.is_silent(recording, clip)
             if is_silent:
                 silent.append([item["place"].get("start"), item["place"].get("end")])
@@ -411,14 +416,22 @@ class EmotionRecognitionPipeline(ChunkPipeline):
             beside = {"silent": is_silent, "streams": streams, "warnings": [one.to_dict() for one in found]}
             yield {**item, **beside, "is_last": last}
 
+    def _items(self, clips: Sequence[Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
+        """Each clip, and what the model is given of it. Of a long recording they need not be in memory together: some at a time."""
+        processor: Any = self._recordings
+        for first in range(0, len(clips), processor.clips_at_once):
+            some = clips[first : first + processor.clips_at_once]
+            tensors = dict(processor(some, return_tensors="pt"))
+            for row, clip in enumerate(some):
+                yield clip, self._beside(clip) | {"tensors": _row(tensors, row) if len(some) > 1 else tensors}
+
     def _item(self, clip: Any) -> dict[str, Any]:
+        return self._beside(clip) | {"tensors": self._tensors(clip)}
+
+    def _beside(self, clip: Any) -> dict[str, Any]:
         times = self._recordings.step_times(clip)
-        return {
-            **_BESIDE,
-            "place": self._recordings.locate(clip),
-            "tensors": self._tensors(clip),
-            "times": None if times is None else times.tolist(),
-        }
+        place = self._recordings.locate(clip)
+        return {**_BESIDE, "place": place, "times": None if times is None else times.tolist()}
 
     def _forward(self, model_inputs: dict[str, Any], mirror: bool = False) -> dict[str, Any]:
         beside = {key: value for key, value in model_inputs.items() if key != "tensors"}

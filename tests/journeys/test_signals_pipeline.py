@@ -69,6 +69,20 @@ def recording() -> SignalRecording:
     return SignalRecording(streams, name="ten seconds")
 
 
+def test_windows_prepared_together_are_answered_as_alone(
+    recognise: Any, recording: SignalRecording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    processor = recognise.feature_extractor
+    at_once = type(processor).clips_at_once
+    longer = SignalRecording(
+        {name: Stream.regular(np.tile(one.values, (40, 1)), one.rate or 1.0) for name, one in recording.streams.items()}
+    )
+    assert at_once < len(processor.cut(longer)) < 2 * at_once  # so that there is a rest
+    together = recognise(longer)
+    monkeypatch.setattr(type(processor), "clips_at_once", 1)
+    assert recognise(longer) == together
+
+
 def test_an_answer_over_time_in_native_units(recognise: Any, recording: SignalRecording) -> None:
     valence, arousal = recognise(recording)
     assert (valence["label"], arousal["label"]) == ("valence", "arousal")

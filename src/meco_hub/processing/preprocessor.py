@@ -76,10 +76,12 @@ class RecordingProcessor(PublishedProcessor):
     Attributes:
         modality_names: streams in the order of the model's inputs; empty where there is none to name.
         clip_sampling: draws a clip of a recording at random, `clip_sampling(clip, generator)`; None where nothing is drawn.
+        clips_at_once: how many of the clips that `cut` gives a pipeline prepares in one call, and holds in memory together.
     """
 
     modality_names: Sequence[str] = ()
     clip_sampling: Any = None
+    clips_at_once: int = 1
 
     if TYPE_CHECKING:  # each class has its own, or transformers' base behind this one has it
 

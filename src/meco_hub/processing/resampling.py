@@ -520,10 +520,24 @@ def fill_holes(stream: Stream, rate: float) -> Stream | None:
     return Stream(values, times, rate, stream.channels)
 
 
-def is_on_grid(stream: Stream, rate: float) -> bool:
-    """Does a stream tick at that rate, without holes in its clock?"""
+def is_on_grid(
+    stream: Stream, rate: float, first: NDArray[np.int64] | None = None, last: NDArray[np.int64] | None = None
+) -> bool:
+    """Does a stream tick at that rate, without holes in its clock?
+
+    Args:
+        stream: with a sample or more.
+        rate: Hz.
+        first, last: parts, each from sample `first` up to and without `last`, that are asked about; default: the whole.
+    """
     times = stream.times
-    return abs((times[-1] - times[0]) * rate - len(times) + 1) <= _JITTER and _ticks(stream, rate)
+    if first is None or last is None:
+        drift = abs((times[-1] - times[0]) * rate - len(times) + 1)
+    else:
+        some = last > first
+        first, last = first[some], last[some]
+        drift = np.abs((times[last - 1] - times[first]) * rate - (last - first) + 1).max()
+    return bool(drift <= _JITTER) and _ticks(stream, rate)
 
 
 def _ticks(stream: Stream, rate: float) -> bool:

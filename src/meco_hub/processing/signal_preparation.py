@@ -174,6 +174,11 @@ class SignalClips(Sequence[SignalRecording]):
     ) -> None:
         self.recording, self.starts, self.ends, self.margin = recording, starts, ends, margin
 
+    @staticmethod
+    def of(clip: SignalRecording) -> "SignalClips":
+        """A clip by itself, with all samples that it has."""
+        return SignalClips(clip, np.array([clip.start]), np.array([clip.end]), np.inf)
+
     @property
     def seconds(self) -> float:
         """Duration of the longest."""
@@ -192,6 +197,27 @@ class SignalClips(Sequence[SignalRecording]):
         if isinstance(index, slice):
             return SignalClips(self.recording, self.starts[index], self.ends[index], self.margin)
         return self.recording.clip(float(self.starts[index]), float(self.ends[index]), self.margin)
+
+    def samples(self, stream: Stream) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(n,) first sample of a stream that each clip keeps, and (n,) the one after its last."""
+        times = stream.times
+        return times.searchsorted(self.starts - self.margin), times.searchsorted(self.ends + self.margin)
+
+    def shown(self, modalities: Sequence[Modality]) -> SignalRecording | None:
+        """The recording with those streams of which any clip holds a sample; None if one is not on its grid in some clip.
+
+        The whole of a clock that wanders may take as long as it should, and a clip of it not.
+        """
+        streams = {}
+        for one in modalities:
+            stream = self.recording.streams.get(one.name)
+            if stream is not None:
+                first, last = self.samples(stream)
+                if (last > first).any():
+                    if not is_on_grid(stream, one.sampling_rate, first, last):
+                        return None
+                    streams[one.name] = stream
+        return replace(self.recording, streams=streams)
 
     def __add__(self, other: Iterable[SignalRecording]) -> list[SignalRecording]:
         return [*self, *other]
@@ -284,9 +310,13 @@ class Windows:
 
     @staticmethod
     def make(count: int, steps: int, channels: int) -> "Windows":
-        """Zeros of these sizes."""
-        values = np.zeros((count, steps, channels), np.float32)
-        return Windows(values, np.zeros((count, steps), np.float32), np.zeros((count, steps), np.bool_))
+        """Of these sizes, with whatever was in their memory: what is written anyway need not be zeros before."""
+        values = np.empty((count, steps, channels), np.float32)
+        return Windows(values, np.empty((count, steps), np.float32), np.empty((count, steps), np.bool_))
+
+    def blank(self, rows: slice | NDArray[np.int64]) -> None:
+        """Let nothing be measured in these rows."""
+        self.values[rows], self.times[rows], self.mask[rows] = 0.0, 0.0, False
 
 
 def as_batch(
@@ -307,7 +337,7 @@ def as_batch(
 
 
 def collect(
-    clips: Sequence[SignalRecording],
+    parts: Sequence[SignalClips],
     levels: Sequence[Mapping[str, NDArray[np.floating]]],
     modalities: Sequence[Modality],
     *,
@@ -319,93 +349,114 @@ def collect(
     """Make a batch of clips.
 
     Args:
-        clips: streams on their grids, NaN where nothing was measured.
-        levels: for each clip, stream name → (2, channels) centre and scale; empty: values stay as they are.
+        parts: of recordings whose streams are on their grids in each clip, NaN where nothing was measured.
+        levels: for each recording, stream name → (2, channels) centre and scale; empty: values stay as they are.
         window, margin: seconds; there is room for `margin` before and after a window.
         after: seconds; what lies further beyond a clip's end is masked.
         clip_at: largest absolute value after normalisation.
     """
-    made = []
+    count, made = sum(map(len, parts)), []
     for one in modalities:
-        steps, rate = one.steps(window + 2 * margin), one.sampling_rate
-        windows = Windows.make(len(clips), steps, one.channels)
-        level, spread = None, None  # mostly one for all clips
-        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is masked
-            for row, clip in enumerate(clips):
-                stream = clip.streams.get(one.name)
-                if stream is None:
-                    continue
-                known = levels[row].get(one.name)
-                if known is None:
-                    spread = None
-                elif spread is None or level is not known or spread.dtype != stream.values.dtype:
-                    spread = spread_level(known, steps, stream.values.dtype)
-                level = known
-                _place(stream, clip, margin, after, rate, spread, clip_at, windows, row)
+        windows = Windows.make(count, one.steps(window + 2 * margin), one.channels)
+        level, row = _Level(None, clip_at), 0  # mostly one for all clips
+        for clips, known in zip(parts, levels, strict=True):
+            stream = clips.recording.streams.get(one.name)
+            if stream is None or not len(stream):
+                windows.blank(slice(row, row + len(clips)))
+            else:
+                if level.known is not known.get(one.name):
+                    level = _Level(known.get(one.name), clip_at)
+                _place(stream, clips, (margin, after), one.sampling_rate, level, windows, row)
+            row += len(clips)
         made.append(windows)
-    return as_batch(made, modalities, [clip.known_lags for clip in clips])
+    return as_batch(made, modalities, [clips.recording.known_lags for clips in parts for _ in range(len(clips))])
 
 
 def _place(
     stream: Stream,
-    clip: SignalRecording,
-    margin: float,
-    after: float,
+    clips: SignalClips,
+    margins: tuple[float, float],
     rate: float,
-    level: NDArray[np.floating] | None,
-    clip_at: float | None,
+    level: "_Level",
     windows: Windows,
     row: int,
 ) -> None:
-    """Put the samples of a clip, normalised, into their places in that row.
+    """Put the samples of clips, normalised, into their places in the rows from `row` on.
 
-    All that happens to one window happens here, while it is in the processor's cache.
+    Where clips overlap, a sample stands in several of them. It is normalised once, in stretches that fit the processor's cache.
     """
-    start, end, slack = clip.start - margin, clip.end + after, CLOSE / rate
-    first, last = stream.times.searchsorted((start - slack, end - slack)).tolist()
-    if first >= last:
-        return
-    slot = int((float(stream.times[first]) - start) * rate + CLOSE)
-    count = min(windows.mask.shape[1] - slot, last - first)
-    if count <= 0:
-        return
-    here, there = slice(slot, slot + count), slice(first, first + count)
-    windows.times[row, here] = stream.times[there] - clip.start
-    windows.mask[row, here] = True
-    missing = normalise(stream.values[there], level, clip_at, windows.values[row, here])
-    if missing is not None:
-        windows.times[row, here][missing] = 0.0
-        windows.mask[row, here][missing] = False
+    times, steps = stream.times, windows.mask.shape[1]
+    starts, ends, slack = clips.starts - margins[0], clips.ends + margins[1], CLOSE / rate
+    held, beyond = clips.samples(stream)
+    first = times.searchsorted(starts - slack).clip(held, beyond)
+    last = times.searchsorted(ends - slack).clip(held, beyond)
+    slot = ((times[np.minimum(first, len(times) - 1)] - starts) * rate + CLOSE).astype(np.int64)
+    size = np.minimum(steps - slot, last - first)
+    windows.blank(row + np.flatnonzero(size < steps))
+    overlap = len(first) > 1 and bool((first[1:] < last[:-1]).any())
+    room = _IN_CACHE // (4 * stream.values.shape[1]) if overlap else 0
+    begin, end, values, real = 0, 0, None, None
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is masked
+        for at, to, many, start in zip(
+            first.tolist(), slot.tolist(), size.tolist(), clips.starts.tolist(), strict=True
+        ):
+            if many > 0:
+                if values is None or at < begin or at + many > end:
+                    begin, end = at, min(at + max(room, many), len(times))
+                    values, real = level.apply(stream.values[begin:end])
+                here, there = slice(to, to + many), slice(at - begin, at - begin + many)
+                windows.values[row, here] = values[there]
+                clock = windows.times[row, here]
+                np.subtract(times[at : at + many], start, out=clock, casting="same_kind")
+                if real is None:
+                    windows.mask[row, here] = True
+                else:
+                    windows.mask[row, here] = real[there]
+                    clock[~real[there]] = 0.0
+            row += 1
 
 
-def normalise(
-    values: NDArray[np.floating],
-    level: NDArray[np.floating] | None,
-    clip_at: float | None,
-    result: NDArray[np.float32],
-) -> NDArray[np.int64] | None:
-    """Write (samples, channels) into `result`, normalised by a level that `spread_level` made, and clipped.
+_IN_CACHE = 2**18
+"""Bytes of samples that are normalised at once. A core's own cache holds them, their centres and their scales."""
 
-    Returns:
-        Which samples are missing, and 0 in `result`; None where none is.
+
+class _Level:
+    """Centre and scale by which a stream is normalised, and where values are cut back to.
+
+    Args:
+        known: (2, channels); None: values stay as they are.
+        clip_at: largest absolute value afterwards.
     """
-    if level is None:
-        result[:] = values
-    else:
-        np.subtract(values, level[0, : len(values)], out=result, casting="same_kind")
-        result /= level[1, : len(values)]
-    missing = None
-    if not np.isfinite(np.vdot(result, result)):  # some value is not, or their squares are too large
-        missing = np.flatnonzero(~are_real(result))
-        result[missing] = 0.0
-    if clip_at is not None:
-        result.clip(-clip_at, clip_at, out=result)
-    return missing
 
+    def __init__(self, known: NDArray[np.floating] | None, clip_at: float | None) -> None:
+        self.known, self.clip_at = known, clip_at
+        self._spread: NDArray[np.floating] | None = None
 
-def spread_level(level: NDArray[np.floating], steps: int, dtype: np.dtype[np.floating]) -> NDArray[np.floating]:
-    """(2, channels) as (2, steps, channels): of two arrays of one shape NumPy subtracts faster than row by row."""
-    return np.repeat(level.astype(dtype)[:, None], steps, axis=1)
+    def apply(self, values: NDArray[np.floating]) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
+        """(samples, channels) normalised and clipped, 0 where a sample is missing; and (samples,) which are not, None: all."""
+        if self.known is None:
+            result = values.astype(np.float32)
+        else:
+            center, scale = self._spread_over(values)
+            result = np.empty(values.shape, np.float32)
+            np.subtract(values, center, out=result, casting="same_kind")
+            result /= scale
+        real = None
+        if not np.isfinite(np.vdot(result, result)):  # some value is not, or their squares are too large
+            real = are_real(result)
+            result[~real] = 0.0
+        if self.clip_at is not None:
+            result.clip(-self.clip_at, self.clip_at, out=result)
+        return result, real
+
+    def _spread_over(self, values: NDArray[np.floating]) -> NDArray[np.floating]:
+        """(2, samples, channels): of two arrays of one shape NumPy subtracts faster than row by row; (2, 1) of one channel."""
+        assert self.known is not None
+        if values.shape[1] == 1:
+            return self.known.astype(values.dtype)
+        if self._spread is None or self._spread.dtype != values.dtype or self._spread.shape[1] < len(values):
+            self._spread = np.repeat(self.known.astype(values.dtype)[:, None], len(values), axis=1)
+        return self._spread[:, : len(values)]
 
 
 # --- Signal report ----------------------------------------------------------------------------------------------------

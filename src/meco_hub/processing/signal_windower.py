@@ -50,6 +50,7 @@ from .signal_preparation import (
     collect,
     describe_streams,
     find_starts,
+    fingerprint,
     prepare,
     read_annotations,
 )
@@ -93,6 +94,7 @@ class SignalWindower(RecordingProcessor, NoRemoteCode, FeatureExtractionMixin):
     """
 
     model_input_names = ["inputs", "step_mask", "timestamps", "modality_presence"]  # noqa: RUF012 (transformers' convention)
+    clips_at_once = 64
 
     def __init__(
         self,
@@ -158,6 +160,8 @@ class SignalWindower(RecordingProcessor, NoRemoteCode, FeatureExtractionMixin):
     ) -> SignalBatch:
         """Turn clips, each at most one window long, into a batch.
 
+        What `cut` gives, or a slice of it, is done at once, which is faster than a list of the same clips and gives the same.
+
         Returns:
             `inputs` {name: (B, T_m, C_m) float32}, `step_mask` {name: (B, T_m) bool}, `timestamps` {name: (B, T_m) float32
             seconds from the window's start}, `modality_presence` (B, M) bool: anything measured in this window; and, when a
@@ -175,12 +179,23 @@ class SignalWindower(RecordingProcessor, NoRemoteCode, FeatureExtractionMixin):
             "after": self.shown_after_s,
             "clip_at": None if self.normalization == "none" else self.clip_at,
         }
+        parts = self._parts(recordings, modalities)
+        levels = levels_of([clips.recording for clips in parts], self.normalization, self.statistics)
+        return collect(parts, levels, modalities, **settings).as_type(return_tensors)
+
+    def _parts(
+        self, recordings: SignalRecording | Sequence[SignalRecording], modalities: Sequence[Modality]
+    ) -> list[SignalClips]:
+        """Clips, checked and on their grids: all of a recording that was cut at once, others one by one."""
+        if isinstance(recordings, SignalClips) and recordings.seconds <= self.window_s + EDGE:
+            own = recordings.recording.prepared == fingerprint(tuple(modalities))
+            shown = recordings.shown(modalities) if own else None
+            if shown is not None:
+                return [SignalClips(shown, recordings.starts, recordings.ends, recordings.margin)]
         clips = [recordings] if isinstance(recordings, SignalRecording) else list(recordings)
         for clip in clips:
             check_length(clip, self.window_s)
-        ready = [self._prepare(clip, modalities) for clip in clips]
-        levels = levels_of(ready, self.normalization, self.statistics)
-        return collect(ready, levels, modalities, **settings).as_type(return_tensors)
+        return [SignalClips.of(self._prepare(clip, modalities)) for clip in clips]
 
     def cut(self, recording: SignalRecording, *, stride_s: float | None = None) -> SignalClips:
         """Cut a recording into clips that cover it from `start` to `end`.
