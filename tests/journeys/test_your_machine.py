@@ -94,6 +94,7 @@ def test_a_full_disk_while_a_checkpoint_is_written(
     assert "epoch_2 cannot be written" in line
     assert "Make room, and go on by the same command" in line
     assert list_checkpoints(out) == first
+    assert not list(out.glob(".*.partial"))
     assert main(_words(tmp_path, look_alike, out, *longer)) == 0
     assert len(list_checkpoints(out)) == 2
 
@@ -114,6 +115,20 @@ def test_what_accelerate_cannot_begin_with_is_said(
     (line,) = [one for one in capsys.readouterr().err.splitlines() if one.startswith("meco train:")]
     assert "Accelerate cannot begin" in line
     assert "Change mixed_precision in the recipe" in line
+
+
+def test_an_engine_that_is_not_all_installed_is_said(
+    look_alike: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def begin(**_: Any) -> None:
+        raise ModuleNotFoundError("No module named 'einops'", name="einops")
+
+    monkeypatch.setattr("meco_hub.training.loop.Accelerator", begin)
+    assert main(_words(tmp_path, look_alike, tmp_path / "out")) == 1
+    (line,) = [one for one in capsys.readouterr().err.splitlines() if one.startswith("meco train:")]
+    assert "No module named 'einops'" in line
+    assert "Install what is missing, or choose another engine" in line
+    assert "mixed_precision" not in line
 
 
 @pytest.mark.slow

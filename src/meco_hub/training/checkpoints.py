@@ -186,6 +186,7 @@ def writing(place: Path) -> Iterator[None]:
     except (OSError, RuntimeError, SafetensorError) as error:
         if isinstance(error, MecoError):
             raise
+        shutil.rmtree(hidden(place, PARTIAL), ignore_errors=True)  # on a full disk, others want its room too
         free = shutil.disk_usage(place.parent).free
         raise CheckpointError(
             f"{place} cannot be written ({str(error).splitlines()[0]}); {free / 1e6:.0f} MB are free there. What was written "

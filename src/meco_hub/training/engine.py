@@ -46,7 +46,8 @@ def configuring(recipe: Recipe) -> Iterator[None]:
     """Say where Accelerate's configuration and the recipe differ, and in one line what Accelerate cannot begin with.
 
     Raises:
-        ConfigurationError: this machine, or what is installed, does not have what is asked for.
+        ConfigurationError: this machine does not have what is asked for.
+        DependencyError: what is installed does not.
     """
     for key, variable in _SAID_TWICE.items():
         theirs, ours = os.environ.get(variable), str(getattr(recipe, key))
@@ -57,7 +58,12 @@ def configuring(recipe: Recipe) -> Iterator[None]:
             )
     try:
         yield
-    except (ValueError, ImportError) as error:
+    except ImportError as error:
+        raise DependencyError(
+            f"Accelerate cannot begin: {error}. Expected everything that the engine it is configured for needs. Install what is "
+            "missing, or choose another engine (`accelerate config`)."
+        ) from error
+    except ValueError as error:
         raise ConfigurationError(
             f"Accelerate cannot begin: {error} Change mixed_precision in the recipe, or its configuration (`accelerate config`)."
         ) from error
