@@ -152,7 +152,7 @@ def test_a_batch_at_once_is_what_the_formula_says() -> None:
         known = (place >= 0) & (place < len(values))
         raw = values[place.clip(0, len(values) - 1)]
         known &= np.isfinite(raw).all(axis=1)
-        wanted = ((raw - np.float32([3, 2])) / np.float32([2, 0.2])).clip(-10, 10)
+        wanted = ((raw - np.array([3, 2], np.float32)) / np.array([2, 0.2], np.float32)).clip(-10, 10)
         if row == 398:  # the rest of the recording is shorter than a window
             known &= place / 32 < 600.0
         np.testing.assert_array_equal(batch["step_mask"]["a"][row], known)
