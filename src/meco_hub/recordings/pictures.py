@@ -36,7 +36,9 @@ _COMPUTERS = {".asf", ".avi", ".mkv", ".mpeg", ".mpg", ".ogv", ".ts", ".webm", "
 VIDEO_SUFFIXES = frozenset(_CAMERAS | _COMPUTERS)
 """Endings, in lower case, by which a file counts as a video."""
 
-CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegvideo,mpegts,asf,flv,ogg,mjpeg,h264,hevc,ivf,nut,yuv4mpegpipe"
+CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegvideo,mpegts,asf,flv,ogg,mjpeg,h264,hevc,ivf,nut,yuv4mpegpipe"
+)
 """Containers, by FFmpeg's names, that hold what they show; others (concat, hls, dash, …) name further files."""
 
 _OPTIONS, _OPENING = "OPENCV_FFMPEG_CAPTURE_OPTIONS", threading.Lock()
