@@ -91,7 +91,7 @@ def _join(items: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _row(batch: dict[str, Any], row: int) -> dict[str, Any]:
+def _row(batch: Mapping[str, Any], row: int) -> dict[str, Any]:
     """Inputs of one clip of a batch, as views of it."""
     return {
         key: _row(value, row) if isinstance(value, Mapping) else value[row : row + 1] for key, value in batch.items()

@@ -475,7 +475,8 @@ class Evaluation:
 
         def answer(applied: AppliedCondition) -> tuple[dict[str, float | None], Predictions]:
             lags = self._record_lags(applied)
-            predictions = self.predict(applied.name, lags=lags, progress=False, **applied.hooks)
+            hooks: dict[str, Any] = applied.hooks
+            predictions = self.predict(applied.name, lags=lags, progress=False, **hooks)
             if lags is not None and (found := lags.finish()):
                 applied.notes["lags"] = found
             if not self.task.regression:

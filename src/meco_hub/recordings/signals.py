@@ -252,7 +252,7 @@ def as_columns(values: Any, where: str) -> NDArray[np.floating]:
     """
     with reading(f"{where} is not made of numbers", RecordingError, "Expected (samples,) or (samples, channels)."):
         if np.ma.isMaskedArray(values):  # what is masked is missing, and no number that lies behind it
-            values = values.astype(np.float64).filled(np.nan)
+            values = np.ma.filled(values.astype(np.float64), np.nan)
         array = np.asarray(values)
         if array.dtype.kind != "f" or array.dtype.itemsize not in (4, 8):
             written = array.dtype.kind in "OUS"  # numbers as objects or as text

@@ -354,10 +354,10 @@ def frames_of(source: Any, *, every: float | None = None, fps: float | None = No
     if isinstance(source, Video):
         return iter(source), False
     address = isinstance(source, str) and "://" in source
-    number = isinstance(source, int) and not isinstance(source, bool)
-    if number and not 0 <= source < _CAMERAS:  # OpenCV 4.14 crashes at some negative ones
+    number = source if isinstance(source, int) and not isinstance(source, bool) else None
+    if number is not None and not 0 <= number < _CAMERAS:  # OpenCV 4.14 crashes at some negative ones
         raise RecordingError(f"There is no camera {source}; expected its number, 0 for the first. Check it.")
-    if address or number:
+    if address or number is not None:
         return _sparse(_camera(source), step), True
     if isinstance(source, str | os.PathLike):
         return iter(Video(source, every=every, fps=fps)), False

@@ -57,8 +57,8 @@ class _Table:
 
         A column without any value is left out where others have some: it would make every row one with a missing value.
         """
-        empty = np.isnan(self.values[:, chosen]).all(axis=0)
-        if empty.any() and not empty.all():
+        empty = [bool(np.isnan(self.values[:, index]).all()) for index in chosen]
+        if any(empty) and not all(empty):
             names = ", ".join(self.names[index] for index, none in zip(chosen, empty, strict=True) if none)
             found.leave_out(f"{found.name}: no row has a value of {quote(names)}.")
             chosen = [index for index, none in zip(chosen, empty, strict=True) if not none]
