@@ -42,7 +42,7 @@ def draw_stream(random: np.random.Generator, rate: float, seconds: float, channe
         begin = random.integers(len(times))
         values[begin : begin + random.integers(1, 40), random.integers(channels)] = random.choice([np.nan, np.inf])
     with np.errstate(over="ignore"):
-        values = values.astype(random.choice([np.float32, np.float64]))
+        values = values.astype((np.float32, np.float64)[random.integers(2)])
     return Stream(values, times, rate if random.random() < 0.5 else None)
 
 
@@ -78,7 +78,7 @@ def draw_clips(seed: int) -> tuple[SignalWindower, SignalClips]:
         last_window=str(random.choice(["pad", "align", "drop"])),
         normalization=str(random.choice(["population", "reference", "recording", "none"])),
         on_missing_reference="recording",
-        clip_at=random.choice([None, 1.5]),
+        clip_at=(None, 1.5)[random.integers(2)],
         statistics=statistics,
     )
     reference = {n: np.array([s["center"], s["scale"]]) for n, s in statistics.items() if random.random() < 0.5}
