@@ -32,7 +32,8 @@ EYE = {
         "attention_tokens": 8,
         "focal_tokens": 8,
         "backbone_depths": [1, 1, 1, 1],
-        "backbone_widths": [4, 8, 8, 8],
+        # fewer than 8 would break the heap where there is no AVX-512: docs/training.md
+        "backbone_widths": [8, 8, 8, 8],
         "backbone_feature": "pooled",
         "fusion_dim": 32,
         "num_experts": 3,

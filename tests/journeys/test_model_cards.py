@@ -77,6 +77,8 @@ def test_its_figures_stand_beside_commands_that_exist(name: str) -> None:
         words = command.split()
         if words[0] == "python":
             assert (REPOSITORY / words[1]).is_file(), command
+        elif words[:2] == ["meco", "compare"]:
+            assert (REPOSITORY / words[2]).is_file(), command
         else:
             assert words[:2] == ["meco", "evaluate"], command
             assert words[2] == name, command

@@ -8,7 +8,7 @@ TINY: dict[str, Any] = {
     "attention_tokens": 8,
     "focal_tokens": 8,
     "backbone_depths": [1, 1],
-    "backbone_widths": [4, 8],
+    "backbone_widths": [8, 8],
     "backbone_num_features": 20,
     "fusion_dim": 32,
     "num_experts": 4,
