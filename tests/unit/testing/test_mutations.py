@@ -244,7 +244,7 @@ def _saves_another_value(parts: Parts) -> None:
 def _change_batches(parts: Parts, change: Callable[[Any, Any, Any], None]) -> None:
     def call(original: Any, self: Any, clips: Any, return_tensors: str | None = None) -> Any:
         batch = original(self, clips, return_tensors=return_tensors)
-        change(self, clips if isinstance(clips, list) else [clips], batch)
+        change(self, [clips] if isinstance(clips, SignalRecording) else clips, batch)
         return batch
 
     parts.wrap(parts.windower, "__call__", call)
