@@ -2,24 +2,15 @@
 
 import pickle
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 
+from batch_bits import bits
 from meco_hub.errors import ConfigurationError, RecordingError
 from meco_hub.processing.signal_preparation import SignalClips
 from meco_hub.processing.signal_windower import SignalWindower
 from meco_hub.recordings.signal_recording import SignalRecording, Stream
-
-
-def bits(batch: Any) -> dict[Any, Any]:
-    """Type, shape and bytes of every array."""
-    flat: dict[Any, Any] = {}
-    for key, value in batch.items():
-        for name, one in value.items() if isinstance(value, dict) else [("", value)]:
-            flat[key, name] = one.dtype, one.shape, one.tobytes()
-    return flat
 
 
 def make_case(seconds: float = 20.0) -> tuple[SignalWindower, SignalRecording]:

@@ -7,6 +7,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batch_bits import bits
 from meco_hub.errors import RecordingError
 from meco_hub.processing.signal_preparation import SignalClips
 from meco_hub.processing.signal_windower import SignalWindower
@@ -91,15 +92,6 @@ def draw_clips(seed: int) -> tuple[SignalWindower, SignalClips]:
         return windower, windower.cut(recording, stride_s=stride)
     except RecordingError:
         return windower, windower.cut(replace(recording, streams={}), stride_s=stride)
-
-
-def bits(batch: Any) -> dict[Any, Any]:
-    """Type, shape and bytes of every array."""
-    flat: dict[Any, Any] = {}
-    for key, value in batch.items():
-        for name, one in value.items() if isinstance(value, dict) else [("", value)]:
-            flat[key, name] = one.dtype, one.shape, one.tobytes()
-    return flat
 
 
 def answer(windower: SignalWindower, clips: Any) -> Any:
