@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ..answer_warnings import AnswerWarning
 from ..errors import RecordingError, quote
-from ..reading import reason
+from ..reading import reading
 from .event_clock import SAMPLE, EventClock, OneClock
 
 logger = logging.getLogger(__name__)
@@ -421,17 +421,9 @@ def _as_array(values: Any, called: str) -> NDArray[Any]:
     """Numbers of NumPy, torch, pandas or a list as an array."""
     if np.ma.is_masked(values):
         raise RecordingError(f"{called} has masked entries; expected a number for each event. Leave those events out.")
-    try:
+    # bfloat16, meta tensors, lists of lists
+    with reading(f"{called} cannot be read as an array", RecordingError, "Expected one number per event."):
         return values.detach().cpu().numpy() if hasattr(values, "cpu") else np.asarray(values)
-    except (
-        TypeError,
-        ValueError,
-        NotImplementedError,
-        RuntimeError,
-    ) as error:  # bfloat16, meta tensors, lists of lists
-        raise RecordingError(
-            f"{called} cannot be read as an array: {reason(error)}. Expected one number per event."
-        ) from error
 
 
 def _coordinates(values: NDArray[Any], column: str, called: str) -> NDArray[np.uint16]:
