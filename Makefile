@@ -12,7 +12,7 @@ EVERYTHING := train,faces,events,signals,video,live,report,cards,docs,demo,examp
 QUIET := HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1 OMP_NUM_THREADS=1
 FAST := -m "not slow and not external"
 
-.PHONY: demo check types test test-slow test-external test-oldest test-newest lint dist docs benchmark fuzz clean
+.PHONY: demo check types test test-slow test-external test-deepspeed test-oldest test-newest lint dist docs benchmark fuzz clean
 .DELETE_ON_ERROR:
 
 $(BIN)/python:
@@ -71,6 +71,11 @@ test-slow: $(VENV)/test.installed
 test-external: $(VENV)/test.installed
 	$(QUIET) $(BIN)/python -m pytest tests/external --results out/external
 	$(BIN)/python tests/external/summary.py out/external
+
+# What the usual suites do without, beside the environment, whose other packages change their ways where they find it.
+test-deepspeed: $(VENV)/test.installed
+	$(BIN)/python -m pip install --quiet --no-deps --target $(VENV)/deepspeed --upgrade deepspeed hjson msgpack ninja einops py-cpuinfo
+	$(QUIET) PYTHONPATH=$(VENV)/deepspeed $(BIN)/python -m pytest -m slow tests/journeys/test_any_architecture.py -k ZeRO
 
 # The other end of the supported range, in an environment of its own (5 GB).
 test-oldest: $(OLDEST)/test.installed

@@ -142,11 +142,6 @@ def examine_versions() -> tuple[dict[str, str | None], dict[str, list[str]], lis
         extra: sorted(str(one).partition(";")[0].strip() for one in optional if _applies(one, extra) and not _fits(one))
         for extra in sorted(names - {"test"})
     }
-    if (deepspeed := plugins.installed_version("deepspeed")) is not None:
-        problem = f"{deepspeed} is installed; training through it is experimental, because no test of ours runs it"
-        findings.append(
-            Finding("deepspeed", problem, "accelerate config   (DDP or FSDP 2, which tests run)", level="warning")
-        )
     # all of them install the same folder `cv2`; the last one wins, and uninstalling one tears holes into the others
     opencv = {name: version for name in _OPENCV if (version := plugins.installed_version(name)) is not None}
     if len(opencv) > 1:

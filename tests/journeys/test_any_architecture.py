@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -275,9 +276,30 @@ FSDP = {
 }
 """What a file of `accelerate config` comes to."""
 
+ZERO_3 = {
+    "ACCELERATE_USE_DEEPSPEED": "true",
+    "ACCELERATE_USE_CPU": "false",
+    "ACCELERATE_DEEPSPEED_ZERO_STAGE": "3",
+    "ACCELERATE_DEEPSPEED_ZERO3_SAVE_16BIT_MODEL": "true",
+}
+
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("engine", "shares"),
+    [
+        pytest.param(FSDP, "pytorch_model_fsdp_0/*.distcp", id="FSDP"),
+        pytest.param(
+            ZERO_3,
+            "pytorch_model/*_model_states.pt",
+            marks=pytest.mark.skipif(find_spec("deepspeed") is None, reason="make test-deepspeed installs it"),
+            id="ZeRO-3",
+        ),
+    ],
+)
 def test_every_architecture_trains_in_parts(
+    engine: dict[str, str],
+    shares: str,
     corpora: dict[str, Path],
     tmp_path: Path,
     plant: Callable[..., Path],
@@ -285,7 +307,7 @@ def test_every_architecture_trains_in_parts(
     training_server: Any,
 ) -> None:
     site = plant("tiny-faces", STRANGER, {"meco_hub.architectures": {"meco_tiny_faces": "tiny_faces:architecture"}})
-    server = start_training_server(**FSDP, PYTHONPATH=os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]))
+    server = start_training_server(**engine, PYTHONPATH=os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]))
     stranger = {"model_type": "meco_tiny_faces", "model": {}, "data": FACE["data"]}
     changes = {**SHORT, "max_train_steps": 6, "num_train_epochs": 6, "per_device_train_batch_size": 4}
     recipes = {"faces": FACE, "eyes": EYE, "signals": SIGNALS, "stranger": stranger}
@@ -296,7 +318,7 @@ def test_every_architecture_trains_in_parts(
         told = server.train({**recipe, **changes}, data_dir, out, ranks=2, kill=stopped)
         assert told["codes"] == [143, 143], told["logs"]
         # every process keeps its share, and nobody the whole
-        assert len(list(out.glob("step_*/pytorch_model_fsdp_0/*.distcp"))) == 2
+        assert len(list(out.glob(f"step_*/{shares}"))) == 2
         told = server.train({**recipe, **changes}, data_dir, out, ranks=2, flags={"resume_from_checkpoint": "auto"})
         assert told["codes"] == [0, 0], told["logs"]
         assert told["resumed"]

@@ -85,13 +85,6 @@ def test_two_opencvs_are_one_too_many(installed: Callable[..., None]) -> None:
     assert "pip uninstall -y opencv-python opencv-contrib-python-headless && pip install" in finding.fix
 
 
-def test_deepspeed_is_experimental(installed: Callable[..., None]) -> None:
-    installed({"torch": "3", "deepspeed": "0.19.8"}, {"meco-hub": ["torch"]})
-    (finding,) = versions.examine_versions()[2]
-    assert (finding.subject, finding.level) == ("deepspeed", "warning")
-    assert "0.19.8 is installed; training through it is experimental" in finding.problem
-
-
 def test_a_core_that_is_not_installed_is_a_finding(installed: Callable[..., None]) -> None:
     installed({}, {})
     (finding,) = versions.examine_versions()[2]

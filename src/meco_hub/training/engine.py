@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
-from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin, InitProcessGroupKwargs, KwargsHandler
 from torch import nn
 
 from ..errors import ConfigurationError, DependencyError, TrainingInterrupted, suggest, unknown_name
@@ -69,16 +69,31 @@ def configuring(recipe: Recipe) -> Iterator[None]:
         ) from error
 
 
-def shard_on_cpu(accelerator: Accelerator) -> None:
-    """Let FSDP, where it is configured, hold for processes on CPUs too; called before anything is prepared.
+def process_groups() -> list[KwargsHandler]:
+    """What Accelerate must be told so that DeepSpeed, where it is configured, holds for processes on CPUs too.
 
-    Accelerate hands CPUs to DDP without a word. FSDP 2 itself, its collectives and its checkpoints run on gloo.
+    It chooses no backend for them by itself, and each process would then train alone.
     """
+    on_cpus = _deepspeed_is_asked_for() and not torch.accelerator.is_available()
+    return [InitProcessGroupKwargs(backend="gloo")] if on_cpus else []
+
+
+def _deepspeed_is_asked_for() -> bool:
+    return os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true"
+
+
+def prepare_engine(accelerator: Accelerator) -> None:
+    """Let the engine that is configured hold for processes on CPUs, and for this loop; called before a model is built.
+
+    Accelerate hands CPUs to DDP where FSDP is configured, without a word. FSDP 2 itself, its collectives and its checkpoints run on
+    gloo.
+    """
+    build_whole_models(accelerator)
     state = accelerator.state
-    if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true" and state.distributed_type != DistributedType.DEEPSPEED:
+    if _deepspeed_is_asked_for() and state.distributed_type == DistributedType.MULTI_CPU:
         logger.warning(
-            "DeepSpeed is configured, and Accelerate trains by %s here: on CPUs it has no other way.",
-            state.distributed_type,
+            f"DeepSpeed is configured, and so is use_cpu, with which Accelerate trains by {state.distributed_type.value}. "
+            "Leave use_cpu out: without a GPU, DeepSpeed trains on the CPU."
         )
     asked = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
     if asked and state.distributed_type == DistributedType.MULTI_CPU:
@@ -87,6 +102,15 @@ def shard_on_cpu(accelerator: Accelerator) -> None:
             state.fsdp_plugin.set_mixed_precision(state.mixed_precision)
         # in both places where Accelerate keeps it
         state.distributed_type = PartialState().distributed_type = DistributedType.FSDP
+
+
+def build_whole_models(accelerator: Accelerator) -> None:
+    """Let transformers build whole models; called before the first, and again after `prepare`, which lets it divide them.
+
+    With ZeRO-3 it would divide each as it is born, also the one that the kept weights are validated as.
+    """
+    if (plugin := accelerator.state.deepspeed_plugin) is not None:
+        plugin.dschf = None  # pyright: ignore[reportAttributeAccessIssue]  # transformers holds it by a weak reference
 
 
 def in_parts(accelerator: Accelerator) -> bool:

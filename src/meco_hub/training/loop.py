@@ -46,6 +46,7 @@ from .data import blend, load_training_data, mark
 from .engine import (
     EnergyMeter,
     Interruption,
+    build_whole_models,
     check_engine,
     check_model,
     check_trackers,
@@ -53,7 +54,8 @@ from .engine import (
     configuring,
     gather_weights,
     in_parts,
-    shard_on_cpu,
+    prepare_engine,
+    process_groups,
 )
 from .loaders import ImageSizes, build_criterion, build_loaders
 from .losses import Distillation, SoftLabelHead, build_teacher, mix_batch
@@ -128,9 +130,9 @@ class TrainingRun:
                 project_config=ProjectConfiguration(project_dir=str(options.output_dir)),
                 dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True),
                 # an expert that no sample of a batch chose has no gradient
-                kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+                kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True), *process_groups()],
             )
-        shard_on_cpu(self.accelerator)
+        prepare_engine(self.accelerator)
         check_engine(self.accelerator, recipe)
         show = options.progress and self.accelerator.is_local_main_process
         self.claim = claim_output(options.output_dir) if self.accelerator.is_main_process else None
@@ -211,6 +213,7 @@ class TrainingRun:
         batches, self.model, self.optimizer, self.schedule = accelerator.prepare(
             loaders.train, model, optimizer, schedule
         )
+        build_whole_models(accelerator)
         self.loaders = loaders = replace(loaders, train=batches)
         if self.distillation is not None:
             self.distillation.watch()  # only now: the averaged copy must not report to it

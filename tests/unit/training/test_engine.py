@@ -59,14 +59,20 @@ def test_a_model_that_cannot_be_divided_is_refused() -> None:
         engine.check_model(configured(DistributedType.FSDP), model, recipe)
 
 
-def test_deepspeed_on_cpus_is_said_to_be_ddp(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    state = SimpleNamespace(distributed_type=DistributedType.MULTI_CPU, mixed_precision="no")
-    engine.shard_on_cpu(cast(Any, SimpleNamespace(state=state)))
+def test_deepspeed_on_cpus_wants_gloo_and_no_use_cpu(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    state = SimpleNamespace(distributed_type=DistributedType.MULTI_CPU, mixed_precision="no", deepspeed_plugin=None)
+    engine.prepare_engine(cast(Any, SimpleNamespace(state=state)))
+    assert not engine.process_groups()
     assert caplog.text == ""
     monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
-    engine.shard_on_cpu(cast(Any, SimpleNamespace(state=state)))
-    assert "DeepSpeed is configured, and Accelerate trains by" in caplog.text
-    assert state.distributed_type == DistributedType.MULTI_CPU
+    assert [cast(Any, one).backend for one in engine.process_groups()] == ["gloo"]
+    engine.prepare_engine(cast(Any, SimpleNamespace(state=state)))
+    assert "DeepSpeed is configured, and so is use_cpu, with which Accelerate trains by MULTI_CPU" in caplog.text
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    assert not engine.process_groups()
 
 
 def test_gathered_weights_make_the_same_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
