@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any, overload
@@ -393,27 +393,45 @@ def _place(
     slot = ((times[np.minimum(first, len(times) - 1)] - starts) * rate + CLOSE).astype(np.int64)
     size = np.minimum(steps - slot, last - first)
     windows.blank(row + np.flatnonzero(size < steps))
-    overlap = len(first) > 1 and bool((first[1:] < last[:-1]).any())
-    room = _IN_CACHE // (4 * stream.values.shape[1]) if overlap else 0
-    begin, end, values, real = 0, 0, None, None
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is masked
-        for at, to, many, start in zip(
-            first.tolist(), slot.tolist(), size.tolist(), clips.starts.tolist(), strict=True
+    for group in _groups(first.tolist(), size.tolist(), steps, _IN_CACHE // (4 * stream.values.shape[1])):
+        at, to, many = first[group], int(slot[group.start]), int(size[group.start])
+        begin, end = int(at[0]), int(at[-1]) + many
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is masked
+            values, real = level.apply(stream.values[begin:end])
+        rows, here, at = slice(row + group.start, row + group.stop), slice(to, to + many), at - begin
+        windows.values[rows, here] = _cut(values, at, many)
+        clock = windows.times[rows, here]
+        np.subtract(_cut(times[begin:end], at, many), clips.starts[group, None], out=clock, casting="same_kind")
+        windows.mask[rows, here] = True if real is None else _cut(real, at, many)
+        if real is not None:
+            clock[~windows.mask[rows, here]] = 0.0
+
+
+def _groups(first: list[int], size: list[int], steps: int, room: int) -> Iterator[slice]:
+    """Windows to be filled together: whole ones that overlap, of up to `room` samples; others one by one, empty ones not at all."""
+    begin = 0
+    while begin < len(first):
+        end, room_end = begin + 1, first[begin] + max(room, steps)
+        while (
+            end < len(first)
+            and size[end] == size[begin] == steps
+            and first[end - 1] <= first[end] < first[end - 1] + steps
+            and first[end] + steps <= room_end
         ):
-            if many > 0:
-                if values is None or at < begin or at + many > end:
-                    begin, end = at, min(at + max(room, many), len(times))
-                    values, real = level.apply(stream.values[begin:end])
-                here, there = slice(to, to + many), slice(at - begin, at - begin + many)
-                windows.values[row, here] = values[there]
-                clock = windows.times[row, here]
-                np.subtract(times[at : at + many], start, out=clock, casting="same_kind")
-                if real is None:
-                    windows.mask[row, here] = True
-                else:
-                    windows.mask[row, here] = real[there]
-                    clock[~real[there]] = 0.0
-            row += 1
+            end += 1
+        if size[begin] > 0:
+            yield slice(begin, end)
+        begin = end
+
+
+def _cut(values: NDArray[Any], first: NDArray[np.int64], size: int) -> NDArray[Any]:
+    """(windows, size, …): so many rows from each of these on; a view where they lie evenly, which the usual ones do."""
+    shape, strides = (len(values) - size + 1, size, *values.shape[1:]), (values.strides[0], *values.strides)
+    windows = np.lib.stride_tricks.as_strided(values, shape, strides, writeable=False)
+    steps = first[1:] - first[:-1]
+    if len(first) == 1 or (steps[0] > 0 and (steps == steps[0]).all()):
+        return windows[int(first[0]) : int(first[-1]) + 1 : int(steps[0]) if len(steps) else 1]
+    return windows[first]
 
 
 _IN_CACHE = 2**18
