@@ -7,6 +7,11 @@ The film is the astronaut's face (Eileen Collins, NASA, public domain; inside sc
 crops, in batches of 1 and of 8. Rates are by the clock, and by the processor's seconds of this process, which other programs
 disturb less.
 
+    python benchmarks/video.py --peer
+
+A row more: `fer` (Justin Shenk, MIT), whose wheel holds its weights, as it comes, a Haar cascade before a small network, on the
+same frames. `benchmarks/README.md` says how it is installed. deepface and py-feat fetch theirs from elsewhere.
+
     python benchmarks/video.py --long 60 --every 2 --wristband 24
 
 Instead: peak memory of `meco predict --output`, in each tenth of the time that it takes, for such a film of so many minutes at five
@@ -107,6 +112,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=60)
     parser.add_argument("--model", help="bundled checkpoint, folder or Hub id")
+    parser.add_argument("--peer", action="store_true", help="also the package fer")
     parser.add_argument("--long", type=float, default=0.0, metavar="MINUTES")
     parser.add_argument("--every", type=float, metavar="SECONDS")
     parser.add_argument("--wristband", type=float, default=0.0, metavar="HOURS")
@@ -141,6 +147,16 @@ def main() -> None:
             ("network alone, batches of 1", 24, lambda: answer(1)),
             ("network alone, batches of 8", 24, lambda: answer(8)),
         ]
+        if arguments.peer:
+            from fer.fer import FER  # pyright: ignore[reportMissingImports]
+
+            peer = FER()
+
+            def ask_peer() -> None:
+                for frame in Video(film):
+                    peer.detect_emotions(frame.image[:, :, ::-1].copy())  # it takes OpenCV's order of colours
+
+            stages.append(("fer, answered", count, ask_peer))
         print(f"torch {torch.__version__}, {torch.get_num_threads()} thread(s), {count} frames of 640×480, one face")
         print(f"{'':30} {'by the clock':>14} {'by the processor':>18}")
         for name, number, run in stages:
