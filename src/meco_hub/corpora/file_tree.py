@@ -393,7 +393,7 @@ def looks(dataset: "datasets.Dataset") -> list[Look]:
     cells = undecoded(dataset.with_format(None)).select_columns(["image"])
     with (
         ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool,
-        tqdm(total=len(dataset), desc="looking at pictures") as bar,
+        tqdm(total=len(dataset), desc="looking at pictures", disable=None) as bar,
     ):
         for batch in cells.iter(batch_size=256):
             found.extend(pool.map(_look, cast(Mapping[str, Any], batch)["image"]))

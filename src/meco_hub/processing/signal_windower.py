@@ -295,7 +295,7 @@ class SignalWindower(RecordingProcessor, NoRemoteCode, FeatureExtractionMixin):
         else:
             several = recordings
         samples = {name: LevelSample() for name in self.modality_names}
-        for source in tqdm(several, desc="measuring signals", unit="recording", delay=2, leave=False):
+        for source in tqdm(several, desc="measuring signals", unit="recording", delay=2, leave=False, disable=None):
             recording = source if isinstance(source, SignalRecording) else self.read(source)
             for name, stream in prepare(recording, self.modality_list()).streams.items():
                 samples[name].add(stream.between(recording.start, recording.end).values)
