@@ -1,6 +1,7 @@
 """Files and folders that are complete or absent, whatever kills the process that writes them; and nothing of others written over.
 
-Every output goes this way: `refuse_overwriting` says before the work what may not be written, and `whole_file` writes one file.
+Every output goes this way: `refuse_overwriting` and `refuse_unwritable` say before the work what may not or cannot be written, and
+`whole_file` writes one file.
 
 What is written gets a hidden name first (`.best.partial`), reaches the disk, and takes its place by renaming, which a file
 system does wholly or not at all. What it replaces steps aside (`.best.replaced`) and what is to go is renamed
@@ -63,7 +64,7 @@ def refuse_overwriting(targets: Iterable[Path], *, overwrite: bool = False, read
         read: files that are read; under whatever name, links included. A folder stands for all that lies below it.
 
     Raises:
-        ConfigurationError: names the first file that would be lost.
+        ConfigurationError: names the first file that would be lost, or cannot be written.
     """
     sources: set[tuple[int, int]] | None = None  # of what is read, where one of the targets is there
     wanted: set[Path] = set()
@@ -71,6 +72,7 @@ def refuse_overwriting(targets: Iterable[Path], *, overwrite: bool = False, read
         if (name := Path(target).absolute()) in wanted:
             raise ConfigurationError(f"{target} would be written twice; expected another name for each. Name another.")
         wanted.add(name)
+        refuse_unwritable(name)
         if not os.path.lexists(target):
             continue
         if sources is None:
@@ -84,6 +86,23 @@ def refuse_overwriting(targets: Iterable[Path], *, overwrite: bool = False, read
                 f"{target} exists already; expected nothing there, because no file of another run is replaced unasked. Name "
                 "another place, or pass --overwrite (overwrite=True) where it may go."
             )
+
+
+def refuse_unwritable(place: Path) -> None:
+    """Refuse, before any work, a place below a file, or in a folder that nobody may write to.
+
+    Raises:
+        ConfigurationError: it is one.
+    """
+    above = Path(place).absolute().parent
+    while not os.path.lexists(above):
+        above = above.parent
+    if not above.is_dir():
+        raise ConfigurationError(f"{place} cannot be written: {above} is no folder. Name another place.")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise ConfigurationError(
+            f"{place} cannot be written: the folder {above} may not be written to. Name another place."
+        )
 
 
 def refuse_filled(folder: Path, advice: str = "Name another.") -> None:

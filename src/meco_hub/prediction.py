@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
 from . import plugins
-from .durable import refuse_overwriting, whole_file
+from .durable import refuse_overwriting, refuse_unwritable, whole_file
 from .errors import ConfigurationError, DependencyError, ImageError, InputError
 from .recordings.images import CLUTTER, PICTURE_SUFFIXES, read_image
 from .recordings.picture_tables import SCHEME, picture_rows
@@ -315,12 +315,11 @@ def flat_rows(file: str, answer: Any) -> list[dict[str, Any]]:
     Returns:
         Columns: `file`, `label` and `score` of the first entry, `abstained` (which leaves `label` empty), `score_<label>`, what was
         looked at (`_PLACES`), `face` (which one, from 0), `times` and `course_<label>` of answers over time, `boxes` and
-        `labels` of films, `streams`, `warnings`, `error`; a column may be missing.
+        `labels` of films, `streams`, `training_data`, `warnings`, `error`; a column may be missing.
     """
-    # a name that is no UTF-8 cannot stand in a table as it is
-    name = os.fsencode(file).decode("utf-8", "replace")
+    name = _storable(file)
     if isinstance(answer, dict):
-        return [{"file": name, "error": answer["error"]}]
+        return [{"file": name, "error": _storable(answer["error"])}]
     rows: list[dict[str, Any]] = []
     every = bool(answer) and "expressions" in answer[0]
     for index, face in enumerate(answer if every else [{"expressions": answer}]):
@@ -339,9 +338,17 @@ def flat_rows(file: str, answer: Any) -> list[dict[str, Any]]:
             row["times"] = first["times"]
             row |= {f"course_{entry['label']}": entry["scores"] for entry in entries}
         if "streams" in first:
-            row["streams"] = json.dumps(first["streams"], ensure_ascii=False)
-        rows.append({**row, "warnings": first["warnings"]})
+            row["streams"] = _storable(json.dumps(first["streams"], ensure_ascii=False))
+        if "training_data" in first:
+            row["training_data"] = first["training_data"]
+        said = [{key: _storable(text) for key, text in one.items()} for one in first["warnings"]]
+        rows.append({**row, "warnings": said})
     return rows
+
+
+def _storable(text: str) -> str:
+    """A text that UTF-8 can hold: what is no character in a name is written as in all that is printed, \\udce9."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _schema(names: Sequence[str], *, over_time: bool, films: bool = False) -> Any:
@@ -368,7 +375,7 @@ def _schema(names: Sequence[str], *, over_time: bool, films: bool = False) -> An
     if films:
         fields += [("boxes", pyarrow.list_(line)), ("labels", pyarrow.list_(text))]
     doubt = pyarrow.struct([("code", text), ("message", text)])
-    return pyarrow.schema([*fields, ("warnings", pyarrow.list_(doubt)), ("error", text)])
+    return pyarrow.schema([*fields, ("training_data", text), ("warnings", pyarrow.list_(doubt)), ("error", text)])
 
 
 def predict_folder(
@@ -417,6 +424,7 @@ def predict_folder(
     _check_batch(batch_size)
     if output.exists() and not output.is_dir():
         raise ConfigurationError(f"{output} is a file; expected a folder for the data set of answers. Name another.")
+    refuse_unwritable(output / ANSWERS)
     # listing millions of files takes one process longer than the others would usually wait
     state = join_processes(timedelta(days=1))
     source = plugins.locate_checkpoint(model)

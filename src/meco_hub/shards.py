@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 
 SCHEMA = "meco_hub/answers"
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 ANSWERS = "answers.parquet"
 _LIST, _MANIFEST, _DONE, _LOCK, _FILMS = "files.jsonl", "manifest.json", "done", ".lock", "films"
 _CHECK = "check"

@@ -11,10 +11,12 @@ The columns, of which a table has those that mean something for it:
     is_label                of films, whether this is the person's label at that time, after smoothing
     xmin … ymax             where the face is
     looked_at, face_score, face_side, tilt, start, end, frames, events, abstained      as answers hold them
-    warnings, error         in the first row of a file and person
+    training_data           of checkpoints that learnt from drawn data
+    streams, warnings, error   in the first row of a file and person; `streams` is JSON
 """
 
 import csv
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
@@ -28,10 +30,13 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     *("file", "person", "time", "label", "score", "is_label", "xmin", "ymin", "xmax", "ymax", "looked_at"),
-    *("face_score", "face_side", "tilt", "start", "end", "frames", "events", "abstained", "warnings", "error"),
+    *("face_score", "face_side", "tilt", "start", "end", "frames", "events", "training_data", "abstained"),
+    *("streams", "warnings", "error"),
 )
 _BOX = ("xmin", "ymin", "xmax", "ymax")
-_WHOLE = ("looked_at", "face_score", "face_side", "tilt", "start", "end", "frames", "events")
+_WHOLE = ("looked_at", "face_score", "face_side", "tilt", "start", "end", "frames", "events", "training_data")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""With what a spreadsheet's formulas begin, which may run programs (OWASP: CSV Injection)."""
 _ALWAYS = ("file", "person", "time", "label", "score")
 
 Row = dict[str, Any]
@@ -53,7 +58,8 @@ def timeline(answer: Any, file: str = "") -> Iterator[Row]:
         whole = {**entries[0], **one}
         row: Row = {"file": file, "person": one.get("id", place) if several else None}
         row |= {key: whole[key] for key in _WHOLE if whole.get(key) is not None}
-        doubts = {"warnings": " ".join(f"{said['message']} [{said['code']}]" for said in whole.get("warnings") or ())}
+        doubts = {"streams": json.dumps(whole["streams"], ensure_ascii=False)} if "streams" in whole else {}
+        doubts |= {"warnings": " ".join(f"{said['message']} [{said['code']}]" for said in whole.get("warnings") or ())}
         for step, time in enumerate(_times(whole)):
             box = one["boxes"][step] if "boxes" in one else list((whole.get("box") or {}).values())
             here = dict(zip(_BOX, box, strict=True)) if len(box) else {}
@@ -111,8 +117,15 @@ def write_csv(answers: Iterable[tuple[str, Any]], stream: TextIO) -> None:
     table = csv.DictWriter(stream, COLUMNS)
     table.writeheader()
     for name, answer in answers:
-        for row in timeline(answer, name):  # a line break in a name would look like another row
-            table.writerow({key: visible(cell) if isinstance(cell, str) else cell for key, cell in row.items()})
+        for row in timeline(answer, name):
+            table.writerow({key: _cell(key, cell) if isinstance(cell, str) else cell for key, cell in row.items()})
+
+
+def _cell(column: str, text: str) -> str:
+    """A text as a spreadsheet shows it, and does not compute it: as one line, and not with the beginning of a formula."""
+    if text.startswith(_FORMULA):
+        text = f"./{text}" if column == "file" else f"'{text}"  # the first names the same file
+    return visible(text)
 
 
 _PANELS = 40

@@ -41,6 +41,20 @@ def test_what_lies_there_goes_only_when_asked_for(tmp_path: Path) -> None:
         refuse_overwriting([tmp_path / "new.json", tmp_path / "new.json"])
 
 
+def test_a_place_where_nothing_can_be_written_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    for place in ("file/a.csv", "file/folder/a.csv"):
+        with pytest.raises(ConfigurationError, match=r"cannot be written: .*file is no folder"):
+            refuse_overwriting([tmp_path / place], overwrite=True)
+    refuse_overwriting([tmp_path / "new" / "folder" / "a.csv"])
+    assert not (tmp_path / "new").exists()
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)  # root may write everywhere
+    with pytest.raises(ConfigurationError, match="may not be written to"):
+        refuse_overwriting([tmp_path / "new" / "folder" / "a.csv"])
+
+
 def test_a_file_is_whole_or_as_it_was(tmp_path: Path) -> None:
     place = tmp_path / "deep" / "report.json"
     with whole_file(place) as half:

@@ -202,7 +202,12 @@ def _open_heif(data: bytes, name: str) -> Image.Image:
         raise ImageError(
             f"{name} is a HEIC picture, which Pillow alone does not read. Run pip install pillow-heif, or convert it."
         ) from error
-    return pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=True).to_pillow()
+    file = pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=True)
+    _check_size(*file.size, name)  # of its header: the next line decodes
+    image = file.to_pillow()
+    if len(file) > 1:
+        image.info[SEVERAL] = len(file)
+    return image
 
 
 def _decode(data: bytes, name: str) -> Image.Image:
@@ -227,7 +232,23 @@ def _decode(data: bytes, name: str) -> Image.Image:
 
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:
     """Decode, turn upright and convert; `image` may still be lazy."""
-    width, height = image.size
+    _check_size(*image.size, name)
+    with reading(f"{name} cannot be decoded, it is truncated or damaged", ImageError, _AGAIN):
+        # An MPO is one photograph with its previews, as many phones write it: nothing that moves.
+        several = image.info.get(SEVERAL, 0)
+        if getattr(image, "is_animated", False) and image.format != "MPO" and image.tell() == 0:
+            several = getattr(image, "n_frames", 2)
+            logger.warning("%s holds several frames; the first one is read.", name)
+        image.load()
+        converted = _convert(_turn_upright(image, name), name)
+        if several:
+            converted = converted.copy()  # which no longer knows of the others
+            converted.info[SEVERAL] = several
+        return converted
+
+
+def _check_size(width: int, height: int, name: str) -> None:
+    """Refuse what is too large to be decoded, or too small to hold a face."""
     if width * height > MAX_PIXELS:
         raise ImageError(
             f"{name} has {width}×{height} = {width * height / 1e6:.0f} million pixels; at most {MAX_PIXELS / 1e6:.0f} million "
@@ -237,17 +258,6 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
         raise ImageError(
             f"{name} is {width}×{height} pixels; expected at least {MIN_SIDE} on each side, enough to hold a face."
         )
-    with reading(f"{name} cannot be decoded, it is truncated or damaged", ImageError, _AGAIN):
-        # An MPO is one photograph with its previews, as many phones write it: nothing that moves.
-        several = getattr(image, "is_animated", False) and image.format != "MPO" and image.tell() == 0
-        if several:
-            logger.warning("%s holds several frames; the first one is read.", name)
-        image.load()
-        converted = _convert(_turn_upright(image, name), name)
-        if several:
-            converted = converted.copy()  # which no longer knows of the others
-            converted.info[SEVERAL] = getattr(image, "n_frames", 2)
-        return converted
 
 
 def _turn_upright(image: Image.Image, name: str) -> Image.Image:

@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import types
 import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ from PIL import Image, ImageFile
 
 from meco_hub.errors import ImageError
 from meco_hub.recordings import images as image_bytes
-from meco_hub.recordings.images import MAX_PIXELS, describe_source, read_image
+from meco_hub.recordings.images import MAX_PIXELS, SEVERAL, describe_source, read_image
 
 
 @pytest.fixture
@@ -523,3 +524,26 @@ def test_heic_is_read_where_pillow_heif_is_installed(tmp_path) -> None:
     assert np.abs(np.asarray(read).astype(int) - [200, 100, 50]).max() < 12
     with pytest.raises(ImageError, match=r"HEIC|damaged"):
         read_image((tmp_path / "a.heic").read_bytes()[:60])
+
+
+def test_a_heic_file_is_judged_by_its_header_and_tells_how_many_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a stand-in, as pillow-heif is no part of ours; `test_heic_is_read_where_pillow_heif_is_installed` has the real one."""
+
+    class File(list[str]):
+        size = (100_000, 100_000)
+
+        def to_pillow(self) -> Image.Image:
+            if self.size[0] > 100:
+                pytest.fail("a file of 30 GB of pixels was decoded")
+            return Image.new("RGB", self.size)
+
+    holds = File(["one"])
+    stand_in = types.SimpleNamespace(open_heif=lambda source, convert_hdr_to_8bit: holds)
+    monkeypatch.setitem(sys.modules, "pillow_heif", stand_in)
+    data = b"\x00\x00\x00\x1cftypheic" + b"\x00" * 40
+    with pytest.raises(ImageError, match="100000×100000 = 10000 million pixels; at most 89 million are read"):
+        read_image(data)
+    holds.size = (64, 48)
+    assert SEVERAL not in read_image(data).info
+    holds += ["two", "three"]
+    assert read_image(read_image(data)).info[SEVERAL] == 3
