@@ -23,6 +23,7 @@ CODES: dict[str, str] = {
     "face_turned": "The face is turned away from the camera, or the picture lies on its side or stands on its head.",
     # eyes
     "no_events_in_window": "A window that the network looks at holds no event, though the recording has some elsewhere.",
+    "one_polarity": "All events have one polarity, as where the column of polarity was lost or half of the events filtered out.",
     "events_simulated": "There was no event camera; events were simulated from the frames of a film.",
     "eye_small": "The eye of a film of faces has fewer pixels than its movements can be told from.",
     "frame_rate_low": "A film has fewer frames a second than an eye's movements can be followed by.",

@@ -41,6 +41,9 @@ from .pixel_preprocessor import PixelPreprocessor
 GREY = (118.0, 138.0)
 """Between which grey levels the median of an event picture lies; SEE's stand on 128."""
 
+_ENOUGH_EVENTS = 100
+"""From which on a camera that is in order has seen both brighter and darker."""
+
 LONG = 300
 """Time steps, up to which a clip is one answer: ten seconds at 30 frames a second, as long as sequences of an experiment are."""
 
@@ -153,22 +156,7 @@ def events_in(clip: EyeClip, spans: NDArray[np.int64]) -> NDArray[np.int64]:
 def doubt_events(clip: EyeClip, steps: Sequence[int], window_us: int, alignment: str) -> list[AnswerWarning]:
     """Doubts about the events at the time steps of a clip; arguments as of `describe_steps`."""
     if isinstance(clip.events, EventRecording):
-        empty = int((events_in(clip, clip.event_spans(steps, window_us, alignment)) == 0).sum())
-        if not empty:
-            return []
-        if {"simulated", "live"} & clip.events.notes.keys():
-            seen = (
-                f"{empty} of the {len(steps)} windows that are looked at hold no event: nothing was seen to move there."
-            )
-            return [AnswerWarning("no_events_in_window", f"{seen} Check that the camera is not covered, or frozen.")]
-        return [
-            AnswerWarning(
-                "no_events_in_window",
-                f"{empty} of the {len(steps)} windows that are looked at hold no event; the recording has {len(clip.events)}, from "
-                f"{int(clip.events.t[0])} to {int(clip.events.t[-1])} µs, the frames run from {int(clip.frame_times[0])} to "  # type: ignore[index]
-                f"{int(clip.frame_times[-1])} µs. Check that both are on one clock, or shift the events by offset_us.",  # type: ignore[index]
-            )
-        ]
+        return [*_doubt_windows(clip, clip.events, steps, window_us, alignment), *_doubt_polarity(clip.events)]
     if clip.events is None:
         return []
     median = float(np.median([np.median(np.asarray(one.convert("L"))) for one in clip.events.read(steps)]))
@@ -179,6 +167,39 @@ def doubt_events(clip: EyeClip, steps: Sequence[int], window_us: int, alignment:
             "background_not_grey",
             f"The event pictures have the median grey {median:.0f}; expected {GREY[0]:.0f} to {GREY[1]:.0f}, with 128 where "
             "nothing happened. Draw them on middle grey, or pass the events themselves.",
+        )
+    ]
+
+
+def _doubt_windows(
+    clip: EyeClip, events: EventRecording, steps: Sequence[int], window_us: int, alignment: str
+) -> list[AnswerWarning]:
+    """That windows hold no event."""
+    empty = int((events_in(clip, clip.event_spans(steps, window_us, alignment)) == 0).sum())
+    if not empty:
+        return []
+    if {"simulated", "live"} & events.notes.keys():
+        seen = f"{empty} of the {len(steps)} windows that are looked at hold no event: nothing was seen to move there."
+        return [AnswerWarning("no_events_in_window", f"{seen} Check that the camera is not covered, or frozen.")]
+    return [
+        AnswerWarning(
+            "no_events_in_window",
+            f"{empty} of the {len(steps)} windows that are looked at hold no event; the recording has {len(events)}, from "
+            f"{int(events.t[0])} to {int(events.t[-1])} µs, the frames run from {int(clip.frame_times[0])} to "  # type: ignore[index]
+            f"{int(clip.frame_times[-1])} µs. Check that both are on one clock, or shift the events by offset_us.",  # type: ignore[index]
+        )
+    ]
+
+
+def _doubt_polarity(events: EventRecording) -> list[AnswerWarning]:
+    """That all events of a camera have one polarity; of simulated and live ones that may be so for a while."""
+    if len(events) < _ENOUGH_EVENTS or {"simulated", "live"} & events.notes.keys() or events.p.min() < events.p.max():
+        return []
+    return [
+        AnswerWarning(
+            "one_polarity",
+            f"All {len(events)} events have the polarity {int(events.p[0])}; expected both 0 (darker) and 1 (brighter). Check the "
+            "column of polarity, or whether a filter left out half of the events.",
         )
     ]
 

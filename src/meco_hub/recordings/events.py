@@ -50,6 +50,10 @@ SUFFIXES = (".npy", ".npz", ".csv", ".txt", ".parquet", ".h5", ".hdf5", ".aedat4
 """What files of events are usually called."""
 
 
+_ONE_STREAM = (open_npy, open_text, open_parquet, open_prophesee)
+"""Readers of formats in which a file is one stream."""
+
+
 class EventOptions(TypedDict, total=False):
     """How a file of events is read, beyond what it says itself.
 
@@ -182,6 +186,11 @@ def _request(
     }
     if numbers.get("damaged", "error") not in ("error", "keep"):
         raise RecordingError(f'{path}: damaged is {numbers["damaged"]!r}; expected "error" or "keep".')
+    start, end = numbers.get("start_us"), numbers.get("end_us")
+    if start is not None and end is not None and start >= end:
+        raise RecordingError(
+            f"{path}: the span runs from {start} to {end} µs; expected an end that comes after its start."
+        )
     return ReadRequest(Path(path), chunk, frames=frames, **numbers)
 
 
@@ -245,7 +254,13 @@ def _parts(request: ReadRequest) -> Iterator[tuple[EventFile, EventRecording]]:
         return settled, None
 
     try:
-        file = _opener(request)(request)
+        opener = _opener(request)
+        if request.stream is not None and opener in _ONE_STREAM:
+            raise RecordingError(
+                f"stream={request.stream!r} was said of {request.path}, which holds one stream of events; expected HDF5, AEDAT4 or "
+                "npz. Leave it out."
+            )
+        file = opener(request)
         for block in file.blocks:
             usable, problem = whole(block)
             if problem is not None and request.damaged != "keep":
@@ -305,7 +320,8 @@ def _opener(request: ReadRequest) -> Callable[[ReadRequest], EventFile]:
         raise RecordingError(f"{path} is AEDAT {version}; 4.0 is read. Convert it with iniVation's DV software.")
     if head.startswith(PARQUET):
         return open_parquet
-    text = Path(path.stem if head.startswith(GZIP) else path).suffix.lower() in (".csv", ".txt", ".tsv")
+    packed = [Path(path.stem).suffix] if head.startswith(GZIP) else []
+    text = any(ending.lower() in (".csv", ".txt", ".tsv") for ending in (path.suffix, *packed))
     if head.startswith(b"% ") and not text:
         return open_prophesee
     if text or not any(byte < 9 or 13 < byte < 32 for byte in head):

@@ -11,10 +11,11 @@ from meco_hub.recordings.pictures import PictureArray
 TIMES = np.arange(10, dtype=np.int64) * 33_000 + 1_000_000
 
 
-def clip_of(event_times: np.ndarray) -> EyeClip:
+def clip_of(event_times: np.ndarray, polarity: np.ndarray | None = None, **notes: str) -> EyeClip:
     count = len(event_times)
     zeros = np.zeros(count, np.uint16)
-    events = EventRecording(zeros, zeros, event_times.astype(np.int64), np.zeros(count, np.uint8), width=8, height=8)
+    both = (np.arange(count) % 2).astype(np.uint8) if polarity is None else polarity.astype(np.uint8)
+    events = EventRecording(zeros, zeros, event_times.astype(np.int64), both, width=8, height=8, notes=dict(notes))
     return EyeClip(PictureArray(np.zeros((10, 8, 8), np.uint8)), events, TIMES)
 
 
@@ -45,3 +46,18 @@ def test_event_pictures_stand_on_grey(grey: int, codes: list[str]) -> None:
         "frames": None,
         "events": None,
     }
+
+
+@pytest.mark.parametrize("sign", [0, 1])
+@pytest.mark.parametrize(("events", "others", "notes", "doubtful"), [
+    (300, 0, {}, True), (300, 1, {}, False), (99, 0, {}, False), (300, 0, {"simulated": "of a film"}, False),
+])  # fmt: skip
+def test_a_camera_sees_brighter_and_darker(
+    sign: int, events: int, others: int, notes: dict[str, str], doubtful: bool
+) -> None:
+    polarity = np.full(events, sign)
+    polarity[:others] = 1 - sign
+    clip = clip_of(np.linspace(1_000_000, 1_299_000, events).astype(np.int64), polarity, **notes)
+    found = doubt_events(clip, [2, 5], 33_000, "before")
+    assert [one.code for one in found] == ["one_polarity"] * doubtful
+    assert not doubtful or f"All 300 events have the polarity {sign}" in found[0].message

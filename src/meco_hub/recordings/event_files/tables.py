@@ -256,17 +256,20 @@ def open_text(request: ReadRequest) -> EventFile:
     opener: Any = gzip.open if packed else open
     with opener(request.path, "rb") as raw:
         wide = raw.read(2) in (b"\xff\xfe", b"\xfe\xff")  # the mark that Excel's Unicode text begins with
-    source = opener(request.path, "rt", encoding="utf-16" if wide else "utf-8-sig", errors="replace")
-    lines = _lines(source, request)
+    source = opener(request.path, "rt", encoding="utf-16" if wide else "utf-8-sig", errors="surrogateescape")
+    problems: list[Exception] = []
+    lines = _lines(source, request, problems)
     try:
         opening = list(itertools.islice(lines, 2))
+        if not opening and problems:
+            raise problems[0]
         if not opening:
             raise RecordingError(f"{request.path} has no line that could be an event; expected lines of x, y, t and p.")
         delimiter = next((mark for mark in ";\t," if mark in opening[-1][1]), None)
         if delimiter in (";", "\t") and "," in opening[-1][1]:
             opening = [(number, line.replace(",", ".")) for number, line in opening]
             lines = ((number, line.replace(",", ".")) for number, line in lines)
-        head = [field.strip().strip('"') for field in opening[0][1].split(delimiter)]
+        head = [field.strip().strip('"') for field in _read_names(opening[0][1]).split(delimiter)]
         names: list[str] | None = None
         if len(head) == 2 and all(field.isdecimal() for field in head):
             file.width, file.height = int(head[0]), int(head[1])
@@ -294,6 +297,8 @@ def open_text(request: ReadRequest) -> EventFile:
     def blocks() -> Iterator[EventColumns]:
         with source:
             yield from _read(itertools.chain(first, rest), delimiter, places or {}, request)
+        if problems:
+            raise problems[0]
         if not packed and ends_inside_line(request.path):
             problem = f"{request.path} ends inside a line, whose last number may be cut off. Copy it again."
             file.warnings.append(AnswerWarning("file_ends_early", problem))
@@ -302,19 +307,34 @@ def open_text(request: ReadRequest) -> EventFile:
     return file
 
 
-def _lines(source: TextIO, request: ReadRequest) -> Iterator[tuple[int, str]]:
-    """Number and content of every line that is neither empty nor a comment."""
+def _lines(source: TextIO, request: ReadRequest, problems: list[Exception]) -> Iterator[tuple[int, str]]:
+    """Number and content of every line that is neither empty nor a comment, to the first that cannot be read.
+
+    `problems` gets what is wrong with that one, for when the lines before it have been used.
+    """
     number = 0
-    while line := source.readline(MAX_LINE + 1):
-        number += 1
-        if len(line) > MAX_LINE:
-            raise RecordingError(
-                f"{request.path}: line {number} is longer than {MAX_LINE} characters; expected one event a line. It is no text "
-                "file of events, or it is damaged."
-            )
-        stripped = line.strip()
-        if stripped and not stripped.startswith(_COMMENTS):
-            yield number, stripped
+    try:
+        while line := source.readline(MAX_LINE + 1):
+            number += 1
+            if len(line) > MAX_LINE:
+                raise RecordingError(
+                    f"{request.path}: line {number} is longer than {MAX_LINE} characters; expected one event a line. It is no text "
+                    "file of events, or it is damaged."
+                )
+            stripped = line.strip()
+            if stripped and not stripped.startswith(_COMMENTS):
+                yield number, stripped
+    except Exception as error:  # noqa: BLE001 — whatever the packer's reader raises of a file that was cut off
+        problems.append(error)
+
+
+def _read_names(line: str) -> str:
+    """A line of names; where it is no UTF-8 it is in a code of Western Europe, in which Excel writes the "µ" of "[µs]"."""
+    return (
+        line.encode("utf-8", "surrogateescape").decode("cp1252", "replace")
+        if re.search("[\udc80-\udcff]", line)
+        else line
+    )
 
 
 def _read(
@@ -373,5 +393,5 @@ def _parse(
                 problem.__cause__ = error
                 return load(place) if place else np.empty((0, len(columns)), dtype), problem
         raise RecordingError(
-            f"{request.path}: lines {block[0][0]} to {block[-1][0]} cannot be read: {error}."
+            f"{request.path}: lines {block[0][0]} to {block[-1][0]} cannot be read: {str(error).rstrip('.')}."
         ) from error

@@ -1,5 +1,6 @@
 """Tables of events — NumPy's files, text, HDF5 — in the layouts and units that occur."""
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +227,50 @@ def test_what_is_whole_of_a_damaged_table_is_kept(form: str, makers, tmp_path: P
     np.testing.assert_array_equal(
         np.concatenate([part.x for part in iterate_events(path, 999, damaged="keep")]), events.x[:69_000]
     )
+
+
+@pytest.mark.parametrize("fault", ["cut", "one long line"])
+def test_what_comes_before_the_damage_of_a_packed_text_is_kept(fault: str, makers, tmp_path: Path) -> None:
+    events, path = makers.events(9000), tmp_path / "clip.csv.gz"
+    lines = [f"{x},{y},{t},{p}\n" for x, y, t, p in zip(*(column.tolist() for column in events), strict=True)]
+    if fault == "cut":
+        whole = gzip.compress("".join(["x,y,t,p\n", *lines]).encode())
+        path.write_bytes(whole[: len(whole) // 2])
+    else:
+        path.write_bytes(gzip.compress("".join([*lines[:8000], "1" * 5000, *lines[8000:]]).encode()))
+    with pytest.raises(RecordingError, match=r"is cut short or damaged|longer than 4096"):
+        read_events(path)
+    kept = read_events(path, damaged="keep")
+    assert 2000 < len(kept) <= 8000
+    np.testing.assert_array_equal(kept.t, events.t[: len(kept)])
+    assert [warning.code for warning in kept.warnings] == ["damaged_file"]
+
+
+def test_a_packed_text_needs_no_second_ending(makers, tmp_path: Path) -> None:
+    events = makers.events(100)
+    lines = "".join(f"{x},{y},{t},{p}\n" for x, y, t, p in zip(*(column.tolist() for column in events), strict=True))
+    for name in ("a.csv", "a.csv.gz", "a.txt"):
+        (tmp_path / name).write_bytes(gzip.compress(b"x,y,t,p\n" + lines.encode()))
+        np.testing.assert_array_equal(read_events(tmp_path / name).t, events.t)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_the_unit_of_time_is_read_in_any_code_that_excel_writes(encoding: str, makers, tmp_path: Path) -> None:
+    events, path = makers.events(100), tmp_path / "clip.csv"
+    lines = "".join(f"{x},{y},{t},{p}\n" for x, y, t, p in zip(*(column.tolist() for column in events), strict=True))
+    path.write_bytes(f"x,y,time [µs],p\n{lines}".encode(encoding))
+    recording = read_events(path)
+    np.testing.assert_array_equal(recording.t, events.t)
+    assert "time_unit" not in recording.notes  # nothing was told from the numbers
+
+
+@pytest.mark.parametrize("form", ["npy", "csv", "text", "evt3"])
+def test_an_option_takes_effect_or_is_refused(form: str, makers, tmp_path: Path) -> None:
+    path = makers.write(form, tmp_path, makers.events(100))
+    with pytest.raises(RecordingError, match=r"stream='left' was said of .* holds one stream"):
+        read_events(path, stream="left")
+    with pytest.raises(RecordingError, match="from 9 to 5 µs; expected an end that comes after its start"):
+        read_events(path, start_us=9, end_us=5)
 
 
 @pytest.mark.parametrize("fault", ["x", "t", "p"])
