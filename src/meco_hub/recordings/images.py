@@ -203,7 +203,8 @@ def _open_heif(data: bytes, name: str) -> Image.Image:
             f"{name} is a HEIC picture, which Pillow alone does not read. Run pip install pillow-heif, or convert it."
         ) from error
     file = pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=True)
-    _check_size(*file.size, name)  # of its header: the next line decodes
+    width, height = file.size
+    _check_size(width, height, name)  # of its header: the next line decodes
     image = file.to_pillow()
     if len(file) > 1:
         image.info[SEVERAL] = len(file)

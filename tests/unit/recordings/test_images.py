@@ -530,7 +530,7 @@ def test_a_heic_file_is_judged_by_its_header_and_tells_how_many_it_holds(monkeyp
     """With a stand-in, as pillow-heif is no part of ours; `test_heic_is_read_where_pillow_heif_is_installed` has the real one."""
 
     class File(list[str]):
-        size = (100_000, 100_000)
+        size: tuple[int, int] = (100_000, 100_000)
 
         def to_pillow(self) -> Image.Image:
             if self.size[0] > 100:
