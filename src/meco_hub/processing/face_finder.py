@@ -10,6 +10,10 @@ pixels, where it knows a face that fills the picture, and into 160…640. Smalle
 by `min_face` how small they are. On 400 faces of LFW, cropped tightly and reduced to 32 pixels, all score 0.7 and more; of 17
 pictures without a face (textures, animals, things, text) none exceeds 0.51. Hence the threshold.
 
+Where no face is found, what may be one, with a score of 0.3 and more, counts where a closer look confirms it: of 400 tight crops of
+LFW's folds 0 to 2, pasted with 72 pixels into photographs of 640×480, 10 have no score of 0.7, and 9 of these are found so; of 150
+parts of such photographs without a face none is.
+
 Where no face is certain, the picture is turned by quarters: YuNet finds some faces that stand on their head, with less confidence
 and with the landmarks of an upright one. How far a face leans is told by a closer look, at which it has 160 pixels: at fewer
 than 100, YuNet's landmarks stay level while the face leans by 30 degrees.
@@ -159,12 +163,18 @@ class FaceFinder:
         picture = read_image(image)
         scales = self._scales(max(picture.size))
         faces: list[Face] = []
+        possible: list[Face] = []
         for scale in scales:
-            faces = self._by_prominence(picture, _merge(self._look(picture, scale), faces))
+            seen = self._look(picture, scale, min(self.threshold, _POSSIBLE))
+            possible = _merge([face for face in seen if face.score < self.threshold], possible)
+            seen = [face for face in seen if face.score >= self.threshold]
+            faces = self._by_prominence(picture, _merge(seen, faces))
             if first and _is_certain(faces) and faces[0].side * scale >= _LARGE:
                 return faces
         if min_face is not None and _SMALLEST / min_face > max(scales):
             faces = self._by_prominence(picture, _merge(self._search(picture, _SMALLEST / min_face), faces))
+        if not (faces or upright):  # of films, other frames show the face
+            faces = self._by_prominence(picture, self._confirmed(picture, possible))
         return faces if upright or _is_certain(faces) else self._turned(picture, scales, faces)
 
     def _by_prominence(self, picture: Image.Image, faces: list[Face]) -> list[Face]:
@@ -187,7 +197,11 @@ class FaceFinder:
                 seen = self._look(part, scale, min(self.threshold, _POSSIBLE))
                 moved = [replace(one, box=_moved(one.box, left, upper)) for one in seen]
                 found = _merge(moved, found)
-        closer = [self.look_closer(picture, face) for face in found]
+        return self._confirmed(picture, found)
+
+    def _confirmed(self, picture: Image.Image, possible: Sequence[Face]) -> list[Face]:
+        """Of what may be a face, what is one when looked at closer."""
+        closer = [self.look_closer(picture, face) for face in possible]
         return [
             replace(face, score=face.close_score)
             for face in closer

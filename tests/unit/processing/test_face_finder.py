@@ -8,6 +8,7 @@ import importlib.util
 import io
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -303,3 +304,26 @@ def test_face_is_a_value():
     assert face == Face((1.0, 2.0, 4.0, 6.0), 0.9)
     with pytest.raises(AttributeError):
         face.score = 1.0  # type: ignore[misc]
+
+
+@needs_detector
+@pytest.mark.parametrize(("loss", "found"), [(0.0, True), (0.4, True), (0.7, False)])
+def test_what_may_be_a_face_is_one_where_a_closer_look_confirms_it(
+    loss: float, found: bool, finder, hopper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scores as of a face that the detector is not sure of; the closer look is the real one."""
+    look = FaceFinder._look
+
+    def unsure(self, picture, scale, threshold=None):
+        doubted = [replace(one, score=one.score - loss) for one in look(self, picture, scale, 0.2)]
+        return [one for one in doubted if one.score >= (threshold or self.threshold)]
+
+    monkeypatch.setattr(FaceFinder, "_look", unsure)
+    faces = finder.find(hopper)
+    assert len(faces) == found
+    if found:
+        assert overlap(faces[0].box, HOPPER_FACE) > 0.6
+        assert faces[0].score > 0.8
+    assert finder.find(hopper, upright=True) == (faces if loss == 0 else [])  # of films, other frames show it
+    monkeypatch.setattr(FaceFinder, "look_closer", lambda self, picture, face: replace(face, close_score=0.5))
+    assert len(finder.find(hopper)) == (loss == 0)
