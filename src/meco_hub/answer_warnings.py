@@ -96,6 +96,16 @@ def once_a_code(found: Iterable[AnswerWarning]) -> list[AnswerWarning]:
     return list(first.values())
 
 
+def joined_by_code(found: Iterable[AnswerWarning]) -> list[AnswerWarning]:
+    """One warning a code, in order, with all that is said under it: of a recording's streams each may have its own doubt."""
+    said: dict[str, str] = {}
+    for one in found:
+        before = said.get(one.code)
+        if before is None or one.message not in before:  # a recording that is read again is doubted again
+            said[one.code] = one.message if before is None else f"{before} {one.message}"
+    return [AnswerWarning(code, message) for code, message in said.items()]
+
+
 def act_on(found: Iterable[AnswerWarning], name: str, on_warning: str) -> None:
     """Show or raise what was found, as the caller asked.
 

@@ -160,5 +160,6 @@ def other_units(unit: str) -> tuple[str, ...]:
         "g": ("m/s²", "mg"),
         "s": ("ms",),
         "ms": ("s",),
+        "bpm": ("Hz",),
     }
     return usual.get(_unit(unit), ())

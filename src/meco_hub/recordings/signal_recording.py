@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..answer_warnings import AnswerWarning
+from ..answer_warnings import AnswerWarning, joined_by_code
 from ..errors import RecordingError, quote
 from ..reading import reading
 
@@ -35,6 +35,12 @@ _LONGEST = 31 * 86400.0
 
 _COVERED = 0.01
 """Of a stream of days, what its samples must cover at least: a single late time would make it millions of empty windows."""
+
+_COARSE = 0.05
+"""Share of times that are those of the sample before, from which on the clock is coarse, and no packet came twice."""
+
+_HOUR, _NEAR_HOUR = 3600.0, 10.0
+"""Seconds."""
 
 _AT_ONCE = 2**16
 """Rows."""
@@ -253,11 +259,7 @@ class StreamCollector:
             )
         if self._failures:
             self.doubt("part_left_out", " ".join(f"Left out: {error}" for error in self._failures))
-        said: dict[str, list[str]] = {}
-        for one in self.warnings:
-            said.setdefault(one.code, []).append(one.message)
-        doubts = tuple(AnswerWarning(code, " ".join(messages)) for code, messages in said.items())
-        recording = SignalRecording(self.streams, name=self.name, warnings=doubts)
+        recording = SignalRecording(self.streams, name=self.name, warnings=tuple(joined_by_code(self.warnings)))
         check_span(recording)
         return recording
 
@@ -294,14 +296,25 @@ def check_clock(times: NDArray[np.float64], where: str) -> None:
     what = (
         "is there twice: a duplicate timestamp" if twice else f"is followed by {times[at + 1]:.6f} s: it runs backwards"
     )
-    remedy = (
-        "Keep one sample of each moment."
-        if twice
-        else "If clocks were reset, cut the recording there; if packets came out of order, sort them where they were received."
-    )
     raise RecordingError(
-        f"{where}: after sample {at} the clock, {times[at]:.6f} s, {what}. Expected times that increase. {remedy}"
+        f"{where}: after sample {at} the clock, {times[at]:.6f} s, {what}. Expected times that increase. "
+        f"{_remedy(steps, float(steps[at]))}"
     )
+
+
+def _remedy(steps: NDArray[np.float64], first: float) -> str:
+    """What to do about a clock of these steps, the first of which that does not increase is `first`."""
+    again = np.count_nonzero(steps == 0)
+    if first == 0 and again > _COARSE * len(steps):
+        return (
+            f"{again} of {len(steps) + 1} times are those of the sample before, as of a clock in whole seconds, of 32-bit floats, "
+            "or of one stamp a packet. Write times with all their digits; or leave them out, and pass the rate."
+        )
+    if first == 0:
+        return "Keep one sample of each moment."
+    if abs(first + _HOUR) < _NEAR_HOUR:
+        return "It falls by an hour, as local time does when summer time ends: write times in UTC, or with their zone."
+    return "If clocks were reset, cut the recording there; if packets came out of order, sort them where they were received."
 
 
 def estimate_rate(times: NDArray[np.float64]) -> float | None:

@@ -84,7 +84,14 @@ def _dates(values: Any, where: str) -> NDArray[Any]:
     if len(text) and text.map(lambda one: hasattr(one, "isoformat")).all():  # dates of Python
         return np.asarray(pandas.to_datetime(text, utc=True).dt.tz_localize(None))
     numbers: Any = pandas.to_numeric(text, errors="coerce")
-    if numbers.notna().any() or not len(text):
+    words = np.asarray(numbers.isna() & text.notna())
+    if not words.all() or not len(text):
+        if words.any():
+            at = int(np.argmax(words))
+            raise RecordingError(
+                f"{where}: the time of sample {at} is {str(text.iloc[at])[:40]!r}, others are numbers. Expected seconds, all "
+                "written in one way. Write them so."
+            )
         return np.asarray(numbers, np.float64)
     if text.map(lambda one: bool(_TIME_OF_DAY.fullmatch(str(one).strip()))).all():
         return _since_midnight(pandas.to_timedelta(text.map(_trimmed)))

@@ -7,7 +7,7 @@
     *.npz           for each stream `<stream>_values` (samples,) or (samples, channels), and `<stream>_times` in seconds or
                     `<stream>_rate` in Hz; optionally `<stream>_start` (seconds, with a rate), `<stream>_channels` (names) and
                     `<stream>_units`
-    *.csv, *.tsv    a header; a column `time` (seconds, ISO 8601 or the time of day; or `time_ms`, `time_us`, `time_ns`,
+    *.csv, *.tsv, *.txt    a header; a column `time` (seconds, ISO 8601 or the time of day; or `time_ms`, `time_us`, `time_ns`,
                     `time_min`); columns `stream.channel`, and others, each a stream of one channel; `eda (µS)` has a unit. Empty
                     cells are missing samples. Also *.csv.gz and *.tsv.gz, and what BIDS calls *_physio.tsv.gz, with its json file
     *.parquet, *.feather    the same columns, or an index of dates, as pandas writes them
@@ -15,7 +15,7 @@
     *.edf, *.bdf    signals; those whose labels start with a kind known to EDF+ ("EEG Fp1", "ECG") become one stream of that
                     kind ("eeg"); an interrupted file keeps its gaps
     *.mat           versions 4 to 7.3: variables named as in npz, or structs with `values`, and `times` or `rate`, at any depth,
-                    in arrays and cells too
+                    in arrays and cells too; what AcqKnowledge exports
     *.xdf, *.xdfz   numeric streams under their own names, on one clock by XDF's own offsets. Needs the extra "signals"
     Empatica E4     folder or *.zip: acc, bvp, eda, temp, hr, ibi
     EmbracePlus     *.avro, or a folder or *.zip of them: acc, bvp, eda, temp, ibi. Needs the extra "signals"
@@ -35,7 +35,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import RecordingError, suggest
+from ..errors import RecordingError, quote, suggest
 from ..reading import reading, refuse_special
 from .signal_recording import SignalRecording, Stream, StreamCollector, check_clock, even_rate, has_sample
 from .signal_times import as_seconds
@@ -43,7 +43,7 @@ from .signal_times import as_seconds
 SignalSource = SignalRecording | str | PathLike[str] | Mapping[str, Any]
 
 _READERS = {
-    **dict.fromkeys((".csv", ".tsv", ".parquet", ".feather"), "tables"),
+    **dict.fromkeys((".csv", ".tsv", ".txt", ".parquet", ".feather"), "tables"),
     **dict.fromkeys((".edf", ".bdf"), "edf"),
     **dict.fromkeys((".xdf", ".xdfz"), "xdf"),
     ".npz": "npz",
@@ -183,7 +183,7 @@ def _reader(path: Path) -> Callable[[Path, dict[str, float], StreamCollector], N
     if path.is_dir():
         from .signal_files.empatica import is_empatica
 
-        module = "empatica" if is_empatica([one.name for one in path.iterdir()]) else "tables"
+        module = "empatica" if is_empatica(path) else "tables"
         module = "embraceplus" if module == "tables" and next(path.rglob("*.avro"), None) else module
     elif path.suffix.lower() == ".zip":
         from .signal_files.embraceplus import holds_avro
@@ -207,6 +207,11 @@ def _reader(path: Path) -> Callable[[Path, dict[str, float], StreamCollector], N
 def _to_stream(name: str, source: Any, rates: Mapping[str, float], found: StreamCollector) -> Stream:
     if isinstance(source, Stream):
         return source
+    if isinstance(source, Mapping):
+        raise RecordingError(
+            f"Stream {name!r} is a dict of {quote(', '.join(map(str, source)))}; expected an array, and times or a rate. Hand over "
+            "the streams inside of it by themselves, each with its clock."
+        )
     # pandas, with its own times
     if getattr(getattr(getattr(source, "index", None), "dtype", None), "kind", None) in ("M", "m"):
         source = (source, source.index)

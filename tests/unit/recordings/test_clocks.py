@@ -69,3 +69,22 @@ def test_clocks_that_both_count_from_1970_are_compared_with_each_other() -> None
             check_span(recording)
     with pytest.raises(RecordingError, match=r"stream 'b' begins at .* and stream 'a' ends at .*, 40 days later"):
         check_span(two_streams(UNIX + 40 * DAY, UNIX))
+
+
+@pytest.mark.parametrize(
+    ("times", "message"),
+    [
+        (
+            np.floor(np.arange(100) / 4),
+            "75 of 100 times are those of the sample before, as of a clock in whole seconds",
+        ),
+        ((1.6e9 + np.arange(100) / 4).astype(np.float32).astype(np.float64), "32-bit floats"),
+        (np.repeat(np.arange(20) * 0.5, 5), "one stamp a packet"),
+        (np.r_[np.arange(0, 60, 0.25), np.arange(60, 90, 0.25) - 3600], "when summer time ends"),
+        (np.r_[np.arange(0, 60, 0.25), np.arange(0, 60, 0.25)], "If clocks were reset, cut the recording there"),
+        (np.r_[np.arange(0, 60, 0.25), np.arange(59.75, 90, 0.25)], "Keep one sample of each moment"),
+    ],
+)
+def test_what_to_do_about_a_clock_depends_on_how_it_is_wrong(times: np.ndarray, message: str) -> None:
+    with pytest.raises(RecordingError, match=message):
+        check_clock(times, "S.csv, stream 'eda'")

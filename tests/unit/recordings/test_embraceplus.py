@@ -156,6 +156,26 @@ def test_a_sensor_that_was_off_or_is_damaged_spoils_no_other(tmp_path: Path) -> 
     assert "b.avro does not begin as Avro does" in " ".join(one.message for one in recording.warnings)
 
 
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), codec=st.sampled_from(["null", "deflate"]))
+def test_flipped_bytes_are_refused_by_name_or_leave_streams(
+    data: st.DataObject, codec: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = write(tmp_path_factory.mktemp("flipped") / "S.avro", session(0, 20), codec=codec)
+    broken = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 3), "flips")):
+        at = data.draw(st.integers(0, min(len(broken) - 1, 3000)), "byte")
+        broken[at] ^= data.draw(st.integers(1, 255), "by")
+    path.write_bytes(broken)
+    streams, said = [], ""
+    try:
+        streams = read_signals(path).streams.values()
+    except RecordingError as error:
+        said = str(error)
+    assert streams or "S.avro" in said
+    assert all((np.diff(stream.times) > 0).all() for stream in streams)
+
+
 def test_what_is_no_session_is_refused_by_name(tmp_path: Path) -> None:
     path = write(tmp_path / "S.avro", session(0, 30))
     content = path.read_bytes()

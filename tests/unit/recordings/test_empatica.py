@@ -112,11 +112,15 @@ def test_a_file_that_was_cut_off_ends_before_the_others() -> None:
     assert "stream 'eda' (EDA.csv): ends at 49 s, and BVP.csv at 120 s" in found.recording.warnings[0].message
 
 
-def test_nothing_of_a_session() -> None:
+def test_nothing_of_a_session(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match=r"there holds none of ACC.csv"):
         parse_empatica({"readme.txt": b""}, name="there")
-    assert is_empatica(["acc.csv", "BVP.csv"])
-    assert not is_empatica(["ACC.csv"])
+    assert not is_empatica(tmp_path)
+    (tmp_path / "eda.csv").write_text("time,eda\n0,1\n")
+    (tmp_path / "temp.csv").write_text("")
+    assert not is_empatica(tmp_path)
+    (tmp_path / "acc.csv").write_bytes(FILES["ACC.csv"])
+    assert is_empatica(tmp_path)
 
 
 def test_folder_and_zip(tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ TABLES = {
     "plain": ({"time": SECONDS, "eda": VALUES}, {}, []),
     "words": ({"time": SECONDS, "eda": VALUES, "label": ["rest"] * 240}, {}, ["part_left_out"]),
     "quoted": ({"time": SECONDS, "eda": [f'"{one}"' for one in VALUES]}, {}, []),
+    "words with a semicolon": ({"time": SECONDS, "eda": VALUES, "note": ["a;b"] * 240}, {}, ["part_left_out"]),
     "quoted words": ({"time": SECONDS, "eda": VALUES, "note": ['"a, b"'] * 240}, {}, ["part_left_out"]),
     "comments": ({"time": SECONDS, "eda": VALUES}, {"above": "# device X\n# 4 Hz, µS\n"}, []),
     "header in a comment": ({"# time": SECONDS, "eda": VALUES}, {"above": "# device X\n"}, []),
@@ -89,6 +90,46 @@ TABLES = {
     ),
     "a comma at every end": ({"time": SECONDS, "eda": VALUES, "": [""] * 240}, {}, []),
     "a unit for a name": ({"milliseconds": [f"{1000 * one:g}" for one in TIMES], "eda": VALUES}, {}, []),
+    "OpenBCI's comments": (
+        {"time": SECONDS, "eda": VALUES},
+        {"above": "%OpenBCI Raw EXG Data\n%Sample Rate = 4 Hz\n"},
+        [],
+    ),
+    "lines about the device": (
+        {"time": SECONDS, "eda": VALUES, "label": ["rest"] * 240},
+        {"sep": ";", "above": "Device: X, wrist\nSerial;12\n\n"},
+        ["part_left_out"],
+    ),
+    "lines about the device, decimal commas": (
+        {"time": [one.replace(".", ",") for one in SECONDS], "eda": [one.replace(".", ",") for one in VALUES]},
+        {"sep": ";", "above": "Device: X, wrist\nSerial: 12, 3\n"},
+        [],
+    ),
+    "unit nobody knows, in a row of its own": (
+        {
+            "time": ["ms", *(f"{1000 * one:g}" for one in TIMES)],
+            "eda": ["µS", *VALUES],
+            "label": ["kOhm?", *["rest"] * 240],
+        },
+        {},
+        ["part_left_out"],
+    ),
+    "a device's name for the clock": (
+        {"X_12_Timestamp_Unix_CAL (ms)": [f"{1000 * one:g}" for one in TIMES], "eda": VALUES},
+        {},
+        [],
+    ),
+    "two clocks": (
+        {"time": SECONDS, "unix_timestamp": [f"{1.7e9 + one:.2f}" for one in TIMES], "eda": VALUES},
+        {},
+        [],
+    ),
+    "a clock twice": (
+        {"eda": VALUES, "Timestamp": SECONDS, "Timestamp (Formatted)": ISO},
+        {},
+        [],
+    ),
+    "a clock in UTC": ({"eda": VALUES, "Timestamp (UTC)": ISO}, {}, []),
     "elapsed": ({"Elapsed Time (s)": SECONDS, "eda": VALUES}, {}, []),
 }
 
@@ -108,6 +149,32 @@ def test_tables_of_every_hand_hold_the_same(kind: str, tmp_path: Path) -> None:
         assert expected != ["part_left_out"] or "label" in one.message or "note" in one.message
 
 
+def test_text_is_a_table_whatever_its_ending(tmp_path: Path) -> None:
+    recording = read_signals(table(tmp_path / "S.txt", {"time": SECONDS, "eda": VALUES}, sep="\t"))
+    np.testing.assert_array_equal(recording.streams["eda"].values[:, 0], EDA)
+
+
+def test_the_first_column_is_a_clock_only_where_nothing_else_is_one(tmp_path: Path) -> None:
+    path = table(tmp_path / "S.csv", {"pulse transit time": ["0.25"] * 240, "time": SECONDS, "eda": VALUES})
+    assert list(read_signals(path).streams) == ["pulse transit time", "eda"]
+    path = table(tmp_path / "S.csv", {"Local time": SECONDS, "eda": VALUES})
+    assert read_signals(path).streams["eda"].rate == 4
+
+
+def test_lines_without_anything_between_rows_are_none(tmp_path: Path) -> None:
+    path = table(tmp_path / "S.csv", {"time": SECONDS, "eda": VALUES})
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\r\n"))  # a line end that was translated twice
+    np.testing.assert_array_equal(read_signals(path).streams["eda"].values[:, 0], EDA)
+    path.write_text("eda\n1\n\n3\n")
+    np.testing.assert_array_equal(read_signals(path, rates={"eda": 4.0}).streams["eda"].values[:, 0], [1, np.nan, 3])
+
+
+def test_a_word_among_times_is_named(tmp_path: Path) -> None:
+    path = table(tmp_path / "S.csv", {"time": [*SECONDS[:100], "pause", *SECONDS[101:]], "eda": VALUES})
+    with pytest.raises(RecordingError, match="the time of sample 100 is 'pause', others are numbers"):
+        read_signals(path)
+
+
 def test_a_file_of_a_folder_that_is_no_table_is_left_out(tmp_path: Path) -> None:
     table(tmp_path / "eda.csv", {"time": SECONDS, "eda": VALUES})
     (tmp_path / "notes.csv").write_text("nothing,but,words\nhere,are,three\n")
@@ -116,6 +183,17 @@ def test_a_file_of_a_folder_that_is_no_table_is_left_out(tmp_path: Path) -> None
     assert list(recording.streams) == ["eda"]
     assert "notes.csv" in recording.warnings[0].message
     assert "empty.csv" in recording.warnings[0].message
+
+
+def test_a_folder_of_tables_is_no_watch_s_whatever_its_files_are_called(tmp_path: Path) -> None:
+    for name in ("eda", "temp", "acc", "bvp"):
+        table(tmp_path / f"{name}.csv", {"time": SECONDS, name: VALUES})
+    assert set(read_signals(tmp_path).streams) == {"eda", "temp", "acc", "bvp"}
+    (tmp_path / "watch").mkdir()
+    (tmp_path / "watch" / "EDA.csv").write_text("\n".join(["1700000000.0", "4.0", *VALUES]))
+    recording = read_signals(tmp_path / "watch")
+    np.testing.assert_allclose(recording.streams["eda"].values[:, 0], EDA, rtol=1e-6)
+    assert recording.streams["eda"].rate == 4
 
 
 def test_an_empty_column_makes_no_row_one_with_a_missing_value(tmp_path: Path) -> None:
@@ -145,6 +223,11 @@ def test_what_is_masked_is_missing_and_what_is_written_as_text_is_a_number() -> 
         to_recording({"eda": (np.array(["rest"] * 9, object), 4.0)})
     with pytest.raises(RecordingError, match="no sample at all"):
         SignalWindower({"eda": {"channels": 1, "sampling_rate": 4.0}}).read({"eda": (np.zeros(0), 4.0)})
+
+
+def test_streams_within_a_stream_are_named() -> None:
+    with pytest.raises(RecordingError, match="Stream 'signal' is a dict of chest, wrist; expected an array"):
+        to_recording({"signal": {"chest": {"EDA": EDA}, "wrist": {"EDA": EDA}}})
 
 
 def test_columns_of_pandas_name_channels() -> None:
@@ -322,6 +405,23 @@ def test_of_an_array_of_structs_each_is_a_stream(tmp_path: Path) -> None:
         np.testing.assert_array_equal(streams["temp"].values[:, 0], 30 + EDA)
 
 
+@settings(max_examples=20, deadline=None)
+@given(step=st.sampled_from([(250.0, "ms"), (0.25, "s"), (0.25 / 60, "min")]), rows=st.integers(2, 9))
+def test_what_acqknowledge_exports_is_read_channel_by_channel(
+    step: tuple[float, str], rows: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path, data = tmp_path_factory.mktemp("biopac") / "S.mat", np.stack([EDA[:rows], 30 + EDA[:rows]], axis=1)
+    names, units = np.array(["EDA, X, PPGED-R", "SKT"]), np.array(["microsiemens", "Deg C"])
+    savemat(path, {"data": data, "isi": step[0], "isi_units": step[1], "labels": names, "units": units})
+    recording = read_signals(path)
+    assert list(recording.streams) == list(names)
+    for place, (name, unit) in enumerate(zip(names, units, strict=True)):
+        stream = recording.streams[name]
+        np.testing.assert_array_equal(stream.values[:, 0], data[:, place])
+        assert stream.rate == pytest.approx(4)
+        assert stream.units == (unit,)
+
+
 def test_a_complex_matrix_of_version_4_spoils_no_other(tmp_path: Path) -> None:
     savemat(tmp_path / "S.mat", {"z": EDA + 1j, "eda_values": EDA, "eda_rate": 4.0}, format="4")
     np.testing.assert_array_equal(read_signals(tmp_path / "S.mat").streams["eda"].values[:, 0], EDA)
@@ -331,6 +431,14 @@ def test_a_matrix_of_characters_names_one_channel_a_row(tmp_path: Path) -> None:
     acc = {"data": DRAW.normal(size=(400, 3)), "fs": 32.0, "channels": np.array(["x", "y", "z"])}
     savemat(tmp_path / "S.mat", {"acc": acc})
     assert read_signals(tmp_path / "S.mat").streams["acc"].channels == ("x", "y", "z")
+
+
+def test_cells_of_structs_are_named_by_what_they_hold(tmp_path: Path) -> None:
+    people = np.empty(2, object)
+    people[:] = [{"ECG": {"stimuli": EDA}}, {"ECG": {"stimuli": EDA}}]
+    savemat(tmp_path / "S.mat", {"DREAMER": {"Data": people, "ECG_SamplingRate": 256.0}})
+    with pytest.raises(RecordingError, match=r"holds 'DREAMER\.Data\.1\.ECG\.stimuli'"):
+        read_signals(tmp_path / "S.mat")
 
 
 def test_what_is_no_stream_is_named_by_its_path(tmp_path: Path) -> None:

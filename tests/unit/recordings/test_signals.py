@@ -515,9 +515,9 @@ def test_what_says_to_be_matlab_s_hdf5_and_is_not_is_refused(tmp_path):
 def test_paths_that_lead_nowhere(tmp_path):
     with pytest.raises(RecordingError, match="There is no"):
         read_signals(tmp_path / "none.edf")
-    (tmp_path / "notes.txt").write_text("x")
-    with pytest.raises(RecordingError, match=r"files of type '.txt' are not read"):
-        read_signals(tmp_path / "notes.txt")
+    (tmp_path / "notes.doc").write_text("x")
+    with pytest.raises(RecordingError, match=r"files of type '.doc' are not read"):
+        read_signals(tmp_path / "notes.doc")
     with pytest.raises(RecordingError, match="folder without csv files"):
         read_signals(tmp_path)
 

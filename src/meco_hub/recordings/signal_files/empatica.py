@@ -12,6 +12,7 @@
 the earliest start of any of them. A file that is not there is a stream that was not worn.
 """
 
+import contextlib
 import io
 import math
 import zipfile
@@ -29,6 +30,8 @@ from ..signal_recording import SignalRecording, Stream, StreamCollector, check_c
 
 E4_STREAMS = ("acc", "bvp", "eda", "temp", "hr", "ibi")
 """Names of the streams; the file of "acc" is ACC.csv."""
+
+_FILES = frozenset(f"{name.upper()}.CSV" for name in E4_STREAMS)
 
 E4_CHANNELS: dict[str, tuple[str, ...]] = {"acc": ("x", "y", "z")} | {name: (name,) for name in E4_STREAMS[1:]}
 
@@ -63,10 +66,15 @@ class EmpaticaSession:
     tags: NDArray[np.float64]
 
 
-def is_empatica(names: list[str]) -> bool:
-    """Do these file names (without folders) look like a session?"""
-    found = {name.upper() for name in names}
-    return {"ACC.CSV", "BVP.CSV"} <= found or {"EDA.CSV", "TEMP.CSV"} <= found
+def is_empatica(folder: Path) -> bool:
+    """Whether a file of a folder is called as the watch's and begins with its start, as they do; tables have a header."""
+    for file in folder.iterdir():
+        if file.name.upper() in _FILES and file.is_file():
+            with file.open("rb") as content:
+                start = content.readline(64).partition(b",")[0]
+            with contextlib.suppress(ValueError):
+                return float(start) > 0
+    return False
 
 
 def read(path: Path, rates: dict[str, float], found: StreamCollector) -> None:
@@ -214,20 +222,18 @@ def _check_end(stream: str, ends: Mapping[str, float], content: bytes, found: St
 
 
 def _folder_files(path: Path) -> dict[str, bytes]:
-    wanted = {f"{stream.upper()}.CSV" for stream in E4_STREAMS}
     return {
         one.name: read_bytes(one, RecordingError, MAX_BYTES)
         for one in sorted(path.iterdir())
-        if one.is_file() and (one.name.upper() in wanted or one.name.lower().startswith("tags"))
+        if one.is_file() and (one.name.upper() in _FILES or one.name.lower().startswith("tags"))
     }
 
 
 def _zip_files(path: Path, folder: str) -> dict[str, bytes]:
     with zipfile.ZipFile(path) as archive:
         names = {PurePosixPath(info.filename): info for info in archive.infolist() if not info.is_dir()}
-        files = {f"{stream.upper()}.CSV" for stream in E4_STREAMS}
         sessions = sorted(
-            {str(name.parent) for name in names if name.name.upper() in files and "__MACOSX" not in name.parts}
+            {str(name.parent) for name in names if name.name.upper() in _FILES and "__MACOSX" not in name.parts}
         )
         chosen = folder.strip("/") if folder else (sessions[0] if len(sessions) == 1 else "")
         if not folder and len(sessions) > 1:
@@ -238,5 +244,5 @@ def _zip_files(path: Path, folder: str) -> dict[str, bytes]:
         return {
             name.name: read_member(archive, info, f"{path}!/{quote(name)}", RecordingError, MAX_BYTES)
             for name, info in names.items()
-            if str(name.parent) == inside and (name.name.upper() in files or name.name.upper().startswith("TAGS"))
+            if str(name.parent) == inside and (name.name.upper() in _FILES or name.name.upper().startswith("TAGS"))
         }

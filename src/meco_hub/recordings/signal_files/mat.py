@@ -26,6 +26,7 @@ from ...apart import Answer, read_apart
 from ...errors import RecordingError, import_optional, quote
 from ...reading import check_packed, read_bytes, reading
 from ..signal_recording import StreamCollector
+from ..signal_times import TIME_UNITS
 from .npz import streams_of
 
 _NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
@@ -345,11 +346,34 @@ _PARTS = {
 
 
 def read(path: Path, rates: dict[str, float], found: StreamCollector) -> None:
-    """Streams of a MAT file: variables named as in npz, or structs with values and a clock, at whatever depth."""
+    """Streams of a MAT file: variables named as in npz, structs with values and a clock at whatever depth, or AcqKnowledge's."""
     flat: dict[str, Any] = {}
-    for name, value in read_mat(path).items():
+    for name, value in _channel_by_channel(read_mat(path)).items():
         _flatten(name, value, flat)
     streams_of(flat, str(path), rates, found)
+
+
+def _channel_by_channel(variables: dict[str, Any]) -> dict[str, Any]:
+    """Variables as they are; of what AcqKnowledge writes (`data`, `isi` between samples, `labels`) a struct for each column."""
+    data, labels = variables.get("data"), variables.get("labels")
+    step = np.ravel(np.asarray(variables.get("isi", 0.0)))
+    if (
+        not isinstance(data, np.ndarray)
+        or not isinstance(labels, str)
+        or step.size != 1
+        or step.dtype.kind not in "iuf"
+    ):
+        return variables
+    names, units = (str(text).split("\n") for text in (labels, variables.get("units", "")))
+    unit = str(variables.get("isi_units", "s")).lower()
+    if len(names) != data.shape[1] or unit not in TIME_UNITS or not step[0] > 0:
+        return variables
+    rate = 1 / (float(step[0]) * TIME_UNITS[unit])
+    units = units if len(units) == len(names) else [""] * len(names)
+    return {
+        name.strip() or str(place + 1): {"values": data[:, place], "rate": np.array(rate), "units": units[place]}
+        for place, name in enumerate(names)
+    }
 
 
 def _flatten(name: str, value: Any, flat: dict[str, Any]) -> None:
@@ -368,7 +392,7 @@ def _flatten(name: str, value: Any, flat: dict[str, Any]) -> None:
         return
     lower = {key.lower(): key for key in value}
     found = {part: next((lower[one] for one in spellings if one in lower), None) for part, spellings in _PARTS.items()}
-    if found["values"] is None or isinstance(value[found["values"]], dict):
+    if found["values"] is None or isinstance(value[found["values"]], dict) or _structs(value[found["values"]]):
         for key, inner in value.items():
             _flatten(f"{name}.{key}", inner, flat)
         return

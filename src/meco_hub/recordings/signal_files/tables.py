@@ -1,10 +1,11 @@
 """Tables with a column of times: one file with several streams, or a folder of text files with one each.
 
-Text is separated by commas, semicolons or tabs, packed by gzip or not. Read besides plain tables: lines that begin with `#`
-before the header, quoted cells, a comma for the decimal point, units in the header (`eda (µS)`), times in ISO 8601 or as the time
-of day, a date in a column of its own, the unnamed column in which pandas writes an index; and the recordings of BIDS
-(`*_physio.tsv.gz`), whose columns and rate are in the json file beside them. Parquet and Feather have the columns that pandas
-wrote, an index of dates among them. A column of words is left out and named; so is a file of a folder that is no such table.
+Text is separated by commas, semicolons or tabs, packed by gzip or not. Read besides plain tables: lines that begin with `#` or
+`%`, or that tell of device and person, above the header; quoted cells, a comma for the decimal point, units in the header
+(`eda (µS)`) or in a row below it, times in ISO 8601 or as the time of day, a date in a column of its own, the unnamed column in
+which pandas writes an index; and the recordings of BIDS (`*_physio.tsv.gz`), whose columns and rate are in the json file beside
+them. Parquet and Feather have the columns that pandas wrote, an index of dates among them. A column of words is left out and
+named; so is a file of a folder that is no such table. Of several clocks the first is read.
 """
 
 import csv
@@ -31,7 +32,13 @@ _TIME = re.compile(
     re.IGNORECASE,
 )
 """What a column of times is called; or a unit of time in full, which `_time_unit` knows."""
+_CLOCK_WORDS = frozenset(["timestamp", "timestamps", "datetime"])
+"""Words of a longer name by which a column is a clock, such as a device's "Shimmer_1234_Timestamp_Unix_CAL"."""
 _TEXTS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+_NO_TABLE = ("#", "%", "sep=")
+"""How lines begin that are no header: comments, of OpenBCI's too, and what Excel is told."""
+_LOOKED_AT = 64
+"""Lines."""
 _INDEX = ("", "unnamed: 0", "index")
 """What the column is called in which pandas wrote its index."""
 _UNIT = re.compile(r"(.+?)\s*[(\[]([^()\[\]]*)[)\]]")
@@ -118,16 +125,22 @@ def _read_table(path: Path, rate: float | None, found: StreamCollector) -> _Tabl
     if not header[-1] and len(header) > 1 and _is_empty(columns[-1]):  # every line ends with a delimiter
         header, columns = header[:-1], columns[:-1]
     header, columns = _without_index(header, columns)
-    names, units = zip(*(_split_unit(cell) for cell in header), strict=True)
+    names, units = _names_and_units(header)
     if not all(names) or len(set(names)) != len(names) or any(_is_number(cell) for cell in names):
         raise RecordingError(
             f"{path}: the first line is '{quote(', '.join(header), 120)}'. Expected a header that names every column once, "
             "one of them 'time'. Add it."
         )
-    clock = next((index for index, cell in enumerate(header) if _is_time(cell)), None)
+    clocks = [index for index, cell in enumerate(header) if _is_time(cell)]
+    others = [index for index, cell in enumerate(header) if index not in clocks and _says_time(cell)]
+    likely = others or ([0] if "time" in header[0].lower().split() else [])
+    clock = next(iter(clocks or (likely if rate is None else ())), None)
     date = next((index for index, cell in enumerate(header) if cell.lower() == "date"), None)
     if clock is not None:
-        where, unit = f"{path}, column {header[clock]!r}", _time_unit(header[clock])
+        where, unit = (
+            f"{path}, column {header[clock]!r}",
+            _time_unit(header[clock]) or _time_unit(f"t ({units[clock]})"),
+        )
         written = columns[clock]
         if date is not None and _holds_words(written):
             written = [
@@ -143,7 +156,8 @@ def _read_table(path: Path, rate: float | None, found: StreamCollector) -> _Tabl
         )
     kept: dict[int, NDArray[np.float64]] = {}
     for index, name in enumerate(names):
-        if index != clock and (index != date or clock is None):
+        another = index in others or (index in clocks and len(name) > 1)  # a second clock; "T" may be a temperature
+        if index != clock and (clock is None or (index != date and not another)):
             with found.part(""):
                 kept[index] = _numbers(columns[index], f"{path}: line {{line}}, column {name!r}", first)
     values = np.stack(list(kept.values()), axis=1) if kept else np.empty((len(times), 0))
@@ -207,6 +221,11 @@ def _is_time(cell: str) -> bool:
     return match is not None and (match[2] is None or match[2].lower() in TIME_UNITS)
 
 
+def _says_time(cell: str) -> bool:
+    """Whether the name of a column says that it is a clock, whatever else it says."""
+    return not _CLOCK_WORDS.isdisjoint(re.split(r"[^a-z]+", cell.lower()))
+
+
 def _time_unit(cell: str) -> str | None:
     """The unit that the name of a column of times states."""
     match = _TIME.fullmatch(cell)
@@ -254,22 +273,44 @@ def open_table(path: Path) -> tuple[list[str], str, int, dict[str, Any]]:
         RecordingError: no text, empty, or a line with more or fewer cells than the header.
     """
     lines = _lines(path)
-    above = next((number for number, line in enumerate(lines) if not line.startswith(("#", "sep="))), len(lines))
+    above = next((number for number, line in enumerate(lines) if not line.startswith(_NO_TABLE)), len(lines))
     if above == len(lines):
         raise RecordingError(
             f"{path} is empty. Expected a header and rows of numbers. It may be cut off: copy it again."
         )
+    above = _skip_words(lines, above)
     delimiter = max(",;\t", key=lines[above].count)
     rows = lines[above:]
     if above and all(_is_number(cell) for cell in rows[0].split(delimiter)):
-        above, rows = above - 1, [lines[above - 1].lstrip("#"), *rows]  # the header is the last of the comments
+        above, rows = above - 1, [lines[above - 1].lstrip("#%"), *rows]  # the header is the last of the comments
     header = [cell.strip() for cell in next(csv.reader(rows[:1], delimiter=delimiter))]
+    if len(header) > 1:  # of one column, an empty line is a missing sample
+        rows = [line for line in rows if line.strip()]
     form = _form(path, header, rows, above + 1, delimiter)
     units = [cell.strip() for cell in next(csv.reader(rows[1:2], delimiter=delimiter), [])]
-    if any(units) and all(not unit or is_unit(unit) or unit.lower() in TIME_UNITS for unit in units):
+    known = any(is_unit(unit) or unit.lower() in TIME_UNITS for unit in units)
+    if known and not any(map(_is_number, units)):  # others may be of units that nobody converts
         header = [f"{name} ({unit})" if unit else name for name, unit in zip(header, units, strict=True)]
         above, rows = above + 1, rows[1:]
     return header, "\n".join(rows[1:]), above + 2, form
+
+
+def _skip_words(lines: Sequence[str], above: int) -> int:
+    """The number of the header's line: the first; or, below lines about device and person, that with as many cells as the rows.
+
+    Args:
+        lines: of the whole text.
+        above: how many comments it begins with.
+    """
+    some = lines[above : above + _LOOKED_AT]
+    for delimiter in "\t;,":  # the last may be a decimal comma
+        counts = [line.count(delimiter) for line in some]
+        usual = max(set(counts), key=counts.count)
+        first = counts.index(usual)
+        rows = [[cell.strip().replace(",", ".") for cell in line.split(delimiter)] for line in some[first:]]
+        if usual and len(set(counts[first:])) == 1 and any(map(_is_number, rows[-1])):
+            return above if any(map(_is_number, rows[0])) else above + first
+    return above
 
 
 def _form(path: Path, header: Sequence[str], rows: Sequence[str], first: int, delimiter: str) -> dict[str, Any]:
@@ -291,10 +332,12 @@ def _form(path: Path, header: Sequence[str], rows: Sequence[str], first: int, de
     }
 
 
-def _split_unit(cell: str) -> tuple[str, str]:
-    """(name, unit) of a column's header."""
-    match = _UNIT.fullmatch(cell)
-    return (match[1], match[2].strip()) if match else (cell, "")
+def _names_and_units(header: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Of the columns. What stands in brackets is no unit where it alone tells two columns apart."""
+    found = [(match[1], match[2].strip()) if (match := _UNIT.fullmatch(cell)) else (cell, "") for cell in header]
+    names = [name for name, _ in found]
+    found = [one if names.count(one[0]) == 1 else (cell, "") for one, cell in zip(found, header, strict=True)]
+    return [name for name, _ in found], [unit for _, unit in found]
 
 
 def _parse(path: Path, body: str, header: list[str], form: dict[str, Any]) -> list[Any]:
