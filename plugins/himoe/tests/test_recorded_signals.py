@@ -11,7 +11,7 @@ import meco_hub
 from meco_hub.errors import RecordingError
 from meco_hub.recordings.signal_recording import Stream
 
-STRESS, CASE = "meco-himoe-stress", "meco-himoe-case"
+STRESS, LIVE, CASE = "meco-himoe-stress", "meco-himoe-stress-live", "meco-himoe-case"
 MINUTE = 60
 
 
@@ -84,13 +84,13 @@ def packets(recording: dict[str, Any], seconds: float, form: str) -> Any:
 FORMS = [(name, form) for name in (STRESS, CASE) for form in ("(n, 1) and times", "and a rate", "streams")]
 
 
-@pytest.mark.parametrize(("name", "form"), [(STRESS, "(n,) and times"), *FORMS])
+@pytest.mark.parametrize(("name", "form"), [(STRESS, "(n,) and times"), (LIVE, "and a rate"), *FORMS])
 def test_every_bundled_checkpoint_answers_while_a_recording_goes_on_as_for_the_whole(
     name: str, form: str, stress: Any, case: Any
 ) -> None:
-    recognise = {STRESS: stress, CASE: case}[name]
+    recognise = {STRESS: stress, CASE: case}.get(name) or meco_hub.recogniser(name)
     draw = np.random.default_rng(1)
-    recording = watch(30) if name == STRESS else {"eda": (draw.normal(size=(2000, 2)), 4.0)}
+    recording = watch(30) if name != CASE else {"eda": (draw.normal(size=(2000, 2)), 4.0)}
     level = recognise.feature_extractor.measure(recording)
     live = list(recognise.stream(packets(recording, 7.0, form), reference=level))
     read = recognise.feature_extractor.read(recording)
@@ -98,7 +98,7 @@ def test_every_bundled_checkpoint_answers_while_a_recording_goes_on_as_for_the_w
     for entry in whole:
         mine = [other for answer in live for other in answer if other["label"] == entry["label"]]
         scores = [score for one in mine for score in one.get("scores", [one["score"]])]
-        assert len(scores) == {STRESS: 30, CASE: 50}[name]
+        assert len(scores) == {STRESS: 30, LIVE: 30, CASE: 50}[name]
         np.testing.assert_allclose(scores, entry["scores"], atol=1e-5)
 
 
@@ -110,6 +110,27 @@ def test_a_packet_that_comes_twice_ends_nothing_and_is_named(stress: Any) -> Non
     again = list(stress.stream([*pieces[:10], *pieces[9:]], reference=level, on_warning="ignore"))
     assert [rated(one) for one in again] == [rated(one) for one in once]
     assert [[one["code"] for one in answer[0]["warnings"]] for answer in again].count(["packet_repeated"]) == 1
+
+
+def test_streams_of_other_names_are_offered_while_a_recording_goes_on_too(stress: Any) -> None:
+    recording = watch()
+    level = stress.feature_extractor.measure(recording)
+    named = {"GSR": recording["eda"], "temp": recording["temp"]}
+    found = [warned(one) for one in stress.stream([named], reference=level, on_warning="ignore")]
+    assert "stream_name_unknown" in found[0]
+    assert all("stream_name_unknown" not in one for one in found[1:])
+    with pytest.raises(RecordingError, match="Did you mean 'GSR' for 'eda'"):
+        list(stress.stream([{"GSR": recording["eda"]}], reference=level))
+    thousandths = {"eda": (1000 * recording["eda"][0], 4.0)}
+    with pytest.raises(RecordingError, match=r"its level is .* and that of its reference .* seems to be in"):
+        list(stress.stream([thousandths], reference=level))
+    values, times = recording["eda"][0], np.arange(len(recording["eda"][0])) / 4
+    with pytest.raises(RecordingError, match="in milliseconds it would be 4 Hz"):  # before thousands of empty windows
+        list(stress.stream([{"eda": (values, 1000 * times)}], reference=level))
+    own = stress.feature_extractor.measure(thousandths)
+    assert "unit_unlikely" in warned(next(iter(stress.stream([thousandths], reference=own, on_warning="ignore"))))
+    chosen = [rated(one) for one in stress.stream([named], reference=level, streams={"eda": "GSR"})]
+    assert chosen == [rated(one) for one in stress.stream([recording], reference=level)]
 
 
 @pytest.mark.parametrize("name", [STRESS, CASE])
@@ -202,6 +223,19 @@ def test_units_travel_and_are_converted_or_doubted(name: str, unit: str, turn: A
     level = processor.measure({name: there})
     with pytest.raises(RecordingError, match="Measure the reference on a recording in the same unit"):
         case(replace(processor.read(streams), reference=level))
+
+
+def test_of_several_streams_in_doubt_each_is_said(case: Any) -> None:
+    streams = session()
+    turned_units = {name: replace(streams[name], units=()) for name in ("eda", "temp")}
+    turned_units["eda"] = replace(turned_units["eda"], values=streams["eda"].values * 1000)
+    turned_units["temp"] = replace(turned_units["temp"], values=streams["temp"].values + 273.15)
+    answers = case({**streams, **turned_units}, on_warning="ignore")
+    (said,) = (one["message"] for one in answers[0]["warnings"] if one["code"] == "unit_unlikely")
+    assert "'eda'" in said
+    assert "'temp'" in said
+    read = case.feature_extractor.read({**streams, **turned_units})
+    assert case(read, on_warning="ignore")[0]["warnings"] == answers[0]["warnings"]
 
 
 def test_what_is_far_from_training_is_said_with_both_ranges(case: Any) -> None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..answer_warnings import AnswerWarning
+from ..answer_warnings import AnswerWarning, joined_by_code
 from ..errors import RecordingError
 from ..recordings.large_arrays import in_blocks
 from ..recordings.signal_names import are_names, channel_order, convert, may_be, other_units
@@ -142,7 +142,7 @@ def fit_recording(recording: SignalRecording, modalities: Sequence[Modality]) ->
         raise RecordingError(f"{' '.join(flat)} Expected a stream that moves. Check that the sensors were on and worn.")
     doubts += _offers(recording, modalities)
     _check_duration(replace(recording, streams=streams), held, name)
-    return replace(recording, streams=streams, warnings=(*recording.warnings, *doubts))
+    return replace(recording, streams=streams, warnings=tuple(joined_by_code([*recording.warnings, *doubts])))
 
 
 def _clock(stream: Stream, modality: Modality, where: str) -> list[AnswerWarning]:
@@ -228,6 +228,25 @@ def _range(stream: Stream, modality: Modality, where: str) -> list[AnswerWarning
         return [AnswerWarning("unit_unlikely", text)]
     text = f"{where}: {'; '.join(far)}. Nothing in training was like this. Check sensor, unit and scale."
     return [AnswerWarning("outside_training_range", text)]
+
+
+def doubt_beginning(recording: SignalRecording, modalities: Sequence[Modality]) -> list[AnswerWarning]:
+    """What can be told of a recording that goes on by its first window: names of its streams, units far from training's.
+
+    How much a stream moves in one window says nothing of how much it moves in a session.
+
+    Raises:
+        RecordingError: as of `check_reference`; a clock that counts in no seconds.
+    """
+    check_reference(recording, modalities)
+    found = _offers(recording, modalities)
+    for one in modalities:
+        stream = recording.streams.get(one.name)
+        if stream is not None:
+            where = f"{recording.name}, stream {one.name!r}"
+            found += _clock(stream, one, where)
+            found += [doubt for doubt in _range(stream, one, where) if doubt.code == "unit_unlikely"]
+    return found
 
 
 def _offers(recording: SignalRecording, modalities: Sequence[Modality]) -> list[AnswerWarning]:

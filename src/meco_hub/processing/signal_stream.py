@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..answer_warnings import AnswerWarning
+from ..answer_warnings import AnswerWarning, joined_by_code
 from ..errors import ConfigurationError, RecordingError
 from ..recordings.signal_recording import SignalRecording, Stream, even_rate
 from ..recordings.signal_times import as_seconds
 from ..recordings.signals import as_columns, check_rate, is_pair
 from .resampling import GridPlan
-from .signal_doubts import fit_stream
+from .signal_doubts import doubt_beginning, fit_stream
 from .signal_modalities import Modality
-from .signal_preparation import check_channels, fingerprint, plan_stream
+from .signal_preparation import check_any, check_channels, fingerprint, plan_stream
 from .signal_presence import mask_unmeasured
 
 if TYPE_CHECKING:
@@ -87,6 +87,8 @@ class WindowStream:
         self._mark = fingerprint(tuple(self._modalities.values()))
         self._rates = windower.rates_of_arrays()
         self._doubts: list[AnswerWarning] = []
+        self._strange: dict[str, Stream] = {}  # one sample of each stream that is no modality
+        self._begun = False
         self._index = 0
         self._buffers: dict[str, _Buffer] = {}
 
@@ -107,13 +109,15 @@ class WindowStream:
             samples: what the windower's `read` takes, files apart: a recording, or stream name → a `Stream`, (values, times),
                 (values, rate) or values alone, of (samples,) or (samples, channels). What has no times follows on the last sample;
                 values alone tick at the modality's `sampling_rate`, and of modalities that are summarised they need a clock.
-                Without names when there is one modality. Streams that are no modality are ignored.
+                Without names when there is one modality. Streams that are no modality are not read; where one is missed that they
+                may be, the first window has the warning `stream_name_unknown`; where a level fits training in another unit only,
+                `unit_unlikely`.
 
         A packet that came before, all of it or a part, is left out, and the next window has the warning `packet_repeated`.
 
         Raises:
             RecordingError: the wrong number of channels, or a clock that stands still or runs backwards, also from one push to the
-                next. Nothing of that push is kept.
+                next. Nothing of that push is kept. Or a reference was measured in another unit.
         """
         if isinstance(samples, SignalRecording):
             samples = samples.streams
@@ -124,6 +128,13 @@ class WindowStream:
                 )
             samples = {next(iter(self._modalities)): samples}
         chunks = {name: self._read(name, one) for name, one in samples.items() if name in self._modalities}
+        self._strange |= {
+            name: replace(one, values=one.values[:1].copy(), times=one.times[:1].copy())
+            if isinstance(one, Stream)
+            else Stream(np.zeros((1, 1)), np.zeros(1))
+            for name, one in samples.items()
+            if name not in self._modalities and name not in self._strange
+        }
         for name, chunk in chunks.items():
             if len(chunk):
                 self._buffers.setdefault(name, _Buffer(self._modalities[name])).append(chunk)
@@ -138,8 +149,14 @@ class WindowStream:
         return ready
 
     def flush(self) -> list[SignalRecording]:
-        """The windows that remain when no more samples come, the last one as the windower's `last_window` says."""
+        """The windows that remain when no more samples come, the last one as the windower's `last_window` says.
+
+        Raises:
+            RecordingError: nothing came but streams that are no modality.
+        """
         if self._start is None:
+            if self._strange:
+                check_any(SignalRecording(self._strange), list(self._modalities))
             return []
         end = max(buffer.end for buffer in self._buffers.values())
         starts = self._windower.window_starts(self._start, end, self._stride)[self._index :]
@@ -173,7 +190,7 @@ class WindowStream:
         stream, doubts = fit_stream(stream, modality, f"Stream {name!r}")
         self._doubts += doubts if buffer is None else []
         if buffer is not None and len(stream) and stream.times[0] <= buffer.latest:
-            again = np.isin(stream.times, buffer.times)
+            again = np.isin(stream.times, buffer.stream.times)
             if again.any():
                 self._doubts.append(
                     AnswerWarning(
@@ -216,8 +233,13 @@ class WindowStream:
                 last = start + windower.window_s + windower.shown_after_s
                 streams[name], found = self._buffers[name].on_grid(self._start or 0.0, first, last)
                 self._doubts += found
+        if not self._begun:
+            own = {name: buffer.stream for name, buffer in self._buffers.items()}
+            so_far = SignalRecording({**self._strange, **own}, reference=self._reference, name="The recording")
+            self._doubts += doubt_beginning(so_far, list(self._modalities.values()))
+            self._begun = True
         streams = {name: stream for name, stream in streams.items() if len(stream)}
-        doubts, self._doubts = tuple(self._doubts), []
+        doubts, self._doubts = tuple(joined_by_code(self._doubts)), []
         return SignalRecording(streams, start, end, reference=self._reference, prepared=self._mark, warnings=doubts)
 
     def _forget(self) -> None:
@@ -250,9 +272,9 @@ class _Buffer:
         return self.latest + (1 / rate if rate else 0.0)
 
     @property
-    def times(self) -> NDArray[np.float64]:
-        """Of the samples that are kept."""
-        return self._joined().times
+    def stream(self) -> Stream:
+        """The samples that are kept."""
+        return self._joined()
 
     def append(self, chunk: Stream) -> None:
         if not self._chunks:
