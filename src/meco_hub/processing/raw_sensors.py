@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..answer_warnings import AnswerWarning
-from ..errors import DependencyError, import_optional
+from ..errors import DependencyError, RecordingError, import_optional
+from ..reading import reading
 from ..recordings.signal_names import kinds_of
 from ..recordings.signal_recording import SignalRecording, Stream
 from .resampling import LONGEST_STEP
@@ -47,13 +48,23 @@ def derive_streams(recording: SignalRecording, modalities: Sequence[Modality]) -
         if plan is None:
             continue
         compute, names = plan
+        told = f"from {' and '.join(map(repr, names))}"
         try:
-            stream = compute(*(recording.streams[name] for name in names))
+            with reading(f"{one.name!r} cannot be computed {told}", RecordingError, "Check that sensor's signal."):
+                stream = compute(*(recording.streams[name] for name in names))
         except DependencyError as error:
-            wanting.append(f"{one.name!r} could be computed from {' and '.join(map(repr, names))}. {error}")
+            wanting.append(f"{one.name!r} could be computed {told}. {error}")
+            continue
+        except RecordingError as error:  # the library fails on what is no such signal
+            wanting.append(str(error))
             continue
         if stream is not None and len(stream):
             made[one.name], sources[one.name] = stream, names
+        else:
+            wanting.append(
+                f"{one.name!r} cannot be computed {told}: expected {_SHORTEST_S:g} s of it at an even rate, without a gap, and "
+                "beats in it where there is a heart to hear."
+            )
     if not made and not wanting:
         return recording
     text = [
