@@ -59,12 +59,7 @@ def is_drawn(name: str) -> bool:
 
 
 def check_baseline(name: str, corpus: Corpus | None = None) -> None:
-    """Refuse what is no baseline, or none on a corpus.
-
-    Raises:
-        UnknownNameError: no such baseline, or a nuisance that the corpus does not declare.
-        ConfigurationError: one of classes on values, or the other way round, or of signals on pictures.
-    """
+    """Refuse what is no baseline, or none on a corpus."""
     oracles = [f"{column}{ORACLE}" for column in (corpus.nuisances if corpus else ())]
     if name not in (CONSTANT, *FITTED, *oracles) and (corpus is not None or not name.endswith(ORACLE)):
         raise unknown_name("baseline", name, [CONSTANT, *FITTED, *(oracles or [f"<nuisance>{ORACLE}"])])
@@ -98,11 +93,8 @@ class BaselineEvaluation(Evaluation):
     """A baseline on the rows of one corpus.
 
     Args:
-        name: of the baseline.
         run: the record of its training part, as run.json holds it.
         predictor: of those that look at signals; None of those that do not, and whom no condition changes.
-        describe: what the predictor is given of a recording.
-        task, corpus, subset, settings: as of `Evaluation`.
     """
 
     def __init__(
@@ -184,19 +176,8 @@ def evaluate_baseline(
     """Fit a baseline on a recipe's training part, and write the report on the rows that the settings choose.
 
     Args:
-        name: of the baseline.
         recipe: whose `data` and `seed` count, and with `sees` its processor.
-        data_dir: folder or zip of the corpus.
-        folder: where report and predictions go.
-        settings: which rows.
         sees: a fitted baseline is given what the recipe's processor gives, instead of `window_statistics`.
-
-    Returns:
-        The report as written.
-
-    Raises:
-        ConfigurationError: a baseline that does not fit the corpus, or too few labels.
-        CorpusError, LeakError, InputError: the data cannot be used.
     """
     data = _whole(load_training_data(recipe, data_dir))
     check_baseline(name, data.corpus)

@@ -56,11 +56,7 @@ def _mapping(file: Path, keys: Sequence[str]) -> dict[str, Any]:
 
 
 def check_cells(cells: Sequence[Cell], output_dir: Path) -> None:
-    """Refuse a folder that holds cells made by something else.
-
-    Raises:
-        ConfigurationError: names the first of them, and what is other about it.
-    """
+    """Refuse a folder that holds cells made by something else."""
     for cell in cells:
         folder = output_dir / cell.folder
         if not (folder / RECORD).is_file():
@@ -78,15 +74,8 @@ def check_cells(cells: Sequence[Cell], output_dir: Path) -> None:
 def run_cells(plan: Plan, output_dir: Path, *, progress: bool = True) -> None:
     """Make all cells that are not there; returns when all are, whoever made them.
 
-    Args:
-        plan: whose cells.
-        output_dir: where they lie.
-        progress: show progress bars.
-
     Raises:
-        ConfigurationError: the folder holds cells made by something else.
         TrainingInterrupted: a signal stopped a training; it goes on from there when the command is given again.
-        MecoError: whatever a training or an evaluation says; the cells that are finished stay.
     """
     state = join_processes()
     check_cells(plan.cells, output_dir)

@@ -33,15 +33,10 @@ def compare(
     """Carry a comparison out, or go on with it, and write its table.
 
     Args:
-        comparison: what is compared.
         output_dir: folder of the cells and of `comparison.json`; the same one goes on where it ended.
         data_dir: folder or zip of the corpus; None: the comparison's own.
         written: form ("csv", "markdown", "latex") → the file of the table.
-        pictures: draw the curves of the conditions into `output_dir`.
         finished_only: make no cell; the table is of those that are there.
-        overwrite: replace files of `written` that are there.
-        trust_recipe_code: as of `RunOptions`.
-        progress: show progress bars.
 
     Raises:
         ConfigurationError: a comparison that does not fit its data, cells made by something else, or files that would be lost.

@@ -128,12 +128,7 @@ class Cell:
     """One model on one fold with one seed.
 
     Attributes:
-        model: its name in the table.
-        fold: name of the fold that is left out.
-        seed: of what is drawn.
         recipe: what is trained, of a baseline the data that it is fitted on; None of a checkpoint.
-        choice: what the model is.
-        settings: the evaluation on the fold.
         made_by: what decides the cell, dotted key → value; another value of any makes it another cell.
     """
 
@@ -167,12 +162,7 @@ def file_name(text: str) -> str:
 
 
 def comparison_from_dict(values: Mapping[str, Any], where: str = "the comparison") -> Comparison:
-    """Check a mapping key by key; names in `models` may stand for what they are (`forest: random_forest`).
-
-    Raises:
-        ConfigurationError: an unknown key, a wrong type, or values that exclude each other.
-        UnknownNameError: a reference that is no model.
-    """
+    """Check a mapping key by key; names in `models` may stand for what they are (`forest: random_forest`)."""
 
     def refuse(path: str, problem: str) -> ConfigurationError:
         return _wrong(path, problem) if path else ConfigurationError(f"{where} {problem}. Correct it.")
@@ -185,11 +175,7 @@ def comparison_from_dict(values: Mapping[str, Any], where: str = "the comparison
 
 
 def read_comparison(file: str | Path) -> dict[str, Any]:
-    """The unchecked mapping in a comparison's file.
-
-    Raises:
-        ConfigurationError: it is not there, not YAML, or holds no mapping.
-    """
+    """The unchecked mapping in a comparison's file."""
     path = Path(file)
     values = read_yaml(path, ConfigurationError, "Expected a comparison in YAML. Name such a file.")
     if not isinstance(values, Mapping):
@@ -215,11 +201,7 @@ def comparison_from_words(words: Sequence[str], flags: Mapping[str, Any]) -> Com
     """What `meco compare WORD …` means: the file of a comparison, or models, each as NAME=MODEL or MODEL.
 
     Args:
-        words: one file that has the key `models`, or the models.
         flags: keys that were given by flags, laid over the file's; `changes` is laid over those of every recipe.
-
-    Raises:
-        ConfigurationError, UnknownNameError: as of `comparison_from_dict`.
     """
     given = dict(flags)
     changes = given.pop("changes", None) or {}
@@ -250,19 +232,11 @@ class Plan:
     """A comparison on data that are there: its folds, and its cells.
 
     Args:
-        comparison: what is compared.
         data_dir: folder or zip of the corpus; None: the comparison's own.
-        trust_recipe_code: as of `RunOptions`.
 
     Attributes:
-        corpus: the corpus.
         pool: its rows, all splits of them.
         data: fingerprint of the corpus.
-
-    Raises:
-        ConfigurationError: no data folder, folds that are not there, or recipes that do not fit the comparison.
-        UnknownNameError: a corpus, recipe, baseline, checkpoint or fold that does not exist.
-        CorpusError: the data are not laid out as the corpus is, or cannot be divided so.
     """
 
     def __init__(

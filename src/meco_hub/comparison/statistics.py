@@ -40,7 +40,6 @@ class Figure:
     Attributes:
         mean: over seeds of the means over folds; None where no fold has it.
         sd: over seeds; None of one seed.
-        by_seed: the seeds' means.
         by_fold: fold → mean over seeds.
         undefined: cells that do not have it.
     """
@@ -57,7 +56,6 @@ class Difference:
     """A model's figure minus another's, over people.
 
     Attributes:
-        metric: of which figure.
         people: in how many both have it.
         mean, low, high: over people, with the bounds of the 95 % interval; None where nothing can be said.
         p: of the Wilcoxon signed-rank test.
@@ -78,8 +76,6 @@ class Row:
     """One model in the table.
 
     Attributes:
-        model: its name.
-        figures: metric → figure.
         difference: from the model that all are compared with; None of that one, and where nobody is known by name.
         cells, wanted: how many are finished, of how many.
         notes: what must be said beside the figures.
@@ -99,9 +95,7 @@ class Summary:
 
     Attributes:
         division: as of `Plan.describe`.
-        metrics: columns.
         compared: the metric that differences are of; None where people are unknown.
-        rows: in the order of the comparison.
         people, samples: how many were tested.
         curves: family of conditions → model → {"levels", "values"}, of `curve_metric`.
         curve_metric: "uar" or "ccc".
@@ -166,11 +160,7 @@ def figure(values: Mapping[tuple[int, str], float | None]) -> Figure:
 
 
 def read_people(file: Path, metric: str) -> dict[str, float]:
-    """Person → their figure, of a cell's people.csv; those without one are left out.
-
-    Raises:
-        ConfigurationError: the metric is none that people have.
-    """
+    """Person → their figure, of a cell's people.csv; those without one are left out."""
     with file.open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     if rows and metric not in rows[0]:
@@ -190,17 +180,7 @@ def _mean_of_people(files: Sequence[Path], metric: str) -> dict[str, float]:
 
 
 def summarise_cells(plan: Plan, reports: Mapping[Cell, Mapping[str, Any]], output_dir: Path) -> Summary:
-    """The table of the cells that are finished.
-
-    Args:
-        plan: the comparison.
-        reports: cell → its report.
-        output_dir: where the cells lie.
-
-    Raises:
-        InputError: not one cell is finished.
-        ConfigurationError: a metric that no report has, or one to compare by that people do not have.
-    """
+    """The table of the cells that are finished."""
     if not reports:
         raise InputError(f"No cell of the comparison is finished in {output_dir}. Run it first.")
     first = next(iter(reports.values()))

@@ -173,11 +173,7 @@ def csv_text(summary: Summary) -> str:
 
 
 def draw_curves(summary: Summary, folder: Path) -> list[Path]:
-    """One picture for each family of conditions, all models in it; a picture a model where the conditions have no order.
-
-    Raises:
-        DependencyError: matplotlib is missing.
-    """
+    """One picture for each family of conditions, all models in it; a picture a model where the conditions have no order."""
     written, metric = [], summary.curve_metric.upper()
     title = f"{summary.division['corpus']}, n = {summary.people} people"
     for family, models in summary.curves.items():

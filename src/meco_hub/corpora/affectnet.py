@@ -68,10 +68,6 @@ def read(
 
     The official layouts add `valence` and `arousal` (float32 in [−1, 1], NaN where not annotated), the first release also
     `face_box` (four float32: x0, y0, x1, y1 in pixels of the uncropped picture).
-
-    Raises:
-        CorpusError: another layout or several at once; annotations and pictures that do not match; values out of range.
-        ConfigurationError: an unknown value of an option, or an option of the derivative on an official layout.
     """
     if num_classes not in (7, 8):
         raise ConfigurationError(f"affectnet: num_classes is {num_classes!r}. Expected 7 (no contempt) or 8.")
@@ -294,14 +290,8 @@ def read_derivative(
     """Read the derivative.
 
     Args:
-        tree: the folder that holds labels.csv.
-        names: the classes to keep, in the order of their indices.
         split: "published" for train and test, None for one split "all".
         labels_from: "csv" or "folder".
-
-    Raises:
-        CorpusError: a picture that is not there or is listed twice, or a label that is no expression.
-        ConfigurationError: an unknown `split` or `labels_from`, or the published cut on labels from folders.
     """
     if split not in (None, "published"):
         raise ConfigurationError(f'affectnet: derivative_split is {split!r}. Expected "published" or nothing.')

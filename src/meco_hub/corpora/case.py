@@ -102,10 +102,6 @@ def read(path: Path, modalities: str | Mapping[str, Sequence[str]] | None = None
     """Read CASE from the npz (or a folder with one), or from the published csv; see `Corpus.load` for the columns.
 
     Further columns: `modalities` (JSON) and `annotations_sha256`.
-
-    Raises:
-        CorpusError: another layout, a clock that is not 20 Hz, ratings off their scale; the message names file and array.
-        ConfigurationError, UnknownNameError: `modalities` makes no sense.
     """
     files = sorted(path.glob("*.npz")) if path.is_dir() else [path]
     if (path.is_dir() and not files) or path.suffix.lower() == ".zip":
@@ -284,11 +280,6 @@ def read_published(
 
     Args:
         path: a folder anywhere above `physiological/`, or a zip.
-        modalities: option of the corpus.
-        expected: the corpus's layout in words.
-
-    Raises:
-        CorpusError: files missing; a clock that stands still, runs backwards or has another rate; ratings off their scale.
     """
     from tqdm.auto import tqdm
 

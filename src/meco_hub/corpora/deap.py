@@ -110,11 +110,6 @@ def read(
     Further columns: `liking`, `site`, `modalities`.
 
     Every file is opened once, for its ratings and the hashes of its trials; samples are read again with each row.
-
-    Raises:
-        CorpusError: no such files, a pickle that is not arrays only (nothing of it is run), another shape, ratings off their scale
-            (of BDF, see `rows_of`); the message names the file.
-        ConfigurationError, UnknownNameError: an option makes no sense.
     """
     extras = {"liking": "float32", "site": "string", LAYOUT_COLUMN: "string"}
     splits = build_recordings(_read(path, modalities), extras=extras, address=str(path))
@@ -237,13 +232,7 @@ _COLUMNS = ("Participant_id", "Trial", "Experiment_id", "Valence", "Arousal", "D
 
 
 def rows_of(path: Path, modalities: str | Mapping[str, Sequence[str]]) -> list[RecordingRow]:
-    """A row for every video that somebody watched, in the order of people and videos.
-
-    Raises:
-        CorpusError: a zip, which must be unpacked first; no ratings, other ratings than videos, ratings off their scale; a file
-            laid out otherwise. The message names file and stream.
-        RecordingError: a file that is cut off.
-    """
+    """A row for every video that somebody watched, in the order of people and videos."""
     from tqdm.auto import tqdm
 
     layout = choose_layout(modalities, LAYOUTS, CHANNELS)
@@ -370,10 +359,6 @@ _MOST_INSTRUCTIONS = 10_000
 def load_arrays(content: bytes, where: str) -> dict[str, NDArray[Any]]:
     """The arrays of a pickled dict, by name.
 
-    Args:
-        content: the pickle, of Python 2 or 3.
-        where: the file, for messages.
-
     Returns:
         Read-only arrays of numbers, views of the bytes they were written with.
 
@@ -397,11 +382,7 @@ def load_arrays(content: bytes, where: str) -> dict[str, NDArray[Any]]:
 
 
 def _count_instructions(content: bytes) -> None:
-    """Make sure that there are no more than arrays need, every one whole, and no place in memory beyond their number.
-
-    Raises:
-        ValueError: there are, or it is cut off.
-    """
+    """Make sure that there are no more than arrays need, every one whole, and no place in memory beyond their number."""
     for count, (instruction, argument, _) in enumerate(pickletools.genops(content)):
         if instruction.name.startswith("EXT"):  # of which others in this process may have resolved some already
             raise ValueError("a name given by its number, where arrays spell theirs out")

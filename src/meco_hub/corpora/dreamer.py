@@ -86,12 +86,7 @@ corpus = Corpus(
 def read(
     path: Path, modalities: str | Mapping[str, Sequence[str]] = "dreamer_2", folds: str = "P3"
 ) -> "datasets.DatasetDict":
-    """Read DREAMER.mat; see `Corpus.load` for the columns. Further column: `modalities`.
-
-    Raises:
-        CorpusError: no such file, or one that is cut off or laid out otherwise; the message names person, clip and stream.
-        ConfigurationError, UnknownNameError: an option makes no sense.
-    """
+    """Read DREAMER.mat; see `Corpus.load` for the columns. Further column: `modalities`."""
     layout = choose_layout(modalities, LAYOUTS, ELECTRODES + ECG)
     for name, channels in json.loads(layout).items():
         if 0 < len(set(channels) & set(ECG)) < len(channels):

@@ -80,11 +80,6 @@ def read(
 
     Further columns: `root`, `clip`, `frames`, `events` (paths below it, "" where the clip is one recording), `frames_per_second`
     (0 where unknown), `offset_us`, `files`, and the groups and nuisances.
-
-    Raises:
-        CorpusError: the csv and the clips do not fit each other; the message names the line.
-        InputError: a clip cannot be opened; the message names it.
-        ConfigurationError: an option that makes no sense.
     """
     import datasets
     from tqdm.auto import tqdm

@@ -55,14 +55,7 @@ _NO_FACE = [0] * len(EXPRESSIONS) + [0, 10]
 
 
 class Votes:
-    """The votes, by picture.
-
-    Args:
-        tree: where the file lies, at any depth.
-
-    Raises:
-        CorpusError: there is no such file, or a line of it does not hold votes.
-    """
+    """The votes, by picture."""
 
     def __init__(self, tree: FileTree) -> None:
         folders = tree.folders_with(VOTES_NAME)
@@ -89,9 +82,6 @@ class Votes:
 
         The published file has lines without a name, for pictures that show no face: where it has any, a picture that is not
         named counts as one of them.
-
-        Raises:
-            CorpusError: there is no line for a picture.
         """
         import numpy as np
 
@@ -103,11 +93,7 @@ class Votes:
         return np.asarray(found, np.int64).reshape(len(names), len(_COLUMNS))
 
     def of_rows(self, count: int) -> "NDArray[np.int64]":
-        """(count, 10) votes of all rows of the challenge's own csv, which names no pictures: line by line.
-
-        Raises:
-            CorpusError: the file has another number of lines.
-        """
+        """(count, 10) votes of all rows of the challenge's own csv, which names no pictures: line by line."""
         import numpy as np
 
         if len(self._rows) != count:
@@ -137,7 +123,6 @@ def shares(votes: "ArrayLike", names: Sequence[str]) -> "NDArray[np.float32]":
 
     Args:
         votes: (n, 10) votes in the file's order.
-        names: classes, some of `EXPRESSIONS` in any order.
     """
     import numpy as np
 
@@ -186,11 +171,6 @@ def read(path: Path, *, public_test: str | None = None, votes: bool = False) -> 
 
     A copy without the file of votes is read without them, with a warning: they are for training, and a checkpoint that was
     trained on them is evaluated on copies that have none.
-
-    Raises:
-        CorpusError: another layout; a row with a wrong number of pixels, a value outside 0…255, an unknown emotion or
-            usage (the message gives the line); file names that do not separate the tests when `public_test` wants that.
-        ConfigurationError: an unknown `public_test`.
     """
     import datasets
 
@@ -210,8 +190,8 @@ def read_faces(
 ) -> tuple[dict[str, list[FaceRow]], str]:
     """The rows of every split, and the corpus's address for messages.
 
-    Each row's extras hold `content_sha256`, and `votes`, the ten counts of FER+, when they are wanted and there. Errors as of
-    `read`, and a CorpusError when they are needed and not there.
+    Each row's extras hold `content_sha256`, and `votes`, the ten counts of FER+, when they are wanted and there;
+    a CorpusError says when they are needed and not there.
     """
     if public_test not in (None, "validation", "merged"):
         raise ConfigurationError(f'fer2013: public_test is {public_test!r}. Expected "validation" or "merged".')

@@ -43,12 +43,7 @@ corpus = Corpus(
 
 
 def read(path: Path, *, contempt: bool = True, public_test: str | None = None) -> "datasets.DatasetDict":
-    """Read FER+; see `Corpus.load` for the columns, and `soft_label`, the shares of the votes for the label's classes.
-
-    Raises:
-        CorpusError: there is no fer2013new.csv, it lacks a picture, or `fer2013` cannot be read.
-        ConfigurationError: an unknown `public_test`.
-    """
+    """Read FER+; see `Corpus.load` for the columns, and `soft_label`, the shares of the votes for the label's classes."""
     import datasets
 
     from .fer2013 import read_faces

@@ -100,11 +100,7 @@ class FileTree:
 
     @contextmanager
     def open_text(self, name: str) -> Iterator[io.TextIOWrapper]:
-        """Stream a file as UTF-8 text, with or without a byte-order mark.
-
-        Raises:
-            CorpusError: it cannot be read, or is not UTF-8.
-        """
+        """Stream a file as UTF-8 text, with or without a byte-order mark."""
         with reading(f"{self.where(name)} cannot be read", CorpusError):
             try:
                 with io.TextIOWrapper(self._open(name), encoding="utf-8-sig", newline="") as text:
@@ -113,11 +109,7 @@ class FileTree:
                 raise CorpusError(f"{self.where(name)} is not UTF-8 ({error}). Save it as UTF-8 text.") from error
 
     def read(self, name: str) -> bytes:
-        """A file's bytes.
-
-        Raises:
-            CorpusError: it cannot be read.
-        """
+        """A file's bytes."""
         return read_path(self.image_path(name))
 
     def _open(self, name: str) -> IO[bytes]:
@@ -213,8 +205,6 @@ def read_rows(
     """Stream the rows of a csv, which may have what breaks naive readers: a byte-order mark, spaces around names, no header.
 
     Args:
-        tree: where the file lies.
-        name: its path in the tree.
         required: columns (lower case) that must be there.
         headerless: columns of a file without header, where such copies are known; recognised by the first row having as many
             cells and none of the required names.
@@ -322,11 +312,7 @@ def _opened(path: str) -> Iterator[IO[bytes]]:
 
 
 def content_hashes(dataset: "datasets.Dataset") -> list[str]:
-    """SHA-256 (hex) of each row's content, in the order of the rows; from `HASH_COLUMN` where it is there.
-
-    Raises:
-        CorpusError: a file cannot be read, or no column says what a row's content is.
-    """
+    """SHA-256 (hex) of each row's content, in the order of the rows; from `HASH_COLUMN` where it is there."""
     names = dataset.column_names
     if HASH_COLUMN in names:
         return column(dataset, HASH_COLUMN)

@@ -75,12 +75,7 @@ class _Picture:
 def read(
     path: Path, *, labels: Sequence[str] | None = None, ignore_labels: Sequence[str] = ()
 ) -> "datasets.DatasetDict":
-    """Read a folder or zip of labelled pictures; see the module for the layouts and `Corpus.load` for the columns.
-
-    Raises:
-        CorpusError: the layout is another, index and folders disagree, or a label is not in `labels`.
-        ConfigurationError: `labels` or `ignore_labels` is no list, names a class twice, or one that is not there.
-    """
+    """Read a folder or zip of labelled pictures; see the module for the layouts and `Corpus.load` for the columns."""
     for option, value in (("labels", labels), ("ignore_labels", ignore_labels)):
         if isinstance(value, str) or (value is not None and not all(isinstance(name, str) for name in value)):
             raise ConfigurationError(f"image_folder: {option} is {value!r}. Expected a list of label names.")

@@ -48,11 +48,7 @@ class LabelRow:
         return self.cells.get(column, "")
 
     def need(self, column: str) -> str:
-        """The cell, which must not be empty.
-
-        Raises:
-            CorpusError: it is.
-        """
+        """The cell, which must not be empty."""
         if not self[column]:
             raise CorpusError(f"{self.where}: the cell of {column!r} is empty. Fill it, or remove the line.")
         return self[column]
@@ -63,11 +59,7 @@ class LabelRow:
         return cell.replace(",", ".") if self.comma and _DECIMAL_COMMA.fullmatch(cell) else cell
 
     def number(self, column: str) -> float:
-        """The number; NaN where the cell is empty.
-
-        Raises:
-            CorpusError: it is something else.
-        """
+        """The number; NaN where the cell is empty."""
         if not self[column]:
             return math.nan
         try:
@@ -82,11 +74,7 @@ class LabelRow:
         return found
 
     def fold(self) -> int:
-        """The number of the column `fold`; −1 where there is none.
-
-        Raises:
-            CorpusError: it is no whole number from 0 on.
-        """
+        """The number of the column `fold`; −1 where there is none."""
         number = self.number("fold")
         if math.isnan(number):
             return -1
@@ -99,14 +87,7 @@ def read_labels(path: Path, *, required: Sequence[str], known: Sequence[str], re
     """The lines of a csv of labels.
 
     Args:
-        path: the file.
-        required: columns that must be there.
-        known: every column that is read.
         remedy: what to do with a column that is not, as a sentence.
-
-    Raises:
-        CorpusError: no file, no line; a column missing, unknown, or named twice.
-        RecordingError: no text, or a line with more or fewer cells than the header.
     """
     if not path.is_file():
         raise CorpusError(f"{path} does not exist. Expected a csv with the columns {', '.join(required)}. Add it.")
@@ -140,11 +121,7 @@ def read_labels(path: Path, *, required: Sequence[str], known: Sequence[str], re
 
 
 def check_people(people: Iterable[str], where: str) -> None:
-    """Make sure that nobody is spelt in two ways, who would be two people then and stand on both sides of a division.
-
-    Raises:
-        CorpusError: two names differ in case, accents' encoding, blanks or zeros before a number alone.
-    """
+    """Make sure that nobody is spelt in two ways, who would be two people then and stand on both sides of a division."""
     spelt: dict[str, str] = {}
     for name in people:
         other = spelt.setdefault(plain_name(name), name)
@@ -164,13 +141,6 @@ def order_labels(
         counts: how often each class was found, under the names that `canonical_or_own` gives.
         wanted: the classes in order, in any usual spelling; None: AffectNet's order of the expressions, or sorted names when one
             is no expression.
-        where: the data, for messages.
-        what: what is labelled, in the plural.
-        remedy: what to do about a label that is not wanted, as a sentence.
-
-    Raises:
-        ConfigurationError: a class is named twice.
-        CorpusError: there is a class that is not wanted.
     """
     if wanted is None:
         return [name for name in EXPRESSIONS if name in counts] if counts.keys() <= set(EXPRESSIONS) else sorted(counts)

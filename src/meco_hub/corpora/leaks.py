@@ -77,9 +77,7 @@ class Overlap:
 
     Attributes:
         kind: one of `KINDS`.
-        first, second: names of the splits.
         shared: the identities, trials or stimuli, or pairs "sample_id = sample_id" of rows; sorted.
-        rows: how many rows of the second split are concerned.
     """
 
     kind: str
@@ -100,9 +98,7 @@ class LeakReport:
     """What `leak_check` found.
 
     Attributes:
-        overlaps: the leaks; empty when nothing was found.
         notes: what is shared and allowed to be.
-        rows: number of rows by split.
         unknown_identities: rows by split whose person is unknown, so that only their content could be checked.
         looked_for: kinds that two splits at least have something of; of the others nothing is known.
     """

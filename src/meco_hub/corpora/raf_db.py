@@ -51,12 +51,7 @@ corpus = Corpus(
 
 
 def read(path: Path, *, pictures: str = "aligned") -> "datasets.DatasetDict":
-    """Read RAF-DB from a folder or a zip; see the module for the forms and `Corpus.load` for the columns.
-
-    Raises:
-        CorpusError: another layout; a line that is no "train_00001.jpg 5"; lists and pictures that disagree.
-        ConfigurationError: an unknown value of `pictures`, or "original" for a copy without them.
-    """
+    """Read RAF-DB from a folder or a zip; see the module for the forms and `Corpus.load` for the columns."""
     if pictures not in ("aligned", "original"):
         raise ConfigurationError(f'raf_db: pictures is {pictures!r}. Expected "aligned" or "original".')
     with open_tree(path) as tree:

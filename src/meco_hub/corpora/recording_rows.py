@@ -37,17 +37,7 @@ LAYOUT_COLUMN = "modalities"
 def choose_layout(
     choice: str | Mapping[str, Sequence[str]], presets: Mapping[str, Layout], channels: Sequence[str]
 ) -> str:
-    """The chosen layout, as JSON.
-
-    Args:
-        choice: a preset's name or a mapping.
-        presets: what the corpus offers.
-        channels: every channel of the corpus.
-
-    Raises:
-        UnknownNameError: no such preset.
-        ConfigurationError: a mapping that names no channel, unknown ones, or one twice.
-    """
+    """The chosen layout, as JSON."""
     if isinstance(choice, str):
         if choice not in presets:
             raise unknown_name("preset of modalities", choice, presets, "A mapping {modality: [channel, …]} works too.")
@@ -87,7 +77,6 @@ def corpus_streams(
     Args:
         declared: as of `Corpus.streams`.
         dataset: the rows, of which some corpora say with which layout they were loaded.
-        own: those that the model reads.
     """
     chosen = len(dataset) and LAYOUT_COLUMN in dataset.column_names
     loaded = set(json.loads(dataset[0][LAYOUT_COLUMN])) if chosen else set(declared)
@@ -122,7 +111,6 @@ class RecordingRow:
 
     Attributes:
         sample_id: unique and stable name inside the corpus.
-        identity: the person.
         source: the physical recording that the row is (a part of).
         content_sha256: hash of the samples (`hash_arrays`); a corpus gives all of its rows this, or all of them `files`.
         files: files whose bytes, from `start_s` to `end_s`, are the row's content.
@@ -131,7 +119,6 @@ class RecordingRow:
         targets: values to predict, in native units, NaN unknown; None where classes are predicted or targets run over time.
         trial, stimulus: "" where unknown.
         start_s, end_s: from when to when in the source; NaN: all of it.
-        extras: further columns.
     """
 
     sample_id: str
@@ -159,13 +146,7 @@ def build_recordings(
     """Build a DatasetDict with the one split "all".
 
     Args:
-        rows: in the order they are to have.
-        label_names: class names in the order of their indices, where classes are predicted.
         extras: type of each further column, as `tables.feature_of` takes it.
-        address: the corpus on disk, for messages.
-
-    Raises:
-        CorpusError: no row at all.
     """
     import datasets
 
@@ -220,11 +201,7 @@ def robust_reference(values: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def check_targets(values: Sequence[float] | NDArray[Any], low: float, high: float, where: str) -> None:
-    """Hold ratings to their scale; NaN is unknown.
-
-    Raises:
-        CorpusError: one lies outside [low, high].
-    """
+    """Hold ratings to their scale; NaN is unknown."""
     given = np.asarray(values, dtype=np.float64)
     wrong = given[~(np.isnan(given) | ((given >= low - 1e-3) & (given <= high + 1e-3)))]
     if wrong.size:
@@ -235,11 +212,7 @@ def check_targets(values: Sequence[float] | NDArray[Any], low: float, high: floa
 
 
 def check_samples(arrays: Iterable[NDArray[np.floating]], where: str) -> None:
-    """Make sure that a recording holds a sample: single sensors may be missing, all of them are a file gone wrong.
-
-    Raises:
-        CorpusError: nothing in any of its arrays is a number.
-    """
+    """Make sure that a recording holds a sample: single sensors may be missing, all of them are a file gone wrong."""
     if not any(np.isfinite(one).any() for one in arrays):
         raise CorpusError(
             f"{where}: no sample of any sensor is a number. Expected some. Take the copy of the file that its owners give out."

@@ -134,10 +134,6 @@ def read(
     Further columns: `lighting`, `sex`, `degree` (strings), `age` (int32), `token` (the label as written), `archive` (the zip, or
     ""), `frames_folder` and `events_folder` (where the pictures lie), `start` and `end` (numbers of the segment's pictures, end
     excluded), `left_out` (numbers within it that are missing), `files`.
-
-    Raises:
-        CorpusError: another layout, entries that make no sense, pictures that are missing.
-        ConfigurationError: an unknown value of an option.
     """
     for key, value, known in (
         ("split", split, tuple(PROTOCOLS)),
@@ -307,9 +303,6 @@ def parse_sequence_name(name: str) -> dict[str, str]:
 
     >>> parse_sequence_name("1_001_man_24_Master_normal_angry_45_take000")["lighting"]
     'normal'
-
-    Raises:
-        CorpusError: not nine fields, or a field that cannot be what it should.
     """
     fields: dict[str, str] = dict(zip(NAME_FIELDS, name.split("_"), strict=False))
     problem = ""
@@ -328,11 +321,7 @@ def parse_sequence_name(name: str) -> dict[str, str]:
 
 
 def read_annotations(tree: FileTree, name: str) -> tuple[list[str], dict[str, Any]]:
-    """The labels as they are written, in order, and the entries by sequence.
-
-    Raises:
-        CorpusError: the file is no JSON, or holds something else.
-    """
+    """The labels as they are written, in order, and the entries by sequence."""
     where = tree.where(name)
     with reading(f"{where} is not JSON", CorpusError):
         content = tree.read(name)

@@ -52,15 +52,12 @@ class SequenceScores:
     """Figures of the runs of one test set, all as shares of 1.
 
     Attributes:
-        runs: names of the files, in order.
-        sequences: how many each run answers.
         recall: class → (runs,) recall; NaN where no sequence is of it.
         lighting: lighting → (runs,) accuracy; NaN where no sequence has it.
         war, uar: (runs,).
         lighting_uar: lighting → (runs,) mean recall of the expressions that occur in it; NaN where no sequence has it.
         support: class or lighting → sequences.
         confusion: (classes, classes) counts summed over the runs, rows true, in the order of `recall`.
-        ignored: files of the folder that hold no predictions.
     """
 
     runs: tuple[str, ...]
@@ -114,11 +111,7 @@ class SequenceScores:
 
 
 def table(sets: Mapping[str, SequenceScores]) -> str:
-    """Rows of several test sets or models under one heading: means, and standard deviations over the runs, ×100, one decimal.
-
-    Args:
-        sets: what a row is called → its scores.
-    """
+    """Rows of several test sets or models under one heading: means, and standard deviations over the runs, ×100, one decimal."""
     first = next(iter(sets.values()))
     headings = list(first.columns())
     bars = {len(first.recall), len(first.recall) + len(first.lighting)}
@@ -280,10 +273,6 @@ def score_sequence_files(paths: str | Path | Sequence[str | Path]) -> SequenceSc
     Args:
         paths: one or several files, a folder of files, or patterns; every file is a run. JSON files of a folder or pattern that
             have no "results" (options, logs) are left out, and named in `ignored`.
-
-    Raises:
-        InputError: no file, a file that is not laid out so, unknown labels, scores that are no numbers, names of other corpora, or
-            runs that answer different sequences.
     """
     listed = [paths] if isinstance(paths, str | Path) else list(paths)
     folders = [str(one) for one in listed if Path(one).expanduser().is_dir()]
@@ -335,9 +324,6 @@ def score_sequence_sets(paths: Sequence[str | Path]) -> dict[str, SequenceScores
     Returns:
         Folder's name → scores, in the order given, "" for the rest; what `table` prints. Folders of the same name
         are called by their paths.
-
-    Raises:
-        InputError: as of `score_sequence_files`, or nothing was given.
     """
     if not paths:
         raise InputError("No file or folder was given; expected prediction files of one run each, or their folder.")

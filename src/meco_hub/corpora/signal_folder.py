@@ -84,7 +84,6 @@ class Study:
     Attributes:
         streams: name → what it is made of.
         recordings: a pattern that matches each recording once, a file or a folder.
-        labels: the csv.
         person: "column": the csv names each; "folder": the folder below the pattern's fixed part; "recording": each its own.
         classes: in the order of their indices; null: sorted.
         targets: rating → [lowest, highest] of its scale, instead of classes.
@@ -93,7 +92,6 @@ class Study:
         clock: "recording": the csv's seconds are those of the file's clock; "start": they count from its first sample.
         ignore: recordings that are left out on purpose.
         folds: into how many groups people are divided, unless the csv has a column `fold`.
-        description, citation, licence: for reports and cards.
     """
 
     streams: dict[str, StreamNote]
@@ -143,11 +141,7 @@ corpus = Corpus(
 
 
 def read_study(path: Path, study: str = STUDY) -> Study:
-    """The YAML of a folder.
-
-    Raises:
-        CorpusError: no folder, no YAML; a key nobody reads; a unit, a scale or a name that makes no sense.
-    """
+    """The YAML of a folder."""
     if not path.is_dir():
         raise CorpusError(f"{path} is a file. Expected a folder: {corpus.layout}. Unpack it first.")
     file = path / study
@@ -264,11 +258,7 @@ def _read_streams(source: Path, notes: str) -> SignalRecording:
 
 @lru_cache(maxsize=4)
 def _cached_streams(source: Path, notes: str, changed: int) -> SignalRecording:
-    """The declared streams of one recording, in the declared units; `changed` makes a file written anew another one.
-
-    Raises:
-        RecordingError: it cannot be read, lacks a stream, or names a unit that cannot be converted.
-    """
+    """The declared streams of one recording, in the declared units; `changed` makes a file written anew another one."""
     said = json.loads(notes)
     declared = {name: StreamNote(**one) for name, one in said["streams"].items()}
     rates = {label: one.rate for name, one in declared.items() if one.rate for label in (name, *one.channels)}
@@ -329,8 +319,6 @@ class _Labels:
     """The csv, its lines checked as far as that needs no recording.
 
     Attributes:
-        rows: its lines.
-        columns: those that it has.
         kind: what a line is about: "recording", "interval" or "sample".
     """
 
@@ -366,11 +354,7 @@ class _Labels:
             )
 
     def by_recording(self, named: Mapping[str, Path], path: Path) -> dict[str, list[LabelRow]]:
-        """Name of the recording → its lines, in the order of the names.
-
-        Raises:
-            CorpusError: a line about no recording, or a recording without a line.
-        """
+        """Name of the recording → its lines, in the order of the names."""
         fixed, found, meant = _fixed_part(path, self.study), defaultdict[str, list[LabelRow]](list), dict[str, str]()
         for row in self.rows:
             cell = row.need("recording")
@@ -398,11 +382,7 @@ class _Labels:
         return {name: found[name] for name in named}
 
     def person(self, name: str, rows: Sequence[LabelRow]) -> str:
-        """Who a recording is of.
-
-        Raises:
-            CorpusError: nobody, or two people.
-        """
+        """Who a recording is of."""
         said = sorted({row.need("person") for row in rows}) if "person" in self.columns else []
         if len(said) > 1:
             raise CorpusError(
@@ -472,11 +452,6 @@ def read(
     Further columns: `notes` and `reference` (JSON), `margin_s`, `session_minute`, the groups and nuisances of the YAML, and of
     ratings over time `rating_times` (seconds on the recording's clock), `ratings` (of each moment, by target) and
     `annotations_sha256`.
-
-    Raises:
-        CorpusError: the YAML, the csv and the recordings do not fit each other; the message names file and line.
-        RecordingError: a recording cannot be read, or lacks a stream; the message names it.
-        ConfigurationError: an option out of range.
     """
     import datasets
     from tqdm.auto import tqdm

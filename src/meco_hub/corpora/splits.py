@@ -57,10 +57,6 @@ def by_identity(dataset: "Dataset", fraction: float, *, seed: int) -> "Sides":
     Args:
         dataset: with the columns identity and sample_id, and label where there are classes.
         fraction: share of the rows to hold out, 0 < fraction < 1.
-        seed: another seed, other people.
-
-    Returns:
-        (the rest, the held-out part).
 
     Raises:
         CorpusError: identities are unknown, or too few to cut.
@@ -93,10 +89,6 @@ def by_fold(dataset: "Dataset", folds: Iterable[int]) -> "Sides":
 
     Returns:
         (the rest, the rows of `folds`); the rest may be empty, when all folds are wanted.
-
-    Raises:
-        CorpusError: rows without a fold.
-        ConfigurationError: a fold that the data set does not have.
     """
     wanted = sorted(set(folds))
     present = Counter(column(dataset, "fold"))
@@ -118,13 +110,6 @@ def stratified(dataset: "Dataset", fraction: float, *, seed: int) -> "Sides":
     """Hold out single pictures, the same share of every label (±1 row; `round(fraction · n)` in all).
 
     People may end up on both sides: use it only where identities are not published, and say so beside the figure.
-
-    Returns:
-        (the rest, the held-out part).
-
-    Raises:
-        CorpusError: too few rows to cut, or people that are known, whom only `by_identity` keeps together.
-        ConfigurationError: `fraction` makes no sense.
     """
     _check_fraction(fraction)
     _refuse_known_people(dataset)
@@ -150,10 +135,6 @@ def by_content(dataset: "Dataset", fraction: float, *, seed: int) -> "Sides":
 
     Returns:
         (the rest, the held-out part); the share of each label is kept as far as the groups of equal pictures allow.
-
-    Raises:
-        CorpusError: people are known, whom only `by_identity` keeps together, or there are too few rows to cut.
-        ConfigurationError: `fraction` makes no sense.
     """
     import datasets
 
@@ -193,14 +174,6 @@ def by_trial(dataset: "Dataset", fraction: float, *, seed: int) -> "Sides":
     Args:
         dataset: with the columns identity and trial.
         fraction: share of the trials to hold out, 0 < fraction < 1.
-        seed: another seed, other trials.
-
-    Returns:
-        (the rest, the held-out part).
-
-    Raises:
-        CorpusError: rows without a trial, or too few trials to cut.
-        ConfigurationError: `fraction` makes no sense.
     """
     _check_fraction(fraction)
     people, trials = column(dataset, "identity"), _known(dataset, "trial")
@@ -218,7 +191,7 @@ def by_trial(dataset: "Dataset", fraction: float, *, seed: int) -> "Sides":
 def by_stimulus(dataset: "Dataset", fraction: float, *, seed: int) -> "Sides":
     """Hold out whole stimuli, `round(fraction · n)` of n and at least one; people stand on both sides.
 
-    Arguments, result and errors as for `by_trial`, with the column stimulus.
+    Arguments as for `by_trial`, with the column stimulus.
     """
     _check_fraction(fraction)
     stimuli = _known(dataset, "stimulus")
@@ -421,14 +394,10 @@ def folds(dataset: "Dataset", protocol: str, *, n_folds: int = 5, seed: int = 0)
 
     Args:
         dataset: with the columns identity and sample_id, and what the protocol cuts by: trial, stimulus.
-        protocol: "P0" … "P4".
         n_folds: of P0, P1 and P3 how many folds; of P4 into how many parts the stimuli are cut.
-        seed: another seed, other folds; P2 takes none.
 
     Raises:
-        UnknownNameError: no such protocol.
         CorpusError: the columns do not say what the protocol cuts by, or there is too little of it.
-        ConfigurationError: `n_folds` below 2.
     """
     if protocol not in _MAKERS:
         raise unknown_name("protocol", protocol, _MAKERS)
@@ -438,11 +407,7 @@ def folds(dataset: "Dataset", protocol: str, *, n_folds: int = 5, seed: int = 0)
 
 
 def find_fold(dataset: "Dataset", protocol: str, name: str, *, n_folds: int, seed: int) -> Fold:
-    """The fold of that name; other arguments and errors as for `folds`.
-
-    Raises:
-        UnknownNameError: the protocol has no such fold.
-    """
+    """The fold of that name; other arguments as for `folds`."""
     made = {fold.name: fold for fold in folds(dataset, protocol, n_folds=n_folds, seed=seed)}
     if name not in made:
         raise unknown_name(f"fold of {protocol}", name, made)
@@ -454,7 +419,7 @@ def number_folds(
 ) -> "Dataset":
     """The data set with its column `fold` replaced by the folds of P0, P1, P2 or P3.
 
-    Arguments and errors as for `folds`; `stratify_by`, of P3 alone, as for `subject_folds`.
+    Arguments as for `folds`; `stratify_by`, of P3 alone, as for `subject_folds`.
 
     Raises:
         ConfigurationError: P4, whose folds leave rows out and so are no column.
@@ -524,7 +489,6 @@ def subject_folds(dataset: "Dataset", n_folds: int, seed: int, *, stratify_by: s
     """P3: people go into k folds in turn.
 
     Args:
-        dataset, n_folds, seed: as for `folds`.
         stratify_by: column of something that people have one of (the site where they were recorded), spread over the folds.
     """
     people = _known(dataset, "identity")

@@ -90,11 +90,6 @@ def read(
     """Read Stress-Predict from a folder or a zip; see `Corpus.load` for the columns.
 
     Further columns: `session_minute`, and `margin_s`, `after_s` and `level_minutes` as the options say (0: the whole session).
-
-    Raises:
-        CorpusError: folders or labels missing; a label other than 0 and 1; a clock of labels that does not run by seconds.
-        RecordingError: a file of the watch that cannot be read; the message names file and stream.
-        ConfigurationError: an option out of range.
     """
     import datasets
     from tqdm.auto import tqdm

@@ -22,13 +22,10 @@ class FaceRow:
     """One picture.
 
     Attributes:
-        sample_id: unique and stable name inside the corpus.
         label: index into the corpus's label names.
         path: where the picture lies (a file, or `zip://inner::outer`); None when `content` holds it.
-        content: the encoded picture.
         identity: the person, "" where unknown.
         fold: the fold, −1 where unknown.
-        extras: further columns.
     """
 
     sample_id: str
@@ -51,14 +48,8 @@ def build_splits(
     """Build a DatasetDict; splits without a row are left out, and said so in the log.
 
     Args:
-        splits: rows by split name.
-        label_names: class names in the order of their indices.
         extras: type of each further column, as `feature_of` takes it.
         note: a sentence on this copy of the corpus, kept in every split's `info.description`.
-        address: the corpus on disk, for messages.
-
-    Raises:
-        CorpusError: no row at all.
     """
     import datasets
 

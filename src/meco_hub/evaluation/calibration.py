@@ -58,14 +58,10 @@ class OperatingPoint:
     """What was chosen, and the validation figures it was chosen by.
 
     Attributes:
-        rule: a key of `OBJECTIVES`.
         tau: strength of the correction, logits − tau · log(prior).
-        objective: value of the rule on validation.
         war_floor: smallest WAR that was allowed; None: any.
         floor_met: False when no tau reached the floor, and the one with the highest WAR was taken instead.
-        uar, war, macro_f1: on validation, at this point.
         prior: class name → share of the training set, one added to each count.
-        chosen_on: which samples, in words.
     """
 
     rule: str
@@ -110,13 +106,8 @@ def choose_operating_point(
     Args:
         logits, labels: (n, classes) and (n,) of the validation samples.
         prior: (classes,) class shares of the training set; see `class_prior`.
-        names: class names in order.
-        rule: a key of `OBJECTIVES`.
         taus: strengths to try. Ties go to the smallest |tau|.
         war_floor: only taus with at least this WAR are taken; if there is none, the one with the highest WAR.
-
-    Raises:
-        ConfigurationError: an unknown rule, or no tau to try.
     """
     if rule not in OBJECTIVES:
         raise ConfigurationError(f"The operating point's rule is {rule!r}; expected one of {', '.join(OBJECTIVES)}.")
@@ -145,11 +136,7 @@ def choose_operating_point(
 
 
 def write_operating_point(model: PreTrainedModel, point: OperatingPoint) -> None:
-    """Add the correction to the bias of the head's output layers and record it in `model.config.operating_point`.
-
-    Raises:
-        ConfigurationError: the head has no such layer with a bias, the classes differ, or a point was written before.
-    """
+    """Add the correction to the bias of the head's output layers and record it in `model.config.operating_point`."""
     biases = [layer.bias for layer in output_layers(model) if layer.bias is not None]
     if not biases or len(biases) != len(output_layers(model)):
         raise ConfigurationError(
@@ -200,10 +187,6 @@ def fit_temperature(logits: Floats, labels: Ints, *, fitted_on: str = "validatio
 
     Args:
         logits, labels: (n, classes) scores before softmax, and (n,) class indices.
-        fitted_on: which samples these are, in words.
-
-    Raises:
-        InputError: no sample, shapes that do not fit, or scores that are not finite.
     """
     logits, labels = np.asarray(logits, np.float64), np.asarray(labels)
     if logits.ndim != 2 or labels.shape != logits.shape[:1] or not len(labels) or not np.isfinite(logits).all():
@@ -359,11 +342,6 @@ def fit_affine(
 
     Args:
         predictions, truth: (n, targets) native values; NaN in `truth` where unknown. A target without any keeps its values.
-        names: target names in order.
-        fitted_on: which items these are, in words.
-
-    Raises:
-        InputError: no item, shapes that do not fit, or predictions that are not finite.
     """
     predictions, truth = np.asarray(predictions, np.float64), np.asarray(truth, np.float64)
     fits = predictions.ndim == 2 and predictions.shape == truth.shape and predictions.shape[1] == len(names)
@@ -413,7 +391,6 @@ def describe_calibration(
     """What a report says of it.
 
     Args:
-        calibration: the one that was applied; None: none was.
         uncalibrated: figures of the same data without it ("ece", "cross_entropy", "rmse", …), as far as they were computed.
     """
     if calibration is None:

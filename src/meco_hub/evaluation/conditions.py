@@ -47,14 +47,9 @@ def conditions_for(
     """The conditions that were named, family by family, each once.
 
     Args:
-        kind: "face", "eye" or "signals".
         names: families, first parts of families, or single conditions; "all" is every family.
         streams: of signals, the modalities in the processor's order.
         corpus_streams: of signals, all streams of the corpus, over which faults are drawn; none: those of the processor.
-
-    Raises:
-        UnknownNameError: no such condition, or kind.
-        ConfigurationError: a condition of another kind of recording; signals without the names of their streams.
     """
     if kind == "signals" and not streams:
         raise ConfigurationError(
@@ -97,16 +92,12 @@ class AppliedCondition:
     """A condition with all that its random numbers depend on; `hooks` are what `predict_rows` takes.
 
     Args:
-        condition: which.
-        dataset: name of the corpus.
         protocol: how it was divided, "" when it was not.
-        seed: another one draws other faults.
         subjects: sample_id → subject, where known.
         streams: of signals, the modalities of which some may be missing; empty counts nothing.
         unread: of signals, streams of the corpus that its rows were loaded without: they are there all the same.
 
     Attributes:
-        name: the condition's.
         present, possible: streams that were there in all that this object was applied to, and that could have been; in clips, where
             the condition changes clips.
         lags: sample_id → stream name → seconds by which its content was made late without the model knowing.

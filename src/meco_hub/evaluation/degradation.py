@@ -36,17 +36,7 @@ def degrade(
     streams: Sequence[str] = (),
     progress: bool = True,
 ) -> list[dict[str, Any]]:
-    """One entry of `report.json` for every condition, in their order.
-
-    Args:
-        conditions: which.
-        answer: gives metrics and predictions under one.
-        clean: the metrics without any; those of conditions that change nothing.
-        metric: the one whose fall is reported.
-        known: arguments of `AppliedCondition` that are the same for all.
-        streams: of signals, the modalities.
-        progress: show a progress bar.
-    """
+    """One entry of `report.json` for every condition, in their order."""
     show = progress and PartialState().is_local_main_process
     entries = []
     for condition in tqdm(conditions, desc="conditions", unit="cond", disable=not show):
@@ -150,13 +140,7 @@ def estimates_lags(model: PreTrainedModel) -> bool:
 
 
 class LagRecord:
-    """Collects lags, clip by clip.
-
-    Args:
-        applied: the condition that the recordings are under; it remembers what it did to each.
-        sample_ids: names of the rows.
-        streams: the modalities in the model's order.
-    """
+    """Collects lags, clip by clip."""
 
     def __init__(self, applied: AppliedCondition, sample_ids: Sequence[str], streams: Sequence[str]) -> None:
         self._applied, self._sample_ids, self._streams = applied, sample_ids, tuple(streams)
@@ -230,14 +214,7 @@ class RoutedRows:
 
 
 class RoutingRecord:
-    """Collects what routers say, row by row.
-
-    Args:
-        model: whose forward takes `output_router_logits`.
-
-    Raises:
-        ConfigurationError: it does not, so that it has no routers.
-    """
+    """Collects what routers say, row by row."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         if "output_router_logits" not in accepted_inputs(model):
@@ -252,11 +229,7 @@ class RoutingRecord:
         self._rows: dict[int, list[tuple[NDArray[np.float64], ...]]] = {}
 
     def observe(self, output: Any, owners: Sequence[int]) -> None:
-        """Take the routing of a batch: what `predict_rows` calls.
-
-        Raises:
-            ConfigurationError: the output has no router logits.
-        """
+        """Take the routing of a batch: what `predict_rows` calls."""
         if output.router_logits is None:
             raise ConfigurationError(
                 f"{self._name} takes output_router_logits and gave none; expected one tensor per mixture. Its config may have "

@@ -182,18 +182,7 @@ def write_evaluation(
     folder: Path,
     described: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Answer, and write `report.json` with all that belongs beside it.
-
-    Args:
-        evaluation: whoever answers, and the rows.
-        chosen: all rows that were chosen, those of classes that are left out too.
-        run: the run.json of whoever answers.
-        folder: where to.
-        described: who answers, as the report's `checkpoint`.
-
-    Returns:
-        The report as written.
-    """
+    """Answer, and write `report.json` with all that belongs beside it."""
     corpus, settings = evaluation.corpus, evaluation.settings
     predictions = evaluation.predict(doubts=not evaluation.task.regression)
     under_conditions = evaluation.predict_under_conditions(predictions)
@@ -253,14 +242,8 @@ def calibrate_checkpoint(
     """Fit a calibration to rows of a corpus, and write a copy of the checkpoint that holds it; the weights stay as they are.
 
     Args:
-        checkpoint: folder, bundled checkpoint's name, or Hub id.
-        output: folder to write; new or empty.
         dataset, data_dir, settings: which rows, as of `evaluate_checkpoint`. Choose rows that the weights were not trained on, and
             report on others.
-
-    Raises:
-        ConfigurationError: the folder holds something, or the corpus does not fit the checkpoint.
-        UnknownNameError, CheckpointError, CorpusError, InputError: as of `evaluate_checkpoint`.
     """
     folder = Path(output)
     refuse_filled(folder)
@@ -314,13 +297,7 @@ def _check_output(folder: Path, settings: EvaluationSettings) -> None:
 
 
 def choose_rows(splits: datasets.DatasetDict, settings: EvaluationSettings) -> datasets.Dataset:
-    """The rows that are evaluated.
-
-    Raises:
-        UnknownNameError: no such split, protocol, or fold of the protocol.
-        ConfigurationError: folds and a protocol at once.
-        CorpusError: rows without what the protocol cuts by.
-    """
+    """The rows that are evaluated."""
     pool = take_split(splits, settings.split)
     if settings.protocol is None:
         return take_folds(pool, settings.folds)
@@ -406,17 +383,11 @@ class Evaluation:
     """Whoever answers the rows of one corpus, and the metrics that a report makes of the answers.
 
     Args:
-        task: what is answered.
-        corpus: whose rows.
-        subset: the rows, with what is to be predicted of them.
-        settings: how they are read.
         streams: of signals, those that conditions may take away.
-        calibration: correction of the answers.
 
     Raises:
         UnknownNameError, ConfigurationError: conditions that do not exist or do not fit: before anything is computed, because a
             wrong name must not cost a night.
-        DependencyError: pictures are wanted and matplotlib is missing.
     """
 
     def __init__(
@@ -689,15 +660,7 @@ class Evaluation:
 
 
 class ModelEvaluation(Evaluation):
-    """A checkpoint on the rows of one corpus.
-
-    Args:
-        model, processor: the loaded checkpoint.
-        corpus, subset, settings: as of `Evaluation`.
-
-    Raises:
-        ConfigurationError: routing of a model without routers, or runs of a processor that draws no clips.
-    """
+    """A checkpoint on the rows of one corpus."""
 
     def __init__(
         self,

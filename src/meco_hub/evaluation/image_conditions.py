@@ -322,11 +322,7 @@ def _apply(image: Image.Image, generator: Random, change: Callable[..., Image.Im
 def spoil(
     image: Image.Image, scene: Random, sensor: Random, change: Callable[..., Image.Image], value: float
 ) -> Image.Image:
-    """Apply the fault `change` to one picture; 0 leaves it as it is.
-
-    Raises:
-        InputError: the picture has another mode than L or RGB.
-    """
+    """Apply the fault `change` to one picture; 0 leaves it as it is."""
     if image.mode not in ("L", "RGB"):
         raise InputError(
             f"A condition was given a picture of mode {image.mode!r}; expected 'L' or 'RGB'. Use read_image."

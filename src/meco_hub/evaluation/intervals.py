@@ -62,9 +62,7 @@ class Intervals:
 
     Attributes:
         bounds: metric, as in the report → (low, high); None where nothing can be said.
-        level: how often they are to hold the truth.
         unit: what was left out: "identity" or "sample".
-        units: how many there are.
     """
 
     bounds: dict[str, Bounds]
@@ -98,7 +96,6 @@ def jackknife(score: WeightedScore, groups: Ints, unit: str) -> Intervals:
     Args:
         score: of (rows, units) weights; its first row is called with everybody.
         groups: (n,) unit of each sample, from 0 on, as `group_people` gives them.
-        unit: what a unit is called.
     """
     units = int(groups.max()) + 1
     count = min(units, MOST_UNITS)
@@ -199,7 +196,6 @@ def class_intervals(
 
     Args:
         labels, predictions: (n,) class indices.
-        num_classes: classes of the label space.
         identities: (n,) subjects, "" where unknown; none at all: single samples are left out.
         logits: (n, classes) scores before softmax; adds "auroc", "macro_auroc" and "ovo_auroc".
 
@@ -257,7 +253,6 @@ def value_intervals(
 
     Args:
         truth, predictions: (n, targets) native values; NaN in `truth` where unknown.
-        names: target names in order.
         identities: (n,) subjects, "" where unknown; none at all: single items are left out.
     """
     truth, predictions = checked_values(truth, predictions, names)
@@ -335,15 +330,9 @@ def group_metrics(
 
     Args:
         columns: column → the value of each row; "" where it is unknown, which is listed last and takes no part in gaps.
-        samples: how many rows there are.
-        score: gives the metrics of some rows.
-        minimum: samples that a value needs to take part in gaps.
 
     Returns:
         column → {"values": {value: {"n", metrics…}}, "gaps": {metric: {"gap", "highest", "lowest"}}, "smallest": minimum}.
-
-    Raises:
-        InputError: a column of another length.
     """
     report: dict[str, Any] = {}
     for column, values in columns.items():
@@ -369,13 +358,7 @@ def class_groups(
     names: Sequence[str],
     identities: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """`group_metrics` for classes: all that `compute_metrics` gives, recall by class, and intervals over subjects.
-
-    Args:
-        columns: as of `group_metrics`.
-        labels, logits, names: as of `compute_metrics`.
-        identities: (n,) subjects, "" where unknown.
-    """
+    """`group_metrics` for classes: all that `compute_metrics` gives, recall by class, and intervals over subjects."""
 
     def score(rows: Ints) -> dict[str, Any]:
         own, predicted = compute_metrics(labels[rows], logits[rows], names), logits[rows].argmax(axis=1)

@@ -36,8 +36,6 @@ class ReliabilityBin:
     """The samples whose top label has a probability in [low, high).
 
     Attributes:
-        low, high: edges.
-        n: samples.
         confidence, accuracy: mean probability of the top label, and the share where it was right; None without samples.
     """
 
@@ -149,7 +147,6 @@ class ClassificationMetrics:
     """All metrics of one set of predictions.
 
     Attributes:
-        n: samples.
         uar, war, macro_f1: see the module; in [0, 1].
         macro_auroc: one against the rest; None when no class has both positives and negatives.
         ovo_auroc: one against one, which no prior moves; None when there are no two classes.
@@ -158,10 +155,8 @@ class ClassificationMetrics:
         per_class: name → metrics, every class of the label space, in order.
         confusion: (classes, classes) counts, rows true, columns predicted.
         auroc: of the second class of two; macro_auroc when there are more.
-        mce: largest calibration error of a bin.
         brier: Brier score, summed over classes: 0 to 2.
         top_k: k → share of samples whose true class is among the k best.
-        bins: confidence and accuracy of the top label, bin by bin.
     """
 
     n: int
@@ -261,7 +256,6 @@ def compute_metrics(labels: Ints, logits: Floats, names: Sequence[str]) -> Class
     Args:
         labels: (n,) true class indices into `names`.
         logits: (n, classes) scores before softmax.
-        names: class names in the order of the logits.
 
     Raises:
         InputError: nothing to count, shapes that do not fit, a label outside the names, or scores that are not finite.
@@ -340,7 +334,6 @@ class TargetMetrics:
     """Metrics of one target.
 
     Attributes:
-        n: values compared.
         rmse, mae, bias: in the target's units; NaN without values.
         pcc, ccc: in [−1, 1]; 0 where `constant`; NaN without values.
         constant: truth or predictions have no spread, so that pcc and ccc say nothing.
@@ -363,7 +356,6 @@ class RegressionMetrics:
 
     Attributes:
         n: items with at least one true value.
-        per_target: name → metrics.
     """
 
     n: int
@@ -428,11 +420,7 @@ def _target_metrics(truth: Floats, predictions: Floats) -> TargetMetrics:
 
 
 def checked_values(truth: Floats, predictions: Floats, names: Sequence[str]) -> tuple[Floats, Floats]:
-    """Truth and predictions as (n, targets) of float64.
-
-    Raises:
-        InputError: shapes that do not fit, or predictions that are not finite.
-    """
+    """Truth and predictions as (n, targets) of float64."""
     truth, predictions = np.asarray(truth, np.float64), np.asarray(predictions, np.float64)
     if truth.ndim != 2 or truth.shape[1] != len(names) or predictions.shape != truth.shape:
         raise InputError(
@@ -453,10 +441,6 @@ def regression_metrics(truth: Floats, predictions: Floats, names: Sequence[str])
     Args:
         truth: (n, targets) native values, NaN where unknown; n may be 0, and every metric is NaN then.
         predictions: (n, targets) native values.
-        names: target names in order.
-
-    Raises:
-        InputError: shapes that do not fit, or values that are not finite.
     """
     truth, predictions = checked_values(truth, predictions, names)
     per_target = {name: _target_metrics(truth[:, i], predictions[:, i]) for i, name in enumerate(names)}
@@ -469,7 +453,6 @@ class Averages:
 
     Attributes:
         unit: what was averaged over: "identity" or "recording".
-        units: how many had values.
         mean, sd: metric → mean and standard deviation (n − 1) over the units; NaN without units, or with one for the SD.
         constant: cases, one per unit and target, where truth or predictions had no spread, so that pcc and ccc entered as 0.
     """

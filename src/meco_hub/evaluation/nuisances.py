@@ -56,11 +56,7 @@ class NuisanceTable:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "NuisanceTable":
-        """Out of a run.json.
-
-        Raises:
-            InputError: as many answers as neither words nor steps need.
-        """
+        """Out of a run.json."""
         keys, answers = tuple(stored["keys"]), tuple(tuple(map(float, row)) for row in stored["answers"])
         if len(answers) - len(keys) not in (0, 1):
             raise InputError(
@@ -168,7 +164,6 @@ def classes_within(
     Args:
         labels: (n,) class indices.
         logits: (n, classes) scores; pairs of classes are ranked by their difference, which no prior moves, and averaged.
-        columns: column → (n,) values.
         nuisances: the columns that are asked for; those that are not there are passed over.
         people: (n,) subjects. Pairs are of different people, and within `identity` of one.
     """
@@ -213,7 +208,6 @@ def values_within(
 
     Args:
         truth, answers: (n, targets) one value per row, over time its mean; NaN in `truth` where unknown.
-        names: target names in order.
         columns, nuisances, people: as of `classes_within`.
     """
     groups, unit = group_people(people, len(truth))

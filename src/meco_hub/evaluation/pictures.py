@@ -40,11 +40,7 @@ _MOST_NAMED = 30
 
 
 def require_matplotlib() -> None:
-    """Make sure that pictures can be drawn, before anything is computed that they shall show.
-
-    Raises:
-        DependencyError: matplotlib is missing.
-    """
+    """Make sure that pictures can be drawn, before anything is computed that they shall show."""
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
@@ -55,11 +51,7 @@ def require_matplotlib() -> None:
 
 @contextmanager
 def _picture(file: str | Path, width: float, height: float, note: str = "") -> Iterator[Any]:
-    """An empty figure of no window system, saved when its user has drawn.
-
-    Raises:
-        InputError: another ending than those of `FORMATS`.
-    """
+    """An empty figure of no window system, saved when its user has drawn."""
     ending = Path(file).suffix.lower()
     if ending not in _WITHOUT:
         raise InputError(f"{file} is to be a picture. Expected a path that ends in .{', .'.join(FORMATS)}. Rename it.")
@@ -126,7 +118,6 @@ def draw_confusion(counts: Any, labels: Sequence[str], file: str | Path, *, titl
 
     Args:
         counts: (classes, classes), rows true, columns predicted.
-        labels: class names in order.
     """
     table = np.asarray(counts, np.float64)
     _check(table, len(labels), len(labels))
@@ -152,7 +143,6 @@ def draw_reliability(
 
     Args:
         bins: of the report: "low", "high", "n", "confidence", "accuracy" (null without samples).
-        ece: expected calibration error, written into the title.
     """
     with _picture(file, 5.6, 6.4, note) as figure:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
@@ -205,9 +195,7 @@ def draw_people(
 
     Args:
         values: of each person; None where a person's rows do not define it.
-        metric: what the values are, for the axis.
         whole: the figure over everybody, drawn as a line across, and `interval` (low, high) as a band around it.
-        chance: value of an answer that knows nothing, likewise.
     """
     known = np.sort(_numbers([value for value in values if value is not None]))[::-1]
     with _picture(file, 6.4, 4.4, note) as figure:
@@ -241,8 +229,6 @@ def draw_scatter(
 
     Args:
         truth, answers: (n,) native values; pairs of which one is no number are left out.
-        target: what they are, for the axes.
-        ccc: concordance of the report, and its interval, written into the picture.
     """
     pairs = np.stack([np.asarray(truth, np.float64), np.asarray(answers, np.float64)])
     pairs = pairs[:, np.isfinite(pairs).all(axis=0)]
@@ -317,10 +303,6 @@ def draw_degradation(
     Args:
         curves: name → "levels" and "values", of one length, and where they are known "intervals", (low, high) or None. A level
             whose value is None breaks the line.
-        metric: what the values are, for the axis.
-        level: what the levels are, with their unit, for the axis.
-        clean: value without any condition, drawn as a line across.
-        chance: value of an answer that knows nothing, likewise.
     """
     with _picture(file, 7.2, 4.8, note) as figure:
         axes = figure.add_subplot()
@@ -362,8 +344,6 @@ def draw_bars(
 
     Args:
         values: name → value; None leaves its place empty.
-        metric: what the values are, for the axis.
-        clean: value without any condition, drawn as a line.
     """
     heights = _numbers(list(values.values()))
     with _picture(file, 7.2, max(2.6, 0.34 * len(values) + 1.5), note) as figure:
@@ -399,10 +379,6 @@ def draw_routing(
 
     Args:
         shares: (rows, experts) in [0, 1]; NaN where there was nothing to route.
-        rows: classes, conditions, lights: whatever is served.
-        experts: names of the experts.
-        what: what a share is of, for the scale.
-        by: what the rows are, for the axis.
     """
     table = np.asarray(shares, np.float64)
     _check(table, len(rows), len(experts))

@@ -43,11 +43,9 @@ class RecordingRows:
     """The recordings of a data set, by row number.
 
     Args:
-        corpus: whose rows these are; it knows how to read them.
         dataset: with the columns that the corpus's reader wants, and `sample_id`.
 
     Attributes:
-        sample_ids: name of every row.
         unreadable: sample_id → reason, of rows that `survey` could not read.
     """
 
@@ -62,11 +60,7 @@ class RecordingRows:
         return len(self.sample_ids)
 
     def __getitem__(self, row: int) -> Any:
-        """The recording of one row.
-
-        Raises:
-            InputError: it cannot be read.
-        """
+        """The recording of one row."""
         kept = self._kept.get(row)
         if kept is None:
             return self._read(row)
@@ -84,8 +78,6 @@ class RecordingRows:
 
         Args:
             cache_bytes: memory that recordings may take; when they need more, none is kept.
-            progress: show a progress bar.
-            name: what the bar says.
 
         Returns:
             The rows that can be read, in order.
@@ -158,11 +150,8 @@ class Predictions:
     """Answers for a set of rows, in their order.
 
     Attributes:
-        sample_ids: names of the rows that were answered.
         positions: (n,) their row numbers.
-        answers: one for each.
         unreadable: sample_id → why it could not be used.
-        seconds: wall time.
     """
 
     sample_ids: list[str]
@@ -337,19 +326,15 @@ def predict_rows(
     Args:
         model: a head whose output has `logits`; put into evaluation mode and left there.
         processor: the checkpoint's processor, called as `processor(list of recordings, return_tensors="pt")`.
-        rows: the recordings.
         chosen: row numbers, in order; all of them when None.
-        batch_size: clips per forward pass.
         stride_s: seconds between the beginnings of the clips of a long recording; the processor's own when None.
         condition: what happens to a recording before it is cut.
         clip_condition: what happens to each of its clips afterwards.
         observe: called with the model's output and the rows of its clips after every forward pass of this process.
         options: further arguments of the model's forward, such as `output_router_logits=True`.
-        workers: threads that read.
         together: every process answers for every row, as it must where each has a part of the model only.
         mirror: average with the answer to the mirrored picture (`mirrored_too`); `observe` sees the picture's alone.
         doubts: also find of what the pipeline's answers would warn; of pictures that takes a face finder.
-        progress: show a progress bar.
 
     Raises:
         InputError: there is no row, or not one that can be used.
@@ -419,14 +404,7 @@ CACHE_BYTES = 4_000_000_000
 
 
 def sample_clips(sampling: ClipSampling, run: int, seed: int = 0, before: Condition | None = None) -> Condition:
-    """The condition under which every recording shows the clip that one run draws.
-
-    Args:
-        sampling: the rule.
-        run: number of the run; another one draws other clips.
-        seed: of all runs.
-        before: a condition that is applied first (darkness, a missing stream).
-    """
+    """The condition under which every recording shows the clip that one run draws."""
 
     def condition(recording: Any, sample_id: str) -> Any:
         changed = recording if before is None else before(recording, sample_id)
@@ -437,11 +415,7 @@ def sample_clips(sampling: ClipSampling, run: int, seed: int = 0, before: Condit
 
 
 def check_runs(processor: Any, runs: int) -> ClipSampling:
-    """The processor's rule by which runs draw their clips.
-
-    Raises:
-        ConfigurationError: there is none, or `runs` is no positive number.
-    """
+    """The processor's rule by which runs draw their clips."""
     rule = recording_processor(processor).clip_sampling
     if rule is None:
         raise ConfigurationError(
@@ -463,22 +437,7 @@ def predict_runs(
     batch_size: int = 32,
     progress: bool = True,
 ) -> list[Predictions]:
-    """Answer for every row, `runs` times.
-
-    Args:
-        model: a head of classes.
-        processor: the checkpoint's processor; its `clip_sampling` says how clips are drawn.
-        rows: the recordings.
-        runs: how often.
-        seed: another seed, other clips.
-        condition: what happens to a recording before a clip of it is drawn.
-        batch_size: clips per forward pass.
-        progress: show progress bars.
-
-    Raises:
-        ConfigurationError: the processor draws no clips, or `runs` is no positive number.
-        InputError: not one row can be used.
-    """
+    """Answer for every row, `runs` times."""
     rule = check_runs(processor, runs)
     readable = rows.survey(CACHE_BYTES, progress, "test samples") if runs > 1 else None
     found = []
@@ -511,9 +470,7 @@ def write_sequence_file(
     """Write one run in the same layout, each list sorted by score.
 
     Args:
-        file: where to.
         sequences: (n,) names, which should say the truth if the file is to be scored.
-        names: class names in the order of the columns.
         probabilities: (n, classes).
     """
     results = {}
@@ -529,11 +486,6 @@ def write_runs(folder: str | Path, runs: Sequence[Predictions], names: Sequence[
 
     Args:
         folder: where to; files of former runs in it are replaced, and others of that name are removed.
-        runs: what `predict_runs` gave.
-        names: class names in the order of the logits.
-
-    Returns:
-        The files, in the order of the runs.
     """
     place = Path(folder)
     for stale in place.glob("run_*.json"):

@@ -103,12 +103,9 @@ class PlainPredictor:
 
     Attributes:
         method: "ridge" answers values in native units, "logistic_regression" log-probabilities of classes.
-        names: targets or classes in order.
         channels: stream → number of its channels, in the order of the statistics.
         coefficients: for each name one number per statistic.
-        intercept: one number for each name.
         penalty: for each name, ridge's, as chosen; logistic regression's inverse one.
-        rows: how many it was fitted on.
     """
 
     method: Literal["ridge", "logistic_regression"]
@@ -135,11 +132,7 @@ class PlainPredictor:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "PlainPredictor":
-        """Out of a run.json.
-
-        Raises:
-            InputError: statistics that this release does not compute, or numbers that do not fit together.
-        """
+        """Out of a run.json."""
         channels = {str(name): int(count) for name, count in stored["channels"].items()}
         coefficients = tuple(tuple(map(float, row)) for row in stored["coefficients"])
         numbers = len(STATISTICS) * sum(channels.values())
@@ -168,8 +161,6 @@ def fit_ridge(
         statistics: (n, numbers) as `window_statistics` gives them.
         subjects: (n,) subject of each row.
         values: (n, targets) native values, NaN where unknown; such rows are left out for that target alone.
-        channels: stream → number of its channels.
-        names: targets in order.
 
     Returns:
         None where a target is rated in fewer than three rows.
@@ -229,11 +220,7 @@ class Forest:
     """Random forests on the statistics of a recording, scaled within each subject.
 
     Attributes:
-        names: targets or classes in order.
-        channels: stream → number of its channels, in the order of the statistics.
         trees: of values one forest for each target, of classes one for all.
-        regression: values rather than classes.
-        rows: how many they were fitted on.
     """
 
     names: tuple[str, ...]
@@ -264,10 +251,6 @@ def fit_forest(
 ) -> Forest | None:
     """Random forests, classes weighted alike in the rows that each tree draws; arguments as of `fit_ridge` and `fit_logistic`.
 
-    Args:
-        regression: `labels` are values.
-        seed: of the rows and columns that the trees draw.
-
     Returns:
         None where a class has no row, or a target is rated in fewer than three.
     """
@@ -291,11 +274,7 @@ def fit_forest(
 def describe_rows(
     rows: RecordingRows, positions: Sequence[int] | Ints, channels: Mapping[str, int], what: str, progress: bool
 ) -> Floats:
-    """(n, numbers) statistics of some rows, each read once; `what` is what the progress bar says.
-
-    Raises:
-        InputError: a recording cannot be read.
-    """
+    """(n, numbers) statistics of some rows, each read once; `what` is what the progress bar says."""
     bar = tqdm(positions, desc=what.replace("_", " "), unit="rec", delay=1, disable=not progress)
     return np.stack([window_statistics(rows[int(row)], channels) for row in bar])
 
@@ -325,7 +304,6 @@ def nuisance_answers(
     Args:
         run: the checkpoint's run.json; None without one, and of another corpus it says nothing here.
         columns: "identity" and the nuisances of the rows, those there are.
-        corpus: whose rows.
         names: targets, of which the answers are native values, or classes, of which they are logarithms of probabilities.
     """
     data = (run or {}).get("data") or {}
@@ -356,10 +334,8 @@ def reference_values(
     """The answers of every predictor that knows enough to give one for every row.
 
     Args:
-        nuisances: as `nuisance_answers` gives them.
         aligned: ratings of the rows that were answered, for the oracle that knows them.
         columns: "identity", and "trial" where there are any, of these rows.
-        scored_seconds: of each recording, where ratings run over time.
     """
     found = {name: list(own) for name, own in nuisances.items()}
     subjects = list(columns.get("identity", ()))
@@ -388,16 +364,8 @@ def plain_answers(
     Each recording is read once more, and described as a whole, however many clips the model makes of it.
 
     Args:
-        run: the checkpoint's run.json; None without one.
-        rows: the recordings.
-        positions: which of them.
         subjects: the subject of each of those. All of a subject's rows among them set their scale, without their ratings.
         corpus: whose they are; a line of another corpus says nothing here.
-        task: what the model answers.
-        progress: show a progress bar.
-
-    Raises:
-        InputError: a recording that was read before cannot be read any more, or a run.json with coefficients that do not fit.
     """
     data = (run or {}).get("data") or {}
     stored = (data.get("train") or {}).get("reference")
@@ -427,7 +395,6 @@ def subject_means(ratings: Floats, subjects: Sequence[str], trials: Sequence[str
 
     Args:
         ratings: (n, targets), NaN where unknown.
-        subjects: (n,) subjects.
         trials: (n,) trial of each row, where several rows are parts of one; see `series.score_trials`.
     """
     if len(subjects) != len(ratings) or not all(subjects):

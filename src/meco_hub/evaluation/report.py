@@ -42,12 +42,7 @@ from .series import AlignedPredictions, ValueScores
 
 
 def list_warnings(report: Mapping[str, Any], corpus: Corpus) -> list[str]:
-    """Sentences without which the metrics of a report must not be quoted; none is good news.
-
-    Args:
-        report: as `build_report` gives it.
-        corpus: what was evaluated on, which may know when a value is too good.
-    """
+    """Sentences without which the metrics of a report must not be quoted; none is good news."""
     found = [describe_control(report["checkpoint"].get("control"))]
     seen = report["data"].get("seen")
     if seen and seen["trained_on"]:
@@ -125,27 +120,7 @@ def build_report(
     routing: Mapping[str, Any] | None = None,
     run: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """An evaluation, complete, as `report.json` holds it.
-
-    Args:
-        metrics: of classes or of values; see `metrics.py` and `series.py` for the conventions.
-        intervals: confidence intervals.
-        names: class or target names in the order of the outputs.
-        checkpoint: what was evaluated: name, model_type, parameters, weights_sha256, operating_point.
-        data: on what: corpus, split, folds, fingerprint, numbers of samples, subjects, what was left out; and `protocol` and
-            `leak_check`, which stay null where nobody looked.
-        seconds: wall time of reading and predicting.
-        within: figures that the corpus's nuisances cannot give; as of `nuisances.Within.figures`.
-        groups: as of `intervals.group_metrics`.
-        references: name → metrics of predictors that are no model.
-        calibration: as of `calibration.describe_calibration`; None: outputs are as the weights give them.
-        selective: as of `calibration.describe_selection`; None for values.
-        conditions: one entry per condition and strength; see `docs/report.md`.
-        condition_families: family of conditions → what remains over its curve; as of `degradation.summarise_families`.
-        per_person: the metric of every person, best first, and no names; see `docs/report.md`.
-        routing: which expert served what; see `docs/report.md`.
-        run: where the weights come from: what their run.json says of recipe, seed and data.
-    """
+    """An evaluation, complete, as `report.json` holds it."""
     if isinstance(metrics, ValueScores):
         figures = {
             "targets": list(metrics.names),
@@ -220,9 +195,6 @@ def write_values(file: Path, names: Sequence[str], sample_ids: Sequence[str], al
     An unknown truth (NaN) is an empty cell.
 
     Args:
-        file: where to.
-        names: target names in order.
-        sample_ids: the recordings.
         aligned: their values; those that run over time stand beside seconds, others beside the number of their window.
     """
     parts: list[tuple[Any, Any, Any]] = [
@@ -260,13 +232,7 @@ def write_pictures(report: Mapping[str, Any], folder: str | Path, suffix: str = 
     """Draw whatever a report has; `docs/report.md` lists the files.
 
     Args:
-        report: as `report.json` holds it.
         folder: where to, and where its predictions.csv lies, of which ratings over time are drawn.
-        suffix: "png", "svg" or "pdf".
-
-    Raises:
-        DependencyError: matplotlib is missing.
-        InputError: another suffix.
     """
     target, written = Path(folder), []
     title = str(report.get("checkpoint", {}).get("name", ""))

@@ -42,13 +42,10 @@ class ValueScores:
     """Everything that a report says of predicted values.
 
     Attributes:
-        names: target names in order.
         metrics: the headline: "n", "rmse", "rmse_<target>", "mae", …, "ccc_<target>".
         headline: in words, how `metrics` came about.
         levels: "trial", "window" or "recording", "moment" → aggregation ("pooled", "per_subject", …) → metrics.
-        intervals: of the headline.
         references: name → headline metrics of a predictor that is no model.
-        groups: as of `intervals.group_metrics`.
     """
 
     names: tuple[str, ...]
@@ -104,15 +101,11 @@ def score_trials(
     Args:
         truth: (n, targets) native values of the rows, NaN where unknown.
         windows: for each row (windows, targets) native predictions; a row that was not cut has one window.
-        names: target names in order.
         subjects: (n,) subjects, "" where unknown; intervals and `per_subject` need them.
         trials: (n,) trial of each row, where several rows are parts of one; "" and none at all: a row is a trial of its own.
             The same name with another subject is another trial.
         references: name → (n, targets) native predictions of every row, scored like the model's.
         groups: column → (n,) value of each row; metrics are pooled over trials, each under its first row's value.
-
-    Raises:
-        InputError: lengths or shapes that do not fit, nothing to score, or predictions that are not finite.
     """
     truth = np.asarray(truth, np.float64)
     _check_rows(len(truth), {"predictions": windows, "subjects": subjects, "trials": trials})
@@ -223,16 +216,10 @@ def score_series(
     """Score values that run over time.
 
     Args:
-        series: one for each recording.
-        names: target names in order.
-        subjects: subjects of the recordings, "" where unknown.
         scored_seconds: start and end, both counted, of the part that the metric is about; None: all of it.
         folds: fold of each recording; means are taken within folds first. None given: over all recordings at once.
         references: name → for every recording (moments, targets) on the grid of its series, or (targets,) that hold throughout.
         groups: column → value of each recording; metrics are means over recordings.
-
-    Raises:
-        InputError: lengths or shapes that do not fit, no recording with truth in its scored part, or predictions not finite.
     """
     _check_rows(len(series), {"subjects": subjects, "folds": folds})
     parts = [one.between(scored_seconds) for one in series]
@@ -354,19 +341,7 @@ def align_predictions(
     task: Task,
     calibration: Calibration | None = None,
 ) -> AlignedPredictions:
-    """Lay answers beside ratings.
-
-    Args:
-        predictions: the model's answers.
-        rows: the recordings, whose annotations hold ratings over time.
-        side: ratings of whole recordings.
-        corpus: says which of the two there are.
-        task: names and scale.
-        calibration: correction of native values; None leaves them.
-
-    Raises:
-        CorpusError: a recording without the ratings that the corpus promises.
-    """
+    """Lay answers beside ratings."""
 
     def corrected(values: Floats) -> Floats:
         return values if calibration is None else calibration.apply(values)
@@ -393,16 +368,7 @@ def score_answers(
     folds: Sequence[int] = (),
     references: Mapping[str, Sequence[Floats]] | None = None,
 ) -> ValueScores:
-    """All that a report says of values.
-
-    Args:
-        aligned: answers and ratings.
-        corpus: which seconds count, and which columns are groups.
-        task: names of the targets.
-        columns: "identity", "trial" and group columns of the recordings that were answered, those there are.
-        folds: fold of each recording; none: means are over all recordings at once.
-        references: name → values of each recording of a predictor that is no model.
-    """
+    """All that a report says of values."""
     people = columns.get("identity", ())
     groups = {name: columns[name] for name in corpus.groups if name in columns}
     if aligned.series:

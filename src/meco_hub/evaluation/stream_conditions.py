@@ -212,11 +212,7 @@ def signal_conditions(streams: Sequence[str], corpus: Sequence[str] = ()) -> dic
     of all streams, and of each by itself), `decimation` (factor) and `jitter` (seconds) of recordings; `combined` of both.
 
     Args:
-        streams: the modalities, in the windower's order.
         corpus: the streams of the corpus; none: it has those of the model.
-
-    Raises:
-        ConfigurationError: no stream, or one twice.
     """
     names = list(streams)
     if not names or len(set(names)) != len(names):

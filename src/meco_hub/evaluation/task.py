@@ -29,11 +29,7 @@ def task_of_corpus(corpus: Corpus, wanted: list[str] | None = None) -> Task:
     """The values that a corpus has been rated on.
 
     Args:
-        corpus: one that declares targets.
         wanted: some of its targets, in the order of the outputs; all of them when None.
-
-    Raises:
-        ConfigurationError: a target that the corpus does not have.
     """
     known = {target.name: target for target in corpus.targets}
     names = wanted or list(known)
@@ -58,11 +54,7 @@ EVERY_SPLIT = "all"
 
 
 def take_split(splits: datasets.DatasetDict, split: str | None) -> datasets.Dataset:
-    """One split, or all of them joined when `split` is None or "all".
-
-    Raises:
-        UnknownNameError: the corpus has no such split; the message lists those it has.
-    """
+    """One split, or all of them joined when `split` is None or "all"."""
     if split is not None and split in splits:
         return splits[split]
     if split is None or split == EVERY_SPLIT:
@@ -72,7 +64,7 @@ def take_split(splits: datasets.DatasetDict, split: str | None) -> datasets.Data
 
 
 def take_folds(dataset: datasets.Dataset, folds: Sequence[int] | None) -> datasets.Dataset:
-    """The samples of these folds; all of them when `folds` is None. Errors as of `by_fold`."""
+    """The samples of these folds; all of them when `folds` is None."""
     return dataset if folds is None else by_fold(dataset, folds)[1]
 
 
@@ -86,7 +78,6 @@ class LabelledSubset:
     """Samples together with what is to be predicted of them.
 
     Attributes:
-        dataset: the samples kept.
         labels: (n,) class indices in the target space; or (n, targets) native values, NaN where a value is unknown or runs over
             time and stands in the recording itself.
         excluded: class name → number of samples left out because the target space lacks the class.
@@ -105,13 +96,7 @@ def map_labels(
     """Translate labels by name into the label space `names`.
 
     Args:
-        dataset: samples of a corpus.
-        names: classes of the target space in order.
         may_drop: classes whose samples may be left out; None allows any.
-        purpose: whose label space it is, for the message.
-
-    Raises:
-        CorpusError: samples of a class that the target lacks and that may not be dropped.
     """
     own = label_names(dataset)
     target = np.asarray(index_map(own, names))
@@ -140,11 +125,7 @@ def map_labels(
 
 
 def map_targets(dataset: datasets.Dataset, corpus: Corpus, task: Task) -> LabelledSubset:
-    """The values of every sample, in the order of the task.
-
-    Raises:
-        CorpusError: the corpus has no value of that name.
-    """
+    """The values of every sample, in the order of the task."""
     own = [target.name for target in corpus.targets]
     lacking = [name for name in task.names if name not in own]
     if lacking:

@@ -149,9 +149,6 @@ def render_card(folder: Path, *, repo_id: str | None = None) -> str:
         folder: config.json beside weights; run.json, report.json and card.yaml where there are any.
         repo_id: where it will lie on the Hub; the card then says how to load it from there.
 
-    Returns:
-        Markdown below YAML metadata, ready to be README.md.
-
     Raises:
         CardError: no limits, a broken card.yaml, run.json or config.json, or a report about other weights.
         UnknownNameError, PluginError: no healthy plugin provides its architecture.
@@ -270,10 +267,6 @@ def _tidy(body: str) -> str:
 def check_card(text: str, where: str) -> None:
     """Refuse a card that must not be published.
 
-    Args:
-        text: the whole README.md.
-        where: whose it is, for messages.
-
     Raises:
         CardError: metadata that do not parse or lack what loading needs, no or empty limits, a placeholder left in.
     """
@@ -326,13 +319,6 @@ def says_something(text: str) -> bool:
 def read_sections(text: str, where: str) -> dict[str, str]:
     """The sections of a plugin's card.
 
-    Args:
-        text: the whole `card.md`.
-        where: its path, for messages.
-
-    Returns:
-        Heading → Markdown.
-
     Raises:
         CardError: a required section is missing or says nothing, above all the limits; or a placeholder was left in.
     """
@@ -361,14 +347,7 @@ def write_form(folder: Path) -> Path:
 
 
 def render_html(card: str) -> str:
-    """The page of a card; HTML inside the Markdown is shown as text, never run.
-
-    Args:
-        card: Markdown below YAML metadata, as `render_card` gives it.
-
-    Raises:
-        DependencyError: markdown-it-py is missing.
-    """
+    """The page of a card; HTML inside the Markdown is shown as text, never run."""
     markdown_it = import_optional("markdown_it", "A card as HTML", "cards", "markdown-it-py")
     parsed = ModelCard(card)
     data = parsed.data.to_dict()

@@ -29,10 +29,7 @@ class Source:
     """One thing that went into the weights: a data set, its labels, a teacher, initial weights.
 
     Attributes:
-        name: what it is called.
         role: what it was used as: "pictures", "labels", "signals", "teacher", "initial weights" …
-        licence: its terms, in words.
-        citation, url: where it is described.
         hub_id: its id on the Hub ("owner/name"), where it has one.
     """
 
@@ -67,13 +64,9 @@ class Figures:
     """A table of figures that `report.json` does not hold.
 
     Attributes:
-        title: heading.
         of: "checkpoint" (these weights) or "recipe" (other weights that the same recipe trained).
         command: prints every value.
-        dataset: on what, in words.
-        columns: names of metrics.
         rows: name → one value a column; None where it was not measured.
-        text: what to know.
     """
 
     title: str

@@ -91,7 +91,6 @@ def read_contents(folder: Path, *, secrets: tuple[str, ...] = ()) -> Contents:
     """Sort a folder into what is published and what stays.
 
     Args:
-        folder: as `save_pretrained` or a training left it.
         secrets: words that must not leave, such as the token that the push uses.
 
     Raises:
@@ -167,11 +166,7 @@ def _decode(path: Path, text: bytes) -> str:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The mapping that a JSON file holds.
-
-    Raises:
-        PublishingError: it is no JSON, or holds something else.
-    """
+    """The mapping that a JSON file holds."""
     content = reading.read_json(path, PublishingError, "Nothing was sent. Fix it, and push again.")
     if not isinstance(content, dict):
         raise PublishingError(
@@ -201,11 +196,7 @@ _COMPRESSED: dict[bytes, Callable[[bytes], bytes]] = {
 
 
 def pickled_as(path: Path) -> str | None:
-    """How a file is a pickle, in words, or None when it is none.
-
-    Args:
-        path: any file.
-    """
+    """How a file is a pickle, in words, or None when it is none."""
     if path.suffix.lower() in _NAMES:
         return f"named as a pickle is ({path.suffix})"
     if path.suffix == ".safetensors":

@@ -155,11 +155,7 @@ def push_files(
 
 
 def check_destination(repo_id: str) -> None:
-    """Refuse, without a request, what no push could go to: a name that is none, offline mode, nobody logged in.
-
-    Raises:
-        PublishingError: says which.
-    """
+    """Refuse, without a request, what no push could go to: a name that is none, offline mode, nobody logged in."""
     remote = _remote(repo_id, None, None)
     if constants.is_offline_mode():
         raise _offline()
@@ -262,10 +258,6 @@ _DO = "Nothing was sent. Save the model with `save_pretrained`, all files of it,
 def check_ready(folder: Path, contents: Contents) -> None:
     """Refuse a folder that a stranger could not load.
 
-    Args:
-        folder: the folder itself.
-        contents: what would be pushed of it.
-
     Raises:
         PublishingError: something is missing, damaged, of another model, or without a name; says which.
         CheckpointError: no config, no safetensors, or files of them that are damaged.
@@ -285,11 +277,7 @@ def check_ready(folder: Path, contents: Contents) -> None:
 
 
 def check_auto_map(contents: Contents) -> None:
-    """Refuse an `auto_map` that names a file which does not go along.
-
-    Raises:
-        PublishingError: it dangles.
-    """
+    """Refuse an `auto_map` that names a file which does not go along."""
     for name in contents.files:
         if not name.endswith("config.json"):
             continue
@@ -404,18 +392,7 @@ _UNFILLED = "[More Information Needed]"
 def stage(
     folder: Path, contents: Contents, *, repo_id: str, tags: Sequence[str] = ()
 ) -> Iterator[tuple[Path, Contents]]:
-    """A temporary folder that holds what is pushed, and its contents; gone when the block is left.
-
-    Args:
-        folder: where it comes from; its name is what an unnamed card is called by.
-        contents: what of it goes.
-        repo_id: for the lines in the card that load it.
-        tags: more tags for the card.
-
-    Raises:
-        PublishingError: the card is not fit to be read.
-        MecoError: the card cannot be made, for what it lacks.
-    """
+    """A temporary folder that holds what is pushed, and its contents; gone when the block is left."""
     from .card import check_card, render_card  # which brings jinja2
 
     with tempfile.TemporaryDirectory(prefix="meco-push-") as temporary:
@@ -501,14 +478,8 @@ def _imports(paths: set[str]) -> str:
 def write_stub(folder: Path) -> list[str]:
     """Make a folder loadable by those who have not imported us; the folder is the one that is pushed, not the one worked in.
 
-    Args:
-        folder: config, weights and processor, as `save_pretrained` left them.
-
     Returns:
         Names of the files written or changed; none when no healthy plugin provides the architecture.
-
-    Raises:
-        PublishingError: a JSON file of it cannot be read.
     """
     entry = plugins.architectures().healthy.get(read_json(folder / "config.json").get("model_type", ""))
     if entry is None:

@@ -41,11 +41,8 @@ def push_model(
     """Push a model with its processor and a card, as one commit.
 
     Args:
-        model: one of ours.
-        repo_id: "owner/name".
         processor: by default the one beside the weights that the model was loaded from.
         max_shard_size: weights beyond it are cut into shards.
-        tags: more tags for the card.
         **options: see `PushOptions`.
 
     Returns:
@@ -53,7 +50,6 @@ def push_model(
 
     Raises:
         PublishingError: no processor is known, or see `push_folder`.
-        MecoError: see `push_folder`.
     """
     _hide_token(options)
     source = _source(model)

@@ -67,7 +67,6 @@ class Failure:
         text: what was seen, in words, free of secrets.
         status: the HTTP status, where the server answered.
         retry_after: seconds that the server wants us to wait.
-        advice: what the user can do.
     """
 
     kind: str
@@ -99,8 +98,6 @@ def read_failure(error: Exception, repo_id: str, secrets: Iterable[str] = ()) ->
     """Put an exception of a push into words.
 
     Args:
-        error: what was raised; wrapped or not.
-        repo_id: where the push went.
         secrets: words to blot out, beside those that look like tokens.
     """
     secrets = tuple(secrets)
@@ -253,10 +250,7 @@ class Remote:
         """Send the files and commit them, once and together.
 
         Args:
-            files: path in the repository → file.
-            deletions: paths that go.
             head: the branch as `open` saw it.
-            message: of the commit.
             create_pr: as a pull request, which leaves the branch as it is.
 
         Returns:
@@ -333,9 +327,6 @@ class Remote:
     ) -> Any:
         """The answer to a request that may be repeated without harm; None where `missing` allows that there is nothing, or for
         a status that is as good as success.
-
-        Raises:
-            PublishingError: there is no answer.
         """
         for attempt in range(1, attempts + 1):
             answer = self._try(act)

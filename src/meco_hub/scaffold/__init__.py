@@ -36,11 +36,7 @@ class PluginNames:
 
     @staticmethod
     def of(name: str) -> "PluginNames":
-        """The names that follow from one; "My_Model", "my-model" and "meco-my-model" are the same.
-
-        Raises:
-            ConfigurationError: no distribution and no class can be called so.
-        """
+        """The names that follow from one; "My_Model", "my-model" and "meco-my-model" are the same."""
         words = re.sub(r"[\s_.]+", "-", name.strip()).lower().removeprefix("meco-")
         if not _PATTERN.fullmatch(words) or len(words) > _LONGEST or words == "hub":
             raise ConfigurationError(
@@ -80,11 +76,7 @@ class PluginNames:
         return own | {"model_type": self.package, "api_version": str(plugins.API_VERSION)}
 
     def refuse_taken(self) -> None:
-        """Make sure that nothing is called so yet.
-
-        Raises:
-            PluginError: something is; the message names it.
-        """
+        """Make sure that nothing is called so yet."""
         owner = None
         for known, name in ((plugins.architectures(), self.package), (plugins.corpora(), self.module)):
             broken = {plugin.name: plugin.distribution for plugin in known.broken}
@@ -203,9 +195,6 @@ def write_plugin(name: str, kind: str, output: str | Path | None = None) -> Path
         name: what the model shall be called, in small letters, digits and hyphens: "my-model".
         kind: what it looks at: "face", "eye" or "signals"; or "corpus", for one that reads a data set.
         output: folder that is new or empty; default: named after the distribution, here.
-
-    Returns:
-        The folder.
 
     Raises:
         ConfigurationError: the name or the kind makes no sense.

@@ -20,7 +20,6 @@ class Rule:
     """A requirement on every architecture to which it applies.
 
     Attributes:
-        topic: its name.
         test: raises `NotConforming` where the architecture does not do it.
         applies: whether it makes sense for this one.
         slow: takes more than a few seconds even on a tiny model.
@@ -93,7 +92,6 @@ class Check:
     Attributes:
         name: unique among the checks of an architecture; the test's id.
         topic: the rule's name; `name` unless there are several variants.
-        slow: takes more than a few seconds.
 
     Raises:
         NotConforming: (when called) the architecture does not conform.

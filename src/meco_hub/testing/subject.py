@@ -42,14 +42,7 @@ _SHAKE = 0.05
 
 
 class Subject:
-    """An architecture under test.
-
-    Args:
-        entry: what its plugin declares.
-        fields: of its config, that make it tiny.
-        options: of its processor.
-        recordings: where they come from; None: drawn by kind.
-    """
+    """An architecture under test."""
 
     def __init__(
         self,
@@ -65,11 +58,7 @@ class Subject:
         return f"Subject({self.entry.model_type!r}, {self.fields})"
 
     def load(self, what: str) -> Any:
-        """The class behind a field of the architecture ("config", "head", …).
-
-        Raises:
-            NotConforming: it cannot be imported.
-        """
+        """The class behind a field of the architecture ("config", "head", …)."""
         path = getattr(self.entry, what)
         seen = f"{self.entry.model_type} declares {what}={path!r}, which cannot be imported"
         fix = "Correct the path in the plugin's __init__, or the module."
@@ -245,11 +234,7 @@ _SIDE = 48  # pixels of what is drawn; processors resize it
 
 
 def draw_recordings(kind: str, processor: Any, number: int, seed: int) -> list[Any]:
-    """That many recordings, all different, equal for equal arguments.
-
-    Raises:
-        NotConforming: the processor does not say what it reads.
-    """
+    """That many recordings, all different, equal for equal arguments."""
     if kind == "face":
         return [
             draw_face(_FACES[index % len(_FACES)], person=f"person {index}", take=index, seed=seed, size=_SIDE)

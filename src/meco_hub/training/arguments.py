@@ -31,11 +31,7 @@ LOCK = ".lock"
 
 
 def parse_value(text: str) -> Any:
-    """A value in YAML.
-
-    Raises:
-        ConfigurationError: it is none.
-    """
+    """A value in YAML."""
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -43,11 +39,7 @@ def parse_value(text: str) -> Any:
 
 
 def parse_assignments(words: Iterable[str]) -> dict[str, Any]:
-    """KEY=VALUE words as a mapping; a key given twice counts as it was given last.
-
-    Raises:
-        ConfigurationError: a word is no assignment, or its value is no YAML.
-    """
+    """KEY=VALUE words as a mapping; a key given twice counts as it was given last."""
     found: dict[str, Any] = {}
     for word in words:
         key, separator, value = word.partition("=")
@@ -62,16 +54,10 @@ class RunOptions:
     """Where a run reads and writes; nothing here changes what is computed.
 
     Attributes:
-        data_dir: folder or zip of the corpus.
-        output_dir: folder of the run.
-        overwrite_output_dir: begin anew although the folder holds a run.
         checkpointing_steps: None, "epoch", or a number of optimiser steps.
         checkpoints_total_limit: older checkpoints beyond this number are removed.
         resume_from_checkpoint: None, a checkpoint's folder, or "auto" for the newest of `output_dir`.
-        report_to: trackers of Accelerate, by name; none by default.
-        progress: show progress bars.
         push_to: None, or the repository ("owner/name") on the Hub that the result is pushed to.
-        push_privately: make that repository private.
         trust_recipe_code: import whatever class the recipe names as augmentation or teacher, which is to run its author's code.
     """
 
@@ -159,13 +145,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> tuple[Recipe, RunOptions]:
-    """The recipe, flags laid over it and checked, and where the run reads and writes.
-
-    Raises:
-        UnknownNameError: there is no such recipe.
-        ConfigurationError: a recipe key or flag makes no sense.
-        SystemExit: wrong usage, or --help.
-    """
+    """The recipe, flags laid over it and checked, and where the run reads and writes."""
     given = vars(build_parser().parse_args(argv))
     changes: dict[str, Any] = {}
     hints = typing.get_type_hints(Recipe)
@@ -214,15 +194,7 @@ _CLAIMS = ("run.json", "all_results.json", "report.json", "model.safetensors", "
 
 
 def check_output(options: RunOptions, begins_from: str | None = None) -> None:
-    """Refuse a folder that holds a run or a model, unless it is to be resumed or overwritten.
-
-    Args:
-        options: of the run.
-        begins_from: the checkpoint whose weights it begins with.
-
-    Raises:
-        ConfigurationError: the folder holds a run or a model, or is the one that is begun from.
-    """
+    """Refuse a folder that holds a run or a model, unless it is to be resumed or overwritten."""
     folder = options.output_dir
     if begins_from is not None and folder.is_dir() and Path(begins_from).is_dir() and folder.samefile(begins_from):
         raise ConfigurationError(
@@ -240,11 +212,7 @@ def check_output(options: RunOptions, begins_from: str | None = None) -> None:
 
 
 def claim_output(folder: Path) -> IO[str]:
-    """Make the folder, for this process alone: until what is returned is closed, which a kill does too, no other one may.
-
-    Raises:
-        ConfigurationError: it cannot be written, or another training writes there.
-    """
+    """Make the folder, for this process alone: until what is returned is closed, which a kill does too, no other one may."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         claim = (folder / LOCK).open("w", encoding="utf-8")

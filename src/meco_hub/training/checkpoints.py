@@ -118,11 +118,7 @@ def _sizes(folder: Path) -> dict[str, int]:
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a checkpoint that is whole.
-
-    Raises:
-        CheckpointError: it is not whole; the message says what is missing.
-    """
+    """The manifest of a checkpoint that is whole."""
     file = folder / MANIFEST
     state = "unreadable" if file.exists() else "missing"
     problem = f"{folder} is no complete checkpoint: its {MANIFEST}, which is written last, is {state}"
@@ -175,11 +171,7 @@ def recover_checkpoints(output_dir: Path) -> None:
 
 @contextmanager
 def writing(place: Path) -> Iterator[None]:
-    """What is written inside is whole, or one error says why not, and what to do.
-
-    Raises:
-        CheckpointError: the disk is full, or cannot be written.
-    """
+    """What is written inside is whole, or one error says why not, and what to do."""
     try:
         yield
     # torch and safetensors each say in words of their own that there is no room
@@ -207,14 +199,8 @@ def save_checkpoint(
 
     Args:
         accelerator: everything registered with it is saved.
-        output_dir: the run's folder, which all processes share.
         name: "step_N" or "epoch_N".
-        progress: where the run stands.
-        identity: whose checkpoint it is.
         total_limit: older checkpoints beyond this number are removed.
-
-    Returns:
-        The folder.
     """
     place = output_dir / name
     partial = hidden(place, PARTIAL)
@@ -266,14 +252,10 @@ def find_checkpoint(output_dir: Path, wanted: str) -> Path | None:
     """The folder to resume from.
 
     Args:
-        output_dir: the run's folder.
         wanted: a path, a name inside `output_dir`, or "auto" for the newest there.
 
     Returns:
         The folder; None when "auto" finds none, and the run begins at the beginning.
-
-    Raises:
-        CheckpointError: the folder named is not there, or is not complete.
     """
     stock, defects = _take_stock(output_dir)
     found = [path for _, path in stock]
@@ -292,7 +274,7 @@ def find_checkpoint(output_dir: Path, wanted: str) -> Path | None:
 
 
 def choose_checkpoint(output_dir: Path, wanted: str | None, identity: RunIdentity) -> Path | None:
-    """The folder that a run goes on from, found and checked; None when it begins at the beginning. Errors as of the steps."""
+    """The folder that a run goes on from, found and checked; None when it begins at the beginning."""
     if wanted is None:
         return None
     found = find_checkpoint(output_dir, wanted)
@@ -304,11 +286,7 @@ def choose_checkpoint(output_dir: Path, wanted: str | None, identity: RunIdentit
 
 
 def check_identity(folder: Path, identity: RunIdentity) -> None:
-    """Refuse a checkpoint of something else; say what changed where going on makes sense all the same.
-
-    Raises:
-        CheckpointError: its state does not fit the recipe, or it was written by another number of processes.
-    """
+    """Refuse a checkpoint of something else; say what changed where going on makes sense all the same."""
     manifest = _read_manifest(folder)
     if manifest["processes"] != identity.processes:
         raise CheckpointError(

@@ -58,10 +58,6 @@ def relabel(model: PreTrainedModel, names: Sequence[str]) -> None:
     Args:
         model: a head that has a `classifier` or `output_layers` (`evaluation/calibration.py`), and, where more than those rows
             belongs to the classes, `move_classes(places)`.
-        names: class names in the order that the logits shall have.
-
-    Raises:
-        ConfigurationError: the head has no such layer.
     """
     own = task_of_model(model).names
     places = index_map(names, own)
@@ -154,17 +150,7 @@ def _build_processor(entry: plugins.Architecture, config: Any, options: dict[str
 
 
 def build(recipe: Recipe, task: Task) -> tuple[PreTrainedModel, Any]:
-    """A head and its processor, ready to be trained.
-
-    Args:
-        recipe: which architecture, and what departs from its defaults.
-        task: what it shall answer.
-
-    Raises:
-        UnknownNameError: no such architecture or checkpoint.
-        ConfigurationError: a field that the config or the processor does not have, backbone weights for an architecture
-            that takes none, or values for an architecture that knows classes only.
-    """
+    """A head and its processor, ready to be trained."""
     if recipe.model_name_or_path is not None:
         return _from_checkpoint(recipe, task)
     entry = plugins.architecture(recipe.model_type)

@@ -72,7 +72,6 @@ def blend(labels: torch.Tensor, shares: torch.Tensor | None, weight: float) -> t
     Args:
         labels: (batch,) class indices, or values that have no shares.
         shares: (batch, classes), or None.
-        weight: from 0 to 1.
 
     Returns:
         (batch, classes) probabilities, or the labels themselves where there is nothing to blend.
@@ -86,13 +85,6 @@ def with_soft_labels(side: LabelledSubset, names: Sequence[str]) -> LabelledSubs
     """The samples with the shares of their votes.
 
     Shares of classes that are not trained are left out and the others are scaled to 1; where none is left, the label has it all.
-
-    Args:
-        side: what is trained on.
-        names: classes in the order of the logits.
-
-    Raises:
-        ConfigurationError: the corpus has no such column, or one of another width.
     """
     if COLUMN not in side.dataset.column_names:
         raise ConfigurationError(
@@ -125,13 +117,7 @@ def with_answers(side: LabelledSubset, corpus: Corpus, names: Sequence[str], che
     disturbed sample as the checkpoint does for the whole one.
 
     Args:
-        side: what is trained on.
-        corpus: whose samples they are.
-        names: classes in the order of the logits.
         checkpoint: folder, bundled name or Hub id; of pictures, its mean answer to the picture and its mirror image is taken.
-
-    Raises:
-        ConfigurationError: it does not know the same classes.
     """
     source = plugins.locate_checkpoint(checkpoint)
     model = load_model(source)
@@ -159,10 +145,6 @@ class TrainingData:
     """The two sides of a training.
 
     Attributes:
-        corpus: whose samples they are.
-        task: what is predicted.
-        train, validation: samples with their labels.
-        leaks: what the leak check found.
         fingerprints: "train" and "validation" → fingerprint of the samples.
         permutation: (n,) of a control on permuted labels, the training row whose ratings each has; None: its own.
     """
@@ -280,11 +262,7 @@ def _divide(splits: datasets.DatasetDict, recipe: DataRecipe) -> _Division:
 
 
 def _check_leaks(division: _Division, sides: list[LabelledSubset], allow_leak: bool) -> LeakReport:
-    """Compare what is trained on with what is selected on, and both with what is tested on.
-
-    Raises:
-        LeakError: something stands on two sides, not on purpose, and the recipe does not allow it.
-    """
+    """Compare what is trained on with what is selected on, and both with what is tested on."""
     names = ("train", "validation", "test")
     inner = leak_check(*(side.dataset for side in sides), names=names[:2], raises=not allow_leak, allow=division.within)
     if division.test is None:
@@ -365,9 +343,6 @@ def draw_permutation(side: LabelledSubset, seed: int) -> NDArray[np.int64]:
 
     A trial is a subject's rows of one `trial`, or a row that belongs to none; rows of one trial of several classes count as
     a trial per class.
-
-    Raises:
-        ConfigurationError: there is one trial only.
     """
     units: dict[Hashable, list[int]] = {}
     for row, key in enumerate(_trials(side.dataset)):
@@ -404,12 +379,7 @@ def permute(side: LabelledSubset, permutation: NDArray[np.int64]) -> LabelledSub
 
 
 class ExchangedRatings(RecordingRows):
-    """Recordings with the ratings over time of others, laid to begin where the recording begins.
-
-    Args:
-        corpus, dataset: as of `RecordingRows`.
-        permutation: (n,) as of `draw_permutation`.
-    """
+    """Recordings with the ratings over time of others, laid to begin where the recording begins."""
 
     def __init__(
         self, corpus: Corpus, dataset: datasets.Dataset, permutation: Sequence[int] | NDArray[np.int64]

@@ -43,12 +43,7 @@ _SAID_TWICE = {
 
 @contextmanager
 def configuring(recipe: Recipe) -> Iterator[None]:
-    """Say where Accelerate's configuration and the recipe differ, and in one line what Accelerate cannot begin with.
-
-    Raises:
-        ConfigurationError: this machine does not have what is asked for.
-        DependencyError: what is installed does not.
-    """
+    """Say where Accelerate's configuration and the recipe differ, and in one line what Accelerate cannot begin with."""
     for key, variable in _SAID_TWICE.items():
         theirs, ours = os.environ.get(variable), str(getattr(recipe, key))
         if theirs not in (None, "no", "1", ours):
@@ -119,11 +114,7 @@ def in_parts(accelerator: Accelerator) -> bool:
 
 
 def check_engine(accelerator: Accelerator, recipe: Recipe) -> None:
-    """Refuse what the loop cannot do with the engine that is configured, before anything is computed.
-
-    Raises:
-        ConfigurationError: Megatron-LM, FSDP's first version, or a recipe that wants what such an engine does not offer.
-    """
+    """Refuse what the loop cannot do with the engine that is configured, before anything is computed."""
     engine = accelerator.distributed_type
     if engine == DistributedType.MEGATRON_LM:
         raise ConfigurationError(
@@ -146,11 +137,7 @@ def check_engine(accelerator: Accelerator, recipe: Recipe) -> None:
 
 
 def check_model(accelerator: Accelerator, model: nn.Module, recipe: Recipe) -> None:
-    """Refuse a model that the engine cannot divide, and tell DeepSpeed what it does on its own; called before `prepare`.
-
-    Raises:
-        ConfigurationError: it has parameters without dimensions.
-    """
+    """Refuse a model that the engine cannot divide, and tell DeepSpeed what it does on its own; called before `prepare`."""
     scalars = [name for name, one in model.named_parameters() if one.ndim == 0]
     if scalars and accelerator.distributed_type == DistributedType.FSDP:
         raise ConfigurationError(
@@ -178,11 +165,7 @@ def gather_weights(accelerator: Accelerator, model: Any) -> dict[str, Any] | Non
 
 
 def compile_in_place(models: Iterable[nn.Module], backend: str) -> None:
-    """Let `model(…)` run compiled from its first call on.
-
-    Raises:
-        ConfigurationError: torch has no such backend.
-    """
+    """Let `model(…)` run compiled from its first call on."""
     known = torch.compiler.list_backends(exclude_tags=())
     if backend not in known:
         raise ConfigurationError(
@@ -203,12 +186,7 @@ _RAPL = Path("/sys/class/powercap")
 
 
 class EnergyMeter:
-    """Joules since it was made.
-
-    Args:
-        powercap: folder of the processor's counters.
-        gpus: count the GPUs too.
-    """
+    """Joules since it was made."""
 
     def __init__(self, powercap: Path = _RAPL, gpus: bool = False) -> None:
         self._zones = [zone for zone in sorted(powercap.glob("*-rapl:[0-9]")) if _read(zone / "energy_uj") is not None]
@@ -295,12 +273,6 @@ class Interruption:
     """Notes signals while it is entered, and finds out whether any process has received one.
 
     Only the main thread may handle signals; entered in another, it listens to none, and the process ends as it would have.
-
-    Args:
-        accelerator: of the run.
-
-    Attributes:
-        heeded: whether `check` raises; set it to False when it is too late for a checkpoint to help.
     """
 
     def __init__(self, accelerator: Accelerator) -> None:
@@ -330,11 +302,7 @@ class Interruption:
             raise KeyboardInterrupt
 
     def check(self) -> None:
-        """Stop when any process has received a signal; every process must call this at the same points.
-
-        Raises:
-            TrainingInterrupted: one has.
-        """
+        """Stop when any process has received a signal; every process must call this at the same points."""
         if not self.heeded:
             return
         received = self._received
@@ -356,10 +324,6 @@ def check_trackers(names: Sequence[str]) -> None:
 
     Args:
         names: as `--report_to` was given them; "all" stands for whichever are installed.
-
-    Raises:
-        UnknownNameError: Accelerate knows no such tracker.
-        DependencyError: its package is missing, or "all" was asked for and there is none.
     """
     known = [str(name) for name in LOGGER_TYPE_TO_CLASS]
     there = [str(name) for name in get_available_trackers()]

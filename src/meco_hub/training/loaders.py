@@ -85,9 +85,7 @@ class EpochSampler(_EpochOrder):
 
     Args:
         labels: (n,) class indices; all zero where there are no classes.
-        num_classes: classes of the label space.
         strength: 0: classes as frequent as they are; 1: all alike; between: in between, 0.5 being the square root.
-        seed: decides, with the epoch, everything.
     """
 
     def __init__(self, labels: NDArray[np.integer], num_classes: int, strength: float, seed: int) -> None:
@@ -113,7 +111,6 @@ class RecordingSampler(_EpochOrder):
     Args:
         owners: (n,) the recording of every clip.
         clips: clips per recording and epoch; a recording that has fewer shows some of them again.
-        seed: decides, with the epoch, everything.
     """
 
     def __init__(self, owners: NDArray[np.integer], clips: int, seed: int) -> None:
@@ -150,11 +147,7 @@ class Example(NamedTuple):
 
 
 def build_augmentation(options: dict[str, Any] | None) -> Augmentation | None:
-    """The augmentation that a recipe names.
-
-    Raises:
-        ConfigurationError: it has no name, or its options do not fit.
-    """
+    """The augmentation that a recipe names."""
     if options is None:
         return None
     rest = {key: value for key, value in options.items() if key != "name"}
@@ -174,11 +167,8 @@ class Examples(Dataset):
     """The examples of one side.
 
     Args:
-        rows: the recordings.
-        subset: their labels; as many as there are rows.
         cut: turns a recording into the clips that a model takes; None where the recording is the example.
         augmentation: changes a recording or clip; None leaves it.
-        seed: of the augmentation.
         readable: rows that can be read; all of them when None.
         cache_bytes: memory that clips may take; when they need more, each is cut anew whenever it is shown.
 
@@ -248,10 +238,7 @@ class Collate:
     """Makes a batch: `processor(recordings)` plus `labels`, on the scale on which the model answers, and `soft_labels`.
 
     Attributes:
-        processor: the checkpoint's processor.
-        task: classes, or values and their scale.
         accepted: inputs that the model takes; others that a processor gives are left out.
-        channels_last: lay 4-dimensional inputs out channels_last.
         time_continuous: the values run over time and are taken from the recordings, by the processor's `targets`.
         has_stimuli: the corpus names what was shown; a model that takes `stimulus_ids` gets its number.
         overrides: options of the processor that are others for now (progressive resizing).
@@ -307,10 +294,7 @@ class Loaders:
 
     Attributes:
         train: to be prepared by Accelerate, together with model, optimiser and schedule: DeepSpeed reads the batch off it.
-        collate: what makes its batches.
         sampler: the order of the training examples; set its epoch.
-        examples: what is trained on.
-        train_rows, validation_rows: the recordings of either side.
         train_readable, validation_readable: their rows that can be read.
     """
 
@@ -344,12 +328,7 @@ def build_criterion(recipe: Recipe, task: Task, loaders: Loaders) -> Classificat
 def build_loaders(
     recipe: Recipe, data: TrainingData, model: PreTrainedModel, processor: Any, accelerator: Accelerator, progress: bool
 ) -> Loaders:
-    """Read the recordings, fit what the processor must know of them, and make the loader.
-
-    Raises:
-        InputError: not one recording of a side can be read.
-        ConfigurationError: the augmentation does not exist or does not take its options, or the processor does not fit the corpus.
-    """
+    """Read the recordings, fit what the processor must know of them, and make the loader."""
     if data.task.regression and data.corpus.time_continuous:
         recording_processor(processor).targets(
             [], data.names
@@ -428,11 +407,7 @@ class ImageSizes:
 
     Args:
         model: what is trained; its config's `image_size` follows, for models that check it.
-        collate: makes the training batches.
         sizes: epoch, counted from 0 → side in pixels from then on; empty leaves everything as it is.
-
-    Raises:
-        ConfigurationError: the model's config has no `image_size`, or epochs and sides make no sense.
     """
 
     def __init__(self, model: PreTrainedModel, collate: Collate, sizes: Mapping[int, int]) -> None:

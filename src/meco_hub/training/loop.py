@@ -79,10 +79,6 @@ logger = logging.getLogger(__name__)
 def train(recipe: Recipe, options: RunOptions) -> dict[str, Any] | None:
     """Carry out a recipe.
 
-    Args:
-        recipe: what is trained, on what, how.
-        options: where to read and write.
-
     Returns:
         What `run.json` says; None in all processes but the main one.
 

@@ -25,9 +25,7 @@ class ClassificationLoss(nn.Module):
     its plain logits then lean towards the rare classes.
 
     Args:
-        label_smoothing: ε.
         prior: (classes,) class shares as sampled; needed when `tau` is not 0.
-        tau: strength of the logit adjustment.
     """
 
     def __init__(
@@ -52,9 +50,6 @@ class RegressionLoss(nn.Module):
 
     The mean squared error anchors the scale where a batch holds few distinct ratings; the concordance coefficient is what is
     reported, and rewards following the ratings up and down.
-
-    Args:
-        mse_weight, ccc_weight: see the recipe.
     """
 
     def __init__(self, mse_weight: float, ccc_weight: float) -> None:
@@ -89,9 +84,7 @@ def mix_batch(
     Args:
         inputs: the model's inputs; every floating-point tensor is mixed along its first dimension.
         labels: (batch,) class indices, or (batch, classes) probabilities.
-        num_classes: classes of the label space.
         alpha: the share is drawn from Beta(alpha, alpha).
-        generator: draws share and partners.
 
     Returns:
         The mixed inputs, and (batch, classes) target probabilities.
@@ -121,12 +114,7 @@ def mix_batch(
 
 
 def build_teacher(recipe: DistillationRecipe) -> nn.Module:
-    """The teacher that a recipe names, with its weights, still.
-
-    Raises:
-        ConfigurationError: its options do not fit.
-        CheckpointError: its weights are not there.
-    """
+    """The teacher that a recipe names, with its weights, still."""
     kind = plugins.load_dotted(recipe.teacher)
     try:
         teacher: nn.Module = kind(**recipe.options)
@@ -141,10 +129,6 @@ class FeatureLayer(nn.Module):
     Args:
         student: a head whose last layer is the `nn.Linear` named `classifier`.
         outputs: how many the layer has; None: as many as the classifier.
-        key: recipe key that it comes from, for the message.
-
-    Raises:
-        ConfigurationError: the student has no such `classifier`.
     """
 
     def __init__(self, student: PreTrainedModel, outputs: int | None, key: str) -> None:
@@ -169,12 +153,7 @@ class FeatureLayer(nn.Module):
 
 
 class SoftLabelHead(FeatureLayer):
-    """Foresees the shares of a sample's votes, while the classifier learns its label: two tasks, one set of features.
-
-    Args:
-        student: as of `FeatureLayer`.
-        weight: of its cross-entropy beside the label's.
-    """
+    """Foresees the shares of a sample's votes, while the classifier learns its label: two tasks, one set of features."""
 
     def __init__(self, student: PreTrainedModel, weight: float) -> None:
         super().__init__(student, None, "soft_label_head")
@@ -189,12 +168,8 @@ class Distillation(FeatureLayer):
     """The extra layer and both losses.
 
     Args:
-        student: a head whose last layer is the `nn.Linear` named `classifier`.
         teacher: gives logits (batch, len(teacher.outputs)) for the student's main input; `outputs` are their names.
         recipe: weights and temperature T; each loss is weight · T² · cross-entropy(softmax(teacher / T), softmax(student / T)).
-
-    Raises:
-        ConfigurationError: the student has no such `classifier`, or shares fewer than two classes and should agree on them.
     """
 
     def __init__(self, student: PreTrainedModel, teacher: nn.Module, recipe: DistillationRecipe) -> None:

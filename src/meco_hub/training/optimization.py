@@ -36,11 +36,7 @@ def _require_backbone(model: PreTrainedModel, key: str) -> nn.Module:
 
 
 def rate_factors(model: PreTrainedModel, recipe: Recipe) -> dict[str, float]:
-    """Parameter name → factor on its learning rate, by the longest module name of the recipe that it stands in.
-
-    Raises:
-        ConfigurationError: the model has no such module.
-    """
+    """Parameter name → factor on its learning rate, by the longest module name of the recipe that it stands in."""
     modules = dict(model.named_modules())
     for module in recipe.learning_rate_factors:
         if module not in modules:
@@ -97,8 +93,6 @@ def build_schedule(
     """Learning rate over optimiser steps.
 
     Args:
-        optimizer: what is scheduled.
-        recipe: schedule, decay and warm-up.
         steps_per_epoch, total_steps: in optimiser steps.
         ticks: how often the schedule is advanced per optimiser step: Accelerate does so once per process.
     """
@@ -119,15 +113,7 @@ def build_schedule(
 
 
 class BackboneFreeze:
-    """Holds the backbone still, BatchNorm statistics included, for the first epochs.
-
-    Args:
-        model: the head.
-        epochs: how many; 0 does nothing at all.
-
-    Raises:
-        ConfigurationError: `epochs` is not 0 and the model has no backbone.
-    """
+    """Holds the backbone still, BatchNorm statistics included, for the first epochs."""
 
     def __init__(self, model: PreTrainedModel, epochs: int) -> None:
         self._epochs = epochs
@@ -148,15 +134,7 @@ class BackboneFreeze:
 
 
 class FrozenModules:
-    """Holds named modules still throughout, BatchNorm statistics included: cheaper steps, and nothing learnt there is lost.
-
-    Args:
-        model: the head.
-        names: modules, as `model.named_modules()` names them.
-
-    Raises:
-        ConfigurationError: the model has no such module.
-    """
+    """Holds named modules still throughout, BatchNorm statistics included: cheaper steps, and nothing learnt there is lost."""
 
     def __init__(self, model: PreTrainedModel, names: Sequence[str]) -> None:
         known = dict(model.named_modules())
@@ -230,9 +208,6 @@ class LossSum:
 
     Summed in double precision, one after the other, and never over processes before the epoch ends: a run that is resumed in the
     middle comes to the same sum to the last bit.
-
-    Args:
-        accelerator: of the run.
     """
 
     def __init__(self, accelerator: Accelerator) -> None:
@@ -269,9 +244,7 @@ class AveragedCopy(AveragedModel):
     Call `update_parameters(model)` after each optimiser step; the first call copies.
 
     Args:
-        model: what is averaged.
         decay: largest share of the average that a step leaves.
-        device: where the average is kept.
     """
 
     def __init__(self, model: nn.Module, decay: float, device: torch.device) -> None:

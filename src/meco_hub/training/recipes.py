@@ -401,11 +401,7 @@ def _check_combinations(recipe: Recipe) -> None:
 
 
 def recipe_from_dict(values: Mapping[str, Any], where: str = "the recipe") -> Recipe:
-    """Check `values` key by key and build the recipe.
-
-    Raises:
-        ConfigurationError: an unknown key, a wrong type, or values that exclude each other.
-    """
+    """Check `values` key by key and build the recipe."""
 
     def refuse(path: str, problem: str) -> ConfigurationError:
         return _wrong(path, problem) if path else ConfigurationError(f"{where} {problem}. Correct it.")
@@ -419,11 +415,7 @@ def recipe_to_dict(recipe: Recipe) -> dict[str, Any]:
 
 
 def override(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of `values` with `changes` laid over it. Keys of `changes` may be dotted: "data.validation.seed".
-
-    Raises:
-        ConfigurationError: a dotted key leads through something that is no mapping.
-    """
+    """A copy of `values` with `changes` laid over it. Keys of `changes` may be dotted: "data.validation.seed"."""
     result = dict(values)
     for dotted, change in changes.items():
         *parents, last = dotted.split(".")
@@ -439,11 +431,7 @@ def override(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
 
 
 def find_recipe(name_or_file: str) -> Path:
-    """The file of a recipe, given as a path or as "<model_type>/<recipe>".
-
-    Raises:
-        UnknownNameError: neither a file nor a registered recipe; the message offers the nearest names.
-    """
+    """The file of a recipe, given as a path or as "<model_type>/<recipe>"."""
     path = Path(name_or_file)
     if path.is_file():
         return path
@@ -454,12 +442,7 @@ def find_recipe(name_or_file: str) -> Path:
 
 
 def read_recipe_file(name_or_file: str) -> dict[str, Any]:
-    """The unchecked mapping in a recipe file.
-
-    Raises:
-        UnknownNameError: there is no such recipe.
-        ConfigurationError: the file is not YAML, or holds no mapping.
-    """
+    """The unchecked mapping in a recipe file."""
     path = find_recipe(name_or_file)
     values = read_yaml(path, ConfigurationError, "Expected a recipe in YAML. Correct the file.")
     if not isinstance(values, Mapping):
@@ -468,7 +451,7 @@ def read_recipe_file(name_or_file: str) -> dict[str, Any]:
 
 
 def load_recipe(name_or_file: str, changes: Mapping[str, Any] | None = None) -> Recipe:
-    """Read a recipe, lay `changes` over it (dotted keys allowed) and check it; errors as of the steps."""
+    """Read a recipe, lay `changes` over it (dotted keys allowed) and check it."""
     values = override(read_recipe_file(name_or_file), changes or {})
     return recipe_from_dict(values, f"recipe {name_or_file}")
 
@@ -483,10 +466,6 @@ AUGMENTATIONS = {
 
 def check_recipe_code(recipe: Recipe, trusted: bool = False) -> None:
     """Refuse a recipe that names code which nobody installed for recipes: a path like `subprocess:Popen` is a program to run.
-
-    Args:
-        recipe: of whoever wrote it.
-        trusted: the user has read it, and said so.
 
     Raises:
         ConfigurationError: an augmentation or a teacher that neither we nor a plugin declare (`Architecture.recipe_classes`).

@@ -61,11 +61,7 @@ def write_result(
     progress: Progress,
     choices: PostTrainingChoices,
 ) -> dict[str, Any]:
-    """Write weights, config, processor and record into the run's folder; called by the main process.
-
-    Returns:
-        What `run.json` says.
-    """
+    """Write weights, config, processor and record into the run's folder; called by the main process."""
     folder = options.output_dir
     written = begin(folder / RESULT)
     save_model(model, processor, written)
@@ -131,17 +127,8 @@ def fit_reference(
     Its coefficients stand in `run.json`, so that an evaluation of the checkpoint can say how well a straight line does on its rows.
     A rating over time counts as its mean on the scored seconds, and is answered by one value that holds throughout.
 
-    Args:
-        data: what is predicted, and the labels.
-        rows: recordings of the training part.
-        readable: those of them that can be read.
-        progress: show a progress bar.
-
     Returns:
         What run.json keeps; None for recordings that are no signals, and where there are too few labels.
-
-    Raises:
-        InputError: a recording cannot be read any more.
     """
     if data.corpus.kind != "signals":
         return None
@@ -174,7 +161,7 @@ class DescribedTraining:
 def describe_training(
     data: TrainingData, rows: RecordingRows, readable: Sequence[int], *, progress: bool = True
 ) -> DescribedTraining:
-    """Statistics and labels of the training part; arguments and errors as of `fit_reference`."""
+    """Statistics and labels of the training part, of the rows that can be read."""
     task, corpus, channels = data.task, data.corpus, dict[str, int]()
     described, ratings = [], []
     for row in tqdm(readable, desc="reference", unit="rec", delay=1, disable=not progress):

@@ -47,7 +47,6 @@ class ValidationResult:
     Attributes:
         outputs: (n, outputs) class scores, or native values averaged over each recording.
         labels: (n,) class indices, or (n, targets) native values of every validation sample.
-        metrics: of these.
         aligned: values laid beside their ratings, for what is fitted on them; None for classes.
         within: mean of the figures that the corpus's nuisances cannot give; None where nobody selects by it.
     """
@@ -76,15 +75,7 @@ class Validator:
     """Validates weights on the validation samples.
 
     Args:
-        accelerator: precision and processes.
-        recipe: selection criterion and rule of the operating point.
-        data: labels of the validation samples.
-        loaders: their recordings.
-        processor: the checkpoint's.
         prior: (classes,) class shares of the training samples; None for values.
-
-    Raises:
-        ConfigurationError: the criterion is for classes and the task has values, or the other way round.
     """
 
     def __init__(
@@ -123,7 +114,6 @@ class Validator:
         """One exact pass over validation; every process gets all of it.
 
         Args:
-            model: what is validated.
             observe: called after every forward pass, as `predict_rows` does; an error that it raises ends the pass.
             together: as of `predict_rows`; by default, where the engine holds the model in parts.
         """
@@ -178,11 +168,7 @@ class Validator:
         """The recipe's selection criterion, signed so that larger is better.
 
         Args:
-            result: what validation says.
             epoch: after which it was made; for "last", of which a later one is better.
-
-        Raises:
-            ConfigurationError: the criterion is undefined on this validation set.
         """
         criterion, computed = self._recipe.selection, result.metrics
         if criterion == "last":

@@ -93,19 +93,8 @@ def draw_sequence(
     """Draw one sequence.
 
     Args:
-        expression: a canonical expression, of `EXPRESSIONS`.
         person: whose eye; the same name gives the same shape, skin and habits.
-        lighting: one of `LIGHTINGS`.
         take: number of the sequence; another one moves otherwise.
-        frames: how many, 1 or more.
-        seed: of the whole corpus.
-        size: width and height in pixels.
-
-    Returns:
-        The sequence, equal for equal arguments.
-
-    Raises:
-        UnknownNameError: no such expression or lighting.
     """
     if expression not in _POSES:
         raise unknown_name("expression", expression, _POSES)
@@ -352,10 +341,7 @@ class DrawnClip:
     """One sequence of the look-alike: the truth that a reader must find.
 
     Attributes:
-        sample_id: the sequence's name.
-        label: canonical expression.
         split: "train" or "test".
-        identity: the volunteer.
         lighting, take, frames: arguments by which `draw_sequence` draws it again, with `person=identity` and the corpus's seed.
     """
 
@@ -381,18 +367,11 @@ def write_see(
 
     Args:
         target: a folder that is new or empty, or a path that ends in .zip.
-        seed: of everything.
-        people: volunteers.
         takes: sequences of each volunteer and expression; the lightings take turns.
-        size: width and height of the pictures.
         frames: shortest and longest sequence.
 
     Returns:
         What was drawn, in the order of emotion.json.
-
-    Raises:
-        CorpusError: the target is there and not empty.
-        ConfigurationError: a number makes no sense.
     """
     if min(people, takes, frames[0]) < 1 or frames[1] < frames[0] or size < 16:
         raise ConfigurationError(

@@ -55,18 +55,9 @@ def draw_face(
     """Draw one face.
 
     Args:
-        expression: a canonical expression.
         person: whose face; the same name gives the same proportions and colours.
         take: number of the picture of this person; another take is another pose, light and noise.
-        seed: of the whole corpus.
-        size: width and height in pixels.
         gray: mode L in place of RGB.
-
-    Returns:
-        A size × size picture, equal for equal arguments.
-
-    Raises:
-        UnknownNameError: no such expression.
     """
     if expression not in _POSES:
         raise unknown_name("expression", expression, _POSES)

@@ -26,11 +26,7 @@ def marker() -> tuple[str, bytes]:
 
 
 def is_synthetic(path: Path) -> bool:
-    """Whether the data in this folder or file are marked.
-
-    Args:
-        path: a folder, zip or file of a corpus, which is there.
-    """
+    """Whether the data in this folder or file are marked."""
     path = path.absolute()
     if any((folder / MARKER).is_file() for folder in [path, *path.parents[:_ABOVE]]):
         return True

@@ -34,7 +34,6 @@ class DrawnRecording:
 
     Attributes:
         sample_id: the name under which the reader gives it.
-        identity: the person.
         label: canonical class, where classes are predicted; else "".
         targets: ratings in native units, where a recording has one each; else empty.
     """
@@ -89,13 +88,7 @@ class Feeling:
 
 
 def body(feeling: Feeling, person: str, key: str) -> dict[str, Series]:
-    """Signals on the feeling's own times: heart rate (beats per minute), skin conductance (µS), and so on.
-
-    Args:
-        feeling: what moves them.
-        person: whose offsets they have.
-        key: of the noise.
-    """
+    """Signals on the feeling's own times: heart rate (beats per minute), skin conductance (µS), and so on."""
     own, draw = generator(f"{person}/body"), generator(f"{key}/noise")
     times, valence, arousal = feeling.times, feeling.valence, feeling.arousal
 
@@ -369,11 +362,7 @@ def _watch(folder: str, started: int, labels: NDArray[np.integer], key: str) -> 
 def write_signal_folder(
     target: str | Path, *, seed: int, people: int = 12, intervals: int = 6, interval_s: int = 30
 ) -> list[DrawnRecording]:
-    """study.yaml, labels.csv and recordings/drawn_<nn>/: EEG, skin conductance, ECG of rest and task, orders of their own.
-
-    Returns:
-        One entry per interval.
-    """
+    """study.yaml, labels.csv and recordings/drawn_<nn>/: EEG, skin conductance, ECG of rest and task, orders of their own."""
     drawn: list[DrawnRecording] = []
     lines = ["recording,person,start,end,label"]
 
