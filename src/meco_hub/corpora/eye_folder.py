@@ -20,7 +20,8 @@ from ..recordings.eye_clips import EyeClip, read_eye_clip
 from . import Corpus
 from .file_tree import first_few
 from .label_table import LabelRow, check_people, order_labels, read_labels
-from .splits import assign_folds
+from .splits import with_folds
+from .tables import make_split
 
 if TYPE_CHECKING:
     import datasets
@@ -110,28 +111,18 @@ def read(
         what="clips",
         remedy="Add them to `labels`, or correct the csv.",
     )
-    text = datasets.Value("string")
-    features = datasets.Features(
-        {
-            "label": datasets.ClassLabel(names=names),
-            **dict.fromkeys(("sample_id", "identity", "root", "clip", *_STREAMS, *own), text),
-            "fold": datasets.Value("int32"),
-            "frames_per_second": datasets.Value("float64"),
-            "offset_us": datasets.Value("int64"),
-            "files": datasets.List(text),
-        }
-    )
+    features = {
+        "label": datasets.ClassLabel(names=names),
+        **dict.fromkeys(("sample_id", "identity", "root", "clip", *_STREAMS, *own), "string"),
+        "fold": "int32",
+        "frames_per_second": "float64",
+        "offset_us": "int64",
+        "files": datasets.List(datasets.Value("string")),
+    }
     columns = {name: [row[name] for row in found] for name in features}
     columns["label"] = [names.index(row["label"]) for row in found]
-    table = datasets.Dataset.from_dict(
-        columns, features=features, info=datasets.DatasetInfo(features=features), split=datasets.NamedSplit("all")
-    )
-    people = len(set(columns["identity"]))
-    if "fold" not in rows[0].cells and people >= folds:
-        table = assign_folds(table, folds, seed=0)
-    elif "fold" not in rows[0].cells:
-        logger.warning("%s: %d people make no %d folds; the column fold is −1.", path, people, folds)
-    return datasets.DatasetDict({"all": table})
+    splits = datasets.DatasetDict({"all": make_split("all", features, columns)})
+    return splits if "fold" in rows[0].cells else with_folds(splits, None, str(path), n_folds=folds)
 
 
 def _row(path: Path, row: LabelRow, own: Sequence[str]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ..errors import ConfigurationError, CorpusError, unknown_name
 from ..recordings.signal_recording import Stream
-from .tables import feature_of
+from .tables import make_split
 
 if TYPE_CHECKING:
     import datasets
@@ -152,26 +152,18 @@ def build_recordings(
 
     if not rows:
         raise CorpusError(f"{address} holds no recording that can be used. Check that data_dir names the right place.")
-    text, number = datasets.Value("string"), datasets.Value("float64")
-    features: dict[str, Any] = dict.fromkeys(("sample_id", "identity", "trial", "stimulus", "source"), text)
-    features |= {"fold": datasets.Value("int32"), "start_s": number, "end_s": number}
-    features |= {"content_sha256": text} if rows[0].content_sha256 else {"files": datasets.List(text)}
+    features: dict[str, Any] = dict.fromkeys(("sample_id", "identity", "trial", "stimulus", "source"), "string")
+    features |= {"fold": "int32", "start_s": "float64", "end_s": "float64"}
+    hashed = bool(rows[0].content_sha256)
+    features |= {"content_sha256": "string"} if hashed else {"files": datasets.List(datasets.Value("string"))}
     if label_names:
         features["label"] = datasets.ClassLabel(names=list(label_names))
     elif rows[0].targets is not None:
         features["targets"] = datasets.List(datasets.Value("float32"))
     columns = {name: [getattr(row, name) for row in rows] for name in features}
-    for name, kind in (extras or {}).items():
-        features[name] = feature_of(kind)
-        columns[name] = [row.extras[name] for row in rows]
-    table = datasets.Dataset.from_dict(
-        columns,
-        features=datasets.Features(features),
-        info=datasets.DatasetInfo(features=datasets.Features(features)),
-        split=datasets.NamedSplit("all"),
-    )
+    columns |= {name: [row.extras[name] for row in rows] for name in extras or {}}
     logger.info("%s: %d rows of %d people", address, len(rows), len({row.identity for row in rows}))
-    return datasets.DatasetDict({"all": table})
+    return datasets.DatasetDict({"all": make_split("all", {**features, **(extras or {})}, columns)})
 
 
 def hash_arrays(arrays: Iterable[NDArray[Any]]) -> str:

@@ -28,7 +28,8 @@ from ..recordings.eye_clips import EyeClip
 from ..recordings.pictures import PictureFiles
 from . import Corpus
 from .file_tree import FileTree, first_few, open_tree
-from .splits import official
+from .splits import by_identity, official
+from .tables import make_split
 
 if TYPE_CHECKING:
     import datasets
@@ -254,25 +255,19 @@ def _build(
 ) -> "datasets.DatasetDict":
     import datasets
 
-    from .splits import by_identity
-
-    text, number = datasets.Value("string"), datasets.Value("int32")
-    features = datasets.Features(
-        {
-            "label": datasets.ClassLabel(names=names),
-            **dict.fromkeys(_TEXTS, text),
-            **dict.fromkeys(("fold", "age", "start", "end"), number),
-            "left_out": datasets.List(number),
-            "files": datasets.List(text),
-        }
-    )
+    features = {
+        "label": datasets.ClassLabel(names=names),
+        **dict.fromkeys(_TEXTS, "string"),
+        **dict.fromkeys(("fold", "age", "start", "end"), "int32"),
+        "left_out": datasets.List(datasets.Value("int32")),
+        "files": datasets.List(datasets.Value("string")),
+    }
     if not any(rows.values()):
         raise CorpusError(f"{address} holds no sequence that can be used. Check that data_dir names the right folder.")
-    info = datasets.DatasetInfo(features=features, description=f"Protocol {PROTOCOLS[split]}. {note}".strip())
+    note = f"Protocol {PROTOCOLS[split]}. {note}".strip()
 
     def table(some: list[dict[str, Any]], name: str) -> datasets.Dataset:
-        columns = {key: [row[key] for row in some] for key in features}
-        return datasets.Dataset.from_dict(columns, features=features, info=info.copy(), split=datasets.NamedSplit(name))
+        return make_split(name, features, {key: [row[key] for row in some] for key in features}, note)
 
     if split == "subject_disjoint":
         parts = by_identity(table([*rows["train"], *rows["test"]], "all"), TEST_SHARE, seed=seed)

@@ -43,7 +43,7 @@ from . import Corpus, Target
 from .file_tree import first_few
 from .label_table import LabelRow, check_people, order_labels, read_labels
 from .recording_rows import RecordingRow, build_recordings, check_targets, hash_arrays, robust_reference
-from .splits import assign_folds, with_folds
+from .splits import with_folds
 from .synthetic.marker import MARKER
 
 if TYPE_CHECKING:
@@ -511,9 +511,7 @@ def read(
     splits = build_recordings(rows, label_names=names, extras=extras, address=str(path))
     if "fold" in table.columns:
         return splits
-    if names and len(references) >= declared.folds:
-        return datasets.DatasetDict({"all": assign_folds(splits["all"], declared.folds, seed=0)})
-    return with_folds(splits, "P3", str(path), n_folds=declared.folds)
+    return with_folds(splits, None if names else "P3", str(path), n_folds=declared.folds)
 
 
 def read_row(row: Mapping[str, Any]) -> SignalRecording:

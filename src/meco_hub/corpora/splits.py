@@ -442,12 +442,17 @@ def number_folds(
 
 
 def with_folds(
-    splits: "DatasetDict", protocol: str, address: str, *, n_folds: int = 5, stratify_by: str | None = None
+    splits: "DatasetDict", protocol: str | None, address: str, *, n_folds: int = 5, stratify_by: str | None = None
 ) -> "DatasetDict":
-    """A corpus of one split "all" with its folds numbered; as it is, with a warning, where too few people make no groups."""
-    subjects = len(set(column(splits["all"], "identity")))
-    if protocol == "P3" and subjects < n_folds:
-        logger.warning("%s: %d people make no %d folds; the column fold is −1.", address, subjects, n_folds)
+    """A corpus of one split "all" with its folds numbered; as it is, with a warning, where too few people make no groups.
+
+    None for the protocol: groups of people that keep labels in proportion (`assign_folds`).
+    """
+    people = len(set(column(splits["all"], "identity")))
+    if protocol in (None, "P3") and people < n_folds:
+        logger.warning("%s: %d people make no %d folds; the column fold is −1.", address, people, n_folds)
+    elif protocol is None:
+        splits["all"] = assign_folds(splits["all"], n_folds, seed=0)
     else:
         splits["all"] = number_folds(splits["all"], protocol, n_folds=n_folds, stratify_by=stratify_by)
     return splits

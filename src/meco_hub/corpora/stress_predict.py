@@ -35,7 +35,7 @@ from ..recordings.signal_recording import SignalRecording
 from . import Corpus
 from .file_tree import FileTree, first_few, open_tree, read_rows
 from .recording_rows import RecordingRow, build_recordings, hash_arrays, robust_reference
-from .splits import assign_folds
+from .splits import with_folds
 
 if TYPE_CHECKING:
     import datasets
@@ -91,7 +91,6 @@ def read(
 
     Further columns: `session_minute`, and `margin_s`, `after_s` and `level_minutes` as the options say (0: the whole session).
     """
-    import datasets
     from tqdm.auto import tqdm
 
     after, level = margin_s if after_s is None else after_s, level_minutes or 0.0
@@ -123,10 +122,7 @@ def read(
             address=tree.where(""),
         )
         _warn_of_absent(tree, people, labels)
-    if len(people) < FOLDS:
-        logger.warning("%s: %d people make no %d folds; the column fold is −1.", path, len(people), FOLDS)
-        return splits
-    return datasets.DatasetDict({"all": assign_folds(splits["all"], FOLDS, seed=0)})
+    return with_folds(splits, None, str(path), n_folds=FOLDS)
 
 
 def read_row(row: Mapping[str, Any]) -> SignalRecording:

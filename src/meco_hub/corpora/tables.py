@@ -55,46 +55,38 @@ def build_splits(
 
     if not any(splits.values()):
         raise CorpusError(f"{address} holds no picture that can be used. Check that data_dir names the right folder.")
-    features = datasets.Features(
-        {
-            "image": datasets.Image(decode=False),
-            "label": datasets.ClassLabel(names=list(label_names)),
-            "identity": datasets.Value("string"),
-            "fold": datasets.Value("int32"),
-            "sample_id": datasets.Value("string"),
-            **{name: feature_of(kind) for name, kind in (extras or {}).items()},
-        }
-    )
+    features = {
+        "image": datasets.Image(decode=False),
+        "label": datasets.ClassLabel(names=list(label_names)),
+        "identity": "string",
+        "fold": "int32",
+        "sample_id": "string",
+        **(extras or {}),
+    }
     result = datasets.DatasetDict()
     for name, rows in splits.items():
         if rows:
-            info = datasets.DatasetInfo(features=features, description=note)
-            result[name] = _dataset(_table(rows, features), info, datasets.NamedSplit(name))
+            columns = {key: [getattr(row, key) for row in rows] for key in ("label", "identity", "fold", "sample_id")}
+            columns["image"] = [{"bytes": row.content, "path": row.path} for row in rows]
+            columns |= {key: [row.extras[key] for row in rows] for key in extras or {}}
+            result[name] = make_split(name, features, columns, note)
         else:
             logger.warning("%s: no rows for the split %r; it is left out.", address, name)
     logger.info("%s: %s", address, ", ".join(f"{name} {len(split)}" for name, split in result.items()))
     return result
 
 
-def _table(rows: Sequence[FaceRow], features: "datasets.Features") -> Any:
+def make_split(
+    name: str, features: Mapping[str, Any], columns: Mapping[str, Sequence[Any]], note: str = ""
+) -> "datasets.Dataset":
+    """A split of columns in memory; `features` as `feature_of` takes them, in the order of the columns."""
+    import datasets
     import pyarrow as pa
 
-    schema = features.arrow_schema
-    columns: dict[str, list[Any]] = {
-        "label": [row.label for row in rows],
-        "identity": [row.identity for row in rows],
-        "fold": [row.fold for row in rows],
-        "sample_id": [row.sample_id for row in rows],
-    }
-    for name in schema.names:
-        if name != "image" and name not in columns:
-            columns[name] = [row.extras[name] for row in rows]
-    image = pa.StructArray.from_arrays(
-        [pa.array([row.content for row in rows], pa.binary()), pa.array([row.path for row in rows], pa.string())],
-        names=["bytes", "path"],
-    )
-    arrays = [image if n == "image" else pa.array(columns[n], schema.field(n).type) for n in schema.names]
-    return pa.table(arrays, schema=schema)
+    known = datasets.Features({key: feature_of(kind) for key, kind in features.items()})
+    schema = known.arrow_schema
+    table = pa.table([pa.array(columns[key], schema.field(key).type) for key in schema.names], schema=schema)
+    return _dataset(table, datasets.DatasetInfo(features=known, description=note), datasets.NamedSplit(name))
 
 
 def feature_of(kind: Any) -> Any:
