@@ -22,11 +22,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 
 _MARKERS, _DASHES = "osD^vPX", ("-", "--", "-.", ":")
 _STYLE = {"font.size": 11, "axes.titlesize": 12, "axes.spines.top": False, "axes.spines.right": False}
-_STYLE |= {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "meco_hub",
-    "pdf.fonttype": 42,
-}  # texts as texts, equal files of equal reports
+# texts as texts, equal files of equal reports
+_STYLE |= {"svg.fonttype": "none", "svg.hashsalt": "meco_hub", "pdf.fonttype": 42}
 _WITHOUT = {".png": "Software", ".svg": "Date", ".pdf": "CreationDate"}
 """Format → what would make equal pictures differ: matplotlib's version, or the time."""
 FORMATS = tuple(ending[1:] for ending in _WITHOUT)
@@ -85,13 +82,8 @@ def _heat_map(
     axes.set_facecolor("#DDDDDD")
     shown = axes.imshow(np.ma.masked_invalid(values), cmap="cividis", vmin=0, vmax=most, aspect="auto")
     axes.spines[:].set_visible(False)
-    axes.set_xticks(
-        range(len(columns)),
-        columns,
-        rotation=40 if max(map(len, columns)) > 4 else 0,
-        ha="right" if max(map(len, columns)) > 4 else "center",
-        rotation_mode="anchor",
-    )
+    rotation, side = (40, "right") if max(map(len, columns)) > 4 else (0, "center")
+    axes.set_xticks(range(len(columns)), columns, rotation=rotation, ha=side, rotation_mode="anchor")
     axes.set_yticks(range(len(rows)), rows)
     axes.set_xticks(np.arange(len(columns) + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(len(rows) + 1) - 0.5, minor=True)
@@ -100,15 +92,8 @@ def _heat_map(
     if max(values.shape) <= _MOST_NAMED:
         for row, column in np.ndindex(*values.shape):
             dark = np.isfinite(values[row, column]) and values[row, column] < 0.55 * most
-            axes.text(
-                column,
-                row,
-                texts[row][column],
-                ha="center",
-                va="center",
-                fontsize=9,
-                color="white" if dark else "black",
-            )
+            colour = "white" if dark else "black"
+            axes.text(column, row, texts[row][column], ha="center", va="center", fontsize=9, color=colour)
     figure.colorbar(shown, ax=axes, label=bar, fraction=0.046, pad=0.02).outline.set_visible(False)
     return axes
 
@@ -130,9 +115,7 @@ def draw_confusion(counts: Any, labels: Sequence[str], file: str | Path, *, titl
     side = max(5.0, 0.85 * len(labels) + 2.2)
     with _picture(file, side + 0.8, side, note) as figure:
         axes = _heat_map(figure, shares, labels, labels, texts, "share of the true class (recall on the diagonal)")
-        axes.set_xlabel("predicted")
-        axes.set_ylabel("true")
-        axes.set_title(title)
+        axes.set(xlabel="predicted", ylabel="true", title=title)
     return Path(file)
 
 
@@ -157,26 +140,15 @@ def draw_reliability(
             [one["confidence"] for one in filled], [one["accuracy"] for one in filled], color=COLOURS[1], marker="o",
             markersize=5, linewidth=1.5, label="at the mean confidence of the bin",
         )  # fmt: skip
-        upper.set_ylabel("share that is right")
-        upper.set_ylim(0, 1.02)
         upper.legend(loc="upper left", frameon=False, fontsize=10)
-        lower.bar(
-            [one["low"] for one in filled],
-            [one["n"] for one in filled],
-            widths,
-            align="edge",
-            color="#888888",
-            edgecolor="white",
-        )
-        for one in filled:
-            middle = (one["low"] + one["high"]) / 2
-            lower.annotate(f"{one['n']}", (middle, one["n"]), ha="center", va="bottom", fontsize=8)
+        counts, lows = [one["n"] for one in filled], [one["low"] for one in filled]
+        bars = lower.bar(lows, counts, widths, align="edge", color="#888888", edgecolor="white")
+        lower.bar_label(bars, fontsize=8)
         lower.margins(y=0.25)  # room for the counts
-        lower.set_xlim(0, 1)
-        lower.set_xlabel("confidence: probability of the top label")
-        lower.set_ylabel("samples")
+        lower.set(xlim=(0, 1), xlabel="confidence: probability of the top label", ylabel="samples")
         # the bars leave no corner free for it
-        upper.set_title(title if ece is None else f"{title}   ECE {ece:.3f}".strip())
+        said = title if ece is None else f"{title}   ECE {ece:.3f}".strip()
+        upper.set(ylim=(0, 1.02), ylabel="share that is right", title=said)
     return Path(file)
 
 
@@ -205,12 +177,9 @@ def draw_people(
         _line(axes, whole, "all")
         _line(axes, chance, "chance")
         axes.plot(np.arange(1, len(known) + 1), known, linestyle="none", marker="o", markersize=6, color=COLOURS[0])
-        axes.set_xlabel(f"people, best first (n = {len(known)})")
-        axes.set_ylabel(metric)
+        axes.set(xlabel=f"people, best first (n = {len(known)})", ylabel=metric, title=title, axisbelow=True)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(axis="y", color="#E5E5E5")
-        axes.set_axisbelow(True)
-        axes.set_title(title)
     return Path(file)
 
 
@@ -244,11 +213,8 @@ def draw_scatter(
         )  # fmt: skip
         if ccc is not None:
             said = f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else ""
-            axes.set_title(f"{title}   CCC {ccc:.3f}{said}".strip())
-        else:
-            axes.set_title(title)
-        axes.set_xlabel(f"{target}, rated")
-        axes.set_ylabel(f"{target}, answered")
+            title = f"{title}   CCC {ccc:.3f}{said}".strip()
+        axes.set(xlabel=f"{target}, rated", ylabel=f"{target}, answered", title=title)
         axes.legend(loc="upper left", frameon=False, fontsize=10)
     return Path(file)
 
@@ -321,13 +287,11 @@ def draw_degradation(
                 levels, values, color=colour, marker=_MARKERS[index % len(_MARKERS)], markersize=6,
                 linestyle=_DASHES[index % len(_DASHES)], linewidth=1.8, label=name,
             )  # fmt: skip
-        axes.set_xlabel(level)
-        axes.set_ylabel(metric)
         axes.grid(axis="y", color="#E5E5E5")
-        axes.set_axisbelow(True)
         if len(curves) > 1:
             figure.legend(loc="outside right upper", frameon=False, fontsize=10)
-        axes.set_title(title if len(curves) != 1 else title or next(iter(curves)))
+        title = title if len(curves) != 1 else title or next(iter(curves))
+        axes.set(xlabel=level, ylabel=metric, title=title, axisbelow=True)
     return Path(file)
 
 
@@ -359,8 +323,7 @@ def draw_bars(
             figure.legend(loc="outside right upper", frameon=False, fontsize=10)
         axes.set_yticks(places, list(values))
         axes.invert_yaxis()
-        axes.set_xlabel(metric)
-        axes.set_title(title)
+        axes.set(xlabel=metric, title=title)
     return Path(file)
 
 
@@ -388,9 +351,7 @@ def draw_routing(
     most = float(known.max()) if known.size and known.max() > 0 else 1.0
     with _picture(file, max(5.0, 0.75 * len(experts) + 3.2), max(3.2, 0.45 * len(rows) + 2.4), note) as figure:
         axes = _heat_map(figure, table, rows, named, texts, what, most)
-        axes.set_xlabel("expert")
-        axes.set_ylabel(by)
-        axes.set_title(title)
+        axes.set(xlabel="expert", ylabel=by, title=title)
     return Path(file)
 
 
@@ -399,16 +360,8 @@ def _line(axes: Any, value: float | None, name: str) -> None:
     if value is None or not np.isfinite(value):
         return
     axes.axhline(value, color="#666666", linestyle=":" if name != "chance" else (0, (1, 4)), linewidth=1.2)
-    axes.annotate(
-        f"{name} {value:.2f}",
-        (1, value),
-        xycoords=("axes fraction", "data"),
-        xytext=(2, 0),
-        textcoords="offset points",
-        va="center",
-        fontsize=10,
-        color="#444444",
-    )
+    place: Any = {"xycoords": ("axes fraction", "data"), "xytext": (2, 0), "textcoords": "offset points"}
+    axes.annotate(f"{name} {value:.2f}", (1, value), va="center", fontsize=10, color="#444444", **place)
 
 
 def _bounds(intervals: Sequence[Sequence[float] | None] | None, count: int) -> NDArray[np.float64]:
