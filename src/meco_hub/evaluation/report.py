@@ -6,7 +6,7 @@ Warnings are what must be said beside the metrics, or they mislead: controls, pe
 import csv
 import math
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -174,14 +174,9 @@ def write_predictions(
     probabilities = softmax(logits)
     truth = [names[label] for label in labels]
     predicted = [names[index] for index in logits.argmax(axis=1)]  # as the metrics take it
-    with (
-        whole_file(folder / "predictions.csv") as partial,
-        partial.open("w", newline="", encoding="utf-8") as stream,
-    ):
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["sample_id", "label", "prediction", *names])
-        for sample, label, prediction, row in zip(sample_ids, truth, predicted, probabilities, strict=True):
-            writer.writerow([sample, label, prediction, *(f"{value:.6f}" for value in row)])
+    shown = ([f"{value:.6f}" for value in row] for row in probabilities)
+    lines = ([*one, *cells] for *one, cells in zip(sample_ids, truth, predicted, shown, strict=True))
+    _write_csv(folder / "predictions.csv", ["sample_id", "label", "prediction", *names], lines)
     columns: dict[str, Any] = {"sample_id": list(sample_ids), "label": truth, "prediction": predicted}
     for name, column in zip(names, probabilities.T, strict=True):
         columns[f"score_{name}"] = np.ascontiguousarray(column, np.float32)
@@ -203,29 +198,29 @@ def write_values(file: Path, names: Sequence[str], sample_ids: Sequence[str], al
         (range(len(windows)), np.broadcast_to(truth, windows.shape), windows)
         for truth, windows in zip(aligned.truth, aligned.windows, strict=True)
     ]
-    with whole_file(file) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        columns = [column for name in names for column in (f"{name}_true", name)]
-        writer.writerow(["sample_id", "time_s" if aligned.series else "window", *columns])
+
+    def lines() -> Iterator[list[Any]]:
         for sample, (places, true, predicted) in zip(sample_ids, parts, strict=True):
             for place, own, answer in zip(places, true, predicted, strict=True):
-                cells = [
-                    cell
-                    for a, b in zip(own, answer, strict=True)
-                    for cell in ("" if math.isnan(a) else f"{a:.6g}", f"{b:.6g}")
-                ]
-                writer.writerow([sample, place, *cells])
+                pairs = zip(own, answer, strict=True)
+                cells = [cell for a, b in pairs for cell in ("" if math.isnan(a) else f"{a:.6g}", f"{b:.6g}")]
+                yield [sample, place, *cells]
+
+    columns = [column for name in names for column in (f"{name}_true", name)]
+    _write_csv(file, ["sample_id", "time_s" if aligned.series else "window", *columns], lines())
 
 
 def write_people(file: Path, figures: Mapping[str, Mapping[str, float | None]]) -> None:
     """One line per person: `person` and the headline metrics of their rows, an empty cell where one is undefined."""
     keys = list(next(iter(figures.values()), {}))
+    cells = ([own[key] for key in keys] for own in figures.values())
+    known = (["" if one is None or not math.isfinite(one) else repr(one) for one in row] for row in cells)
+    _write_csv(file, ["person", *keys], ([who, *row] for who, row in zip(figures, known, strict=True)))
+
+
+def _write_csv(file: Path, head: Sequence[str], lines: Iterable[Sequence[Any]]) -> None:
     with whole_file(file) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["person", *keys])
-        for who, own in figures.items():
-            cells = ["" if (value := own[key]) is None or not math.isfinite(value) else repr(value) for key in keys]
-            writer.writerow([who, *cells])
+        csv.writer(stream, lineterminator="\n").writerows([head, *lines])
 
 
 def write_pictures(report: Mapping[str, Any], folder: str | Path, suffix: str = "png") -> list[Path]:
