@@ -6,7 +6,6 @@ added to all their biases is added to the answer.
 """
 
 import logging
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.optimize import brentq
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -165,7 +165,7 @@ def write_operating_point(model: PreTrainedModel, point: OperatingPoint) -> None
 #     calibration_of(model.config).apply(logits)                     what the pipeline and an evaluation do
 #
 # **Temperature** (Guo et al. 2017, arXiv 1706.04599): logits / T, T minimising the cross-entropy of validation. That is
-# convex in 1/T, so T is where its derivative crosses zero, found by bisection, which unlike L-BFGS cannot miss it. T stays
+# convex in 1/T, so T is where its derivative crosses zero, found between bounds, where unlike L-BFGS nothing misses it. T stays
 # within [0.1, 10]: where validation is separated without an error the optimum is 0, and certainty from a few hundred
 # samples is no knowledge; where the model knows nothing it is infinite. `at_bound` says that it stopped there. The order of
 # the classes, and so every figure that counts hits, stays as it was.
@@ -204,17 +204,11 @@ def fit_temperature(logits: Floats, labels: Ints, *, fitted_on: str = "validatio
     spread = float(np.abs(logits - logits.max(axis=1, keepdims=True)).max())
     at_bound = False
     if spread < _SMALLEST_SD:  # equal scores stay equal, whatever they are divided by
-        low = high = 1.0
-    elif slope(low) >= 0:
-        high, at_bound = low, True
-    elif slope(high) <= 0:
-        low, at_bound = high, True
-    for _ in range(60):
-        if high - low <= 1e-9 * low:
-            break
-        middle = math.sqrt(low * high)
-        low, high = (low, middle) if slope(middle) > 0 else (middle, high)
-    temperature = 1 / math.sqrt(low * high)
+        temperature = 1.0
+    elif slope(low) >= 0 or slope(high) <= 0:
+        temperature, at_bound = LARGEST_TEMPERATURE if slope(low) >= 0 else SMALLEST_TEMPERATURE, True
+    else:
+        temperature = 1 / float(brentq(slope, low, high, xtol=1e-12))
     before, after = cross_entropy(labels, logits), cross_entropy(labels, logits / temperature)
     if after > before:  # rounding at an optimum of 1
         temperature, after = 1.0, before
@@ -224,7 +218,7 @@ def fit_temperature(logits: Floats, labels: Ints, *, fitted_on: str = "validatio
         method="temperature",
         fitted_on=fitted_on,
         n=len(labels),
-        temperature=float(temperature),
+        temperature=temperature,
         least_scores=least_scores(labels, softmax(logits / temperature)),
         at_bound=at_bound,
         before={"cross_entropy": before, "ece": calibration_error(labels, softmax(logits))},
