@@ -59,16 +59,9 @@ class ValidationResult:
 
     def summary(self) -> dict[str, float | None]:
         """The metrics of a line of the history."""
-        f = self.metrics
-        if isinstance(f, ValueMetrics):
-            return {"rmse": f.rmse, "mae": f.mae, "ccc": f.ccc, "pcc": f.pcc}
-        return {
-            "validation_loss": f.loss,
-            "uar": f.uar,
-            "war": f.war,
-            "macro_f1": f.macro_f1,
-            "macro_auroc": f.macro_auroc,
-        }
+        values = isinstance(self.metrics, ValueMetrics)
+        keys = REGRESSION_CRITERIA if values else ("loss", "uar", "war", "macro_f1", "macro_auroc")
+        return {"validation_loss" if key == "loss" else key: getattr(self.metrics, key) for key in keys}
 
 
 class Validator:
@@ -93,13 +86,9 @@ class Validator:
             raise ConfigurationError(
                 f"Recipe key 'selection' is 'within_nuisances', and {data.corpus.name} declares none. Select by uar or rmse."
             )
-        if (
-            recipe.selection not in CRITERIA_OF_BOTH
-            and (recipe.selection in REGRESSION_CRITERIA) != data.task.regression
-        ):
-            kind, fitting = (
-                ("values", "rmse, mae, ccc or pcc") if data.task.regression else ("classes", "uar, war, loss, …")
-            )
+        of_values, values = recipe.selection in REGRESSION_CRITERIA, data.task.regression
+        if recipe.selection not in CRITERIA_OF_BOTH and of_values != values:
+            kind, fitting = ("values", "rmse, mae, ccc or pcc") if values else ("classes", "uar, war, loss, …")
             raise ConfigurationError(
                 f"Recipe key 'selection' is {recipe.selection!r}, and {data.corpus.name} is rated in {kind}. Select by {fitting}."
             )
@@ -156,12 +145,12 @@ class Validator:
             return None
         data, chosen = self._data, self._data.validation.dataset.select(predictions.positions)
         nuisances = [one for one in data.corpus.nuisances if one in chosen.column_names]
-        columns, people = {one: chosen[one][:] for one in nuisances}, chosen["identity"][:]
+        shared = {one: chosen[one][:] for one in nuisances}, nuisances, chosen["identity"][:]
         if data.task.regression:
-            figures = values_within(truth, answers, data.names, columns, nuisances, people).figures()
+            kind, within = "pcc", values_within(truth, answers, data.names, *shared)
         else:
-            figures = classes_within(truth, answers, columns, nuisances, people).figures()
-        kind = "pcc" if data.task.regression else "auroc"
+            kind, within = "auroc", classes_within(truth, answers, *shared)
+        figures = within.figures()
         return float(np.mean([figures[f"{kind}_within_{one}"] for one in nuisances]))
 
     def value(self, result: ValidationResult, epoch: int = 0) -> float:
@@ -225,12 +214,7 @@ def describe_metrics(metrics: ClassificationMetrics | ValueMetrics) -> dict[str,
     if isinstance(metrics, ValueMetrics):
         return asdict(metrics)
     return {
-        "n": metrics.n,
-        "uar": metrics.uar,
-        "war": metrics.war,
-        "macro_f1": metrics.macro_f1,
-        "macro_auroc": metrics.macro_auroc,
-        "ece": metrics.ece,
+        **{key: getattr(metrics, key) for key in ("n", "uar", "war", "macro_f1", "macro_auroc", "ece")},
         "cross_entropy": metrics.loss,
         "recall": {name: one.recall for name, one in metrics.per_class.items()},
         "confusion": metrics.confusion.tolist(),
