@@ -123,11 +123,8 @@ def _model_expression(folder: Path, name: str, repo_id: str | None) -> str:
     if repo_id is not None:
         return json.dumps(repo_id)
     bundled = plugins.checkpoints().get(name)
-    return (
-        f"meco_hub.checkpoint({name!r})".replace("'", '"')
-        if bundled == folder.resolve()
-        else json.dumps(f"path/to/{name}")
-    )
+    own = bundled == folder.resolve()
+    return f"meco_hub.checkpoint({json.dumps(name)})" if own else json.dumps(f"path/to/{name}")
 
 
 def _weights_licence(notes: CardNotes) -> str:
@@ -192,9 +189,7 @@ def _render_card(folder: Path, repo_id: str | None) -> str:
     distribution = plugins.architectures().distributions[entry.model_type]
     body = _render(
         "card.md.jinja",
-        title=name
-        + (", trained on synthetic data" if synthetic else "")
-        + (", a control that learnt nothing" if control else ""),
+        title=f"{name}{', trained on synthetic data' * bool(synthetic)}{', a control that learnt nothing' * bool(control)}",
         synthetic=synthetic,
         control=describe_control(control),
         notes=notes,

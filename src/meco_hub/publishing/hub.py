@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from huggingface_hub import CommitInfo, ModelCard, constants, get_session
@@ -35,6 +35,7 @@ from ..errors import MecoError, PublishingError
 from ..exported import is_exported
 from ..loading import load_processor
 from ..weight_files import INDEX, WEIGHTS, check_folder, list_some, read_index, same_shape
+from . import PushOptions
 from .contents import CARD, SHARD, Contents, is_ours, read_contents, read_json
 from .remote import MAIN, Remote
 
@@ -133,25 +134,17 @@ def push_folder(
             return _send(remote, staged, private, create_pr, commit_message, timeout)
 
 
-def push_files(
-    folder: Path,
-    repo_id: str,
-    *,
-    private: bool | None = None,
-    revision: str | None = None,
-    create_pr: bool = False,
-    commit_message: str | None = None,
-    token: str | bool | None = None,
-) -> Push:
+def push_files(folder: Path, repo_id: str, **options: Unpack[PushOptions]) -> Push:
     """Push a folder that is no whole checkpoint, such as a processor's; nothing in the repository is removed.
 
     Arguments and errors are those of `push_folder`.
     """
-    remote = _remote(repo_id, revision, token)
+    remote = _remote(repo_id, options.get("revision"), options.get("token"))
     contents = read_contents(folder, secrets=remote.secrets)
     if not contents.files:
         raise PublishingError(f"{folder} holds nothing that is published. Nothing was sent.")
-    return _send(remote, contents, private, create_pr, commit_message, tidy=False)
+    wanted = options.get("private"), options.get("create_pr", False), options.get("commit_message")
+    return _send(remote, contents, *wanted, tidy=False)
 
 
 def check_destination(repo_id: str) -> None:
