@@ -37,12 +37,6 @@ def compare(
         data_dir: folder or zip of the corpus; None: the comparison's own.
         written: form ("csv", "markdown", "latex") → the file of the table.
         finished_only: make no cell; the table is of those that are there.
-
-    Raises:
-        ConfigurationError: a comparison that does not fit its data, cells made by something else, or files that would be lost.
-        UnknownNameError: a corpus, model, fold or metric that does not exist.
-        CorpusError, LeakError, InputError: the data cannot be used.
-        TrainingInterrupted: a signal stopped a training; the same command goes on.
     """
     folder, state = Path(output_dir), join_processes()
     files = dict(written or {})

@@ -233,10 +233,6 @@ class Plan:
 
     Args:
         data_dir: folder or zip of the corpus; None: the comparison's own.
-
-    Attributes:
-        pool: its rows, all splits of them.
-        data: fingerprint of the corpus.
     """
 
     def __init__(

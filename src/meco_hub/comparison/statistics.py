@@ -39,8 +39,6 @@ class Figure:
 
     Attributes:
         mean: over seeds of the means over folds; None where no fold has it.
-        sd: over seeds; None of one seed.
-        by_fold: fold → mean over seeds.
         undefined: cells that do not have it.
     """
 
@@ -56,10 +54,7 @@ class Difference:
     """A model's figure minus another's, over people.
 
     Attributes:
-        people: in how many both have it.
         mean, low, high: over people, with the bounds of the 95 % interval; None where nothing can be said.
-        p: of the Wilcoxon signed-rank test.
-        p_holm: the same, corrected over the table.
     """
 
     metric: str
@@ -77,8 +72,6 @@ class Row:
 
     Attributes:
         difference: from the model that all are compared with; None of that one, and where nobody is known by name.
-        cells, wanted: how many are finished, of how many.
-        notes: what must be said beside the figures.
     """
 
     model: str
@@ -94,11 +87,8 @@ class Summary:
     """A comparison's table.
 
     Attributes:
-        division: as of `Plan.describe`.
         compared: the metric that differences are of; None where people are unknown.
-        people, samples: how many were tested.
         curves: family of conditions → model → {"levels", "values"}, of `curve_metric`.
-        curve_metric: "uar" or "ccc".
         units: family of conditions → unit of its levels, where it has one.
     """
 

@@ -276,11 +276,7 @@ _ANNOTATIONS = ("jstime", "valence", "arousal", "video")
 def read_published(
     path: Path, modalities: str | Mapping[str, Sequence[str]] | None, expected: str
 ) -> "datasets.DatasetDict":
-    """Read the published folders, or a zip of them.
-
-    Args:
-        path: a folder anywhere above `physiological/`, or a zip.
-    """
+    """Read the published folders, or a zip of them. `path`: a folder anywhere above `physiological/`, or a zip."""
     from tqdm.auto import tqdm
 
     layout = choose_layout("case_raw_6" if modalities is None else modalities, CSV_LAYOUTS, CSV_CHANNELS)

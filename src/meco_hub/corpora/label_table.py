@@ -35,7 +35,6 @@ class LabelRow:
 
     Attributes:
         cells: by column, in small letters; blanks around them are gone.
-        where: file and line, for messages.
         comma: numbers may have a comma for the decimal point, because cells are not separated by commas.
     """
 
@@ -84,11 +83,7 @@ class LabelRow:
 
 
 def read_labels(path: Path, *, required: Sequence[str], known: Sequence[str], remedy: str) -> list[LabelRow]:
-    """The lines of a csv of labels.
-
-    Args:
-        remedy: what to do with a column that is not, as a sentence.
-    """
+    """The lines of a csv of labels. `remedy`: what to do with a column that is not, as a sentence."""
     if not path.is_file():
         raise CorpusError(f"{path} does not exist. Expected a csv with the columns {', '.join(required)}. Add it.")
     refuse_special(path, CorpusError, "a csv")

@@ -76,7 +76,6 @@ class Overlap:
     """What two splits share.
 
     Attributes:
-        kind: one of `KINDS`.
         shared: the identities, trials or stimuli, or pairs "sample_id = sample_id" of rows; sorted.
     """
 
@@ -98,7 +97,6 @@ class LeakReport:
     """What `leak_check` found.
 
     Attributes:
-        notes: what is shared and allowed to be.
         unknown_identities: rows by split whose person is unknown, so that only their content could be checked.
         looked_for: kinds that two splits at least have something of; of the others nothing is known.
     """
@@ -146,10 +144,6 @@ def leak_check(
         names: what to call them; default train, validation, test for up to three.
         raises: False to get a report with its overlaps in place of an error.
         allow: kinds that may be shared; what is found of them becomes a note.
-
-    Raises:
-        LeakError: something stands in two splits.
-        ConfigurationError: names and splits differ in number, or an unknown kind.
     """
     splits = [train, *others]
     called = (

@@ -110,14 +110,12 @@ class RecordingRow:
     """One recording, or an officially defined part of one.
 
     Attributes:
-        sample_id: unique and stable name inside the corpus.
         source: the physical recording that the row is (a part of).
         content_sha256: hash of the samples (`hash_arrays`); a corpus gives all of its rows this, or all of them `files`.
         files: files whose bytes, from `start_s` to `end_s`, are the row's content.
         fold: the fold, −1 where unknown.
         label: index into the label names; None where values are predicted.
         targets: values to predict, in native units, NaN unknown; None where classes are predicted or targets run over time.
-        trial, stimulus: "" where unknown.
         start_s, end_s: from when to when in the source; NaN: all of it.
     """
 
@@ -143,11 +141,7 @@ def build_recordings(
     extras: Mapping[str, Any] | None = None,
     address: str,
 ) -> "datasets.DatasetDict":
-    """Build a DatasetDict with the one split "all".
-
-    Args:
-        extras: type of each further column, as `tables.feature_of` takes it.
-    """
+    """Build a DatasetDict with the one split "all". `extras`: type of each further column, as `tables.feature_of` takes it."""
     import datasets
 
     if not rows:

@@ -318,9 +318,6 @@ def score_sequence_files(paths: str | Path | Sequence[str | Path]) -> SequenceSc
 def score_sequence_sets(paths: Sequence[str | Path]) -> dict[str, SequenceScores]:
     """Score several models at once: every folder is one, and single files and patterns together are another.
 
-    Args:
-        paths: folders, files, patterns.
-
     Returns:
         Folder's name → scores, in the order given, "" for the rest; what `table` prints. Folders of the same name
         are called by their paths.

@@ -82,12 +82,10 @@ class Study:
     """What study.yaml says.
 
     Attributes:
-        streams: name → what it is made of.
         recordings: a pattern that matches each recording once, a file or a folder.
         person: "column": the csv names each; "folder": the folder below the pattern's fixed part; "recording": each its own.
         classes: in the order of their indices; null: sorted.
         targets: rating → [lowest, highest] of its scale, instead of classes.
-        groups: columns of the csv that reports are broken down by.
         nuisances: columns of the csv that the design shares between people (`Corpus.nuisances`).
         clock: "recording": the csv's seconds are those of the file's clock; "start": they count from its first sample.
         ignore: recordings that are left out on purpose.

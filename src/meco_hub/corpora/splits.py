@@ -57,10 +57,6 @@ def by_identity(dataset: "Dataset", fraction: float, *, seed: int) -> "Sides":
     Args:
         dataset: with the columns identity and sample_id, and label where there are classes.
         fraction: share of the rows to hold out, 0 < fraction < 1.
-
-    Raises:
-        CorpusError: identities are unknown, or too few to cut.
-        ConfigurationError: `fraction` makes no sense.
     """
     _check_fraction(fraction)
     assignment = _assign(dataset, [1 - fraction, fraction], seed)
@@ -172,7 +168,6 @@ def by_trial(dataset: "Dataset", fraction: float, *, seed: int) -> "Sides":
     People stand on both sides, which is what a subject-dependent protocol means; say so beside the figure.
 
     Args:
-        dataset: with the columns identity and trial.
         fraction: share of the trials to hold out, 0 < fraction < 1.
     """
     _check_fraction(fraction)
@@ -313,10 +308,8 @@ class Protocol:
     """What a division is called, and what its figures may claim.
 
     Attributes:
-        name: "P2", or "official".
         unit: what is kept together: "subject", "trial", "stimulus", "subject and stimulus", "row", or as a corpus has it.
         leaky: the sides share what a new user of the model would not have given it; a figure is a diagnostic only.
-        why: one sentence for reports.
         shares: kinds (of `leaks.KINDS`) that stand on both sides on purpose; hand them to `leak_check(allow=…)`. What leaks
             by a mistake that the protocol makes is not among them, so that the check finds it.
     """
@@ -340,7 +333,6 @@ class Fold:
     """One division.
 
     Attributes:
-        name: the person, the fold's number, or both.
         train, test: row numbers, in the order of the rows. Rows in neither are left out (P4).
     """
 
@@ -395,9 +387,6 @@ def folds(dataset: "Dataset", protocol: str, *, n_folds: int = 5, seed: int = 0)
     Args:
         dataset: with the columns identity and sample_id, and what the protocol cuts by: trial, stimulus.
         n_folds: of P0, P1 and P3 how many folds; of P4 into how many parts the stimuli are cut.
-
-    Raises:
-        CorpusError: the columns do not say what the protocol cuts by, or there is too little of it.
     """
     if protocol not in _MAKERS:
         raise unknown_name("protocol", protocol, _MAKERS)
@@ -420,9 +409,6 @@ def number_folds(
     """The data set with its column `fold` replaced by the folds of P0, P1, P2 or P3.
 
     Arguments as for `folds`; `stratify_by`, of P3 alone, as for `subject_folds`.
-
-    Raises:
-        ConfigurationError: P4, whose folds leave rows out and so are no column.
     """
     if protocol == "P4":
         raise ConfigurationError("P4 leaves rows out of each fold, so it is no column of folds. Use splits.folds.")

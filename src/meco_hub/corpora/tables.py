@@ -24,8 +24,6 @@ class FaceRow:
     Attributes:
         label: index into the corpus's label names.
         path: where the picture lies (a file, or `zip://inner::outer`); None when `content` holds it.
-        identity: the person, "" where unknown.
-        fold: the fold, −1 where unknown.
     """
 
     sample_id: str

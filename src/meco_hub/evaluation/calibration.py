@@ -59,7 +59,6 @@ class OperatingPoint:
 
     Attributes:
         tau: strength of the correction, logits − tau · log(prior).
-        war_floor: smallest WAR that was allowed; None: any.
         floor_met: False when no tau reached the floor, and the one with the highest WAR was taken instead.
         prior: class name → share of the training set, one added to each count.
     """
@@ -105,7 +104,6 @@ def choose_operating_point(
 
     Args:
         logits, labels: (n, classes) and (n,) of the validation samples.
-        prior: (classes,) class shares of the training set; see `class_prior`.
         taus: strengths to try. Ties go to the smallest |tau|.
         war_floor: only taus with at least this WAR are taken; if there is none, the one with the highest WAR.
     """
@@ -286,11 +284,6 @@ def describe_selection(labels: Ints, probabilities: Floats, doubts: Sequence[Seq
     Args:
         labels, probabilities: (n,) and (n, classes), n ≥ 1.
         doubts: (n,) codes of the warnings that each answer has; None where nobody asked.
-
-    Returns:
-        `aurc`, and `curve`, risk at each tenth of coverage, by scores alone; and under `with_warnings` both where answers that are
-        warned of come last, with `warned`, how many these are, `warned_risk`, the share of them that is wrong, and `codes`, how
-        often each code occurs. None where nobody asked.
     """
     coverage, risk, scores = risk_coverage(labels, probabilities)
     tenths = np.arange(1, 11) / 10 - 1e-9

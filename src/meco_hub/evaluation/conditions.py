@@ -101,7 +101,6 @@ class AppliedCondition:
         present, possible: streams that were there in all that this object was applied to, and that could have been; in clips, where
             the condition changes clips.
         lags: sample_id → stream name → seconds by which its content was made late without the model knowing.
-        notes: what else a report's entry is to say of the answers under it.
     """
 
     def __init__(

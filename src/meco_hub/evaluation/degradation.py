@@ -86,13 +86,7 @@ def relative_drop(clean: float | None, value: float | None) -> float | None:
 
 
 def summarise_families(entries: Sequence[Mapping[str, Any]], clean: Metrics, metric: str) -> dict[str, Any]:
-    """What remains of a metric over each family's curve.
-
-    Returns:
-        family → `metric`; `clean`; `points`; `area`: the area under the curve over the strengths (the realised ones, if any)
-        by the trapezoid rule, divided by their range, which is the mean height of the curve; of values in words their mean;
-        `mean_relative_drop`: of the area from clean; `worst`: the lowest value, and `worst_relative_drop`. Null where a point is.
-    """
+    """What remains of a metric over each family's curve."""
     families: dict[str, list[Mapping[str, Any]]] = {}
     for entry in entries:
         families.setdefault(entry["family"], []).append(entry)
@@ -281,13 +275,7 @@ def _experts(count: int) -> list[str]:
 
 
 def describe_routers(routed: RoutedRows) -> list[dict[str, Any]]:
-    """Every router over all rows: load of its experts, how sure it is, and who never answers.
-
-    Returns:
-        For each: `router`, `experts`, `top_k`; and per expert `mean_weight`, `top_1_share`, `chosen_share`; `entropy` (mean of
-        a row's, 0 sure, 1 undecided), `load_entropy` (of the mean weights: 1 when all experts carry alike), `dead` (names of
-        experts that no row chose).
-    """
+    """Every router over all rows: load of its experts, how sure it is, and who never answers."""
     described = []
     for index, weights in enumerate(routed.weights):
         names, load, chosen = _experts(weights.shape[1]), weights.mean(axis=0), routed.chosen[index].mean(axis=0)
@@ -315,13 +303,9 @@ def tables_by(
     """Mean shares of the weight, one table per router.
 
     Args:
-        by: what the rows of a table are: "class", "lighting", "condition" …
         routed: one routing, whose rows are divided by `keys`; or (row of the table, routing) for each.
         keys: for each row that was answered, the row of the table that it belongs to.
         names: rows of the table in order; by default those that occur, sorted.
-
-    Returns:
-        `router`, `by`, `rows`, `n` (answers behind each), `experts`, `shares` (NaN without any answer) and `what`.
     """
     if isinstance(routed, RoutedRows):
         column = np.asarray(keys, dtype=object)

@@ -424,10 +424,8 @@ class Evaluation:
         """Answers for every row.
 
         Args:
-            name: of the condition that they are given under.
             lags: compares a model's lags with known ones.
             doubts: also find of what the pipeline's answers would warn.
-            options: of `predict_rows`: the condition's hooks, `progress`.
         """
         raise NotImplementedError
 

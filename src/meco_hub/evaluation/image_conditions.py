@@ -268,7 +268,6 @@ class Fault(NamedTuple):
     """A family of conditions of pictures.
 
     Attributes:
-        unit: of the values, in words.
         values: from weak to strong; 0 leaves the picture as it is.
         change: (value, picture, the scene's random numbers, the sensor's) → a new picture of the same size and mode.
         of_faces: makes sense for pictures that are cropped to a face only.

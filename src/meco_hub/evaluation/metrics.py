@@ -147,12 +147,9 @@ class ClassificationMetrics:
     """All metrics of one set of predictions.
 
     Attributes:
-        uar, war, macro_f1: see the module; in [0, 1].
         macro_auroc: one against the rest; None when no class has both positives and negatives.
         ovo_auroc: one against one, which no prior moves; None when there are no two classes.
         ece: expected calibration error of the top label over 15 bins of equal width.
-        loss: mean cross-entropy in nats.
-        per_class: name → metrics, every class of the label space, in order.
         confusion: (classes, classes) counts, rows true, columns predicted.
         auroc: of the second class of two; macro_auroc when there are more.
         brier: Brier score, summed over classes: 0 to 2.
@@ -352,11 +349,7 @@ class TargetMetrics:
 
 @dataclass(frozen=True)
 class RegressionMetrics:
-    """Metrics of one set of predictions.
-
-    Attributes:
-        n: items with at least one true value.
-    """
+    """Metrics of one set of predictions. `n`: items with at least one true value."""
 
     n: int
     per_target: dict[str, TargetMetrics]

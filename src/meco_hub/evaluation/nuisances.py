@@ -162,7 +162,6 @@ def classes_within(
     """`auroc_within_<column>`: of two samples of two classes that share the value, how often the right one is ranked above.
 
     Args:
-        labels: (n,) class indices.
         logits: (n, classes) scores; pairs of classes are ranked by their difference, which no prior moves, and averaged.
         nuisances: the columns that are asked for; those that are not there are passed over.
         people: (n,) subjects. Pairs are of different people, and within `identity` of one.

@@ -232,7 +232,6 @@ def draw_over_time(
     """One recording's ratings and answers over time, a panel for each target.
 
     Args:
-        times: (moments,) seconds.
         truth, answers: target → (moments,) native values.
         errors: target → (low, high) of rating minus answer between which 95 % of all errors lie, drawn around the answer.
     """

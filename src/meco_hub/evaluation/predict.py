@@ -42,9 +42,6 @@ logger = logging.getLogger(__name__)
 class RecordingRows:
     """The recordings of a data set, by row number.
 
-    Args:
-        dataset: with the columns that the corpus's reader wants, and `sample_id`.
-
     Attributes:
         unreadable: sample_id → reason, of rows that `survey` could not read.
     """
@@ -81,9 +78,6 @@ class RecordingRows:
 
         Returns:
             The rows that can be read, in order.
-
-        Raises:
-            InputError: not one can.
         """
         fine: list[int] = []
         used, keeps, reason = 0, True, ""
@@ -147,12 +141,7 @@ class RowAnswer:
 
 @dataclass(frozen=True)
 class Predictions:
-    """Answers for a set of rows, in their order.
-
-    Attributes:
-        positions: (n,) their row numbers.
-        unreadable: sample_id → why it could not be used.
-    """
+    """Answers for a set of rows, in their order."""
 
     sample_ids: list[str]
     positions: NDArray[np.int64]
@@ -328,8 +317,6 @@ def predict_rows(
         processor: the checkpoint's processor, called as `processor(list of recordings, return_tensors="pt")`.
         chosen: row numbers, in order; all of them when None.
         stride_s: seconds between the beginnings of the clips of a long recording; the processor's own when None.
-        condition: what happens to a recording before it is cut.
-        clip_condition: what happens to each of its clips afterwards.
         observe: called with the model's output and the rows of its clips after every forward pass of this process.
         options: further arguments of the model's forward, such as `output_router_logits=True`.
         together: every process answers for every row, as it must where each has a part of the model only.
@@ -482,11 +469,7 @@ def write_sequence_file(
 
 
 def write_runs(folder: str | Path, runs: Sequence[Predictions], names: Sequence[str]) -> list[Path]:
-    """Write each run as a file `run_00.json` … that `score_sequence_files` reads.
-
-    Args:
-        folder: where to; files of former runs in it are replaced, and others of that name are removed.
-    """
+    """Write each run as a file `run_00.json` … that `score_sequence_files` reads."""
     place = Path(folder)
     for stale in place.glob("run_*.json"):
         stale.unlink()  # a former evaluation of more runs would be averaged in

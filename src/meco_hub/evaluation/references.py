@@ -105,7 +105,6 @@ class PlainPredictor:
         method: "ridge" answers values in native units, "logistic_regression" log-probabilities of classes.
         channels: stream → number of its channels, in the order of the statistics.
         coefficients: for each name one number per statistic.
-        penalty: for each name, ridge's, as chosen; logistic regression's inverse one.
     """
 
     method: Literal["ridge", "logistic_regression"]
@@ -159,7 +158,6 @@ def fit_ridge(
 
     Args:
         statistics: (n, numbers) as `window_statistics` gives them.
-        subjects: (n,) subject of each row.
         values: (n, targets) native values, NaN where unknown; such rows are left out for that target alone.
 
     Returns:

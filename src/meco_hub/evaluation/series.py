@@ -43,9 +43,7 @@ class ValueScores:
 
     Attributes:
         metrics: the headline: "n", "rmse", "rmse_<target>", "mae", …, "ccc_<target>".
-        headline: in words, how `metrics` came about.
         levels: "trial", "window" or "recording", "moment" → aggregation ("pooled", "per_subject", …) → metrics.
-        references: name → headline metrics of a predictor that is no model.
     """
 
     names: tuple[str, ...]

@@ -145,11 +145,6 @@ def render_card(folder: Path, *, repo_id: str | None = None) -> str:
     Args:
         folder: config.json beside weights; run.json, report.json and card.yaml where there are any.
         repo_id: where it will lie on the Hub; the card then says how to load it from there.
-
-    Raises:
-        CardError: no limits, a broken card.yaml, run.json or config.json, or a report about other weights.
-        UnknownNameError, PluginError: no healthy plugin provides its architecture.
-        InputError: report.json cannot be read.
     """
     folder = folder.resolve()
     remedy = "Its config.json, run.json or report.json is not as it was written. Copy the folder again."

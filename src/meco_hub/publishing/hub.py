@@ -50,11 +50,7 @@ class Push:
     """What was pushed, or in a dry run what would be.
 
     Attributes:
-        repo_id, revision: where.
-        files: path → bytes.
-        left_out: paths that stay at home.
         removed: paths that went, being of an earlier push; unknown in a dry run.
-        commit: None in a dry run.
         unchanged: the repository held all of this already, and there is no new commit.
     """
 
@@ -249,12 +245,7 @@ _DO = "Nothing was sent. Save the model with `save_pretrained`, all files of it,
 
 
 def check_ready(folder: Path, contents: Contents) -> None:
-    """Refuse a folder that a stranger could not load.
-
-    Raises:
-        PublishingError: something is missing, damaged, of another model, or without a name; says which.
-        CheckpointError: no config, no safetensors, or files of them that are damaged.
-    """
+    """Refuse a folder that a stranger could not load."""
     if "config.json" in contents.files:
         _check_files(contents)
     entries = check_folder(folder) or {}

@@ -65,7 +65,6 @@ class Failure:
     Attributes:
         kind: "status", "connection", "timeout", "disk", "offline", "missing repository", "missing revision" or "other".
         text: what was seen, in words, free of secrets.
-        status: the HTTP status, where the server answered.
         retry_after: seconds that the server wants us to wait.
     """
 
@@ -95,11 +94,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def read_failure(error: Exception, repo_id: str, secrets: Iterable[str] = ()) -> Failure:
-    """Put an exception of a push into words.
-
-    Args:
-        secrets: words to blot out, beside those that look like tokens.
-    """
+    """Put an exception of a push into words. `secrets`: words to blot out, beside those that look like tokens."""
     secrets = tuple(secrets)
     for one in _causes(error):
         failure = _read_one(one, repo_id, secrets)
@@ -184,7 +179,6 @@ class Remote:
     """A branch of a repository.
 
     Args:
-        repo_id: "owner/name".
         branch: where the commit goes, or what a pull request is opened against.
         token: as huggingface_hub takes it: a word, True or None for the one that is logged in, False for none.
     """
@@ -214,9 +208,6 @@ class Remote:
 
         Args:
             private: make the repository private; one that is public already is refused.
-
-        Raises:
-            PublishingError: the Hub did not let us, or the repository is public although `private` was asked for.
         """
         info = self._ask("looking at", lambda: self._info(None), missing=True)
         if info is None:

@@ -100,14 +100,10 @@ class Kind:
 
     Attributes:
         looks_at: after "looks at …".
-        answers: what comes out.
-        answered: the same, as the synthetic corpus has it.
         corpus: whose look-alike the recipe trains on.
-        people: how many are drawn in it.
         processors: lines of the `Architecture`.
         tiny: config overrides that make the default network tiny, as Python source.
         who_else: what else people differ by that matters here.
-        example: an argument of the pipeline, as Python source.
         extras: of the core that its processor needs.
     """
 
@@ -195,10 +191,6 @@ def write_plugin(name: str, kind: str, output: str | Path | None = None) -> Path
         name: what the model shall be called, in small letters, digits and hyphens: "my-model".
         kind: what it looks at: "face", "eye" or "signals"; or "corpus", for one that reads a data set.
         output: folder that is new or empty; default: named after the distribution, here.
-
-    Raises:
-        ConfigurationError: the name or the kind makes no sense.
-        PluginError: something of that name is installed, or the folder is not empty.
     """
     if kind not in (*KINDS, CORPUS):
         raise ConfigurationError(

@@ -20,8 +20,6 @@ class Rule:
     """A requirement on every architecture to which it applies.
 
     Attributes:
-        test: raises `NotConforming` where the architecture does not do it.
-        applies: whether it makes sense for this one.
         slow: takes more than a few seconds even on a tiny model.
         once: looks at the plugin and not at a model, so that variants of the config change nothing.
     """
@@ -87,15 +85,7 @@ def refusal(act: Callable[[], object], what: str, fix: str) -> MecoError | None:
 
 @dataclass(frozen=True)
 class Check:
-    """A rule and the architecture under test. Calling it runs it.
-
-    Attributes:
-        name: unique among the checks of an architecture; the test's id.
-        topic: the rule's name; `name` unless there are several variants.
-
-    Raises:
-        NotConforming: (when called) the architecture does not conform.
-    """
+    """A rule and the architecture under test. Calling it runs it."""
 
     name: str
     topic: str

@@ -63,16 +63,12 @@ class Progress:
     Attributes:
         epoch: epochs finished, and the one under way counted from 0.
         batch: batches done in the epoch under way, by each process.
-        step: optimiser steps done.
         learning_rate: of the first parameter group, at the start of the epoch under way.
         loss_sums: of the epoch under way, one per process: the sum over samples of the loss.
         loss_count: samples of the epoch under way, of all processes.
         best: the best value of the selection criterion so far, larger being better.
         best_epoch: the epoch (from 1) it was reached in.
-        stale_epochs: epochs since.
-        seconds: training time of all sessions so far.
         energy: joules of all sessions so far, by counter; empty where nothing counts them.
-        history: one row of figures per finished epoch.
     """
 
     epoch: int = 0
@@ -101,7 +97,6 @@ class RunIdentity:
     """What a checkpoint and the run that goes on from it must share.
 
     Attributes:
-        recipe: the recipe's keys, flat.
         processes: how many train together; each has random states, and a place in the epoch, of its own.
         data: fingerprints of the samples; empty until they have been read.
     """

@@ -320,11 +320,7 @@ class Interruption:
 
 
 def check_trackers(names: Sequence[str]) -> None:
-    """Refuse a tracker that does not exist or is not installed.
-
-    Args:
-        names: as `--report_to` was given them; "all" stands for whichever are installed.
-    """
+    """Refuse a tracker that does not exist or is not installed."""
     known = [str(name) for name in LOGGER_TYPE_TO_CLASS]
     there = [str(name) for name in get_available_trackers()]
     for name in names:

@@ -173,7 +173,6 @@ class Examples(Dataset):
         cache_bytes: memory that clips may take; when they need more, each is cut anew whenever it is shown.
 
     Attributes:
-        owners: (n,) row of every example.
         stimuli: names of what was shown, sorted; examples hold their places here. Empty where the corpus names none.
     """
 
@@ -295,7 +294,6 @@ class Loaders:
     Attributes:
         train: to be prepared by Accelerate, together with model, optimiser and schedule: DeepSpeed reads the batch off it.
         sampler: the order of the training examples; set its epoch.
-        train_readable, validation_readable: their rows that can be read.
     """
 
     train: Any

@@ -84,7 +84,6 @@ def mix_batch(
     Args:
         inputs: the model's inputs; every floating-point tensor is mixed along its first dimension.
         labels: (batch,) class indices, or (batch, classes) probabilities.
-        alpha: the share is drawn from Beta(alpha, alpha).
 
     Returns:
         The mixed inputs, and (batch, classes) target probabilities.

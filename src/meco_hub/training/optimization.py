@@ -166,9 +166,6 @@ class EpochPlan:
     """What each batch of an epoch is worth.
 
     Attributes:
-        samples: drawn in an epoch, by all processes.
-        batch_size: samples per process and batch.
-        batches: per process and epoch.
         processes: how many train together; batch b of process p holds samples (b · processes + p) · batch_size and on.
         accumulation: batches per optimiser step; what is left over at the end of an epoch makes a step of its own.
     """

@@ -465,11 +465,7 @@ AUGMENTATIONS = {
 
 
 def check_recipe_code(recipe: Recipe, trusted: bool = False) -> None:
-    """Refuse a recipe that names code which nobody installed for recipes: a path like `subprocess:Popen` is a program to run.
-
-    Raises:
-        ConfigurationError: an augmentation or a teacher that neither we nor a plugin declare (`Architecture.recipe_classes`).
-    """
+    """Refuse a recipe that names code which nobody installed for recipes: a path like `subprocess:Popen` is a program to run."""
     named = {
         "augmentation.name": (recipe.augmentation or {}).get("name"),
         "distillation.teacher": None if recipe.distillation is None else recipe.distillation.teacher,

@@ -65,11 +65,7 @@ class ValidationResult:
 
 
 class Validator:
-    """Validates weights on the validation samples.
-
-    Args:
-        prior: (classes,) class shares of the training samples; None for values.
-    """
+    """Validates weights on the validation samples. `prior`: (classes,) class shares of the training samples; None for values."""
 
     def __init__(
         self,
@@ -223,12 +219,7 @@ def describe_metrics(metrics: ClassificationMetrics | ValueMetrics) -> dict[str,
 
 @dataclass(frozen=True)
 class PostTrainingChoices:
-    """What was chosen, and the validation metrics with it.
-
-    Attributes:
-        validation: metrics of the weights as they are saved, and "before_operating_point" where one was chosen.
-        operating_point, calibration: None where the recipe has none.
-    """
+    """What was chosen, and the validation metrics with it."""
 
     validation: dict[str, Any]
     operating_point: OperatingPoint | None

@@ -341,7 +341,6 @@ class DrawnClip:
     """One sequence of the look-alike: the truth that a reader must find.
 
     Attributes:
-        split: "train" or "test".
         lighting, take, frames: arguments by which `draw_sequence` draws it again, with `person=identity` and the corpus's seed.
     """
 

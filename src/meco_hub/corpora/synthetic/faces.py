@@ -173,8 +173,6 @@ class DrawnFace:
 
     Attributes:
         sample_id: the name under which the reader gives it.
-        label: canonical expression.
-        split: the split as the reader names it.
         person, take: arguments by which `draw_face` draws it again, with the corpus's seed.
         identity: the person, where the layout says so; else "".
         fold: the fold, where the layout says so; else −1.

@@ -34,7 +34,6 @@ class DrawnRecording:
 
     Attributes:
         sample_id: the name under which the reader gives it.
-        label: canonical class, where classes are predicted; else "".
         targets: ratings in native units, where a recording has one each; else empty.
     """
 
