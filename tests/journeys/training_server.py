@@ -76,8 +76,8 @@ def _follow(trace: Trace) -> None:
     during(loop.TrainingRun, "close_epoch", "validation")
     during(loop.TrainingRun, "finish", "finish")
     during(loop, "save_best", "best")
-    during(loop, "save_checkpoint", "checkpoint")
-    save, resume = loop.save_checkpoint, loop.TrainingRun.resume
+    during(loop.checkpoints, "save_checkpoint", "checkpoint")
+    save, resume = loop.checkpoints.save_checkpoint, loop.TrainingRun.resume
 
     def save_and_tell(*args: Any, **kwargs: Any) -> Any:
         result = save(*args, **kwargs)
@@ -88,7 +88,7 @@ def _follow(trace: Trace) -> None:
         resume(run)
         trace.write(resumed=run.progress.step, doing="loop")
 
-    loop.save_checkpoint, loop.TrainingRun.resume = save_and_tell, resume_and_tell
+    loop.checkpoints.save_checkpoint, loop.TrainingRun.resume = save_and_tell, resume_and_tell
     listen = engine.Interruption.__enter__
 
     def listen_and_tell(interruption: Any) -> Any:

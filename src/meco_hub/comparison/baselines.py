@@ -29,18 +29,10 @@ from ..corpora import Corpus
 from ..corpora.leaks import fingerprint
 from ..durable import write_json
 from ..errors import ConfigurationError, InputError, unknown_name
+from ..evaluation import references
 from ..evaluation.degradation import LagRecord
 from ..evaluation.evaluate import Evaluation, EvaluationSettings, choose_rows, write_evaluation
 from ..evaluation.predict import ClipCondition, Condition, Predictions, RecordingRows, RowAnswer
-from ..evaluation.references import (
-    Forest,
-    PlainPredictor,
-    fit_forest,
-    fit_logistic,
-    fit_ridge,
-    nuisance_answers,
-    window_statistics,
-)
 from ..evaluation.report import library_versions
 from ..evaluation.task import LabelledSubset, map_labels, map_targets
 from ..training.construction import build
@@ -101,7 +93,7 @@ class BaselineEvaluation(Evaluation):
         self,
         name: str,
         run: dict[str, Any],
-        predictor: PlainPredictor | Forest | None,
+        predictor: references.PlainPredictor | references.Forest | None,
         describe: Describe | None,
         task: Task,
         corpus: Corpus,
@@ -138,7 +130,7 @@ class BaselineEvaluation(Evaluation):
         dataset = self.subset.dataset
         wanted = [one for one in ("identity", *self.corpus.nuisances) if one in dataset.column_names]
         columns = {one: dataset[one][:] for one in wanted}
-        known = nuisance_answers(self._run, columns, self.corpus, self.task.names)
+        known = references.nuisance_answers(self._run, columns, self.corpus, self.task.names)
         constant = "training_mean" if self.task.regression else "training_prior"
         name = constant if self._name == CONSTANT else self._name
         if name not in known:
@@ -215,20 +207,20 @@ def _whole(data: TrainingData) -> TrainingData:
 
 def _fit(
     name: str, data: TrainingData, recipe: Recipe, progress: bool, sees: bool
-) -> tuple[PlainPredictor | Forest, Describe]:
+) -> tuple[references.PlainPredictor | references.Forest, Describe]:
     show = progress and PartialState().is_main_process
     rows = RecordingRows(data.corpus, data.train.dataset)
     readable = rows.survey(int(recipe.cache_gb * 1e9), show, "training samples")
     known = describe_training(data, rows, readable, progress=show)
-    statistics, describe = known.statistics, partial(window_statistics, channels=known.channels)
+    statistics, describe = known.statistics, partial(references.window_statistics, channels=known.channels)
     if sees:
         describe = shown_by(build(recipe, data.task)[1])
         statistics = np.stack([describe(rows[row]) for row in tqdm(readable, desc="inputs", delay=1, disable=not show)])
     given = (statistics, known.people, known.labels, known.channels, data.task.names)
     if name == "random_forest":
-        fitted = fit_forest(*given, regression=data.task.regression, seed=recipe.seed)
+        fitted = references.fit_forest(*given, regression=data.task.regression, seed=recipe.seed)
     else:
-        fitted = (fit_ridge if data.task.regression else fit_logistic)(*given)
+        fitted = (references.fit_ridge if data.task.regression else references.fit_logistic)(*given)
     if fitted is None:
         raise ConfigurationError(
             f"The training part has too few labels for {name}; expected rows of every class, or three ratings. Use more data."

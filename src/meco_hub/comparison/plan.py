@@ -33,15 +33,7 @@ from ..errors import ConfigurationError, UnknownNameError, unknown_name
 from ..evaluation.evaluate import EvaluationSettings
 from ..evaluation.task import EVERY_SPLIT, take_split
 from ..reading import read_yaml
-from ..training.recipes import (
-    Recipe,
-    check_recipe_code,
-    find_recipe,
-    override,
-    read_recipe_file,
-    recipe_from_dict,
-    recipe_to_dict,
-)
+from ..training import recipes
 from ..training.result import flatten
 from ..typed_yaml import FieldReader
 from ..weight_files import hash_weights
@@ -135,7 +127,7 @@ class Cell:
     model: str
     fold: str
     seed: int
-    recipe: Recipe | None
+    recipe: recipes.Recipe | None
     choice: ModelChoice
     settings: EvaluationSettings
     made_by: Mapping[str, Any]
@@ -191,7 +183,7 @@ def choose(name: str) -> dict[str, Any]:
     except UnknownNameError:
         pass
     try:
-        find_recipe(name)
+        recipes.find_recipe(name)
         return {"recipe": name}
     except UnknownNameError:
         return {"checkpoint": name}
@@ -219,7 +211,7 @@ def comparison_from_words(words: Sequence[str], flags: Mapping[str, Any]) -> Com
     if not changes:
         return comparison
     models = {
-        name: replace(one, changes=override(one.changes, changes)) if one.recipe else one
+        name: replace(one, changes=recipes.override(one.changes, changes)) if one.recipe else one
         for name, one in comparison.models.items()
     }
     return replace(comparison, models=models)
@@ -304,7 +296,7 @@ class Plan:
         made_by: dict[str, Any] = {"corpus": self.comparison.corpus, "data": self.data, "fold": fold, "seed": seed}
         made_by |= {"protocol": self.comparison.protocol} | ({"sees": model.sees} if model.sees else {})
         if recipe is not None:
-            made_by |= flatten({"recipe": recipe_to_dict(recipe)})
+            made_by |= flatten({"recipe": recipes.recipe_to_dict(recipe)})
         else:
             made_by |= {"checkpoint": self._weights(str(model.checkpoint))}
         return Cell(name, fold, seed, recipe, model, settings, made_by)
@@ -313,12 +305,12 @@ class Plan:
         place = Path(plugins.locate_checkpoint(checkpoint))
         return (hash_weights(place) if place.is_dir() else None) or checkpoint  # of a Hub id, its name
 
-    def _recipe(self, name: str, model: ModelChoice, fold: str, seed: int) -> Recipe:
+    def _recipe(self, name: str, model: ModelChoice, fold: str, seed: int) -> recipes.Recipe:
         """The recipe with this fold left out and this seed; of a baseline what it is fitted on."""
         one = self.comparison
         followed = model.recipe or model.sees
         if followed is not None:
-            base = override(read_recipe_file(followed), model.changes)
+            base = recipes.override(recipes.read_recipe_file(followed), model.changes)
         else:
             base = {
                 "model_type": model.baseline,
@@ -344,8 +336,8 @@ class Plan:
                 "data.train.folds": others,
                 "data.protocol": None if official else cut,
             }
-        recipe = recipe_from_dict(override(base, changes), f"models.{name}")
-        check_recipe_code(recipe, self.trust)
+        recipe = recipes.recipe_from_dict(recipes.override(base, changes), f"models.{name}")
+        recipes.check_recipe_code(recipe, self.trust)
         held, own = recipe.data.validation, recipe.data.train.split
         if self.numbered:
             sees = held.split is not None or held.folds is not None

@@ -33,21 +33,9 @@ from ..loading import load_model, load_processor
 from ..processing.picture_processor import recording_processor
 from ..shards import join_processes
 from ..weight_files import hash_weights
+from . import degradation
 from .calibration import describe_calibration, describe_selection, fit_affine, fit_temperature, write_calibration
 from .conditions import AppliedCondition, Condition, conditions_for
-from .degradation import (
-    LAG_OPTIONS,
-    ROUTER_OPTIONS,
-    LagRecord,
-    RoutedRows,
-    RoutingRecord,
-    degrade,
-    describe_routers,
-    estimates_lags,
-    same_label,
-    summarise_families,
-    tables_by,
-)
 from .intervals import class_groups, class_intervals
 from .metrics import compute_metrics, softmax
 from .nuisances import Within, classes_within, values_within
@@ -411,7 +399,7 @@ class Evaluation:
             self._conditions = conditions_for(
                 corpus.kind, settings.conditions, streams=self._streams, corpus_streams=everything
             )
-        self._routed: dict[str, RoutedRows] = {}
+        self._routed: dict[str, degradation.RoutedRows] = {}
         self._aligned: tuple[Predictions, bool, AlignedPredictions] | None = None
         if settings.pictures:
             if settings.pictures is not True and settings.pictures not in FORMATS:
@@ -419,7 +407,7 @@ class Evaluation:
             require_matplotlib()
 
     def predict(
-        self, name: str = "clean", *, lags: LagRecord | None = None, doubts: bool = False, **options: Any
+        self, name: str = "clean", *, lags: degradation.LagRecord | None = None, doubts: bool = False, **options: Any
     ) -> Predictions:
         """Answers for every row.
 
@@ -433,7 +421,7 @@ class Evaluation:
         """Other clips of the same recordings, `settings.runs` times: mean and spread of the headline, and a file per run."""
         raise ConfigurationError(f"runs is {self.settings.runs}; what answers here draws no clips. Evaluate once.")
 
-    def _record_lags(self, applied: AppliedCondition) -> LagRecord | None:
+    def _record_lags(self, applied: AppliedCondition) -> degradation.LagRecord | None:
         """What compares estimates of lags with the condition's; None where there are none to compare."""
         return None
 
@@ -449,7 +437,7 @@ class Evaluation:
             if lags is not None and (found := lags.finish()):
                 applied.notes["lags"] = found
             if not self.task.regression:
-                applied.notes["same_label"] = same_label(clean_predictions, predictions)
+                applied.notes["same_label"] = degradation.same_label(clean_predictions, predictions)
             applied.notes["interval"] = self._interval(predictions, metric)
             return self.headline(predictions), predictions
 
@@ -461,14 +449,14 @@ class Evaluation:
             "unread": self._unread,
         }
         clean, metric = self.headline(clean_predictions), "ccc" if self.task.regression else "uar"
-        entries = degrade(
+        entries = degradation.degrade(
             self._conditions, answer, clean, metric, known=known, streams=self._streams, progress=self.settings.progress
         )
         untouched = {one.name for one in self._conditions if one.unchanged}
         as_clean = {"interval": self._interval(clean_predictions, metric)}
         as_clean |= {} if self.task.regression else {"same_label": 1.0}
         entries = [{**one, **as_clean} if one["condition"] in untouched else one for one in entries]
-        return {"conditions": entries, "condition_families": summarise_families(entries, clean, metric)}
+        return {"conditions": entries, "condition_families": degradation.summarise_families(entries, clean, metric)}
 
     def _first_streams(self) -> tuple[str, ...]:
         """Of a corpus of signals that does not say which streams it has, those of its first recording that can be read."""
@@ -497,12 +485,14 @@ class Evaluation:
             return None
         clean, names, tables = self._routed["clean"], self.task.names, []
         if not self.task.regression:
-            tables += tables_by("class", clean, [names[label] for label in self._labels(predictions)], names)
+            tables += degradation.tables_by(
+                "class", clean, [names[label] for label in self._labels(predictions)], names
+            )
         for name, values in self._groups(self._columns(predictions)).items():
-            tables += tables_by(name, clean, values)
+            tables += degradation.tables_by(name, clean, values)
         if len(self._routed) > 1:
-            tables += tables_by("condition", list(self._routed.items()))
-        return {"routers": describe_routers(clean), "tables": tables}
+            tables += degradation.tables_by("condition", list(self._routed.items()))
+        return {"routers": degradation.describe_routers(clean), "tables": tables}
 
     def headline(self, predictions: Predictions) -> dict[str, float | None]:
         """The report's `metrics`, without intervals: what a curve over conditions is drawn of."""
@@ -674,16 +664,16 @@ class ModelEvaluation(Evaluation):
             task_of_model(model), corpus, subset, settings, streams=streams, calibration=calibration_of(model.config)
         )
         if settings.routing:
-            RoutingRecord(model)
+            degradation.RoutingRecord(model)
         if settings.runs != 1:
             check_runs(processor, settings.runs)
 
     def predict(
-        self, name: str = "clean", *, lags: LagRecord | None = None, doubts: bool = False, **options: Any
+        self, name: str = "clean", *, lags: degradation.LagRecord | None = None, doubts: bool = False, **options: Any
     ) -> Predictions:
         """Answers for every row, with routers and lags watched on the way; arguments as of `Evaluation.predict`."""
         settings = self.settings
-        routing = RoutingRecord(self.model) if settings.routing else None
+        routing = degradation.RoutingRecord(self.model) if settings.routing else None
         records = [record for record in (routing, lags) if record is not None]
 
         def observe(output: Any, owners: list[int]) -> None:
@@ -699,7 +689,7 @@ class ModelEvaluation(Evaluation):
             workers=settings.workers,
             mirror=settings.mirror,
             observe=observe if records else None,
-            options={**(ROUTER_OPTIONS if routing else {}), **(LAG_OPTIONS if lags else {})},
+            options={**(degradation.ROUTER_OPTIONS if routing else {}), **(degradation.LAG_OPTIONS if lags else {})},
             doubts=doubts,
             **{"progress": settings.progress, **options},
         )
@@ -721,10 +711,10 @@ class ModelEvaluation(Evaluation):
             write_runs(folder, runs, self.task.names)
         return describe_runs([self.headline(one) for one in runs])
 
-    def _record_lags(self, applied: AppliedCondition) -> LagRecord | None:
-        if not (self._streams and applied.delays and estimates_lags(self.model)):
+    def _record_lags(self, applied: AppliedCondition) -> degradation.LagRecord | None:
+        if not (self._streams and applied.delays and degradation.estimates_lags(self.model)):
             return None
-        return LagRecord(applied, self.rows.sample_ids, self._streams)
+        return degradation.LagRecord(applied, self.rows.sample_ids, self._streams)
 
 
 def _is_main_process() -> bool:

@@ -27,22 +27,8 @@ from ..evaluation.report_file import control_of, describe_control, read_report
 from ..plugins import CORE, licence_of
 from ..reading import parse_yaml, read_json, reading
 from ..weight_files import WEIGHTS, hash_weights
+from . import card_tables
 from .card_notes import FILE, CardNotes, Picture, list_gaps, read_notes
-from .card_tables import (
-    adjustment_sentences,
-    build_metadata,
-    class_table,
-    data_lines,
-    describe_source,
-    figures_table,
-    notes_table,
-    number,
-    one_item,
-    report_tables,
-    tested_sentence,
-    training_lines,
-    validation_sentence,
-)
 
 REQUIRED = ("What it is", "Intended use", "Not for", "Limits", "Training data", "Legal note")
 """Sections that every plugin's card has, none of them empty."""
@@ -61,7 +47,12 @@ def _render(name: str, **values: Any) -> str:
     environment = Environment(
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined, autoescape=False
     )
-    environment.filters |= {"number": number, "item": one_item, "figures": notes_table, "source": describe_source}
+    environment.filters |= {
+        "number": card_tables.number,
+        "item": card_tables.one_item,
+        "figures": card_tables.notes_table,
+        "source": card_tables.describe_source,
+    }
     return environment.from_string(_template(name)).render(**values)
 
 
@@ -168,7 +159,7 @@ def _render_card(folder: Path, repo_id: str | None) -> str:
     control = control_of(config, run)
     name = notes.name or (repo_id.rpartition("/")[2] if repo_id else folder.name)
     labels, ranges = _answers(entry, config)
-    metadata = build_metadata(
+    metadata = card_tables.build_metadata(
         entry,
         notes,
         name,
@@ -199,17 +190,17 @@ def _render_card(folder: Path, repo_id: str | None) -> str:
         model_expression=_model_expression(folder, name, repo_id),
         call=notes.call or _CALLS.get(entry.kind, 'recognise("recording.npz")'),
         repo_id=repo_id,
-        tested=tested_sentence(report, dataset) if report else "",
+        tested=card_tables.tested_sentence(report, dataset) if report else "",
         headline=(report or {}).get("headline"),
         report_pictures=_report_pictures(folder, notes) if report else [],
-        adjustments=adjustment_sentences(report) if report else [],
-        figures_table=figures_table(report) if report else "",
-        class_table=class_table(report) if report else "",
-        report_tables=report_tables(report) if report else [],
-        validation=validation_sentence(run),
+        adjustments=card_tables.adjustment_sentences(report) if report else [],
+        figures_table=card_tables.figures_table(report) if report else "",
+        class_table=card_tables.class_table(report) if report else "",
+        report_tables=card_tables.report_tables(report) if report else [],
+        validation=card_tables.validation_sentence(run),
         sections=defaultdict(str, sections),
-        data_lines=data_lines(run),
-        training=training_lines(run),
+        data_lines=card_tables.data_lines(run),
+        training=card_tables.training_lines(run),
         core_licence=licence_of(CORE),
         plugin_licence=licence_of(distribution),
         weights_licence=_weights_licence(notes),

@@ -19,17 +19,7 @@ from typing import Any
 from accelerate import Accelerator
 from safetensors import SafetensorError
 
-from ..durable import (
-    PARTIAL,
-    begin,
-    hidden,
-    link_tree,
-    remove,
-    remove_abandoned,
-    restore_after_kill,
-    swap_in,
-    sync_tree,
-)
+from .. import durable
 from ..errors import CheckpointError, MecoError
 from ..reading import reading
 
@@ -159,9 +149,11 @@ def list_checkpoints(output_dir: Path) -> list[Path]:
 
 def recover_checkpoints(output_dir: Path) -> None:
     """Finish or remove what was being written when a run was killed; called by the main process before anyone resumes."""
-    for line in restore_after_kill(output_dir, _WRITTEN, _is_complete):
+    for line in durable.restore_after_kill(output_dir, _WRITTEN, _is_complete):
         logger.warning("In %s: %s.", output_dir, line)
-    remove_abandoned(output_dir, 0.0)  # recipe and records, of which a kill leaves a part under a name of its own
+    durable.remove_abandoned(
+        output_dir, 0.0
+    )  # recipe and records, of which a kill leaves a part under a name of its own
 
 
 @contextmanager
@@ -173,7 +165,9 @@ def writing(place: Path) -> Iterator[None]:
     except (OSError, RuntimeError, SafetensorError) as error:
         if isinstance(error, MecoError):
             raise
-        shutil.rmtree(hidden(place, PARTIAL), ignore_errors=True)  # on a full disk, others want its room too
+        shutil.rmtree(
+            durable.hidden(place, durable.PARTIAL), ignore_errors=True
+        )  # on a full disk, others want its room too
         free = shutil.disk_usage(place.parent).free
         raise CheckpointError(
             f"{place} cannot be written ({str(error).splitlines()[0]}); {free / 1e6:.0f} MB are free there. What was written "
@@ -198,16 +192,16 @@ def save_checkpoint(
         total_limit: older checkpoints beyond this number are removed.
     """
     place = output_dir / name
-    partial = hidden(place, PARTIAL)
+    partial = durable.hidden(place, durable.PARTIAL)
     if accelerator.is_main_process:
-        begin(place)
+        durable.begin(place)
     accelerator.wait_for_everyone()
     accelerator.save_state(str(partial))
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         if progress.best_epoch:
-            link_tree(output_dir / BEST, partial / BEST)
-        sync_tree(partial)  # the manifest must not be on the disk before what it vouches for
+            durable.link_tree(output_dir / BEST, partial / BEST)
+        durable.sync_tree(partial)  # the manifest must not be on the disk before what it vouches for
         before = _take_stock(output_dir)[0]
         manifest = {
             "schema": SCHEMA,
@@ -221,7 +215,7 @@ def save_checkpoint(
             "files": _sizes(partial),
         }
         (partial / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
-        swap_in(place)
+        durable.swap_in(place)
         limit_checkpoints(output_dir, total_limit)
     accelerator.wait_for_everyone()
     return place
@@ -231,16 +225,16 @@ def limit_checkpoints(output_dir: Path, total_limit: int | None) -> None:
     """Remove the oldest checkpoints beyond a number; called by the main process."""
     if total_limit is not None:
         for old in list_checkpoints(output_dir)[:-total_limit]:
-            remove(old)
+            durable.remove(old)
 
 
 def restore_best(checkpoint: Path, output_dir: Path) -> None:
     """Make `best/` what it was when the checkpoint was written; called by the main process."""
     if (checkpoint / BEST).is_dir():
-        link_tree(checkpoint / BEST, begin(output_dir / BEST))
-        swap_in(output_dir / BEST)
+        durable.link_tree(checkpoint / BEST, durable.begin(output_dir / BEST))
+        durable.swap_in(output_dir / BEST)
     elif (output_dir / BEST).is_dir():
-        remove(output_dir / BEST)
+        durable.remove(output_dir / BEST)
 
 
 def find_checkpoint(output_dir: Path, wanted: str) -> Path | None:

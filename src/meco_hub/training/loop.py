@@ -30,45 +30,12 @@ from ..answers import accepted_inputs
 from ..errors import CheckpointError, ConfigurationError, MecoError, TrainingInterrupted
 from ..evaluation.calibration import class_prior
 from ..reading import reading
+from . import checkpoints, engine, optimization
 from .arguments import LOCK, RunOptions, check_output, claim_output, prepare_output, save_best
-from .checkpoints import (
-    BEST,
-    Progress,
-    RunIdentity,
-    check_samples,
-    choose_checkpoint,
-    restore_best,
-    save_checkpoint,
-    writing,
-)
 from .construction import build
 from .data import blend, load_training_data, mark
-from .engine import (
-    EnergyMeter,
-    Interruption,
-    build_whole_models,
-    check_engine,
-    check_model,
-    check_trackers,
-    compile_in_place,
-    configuring,
-    gather_weights,
-    in_parts,
-    prepare_engine,
-    process_groups,
-)
 from .loaders import ImageSizes, build_criterion, build_loaders
 from .losses import Distillation, SoftLabelHead, build_teacher, mix_batch
-from .optimization import (
-    AveragedCopy,
-    BackboneFreeze,
-    EpochPlan,
-    FrozenModules,
-    LossSum,
-    build_optimizer,
-    build_schedule,
-    take_first,
-)
 from .recipes import Recipe, check_recipe_code, recipe_to_dict, write_recipe
 from .result import fit_reference, flatten, write_result
 from .validation import Validator, choose_after_training
@@ -92,7 +59,7 @@ def train(recipe: Recipe, options: RunOptions) -> dict[str, Any] | None:
     """
     check_recipe_code(recipe, options.trust_recipe_code)
     check_output(options, recipe.model_name_or_path)
-    check_trackers(options.report_to)
+    engine.check_trackers(options.report_to)
     run = TrainingRun(recipe, options)
     try:
         run.resume()
@@ -118,7 +85,7 @@ class TrainingRun:
 
     def __init__(self, recipe: Recipe, options: RunOptions) -> None:
         self.recipe, self.options = recipe, options
-        with configuring(recipe):
+        with engine.configuring(recipe):
             self.accelerator = Accelerator(
                 mixed_precision=recipe.mixed_precision,
                 gradient_accumulation_steps=recipe.gradient_accumulation_steps,
@@ -126,17 +93,19 @@ class TrainingRun:
                 project_config=ProjectConfiguration(project_dir=str(options.output_dir)),
                 dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True),
                 # an expert that no sample of a batch chose has no gradient
-                kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True), *process_groups()],
+                kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True), *engine.process_groups()],
             )
-        prepare_engine(self.accelerator)
-        check_engine(self.accelerator, recipe)
+        engine.prepare_engine(self.accelerator)
+        engine.check_engine(self.accelerator, recipe)
         show = options.progress and self.accelerator.is_local_main_process
         self.claim = claim_output(options.output_dir) if self.accelerator.is_main_process else None
         if self.claim is not None:
             prepare_output(options)
         self.accelerator.wait_for_everyone()
-        self.identity = RunIdentity(flatten(recipe_to_dict(recipe)), self.accelerator.num_processes)
-        self.checkpoint = choose_checkpoint(options.output_dir, options.resume_from_checkpoint, self.identity)
+        self.identity = checkpoints.RunIdentity(flatten(recipe_to_dict(recipe)), self.accelerator.num_processes)
+        self.checkpoint = checkpoints.choose_checkpoint(
+            options.output_dir, options.resume_from_checkpoint, self.identity
+        )
         if self.accelerator.is_main_process:
             write_recipe(recipe, options.output_dir / "recipe.yaml")
         self.data = load_training_data(recipe, options.data_dir)
@@ -153,16 +122,16 @@ class TrainingRun:
                 self.data, self.loaders.train_rows, self.loaders.train_readable, progress=show
             )
         self.identity = replace(self.identity, data=self.data.fingerprints)
-        self.plan = EpochPlan(
+        self.plan = optimization.EpochPlan(
             samples=len(self.loaders.sampler),
             batch_size=recipe.per_device_train_batch_size,
             batches=self.loaders.batches(self.accelerator.num_processes),
             processes=self.accelerator.num_processes,
             accumulation=recipe.gradient_accumulation_steps,
         )
-        self.losses = LossSum(self.accelerator)
-        self.interruption = Interruption(self.accelerator)
-        self.progress = Progress()
+        self.losses = optimization.LossSum(self.accelerator)
+        self.interruption = engine.Interruption(self.accelerator)
+        self.progress = checkpoints.Progress()
         self.accelerator.register_for_checkpointing(self.progress)
         self._prepare_training(model)
         set_seed(recipe.seed, device_specific=True)  # the same first weights in every process, but other dropout
@@ -171,18 +140,18 @@ class TrainingRun:
         self._bar = tqdm(total=self.total_steps, unit="step", desc="train", disable=not show)
         self._since = time.perf_counter()
         self._spent: dict[str, float] = {}
-        self.energy = EnergyMeter(gpus=self.accelerator.device.type == "cuda")
+        self.energy = engine.EnergyMeter(gpus=self.accelerator.device.type == "cuda")
 
     def _prepare_training(self, model: PreTrainedModel) -> None:
         recipe, accelerator, loaders = self.recipe, self.accelerator, self.loaders
         steps = math.ceil(self.plan.batches / recipe.gradient_accumulation_steps)
         self.total_steps = recipe.max_train_steps or steps * recipe.num_train_epochs
         self.total_epochs = math.ceil(self.total_steps / steps)
-        if recipe.channels_last and not in_parts(accelerator):  # FSDP takes plain layouts only
+        if recipe.channels_last and not engine.in_parts(accelerator):  # FSDP takes plain layouts only
             model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        self.frozen = FrozenModules(model, recipe.frozen_modules)
+        self.frozen = optimization.FrozenModules(model, recipe.frozen_modules)
         self.sizes = ImageSizes(model, loaders.collate, recipe.image_sizes)
-        optimizer = build_optimizer(model, recipe)
+        optimizer = optimization.build_optimizer(model, recipe)
         self.distillation: Any = None
         if recipe.distillation is not None:
             teacher = build_teacher(recipe.distillation).to(accelerator.device)
@@ -192,24 +161,26 @@ class TrainingRun:
         if recipe.soft_label_head:
             self.soft_head = SoftLabelHead(model, recipe.soft_label_head)
             optimizer.add_param_group({"params": list(self.soft_head.parameters()), "lr": recipe.learning_rate})
-        schedule = build_schedule(
+        schedule = optimization.build_schedule(
             optimizer, recipe, steps_per_epoch=steps, total_steps=self.total_steps, ticks=accelerator.num_processes
         )
-        self.freeze = BackboneFreeze(model, recipe.freeze_backbone_epochs)
+        self.freeze = optimization.BackboneFreeze(model, recipe.freeze_backbone_epochs)
         # copied before Accelerate wraps `forward`, because a copy of the wrapping would still call the original
         self.average = (
-            AveragedCopy(model, recipe.ema_decay, accelerator.device) if recipe.ema_decay is not None else None
+            optimization.AveragedCopy(model, recipe.ema_decay, accelerator.device)
+            if recipe.ema_decay is not None
+            else None
         )
         if self.average is not None:
             accelerator.register_for_checkpointing(self.average)
         self.bare_model = model
         if recipe.torch_compile:
-            compile_in_place({model, self.validated_model}, recipe.torch_compile_backend)
-        check_model(accelerator, model, recipe)
+            engine.compile_in_place({model, self.validated_model}, recipe.torch_compile_backend)
+        engine.check_model(accelerator, model, recipe)
         batches, self.model, self.optimizer, self.schedule = accelerator.prepare(
             loaders.train, model, optimizer, schedule
         )
-        build_whole_models(accelerator)
+        engine.build_whole_models(accelerator)
         self.loaders = loaders = replace(loaders, train=batches)
         if self.distillation is not None:
             self.distillation.watch()  # only now: the averaged copy must not report to it
@@ -232,11 +203,11 @@ class TrainingRun:
         folder, progress, bar = self.checkpoint, self.progress, self._bar
         if folder is None:
             return
-        check_samples(folder, self.identity)
+        checkpoints.check_samples(folder, self.identity)
         with reading(f"{folder} is damaged, and cannot be gone on from", CheckpointError, "Resume from another."):
             self.accelerator.load_state(str(folder))
         if self.accelerator.is_main_process:
-            restore_best(folder, self.options.output_dir)
+            checkpoints.restore_best(folder, self.options.output_dir)
         self.accelerator.wait_for_everyone()
         bar.initial = bar.n = bar.last_print_n = progress.step  # or the rate would count steps of other sessions
         bar.refresh()
@@ -300,7 +271,7 @@ class TrainingRun:
         own = self.plan.own(number, process)
         # where all are fillers the batch stays as it is: this process must take part in the step, but nothing of it counts
         if 0 < own < len(batch["labels"]):
-            batch = take_first(batch, own)
+            batch = optimization.take_first(batch, own)
         labels, mask = batch["labels"], batch.get("label_mask")
         beside = ("labels", "label_mask", "soft_labels")
         inputs = {key: value for key, value in batch.items() if key not in beside}
@@ -344,9 +315,9 @@ class TrainingRun:
         better = progress.best is None or value > progress.best
         if better:
             progress.best, progress.best_epoch, progress.stale_epochs = value, progress.epoch + 1, 0
-            gathered = gather_weights(accelerator, self.model)
+            gathered = engine.gather_weights(accelerator, self.model)
             if accelerator.is_main_process:
-                with writing(self.options.output_dir / BEST):
+                with checkpoints.writing(self.options.output_dir / checkpoints.BEST):
                     save_best(self.validated_model, self.processor, self.options.output_dir, gathered)
             accelerator.wait_for_everyone()
         else:
@@ -378,11 +349,13 @@ class TrainingRun:
         """Take the best weights, choose the operating point, and write the folder that is the result."""
         self._bar.close()
         accelerator, folder = self.accelerator, self.options.output_dir
-        if not (folder / BEST).is_dir():
-            raise MecoError(f"{folder / BEST} is gone, which held the best weights so far. Train anew, or put it back.")
+        if not (folder / checkpoints.BEST).is_dir():
+            raise MecoError(
+                f"{folder / checkpoints.BEST} is gone, which held the best weights so far. Train anew, or put it back."
+            )
         accelerator.wait_for_everyone()
-        kept = type(self.bare_model).from_pretrained(folder / BEST)
-        if in_parts(accelerator):
+        kept = type(self.bare_model).from_pretrained(folder / checkpoints.BEST)
+        if engine.in_parts(accelerator):
             model = cast(Any, kept).to(accelerator.device)
         else:
             model = self.bare_model
@@ -391,7 +364,7 @@ class TrainingRun:
         choices = choose_after_training(model, result, self.validator, self.recipe)
         record = None
         if accelerator.is_main_process:
-            with writing(folder / "model.safetensors"):
+            with checkpoints.writing(folder / "model.safetensors"):
                 record = write_result(
                     model,
                     self.processor,
@@ -427,8 +400,8 @@ class TrainingRun:
 
     def _save(self, name: str) -> Path:
         self._update_progress()
-        with writing(self.options.output_dir / name):
-            return save_checkpoint(
+        with checkpoints.writing(self.options.output_dir / name):
+            return checkpoints.save_checkpoint(
                 self.accelerator,
                 self.options.output_dir,
                 name,
