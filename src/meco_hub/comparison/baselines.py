@@ -216,7 +216,7 @@ def _fit(
     if sees:
         describe = shown_by(build(recipe, data.task)[1])
         statistics = np.stack([describe(rows[row]) for row in tqdm(readable, desc="inputs", delay=1, disable=not show)])
-    given = (statistics, known.people, known.labels, known.channels, data.task.names)
+    given = (statistics, *known[1:], data.task.names)
     if name == "random_forest":
         fitted = references.fit_forest(*given, regression=data.task.regression, seed=recipe.seed)
     else:

@@ -1,7 +1,7 @@
 """What `meco evaluate` does: a checkpoint answers the rows of a corpus, and a report says how well.
 
-evaluate_checkpoint           loads the model and its processor
-  evaluate_model              choose_rows, label_rows: which rows, and what is true of them
+evaluate_checkpoint           the model and its processor; choose_rows, label_rows: which rows, and what is true of them
+  write_evaluation
     Evaluation.predict                      answers to the rows as they are
     Evaluation.predict_under_conditions     answers to the same rows, degraded
     Evaluation.report                       metrics, intervals, groups, references → report.json, predictions.csv
@@ -136,30 +136,13 @@ def evaluate_checkpoint(
             holds what would be written.
         InputError: not one sample could be read.
     """
-    state = join_processes()
+    state, settings = join_processes(), settings or EvaluationSettings()
     source = plugins.locate_checkpoint(str(checkpoint))
-    model = load_model(source)
-    processor = load_processor(source)
-    cast(Any, model).to(device=state.device, memory_format=torch.channels_last)
-    return evaluate_model(
-        model, processor, dataset, data_dir, output_dir, settings or EvaluationSettings(), checkpoint=source
-    )
-
-
-def evaluate_model(
-    model: PreTrainedModel,
-    processor: Any,
-    dataset: str,
-    data_dir: str | Path,
-    output_dir: str | Path,
-    settings: EvaluationSettings,
-    *,
-    checkpoint: str,
-) -> dict[str, Any]:
-    """Evaluate a loaded model; arguments and errors as of `evaluate_checkpoint`, `checkpoint` being its name or folder."""
     _check_output(Path(output_dir), settings)
-    evaluation, chosen, run = _prepare(model, processor, dataset, data_dir, settings, checkpoint)
-    described = describe_checkpoint(model, checkpoint) | {"control": control_of(model.config, run)}
+    evaluation, chosen, run = _prepare(source, dataset, data_dir, settings)
+    model = evaluation.model
+    cast(Any, model).to(device=state.device, memory_format=torch.channels_last)
+    described = describe_checkpoint(model, source) | {"control": control_of(model.config, run)}
     return write_evaluation(evaluation, chosen, run, Path(output_dir), described)
 
 
@@ -203,15 +186,10 @@ def write_evaluation(
 
 
 def _prepare(
-    model: PreTrainedModel,
-    processor: Any,
-    dataset: str,
-    data_dir: str | Path,
-    settings: EvaluationSettings,
-    checkpoint: str,
+    checkpoint: str, dataset: str, data_dir: str | Path, settings: EvaluationSettings
 ) -> tuple["ModelEvaluation", datasets.Dataset, dict[str, Any] | None]:
     """The evaluation of the rows that were chosen, all rows that were, and the checkpoint's run."""
-    run = read_run(checkpoint)
+    model, processor, run = load_model(checkpoint), load_processor(checkpoint), read_run(checkpoint)
     # a corpus that was divided otherwise for training would bring people of the training back among those who are tested
     settings = replace(settings, options={**corpus_options(run, dataset), **settings.options})
     corpus = plugins.corpus(dataset).declared_in(data_dir, **settings.options)
@@ -236,20 +214,16 @@ def calibrate_checkpoint(
     folder = Path(output)
     refuse_filled(folder)
     source = plugins.locate_checkpoint(str(checkpoint))
-    model, processor = load_model(source), load_processor(source)
-    evaluation, _, run = _prepare(model, processor, dataset, data_dir, settings or EvaluationSettings(), source)
+    evaluation, _, run = _prepare(source, dataset, data_dir, settings or EvaluationSettings())
     calibration = evaluation.calibrate(evaluation.predict())
     seen = seen_people(run, evaluation.corpus, evaluation.subset.dataset["identity"][:])
     if seen is not None and seen["trained_on"]:
-        logger.warning(
-            "%d of %d people were trained on; a calibration fitted to them promises too much. Choose other rows.",
-            seen["trained_on"],
-            seen["people"],
-        )
-    write_calibration(model, calibration)
+        said = "%d of %d people were trained on; a calibration fitted to them promises too much. Choose other rows."
+        logger.warning(said, seen["trained_on"], seen["people"])
+    write_calibration(evaluation.model, calibration)
     staged = begin(folder)
-    model.save_pretrained(staged)
-    processor.save_pretrained(staged)
+    evaluation.model.save_pretrained(staged)
+    evaluation.processor.save_pretrained(staged)
     for name in ("card.yaml", "recipe.yaml", "run.json"):  # not the report, which is of the answers before
         if Path(source, name).is_file():
             shutil.copyfile(Path(source, name), staged / name)

@@ -365,18 +365,7 @@ class TrainingRun:
         record = None
         if accelerator.is_main_process:
             with checkpoints.writing(folder / "model.safetensors"):
-                record = write_result(
-                    model,
-                    self.processor,
-                    accelerator=accelerator,
-                    recipe=self.recipe,
-                    options=self.options,
-                    data=self.data,
-                    unreadable=self.loaders.unreadable(),
-                    reference=self.reference,
-                    progress=self.progress,
-                    choices=choices,
-                )
+                record = write_result(self, model, choices)
         accelerator.wait_for_everyone()
         return record
 

@@ -8,8 +8,7 @@ import logging
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,11 +24,14 @@ from ..evaluation.report import library_versions
 from ..evaluation.report_file import control_of
 from ..evaluation.series import mean_ratings
 from ..weight_files import hash_weights
-from .arguments import RunOptions, save_model
-from .checkpoints import BEST, RESULT, Progress, limit_checkpoints, list_checkpoints
+from .arguments import save_model
+from .checkpoints import BEST, RESULT, limit_checkpoints, list_checkpoints
 from .data import TrainingData
-from .recipes import Recipe, recipe_to_dict
+from .recipes import recipe_to_dict
 from .validation import PostTrainingChoices
+
+if TYPE_CHECKING:
+    from .loop import TrainingRun
 
 logger = logging.getLogger(__name__)
 
@@ -48,26 +50,15 @@ def describe_hardware(accelerator: Accelerator) -> dict[str, Any]:
     }
 
 
-def write_result(
-    model: PreTrainedModel,
-    processor: Any,
-    *,
-    accelerator: Accelerator,
-    recipe: Recipe,
-    options: RunOptions,
-    data: TrainingData,
-    unreadable: dict[str, dict[str, str]],
-    reference: dict[str, Any] | None,
-    progress: Progress,
-    choices: PostTrainingChoices,
-) -> dict[str, Any]:
+def write_result(run: "TrainingRun", model: PreTrainedModel, choices: PostTrainingChoices) -> dict[str, Any]:
     """Write weights, config, processor and record into the run's folder; called by the main process."""
+    recipe, options, data, progress = run.recipe, run.options, run.data, run.progress
     folder = options.output_dir
     written = begin(folder / RESULT)
-    save_model(model, processor, written)
+    save_model(model, run.processor, written)
     described = data.describe()
-    if reference is not None:
-        described["train"]["reference"] = reference
+    if run.reference is not None:
+        described["train"]["reference"] = run.reference
     record = {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
@@ -81,7 +72,7 @@ def write_result(
             "corpus": recipe.data.corpus,
             "name": options.data_dir.name,  # the last part only: a path says nothing to others
             **described,
-            "unreadable": unreadable,
+            "unreadable": run.loaders.unreadable(),
         },
         "epochs": progress.epoch,
         "steps": progress.step,
@@ -92,7 +83,7 @@ def write_result(
         "seed": recipe.seed,
         "energy": progress.energy or None,
         "seconds": round(progress.seconds, 1),
-        "hardware": describe_hardware(accelerator),
+        "hardware": describe_hardware(run.accelerator),
         "versions": library_versions(),
         "recipe": recipe_to_dict(recipe),
         "history": progress.history,
@@ -134,15 +125,14 @@ def fit_reference(
         return None
     known = describe_training(data, rows, readable, progress=progress)
     fit = fit_ridge if data.task.regression else fit_logistic
-    fitted = fit(known.statistics, known.people, known.labels, known.channels, data.task.names)
+    fitted = fit(*known, data.task.names)
     if fitted is None:
         logger.warning("Too few labels for a reference predictor; the run goes on without one.")
         return None
     return fitted.to_dict()
 
 
-@dataclass(frozen=True)
-class DescribedTraining:
+class DescribedTraining(NamedTuple):
     """A training part of signals as plain predictors see it.
 
     Attributes:
