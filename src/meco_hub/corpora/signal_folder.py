@@ -479,7 +479,7 @@ def read(
                     f"every recording. Name them in the YAML: streams.{stream}.channels."
                 )
             levels[people[name]][stream].append(one.values[:: max(1, len(one) // _OF_LEVEL)])
-        for part in _parts(table, name, lines[name], recording, float(window_s), float(stride_s), purity):
+        for part in _parts(table, name, lines[name], recording, (float(window_s), float(stride_s), purity)):
             rows.append(_row(table, name, source, people[name], recording, part, notes, margin_s))
     references = {
         who: json.dumps({name: robust_reference(np.concatenate(found)).tolist() for name, found in own.items()})
@@ -536,15 +536,10 @@ def read_row(row: Mapping[str, Any]) -> SignalRecording:
 
 
 def _parts(
-    table: _Labels,
-    name: str,
-    rows: Sequence[LabelRow],
-    recording: SignalRecording,
-    window: float,
-    stride: float,
-    purity: float,
+    table: _Labels, name: str, rows: Sequence[LabelRow], recording: SignalRecording, cut: tuple[float, float, float]
 ) -> Iterator[_Part]:
-    """What becomes rows of one recording."""
+    """What becomes rows of one recording; `cut`: seconds of a window, from one to the next, and share of its one class."""
+    window, stride, purity = cut
     if table.kind == "recording":
         yield _Part(recording.start, recording.end, rows[0], table.value(rows[0]), trial=name)
         return

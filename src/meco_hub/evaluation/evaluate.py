@@ -19,6 +19,7 @@ import datasets
 import numpy as np
 import torch
 from accelerate import PartialState
+from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from .. import plugins
@@ -41,7 +42,14 @@ from .metrics import compute_metrics, softmax
 from .nuisances import Within, classes_within, values_within
 from .pictures import FORMATS, require_matplotlib
 from .predict import Predictions, RecordingRows, check_runs, describe_runs, predict_rows, predict_runs, write_runs
-from .references import nuisance_answers, plain_answers, reference_values, row_answers, row_ratings
+from .references import (
+    PlainPredictor,
+    nuisance_answers,
+    reference_values,
+    row_answers,
+    row_ratings,
+    window_statistics,
+)
 from .report import build_report, list_warnings, write_people, write_pictures, write_predictions, write_values
 from .report_file import control_of, read_report
 from .series import AlignedPredictions, align_predictions, score_answers, scored_moments, summarise
@@ -161,7 +169,7 @@ def write_evaluation(
         predictions,
         folder,
         checkpoint=described,
-        data=describe_data(corpus, settings, chosen, evaluation.subset, predictions, run),
+        data=evaluation.describe_data(chosen, predictions, run),
         run=summarise_run(run),
         routing=evaluation.describe_routing(predictions),
         **under_conditions,
@@ -302,42 +310,6 @@ def describe_checkpoint(model: PreTrainedModel, checkpoint: str) -> dict[str, An
         "weights_sha256": hash_weights(Path(checkpoint)),
         "operating_point": getattr(model.config, "operating_point", None),
         "training_data": getattr(model.config, "training_data", None),
-    }
-
-
-def describe_data(
-    corpus: Corpus,
-    settings: EvaluationSettings,
-    chosen: datasets.Dataset,
-    subset: LabelledSubset,
-    predictions: Predictions,
-    run: Mapping[str, Any] | None,
-) -> dict[str, Any]:
-    """What was evaluated on: the rows, how they were chosen, and which of their people the weights have seen."""
-    # of what was answered: a file that cannot be read is listed, and must not lose the finished evaluation here
-    answered = subset.dataset.select(predictions.positions)
-    people = answered["identity"][:]
-    if settings.protocol is None:
-        own = corpus.own_protocol(settings.options)
-        protocol = own.to_dict() if own is not None else None
-    else:
-        cut = {"fold": settings.protocol_fold, "n_folds": settings.protocol_folds, "seed": settings.protocol_seed}
-        protocol = {**PROTOCOLS[settings.protocol].to_dict(), **cut}
-    return {
-        "corpus": corpus.name,
-        "synthetic": corpus.synthetic,
-        "options": dict(settings.options),
-        "split": settings.split,
-        "folds": list(settings.folds) if settings.folds is not None else None,
-        "protocol": protocol,
-        "leak_check": (run or {}).get("data", {}).get("leak_check"),
-        "seen": seen_people(run, corpus, people),
-        "fingerprint": fingerprint(answered),
-        "samples": len(chosen),
-        "identities": len({name for name in people if name}),
-        "excluded_labels": subset.excluded,
-        "unreadable": predictions.unreadable,
-        "mirrored": settings.mirror,
     }
 
 
@@ -488,20 +460,60 @@ class Evaluation:
     def report(self, predictions: Predictions, folder: Path, **parts: Any) -> dict[str, Any]:
         """Metrics, intervals, groups and references; writes the predictions beside the report. `parts` go to `build_report`."""
         columns = self._columns(predictions)
-        plain = plain_answers(
-            parts["run"],
-            self.rows,
-            predictions.positions,
-            columns["identity"],
-            self.corpus,
-            self.task,
-            progress=self.settings.progress and _is_main_process(),
-        )
+        plain = self._plain_answers(parts["run"], predictions, columns["identity"])
         known = nuisance_answers(parts["run"], columns, self.corpus, self.task.names)
         parts["per_person"] = self._per_person(predictions)
         make = self._report_values if self.task.regression else self._report_classes
         made = make(predictions, columns, known, plain, folder)
         return build_report(**made, names=self.task.names, seconds=predictions.seconds, **parts)
+
+    def _plain_answers(
+        self, run: Mapping[str, Any] | None, predictions: Predictions, people: Sequence[str]
+    ) -> dict[str, Any]:
+        """What the straight line of the training says: its name → (n, outputs); empty where there is none for these data.
+
+        Each recording is read once more, and described as a whole, however many clips the model makes of it. All rows of a person
+        set their scale, without their ratings.
+        """
+        data = (run or {}).get("data") or {}
+        stored = (data.get("train") or {}).get("reference")
+        if not stored or data.get("corpus") != self.corpus.name or tuple(stored["names"]) != self.task.names:
+            return {}
+        line, show = PlainPredictor.from_dict(stored), self.settings.progress and _is_main_process()
+        bar = tqdm(predictions.positions, line.method.replace("_", " "), unit="rec", delay=1, disable=not show)
+        statistics = np.stack([window_statistics(self.rows[int(row)], line.channels) for row in bar])
+        return {line.method: line.answer(statistics, people)}
+
+    def describe_data(
+        self, chosen: datasets.Dataset, predictions: Predictions, run: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
+        """What was evaluated on: the rows, how they were chosen, and which of their people the weights have seen."""
+        corpus, settings = self.corpus, self.settings
+        # of what was answered: a file that cannot be read is listed, and must not lose the finished evaluation here
+        answered = self.subset.dataset.select(predictions.positions)
+        people = answered["identity"][:]
+        if settings.protocol is None:
+            own = corpus.own_protocol(settings.options)
+            protocol = own.to_dict() if own is not None else None
+        else:
+            cut = {"fold": settings.protocol_fold, "n_folds": settings.protocol_folds, "seed": settings.protocol_seed}
+            protocol = {**PROTOCOLS[settings.protocol].to_dict(), **cut}
+        return {
+            "corpus": corpus.name,
+            "synthetic": corpus.synthetic,
+            "options": dict(settings.options),
+            "split": settings.split,
+            "folds": list(settings.folds) if settings.folds is not None else None,
+            "protocol": protocol,
+            "leak_check": (run or {}).get("data", {}).get("leak_check"),
+            "seen": seen_people(run, corpus, people),
+            "fingerprint": fingerprint(answered),
+            "samples": len(chosen),
+            "identities": len({name for name in people if name}),
+            "excluded_labels": self.subset.excluded,
+            "unreadable": predictions.unreadable,
+            "mirrored": settings.mirror,
+        }
 
     def _per_person(self, predictions: Predictions) -> dict[str, Any] | None:
         """`by_person` without names, best first; None where nobody is named."""

@@ -16,15 +16,12 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.linear_model import LogisticRegression, RidgeCV
-from tqdm import tqdm
 
-from ..answers import Task
 from ..corpora import Corpus
 from ..errors import InputError
 from ..recordings.signal_recording import SignalRecording, Stream
 from .metrics import Floats, Ints, log_softmax, mean_known
 from .nuisances import nuisance_values, stored_tables
-from .predict import RecordingRows
 from .series import AlignedPredictions
 
 PENALTIES = np.logspace(0, 5, 26)
@@ -269,14 +266,6 @@ def fit_forest(
     return Forest(tuple(names), dict(channels), tuple(trees), regression, len(scaled))
 
 
-def describe_rows(
-    rows: RecordingRows, positions: Sequence[int] | Ints, channels: Mapping[str, int], what: str, progress: bool
-) -> Floats:
-    """(n, numbers) statistics of some rows, each read once; `what` is what the progress bar says."""
-    bar = tqdm(positions, desc=what.replace("_", " "), unit="rec", delay=1, disable=not progress)
-    return np.stack([window_statistics(rows[int(row)], channels) for row in bar])
-
-
 # --- Reference values -------------------------------------------------------------------------------------------------
 # What predictors that are no model answer for the rows under test, so that a report can set their metrics beside the model's.
 #
@@ -345,33 +334,6 @@ def reference_values(
     if own is not None and repeated:
         found["subject_oracle"] = list(own)
     return found
-
-
-def plain_answers(
-    run: Mapping[str, Any] | None,
-    rows: RecordingRows,
-    positions: Sequence[int] | Ints,
-    subjects: Sequence[str],
-    corpus: Corpus,
-    task: Task,
-    *,
-    progress: bool = True,
-) -> dict[str, Floats]:
-    """What the straight line of the training says: its name → (n, outputs); empty where there is none for these data.
-
-    Each recording is read once more, and described as a whole, however many clips the model makes of it.
-
-    Args:
-        subjects: the subject of each of those. All of a subject's rows among them set their scale, without their ratings.
-        corpus: whose they are; a line of another corpus says nothing here.
-    """
-    data = (run or {}).get("data") or {}
-    stored = (data.get("train") or {}).get("reference")
-    if not stored or data.get("corpus") != corpus.name or tuple(stored["names"]) != task.names:
-        return {}
-    line = PlainPredictor.from_dict(stored)
-    statistics = describe_rows(rows, positions, line.channels, line.method, progress)
-    return {line.method: line.answer(statistics, subjects)}
 
 
 def row_ratings(aligned: AlignedPredictions, scored_seconds: tuple[float, float] | None) -> Floats:

@@ -159,16 +159,7 @@ def _render_card(folder: Path, repo_id: str | None) -> str:
     control = control_of(config, run)
     name = notes.name or (repo_id.rpartition("/")[2] if repo_id else folder.name)
     labels, ranges = _answers(entry, config)
-    metadata = card_tables.build_metadata(
-        entry,
-        notes,
-        name,
-        regression=config.get("problem_type") == "regression",
-        synthetic=bool(synthetic),
-        control=control,
-        report=report,
-        run=run,
-    )
+    metadata = card_tables.build_metadata(entry, notes, name, config, bool(synthetic), control, report, run)
     dataset = (
         notes.evaluation.dataset if notes.evaluation else ""
     ) or f"Corpus `{(report or {}).get('data', {}).get('corpus')}`"

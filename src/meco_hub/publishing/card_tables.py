@@ -426,8 +426,7 @@ def build_metadata(
     entry: Architecture,
     notes: CardNotes,
     name: str,
-    *,
-    regression: bool,
+    config: Mapping[str, Any],
     synthetic: bool,
     control: str | None,
     report: Mapping[str, Any] | None,
@@ -439,7 +438,7 @@ def build_metadata(
 
     `datasets` holds ids where card.yaml gives them, and otherwise the data's own names: they lie nowhere on the Hub.
     """
-    tag = pipeline_tag(entry, regression)
+    tag = pipeline_tag(entry, config.get("problem_type") == "regression")
     results = [] if control else eval_results(report, notes, run, tag)
     datasets = [
         source.hub_id or slug(source.name)
