@@ -384,11 +384,7 @@ class Plan:
         if one.protocol == OFFICIAL:
             return replace(common, folds=[int(fold)])
         return replace(
-            common,
-            protocol=one.protocol,
-            protocol_fold=fold,
-            protocol_folds=one.n_folds,
-            protocol_seed=one.fold_seed,
+            common, protocol=one.protocol, protocol_fold=fold, protocol_folds=one.n_folds, protocol_seed=one.fold_seed
         )
 
     def describe(self) -> dict[str, Any]:

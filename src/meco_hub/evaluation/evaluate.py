@@ -42,14 +42,7 @@ from .metrics import compute_metrics, softmax
 from .nuisances import Within, classes_within, values_within
 from .pictures import FORMATS, require_matplotlib
 from .predict import Predictions, RecordingRows, check_runs, describe_runs, predict_rows, predict_runs, write_runs
-from .references import (
-    PlainPredictor,
-    nuisance_answers,
-    reference_values,
-    row_answers,
-    row_ratings,
-    window_statistics,
-)
+from .references import PlainPredictor, nuisance_answers, reference_values, row_answers, row_ratings, window_statistics
 from .report import build_report, list_warnings, write_people, write_pictures, write_predictions, write_values
 from .report_file import control_of, read_report
 from .series import AlignedPredictions, align_predictions, score_answers, scored_moments, summarise

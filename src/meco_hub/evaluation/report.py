@@ -251,18 +251,9 @@ def write_pictures(report: Mapping[str, Any], folder: str | Path, suffix: str = 
     written += _draw_conditions(report, target, suffix, metric, chance, told)
     for table in (report.get("routing") or {}).get("tables", ()):
         file = target / f"routing_{_file_name(table['router'])}_{_file_name(table['by'])}.{suffix}"
-        written.append(
-            draw_routing(
-                table["shares"],
-                table["rows"],
-                table["experts"],
-                file,
-                what=table.get("what", "share of the weight"),
-                by=table["by"],
-                title=f"{title}: {table['router']}",
-                note=told["note"],
-            )
-        )
+        said = {"what": table.get("what", "share of the weight"), "by": table["by"], "note": told["note"]}
+        said["title"] = f"{title}: {table['router']}"
+        written.append(draw_routing(table["shares"], table["rows"], table["experts"], file, **said))
     return written
 
 
@@ -314,18 +305,11 @@ def _draw_values(report: Mapping[str, Any], folder: Path, suffix: str, told: Map
         if order:
             middle = int(order[len(order) // 2])
             shown, name = parts[middle], list(rows)[middle]
-            columns_of = {one: place for place, one in enumerate(names) if one in errors}
-            written.append(
-                draw_over_time(
-                    shown[:, 0],
-                    {one: shown[:, 1 + 2 * place] for one, place in columns_of.items()},
-                    {one: shown[:, 2 + 2 * place] for one, place in columns_of.items()},
-                    folder / f"over_time.{suffix}",
-                    errors=errors,
-                    title=f"{told['title']}: {name}, of median error",
-                    note=told["note"],
-                )
-            )
+            places = {one: place for place, one in enumerate(names) if one in errors}
+            rated, answered = ({one: shown[:, at + 2 * place] for one, place in places.items()} for at in (1, 2))
+            said = {**told, "title": f"{told['title']}: {name}, of median error"}
+            file = folder / f"over_time.{suffix}"
+            written.append(draw_over_time(shown[:, 0], rated, answered, file, errors=errors, **said))
     return written
 
 

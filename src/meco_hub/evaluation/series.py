@@ -370,25 +370,11 @@ def score_answers(
     people = columns.get("identity", ())
     groups = {name: columns[name] for name in corpus.groups if name in columns}
     if aligned.series:
-        return score_series(
-            aligned.series,
-            task.names,
-            people,
-            scored_seconds=corpus.scored_seconds,
-            folds=folds,
-            references=references,
-            groups=groups,
-        )
-    given = {name: np.stack(list(values)) for name, values in (references or {}).items()}
-    return score_trials(
-        aligned.truth,
-        aligned.windows,
-        task.names,
-        people,
-        trials=columns.get("trial", ()),
-        references=given,
-        groups=groups,
-    )
+        common: dict[str, Any] = {"scored_seconds": corpus.scored_seconds, "folds": folds, "groups": groups}
+        return score_series(aligned.series, task.names, people, references=references, **common)
+    known = {name: np.stack(list(values)) for name, values in (references or {}).items()}
+    common = {"trials": columns.get("trial", ()), "references": known, "groups": groups}
+    return score_trials(aligned.truth, aligned.windows, task.names, people, **common)
 
 
 @dataclass(frozen=True)

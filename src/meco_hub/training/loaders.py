@@ -381,16 +381,7 @@ def build_loaders(
         # an own generator: the loader's seed must not come out of the stream that dropout draws from
         generator=torch.Generator().manual_seed(recipe.seed),
     )
-    return Loaders(
-        train,
-        collate,
-        sampler,
-        examples,
-        train_rows,
-        validation_rows,
-        readable,
-        validation_readable,
-    )
+    return Loaders(train, collate, sampler, examples, train_rows, validation_rows, readable, validation_readable)
 
 
 # --- Progressive ------------------------------------------------------------------------------------------------------
