@@ -25,25 +25,9 @@ _WORDS = {
     "ccc": "CCC",
     "pcc": "PCC",
 }
-_LATEX = str.maketrans(
-    {
-        "\\": r"\textbackslash{}",
-        "&": r"\&",
-        "%": r"\%",
-        "$": r"\$",
-        "#": r"\#",
-        "_": r"\_",
-        "{": r"\{",
-        "}": r"\}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "±": r"$\pm$",
-        "−": r"$-$",
-        "<": r"$<$",
-        "Δ": r"$\Delta$",
-        "…": r"\ldots{}",
-    }
-)
+_LATEX = {mark: f"\\{mark}" for mark in "&%$#_{}"}
+_LATEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "…": r"\ldots{}"}
+_LATEX |= {"±": r"$\pm$", "−": r"$-$", "<": r"$<$", "Δ": r"$\Delta$"}
 
 
 def metric_name(metric: str) -> str:
@@ -55,7 +39,7 @@ def metric_name(metric: str) -> str:
 
 def escape(text: str) -> str:
     """A text as LaTeX prints it."""
-    return text.translate(_LATEX)
+    return text.translate(str.maketrans(_LATEX))
 
 
 def caption(summary: Summary) -> str:

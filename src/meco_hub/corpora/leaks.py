@@ -234,13 +234,8 @@ def plain_name(name: str) -> str:
 def _compare(first: _Side, second: _Side) -> list[Overlap]:
     overlaps = []
     for kind in KINDS:
-        if kind == "time":
-            pairs = sorted(_overlapping(first, second))
-            if pairs:
-                overlaps.append(Overlap(kind, first.name, second.name, tuple(pairs), len(pairs)))
-            continue
-        if kind == "look":
-            if pairs := _alike(first, second):
+        if kind in ("time", "look"):
+            if pairs := (_overlapping if kind == "time" else _alike)(first, second):
                 overlaps.append(Overlap(kind, first.name, second.name, tuple(sorted(pairs)), len(pairs)))
             continue
         mine, theirs = first.by[kind], second.by[kind]

@@ -28,7 +28,7 @@ from ..recordings.eye_clips import EyeClip
 from ..recordings.pictures import PictureFiles
 from . import Corpus
 from .file_tree import FileTree, first_few, open_tree
-from .splits import by_identity, official
+from .splits import Protocol, by_identity
 from .tables import make_split
 
 if TYPE_CHECKING:
@@ -81,14 +81,15 @@ TEST_SHARE = 767 / 2405
 """Share of the sequences that is held out by `split: subject_disjoint`, the official one."""
 
 PROTOCOLS = {
-    "official": official(
+    "official": Protocol(
+        "official",
         "sequence",
+        True,
         "the split of emotion.json: volunteers stand on both sides, so figures do not hold for strangers",
-        leaky=True,
-        shares=("identity", "stimulus"),
+        ("identity", "stimulus"),
     ),
-    "subject_disjoint": official(
-        "subject", "the same sequences divided by volunteers: nobody is tested who was trained on", shares=("stimulus",)
+    "subject_disjoint": Protocol(
+        "official", "subject", False, "the same sequences divided by volunteers: nobody is tested who was trained on"
     ),
 }
 """What a division may claim, by the value of the option `split`."""

@@ -300,7 +300,7 @@ def _check_fraction(fraction: float) -> None:
 
 # --- Protocols --------------------------------------------------------------------------------------------------------
 # A figure is worth what its protocol lets it claim, so each says what its two sides share, and whether that makes the figure
-# a diagnostic at best; `official` says the same of a division that a corpus publishes.
+# a diagnostic at best; a division that a corpus publishes is one by the name "official".
 
 
 @dataclass(frozen=True)
@@ -370,15 +370,6 @@ PROTOCOLS = {
     )
 }
 """The protocols that every corpus can be tested by, where it has the columns."""
-
-
-def official(unit: str, why: str, *, leaky: bool = False, shares: Sequence[str] = ("stimulus",)) -> Protocol:
-    """The division that a corpus publishes, for what it is.
-
-    >>> official("sequence", "volunteers occur on both sides", leaky=True, shares=("identity",)).leaky
-    True
-    """
-    return Protocol("official", unit, leaky, why, tuple(shares))
 
 
 def folds(dataset: "Dataset", protocol: str, *, n_folds: int = 5, seed: int = 0) -> list[Fold]:

@@ -4,7 +4,7 @@ import datasets
 import pytest
 
 from meco_hub.corpora.leaks import leak_check
-from meco_hub.corpora.splits import PROTOCOLS, by_stimulus, by_trial, folds, number_folds, official, subject_folds
+from meco_hub.corpora.splits import PROTOCOLS, Protocol, by_stimulus, by_trial, folds, number_folds, subject_folds
 from meco_hub.errors import ConfigurationError, CorpusError, LeakError, UnknownNameError
 
 PEOPLE, FILMS, PIECES = 8, 6, 3
@@ -122,8 +122,8 @@ def test_what_cannot_be_cut() -> None:
         folds(blank, "P2")
 
 
-def test_official() -> None:
-    see = official("sequence", "volunteers occur on both sides", leaky=True, shares=("identity", "stimulus"))
+def test_a_protocol_says_what_it_is() -> None:
+    see = Protocol("official", "sequence", True, "volunteers occur on both sides", ("identity", "stimulus"))
     assert str(see) == "official (sequence, LEAKY): volunteers occur on both sides"
 
 
