@@ -51,75 +51,54 @@ def class_quota(counts: NDArray[np.integer], strength: float, total: int) -> NDA
     return np.asarray(apportion((total * shares / shares.sum()).tolist(), total))
 
 
-class _EpochOrder(Sampler[Draw]):
-    """An order that depends on seed and epoch alone."""
-
-    def __init__(self, total: int, seed: int) -> None:
-        self._total, self._seed = total, seed
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self._total
-
-    def _chosen(self, generator: np.random.Generator) -> NDArray[np.int64]:
-        raise NotImplementedError
-
-    def __iter__(self) -> Iterator[Draw]:
-        generator = np.random.default_rng((self._seed, self.epoch))
-        order = generator.permutation(self._chosen(generator))
-        for place, index in enumerate(order.tolist()):
-            yield Draw(index, self.epoch, place)
-
-
 def _repeat(members: NDArray[np.int64], quota: int, generator: np.random.Generator) -> NDArray[np.int64]:
     """(quota,) members: all of them as often as they fit in, and some of them once more."""
     passes, rest = divmod(quota, len(members))
     return np.concatenate([*[members] * passes, generator.permutation(members)[:rest]])
 
 
-class EpochSampler(_EpochOrder):
-    """Draws an epoch as long as the data set, class by class.
+class EpochSampler(Sampler[Draw]):
+    """Draws so many members of every group, in an order that depends on seed and epoch alone.
 
-    Args:
-        labels: (n,) class indices; all zero where there are no classes.
-        strength: 0: classes as frequent as they are; 1: all alike; between: in between, 0.5 being the square root.
+    Attributes:
+        shown: (groups,) members of each that an epoch shows.
     """
 
-    def __init__(self, labels: NDArray[np.integer], num_classes: int, strength: float, seed: int) -> None:
-        super().__init__(len(labels), seed)
-        self._members = [np.flatnonzero(labels == index) for index in range(num_classes)]
-        self._quota = class_quota(
-            np.asarray([len(members) for members in self._members], np.int64), strength, len(labels)
-        )
+    def __init__(self, members: Sequence[NDArray[np.int64]], shown: NDArray[np.int64], seed: int) -> None:
+        self._members, self._seed = members, seed
+        self.shown, self.epoch = shown, 0
 
-    @property
-    def shown(self) -> NDArray[np.int64]:
-        """(classes,) samples of each class in an epoch."""
-        return self._quota.copy()
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
 
-    def _chosen(self, generator: np.random.Generator) -> NDArray[np.int64]:
-        groups = zip(self._members, self._quota.tolist(), strict=True)
-        return np.concatenate([_repeat(members, quota, generator) for members, quota in groups if quota])
+    def __len__(self) -> int:
+        return int(self.shown.sum())
+
+    def __iter__(self) -> Iterator[Draw]:
+        generator = np.random.default_rng((self._seed, self.epoch))
+        groups = zip(self._members, self.shown.tolist(), strict=True)
+        chosen = np.concatenate([_repeat(members, quota, generator) for members, quota in groups if quota])
+        for place, index in enumerate(generator.permutation(chosen).tolist()):
+            yield Draw(index, self.epoch, place)
 
 
-class RecordingSampler(_EpochOrder):
-    """Draws the same number of clips from every recording, others in every epoch: long recordings weigh no more than short ones.
+def draw_classes(labels: NDArray[np.integer], num_classes: int, strength: float, seed: int) -> EpochSampler:
+    """An epoch as long as the data set; (n,) class indices, all zero where there are no classes.
 
-    Args:
-        owners: (n,) the recording of every clip.
-        clips: clips per recording and epoch; a recording that has fewer shows some of them again.
+    `strength` 0: classes as frequent as they are; 1: all alike; between: in between, 0.5 being the square root.
     """
+    members = [np.flatnonzero(labels == index) for index in range(num_classes)]
+    counts = np.asarray([len(one) for one in members], np.int64)
+    return EpochSampler(members, class_quota(counts, strength, len(labels)), seed)
 
-    def __init__(self, owners: NDArray[np.integer], clips: int, seed: int) -> None:
-        self._members = [np.flatnonzero(owners == owner) for owner in np.unique(owners)]
-        super().__init__(clips * len(self._members), seed)
-        self._clips = clips
 
-    def _chosen(self, generator: np.random.Generator) -> NDArray[np.int64]:
-        return np.concatenate([_repeat(members, self._clips, generator) for members in self._members])
+def draw_recordings(owners: NDArray[np.integer], clips: int, seed: int) -> EpochSampler:
+    """So many clips of every recording, others in every epoch; a recording that has fewer shows some of them again.
+
+    `owners`: (n,) the recording of every clip.
+    """
+    members = [np.flatnonzero(owners == owner) for owner in np.unique(owners)]
+    return EpochSampler(members, np.full(len(members), clips), seed)
 
 
 # --- Examples ---------------------------------------------------------------------------------------------------------
@@ -298,7 +277,7 @@ class Loaders:
 
     train: Any
     collate: Collate
-    sampler: EpochSampler | RecordingSampler
+    sampler: EpochSampler
     examples: Examples
     train_rows: RecordingRows
     validation_rows: RecordingRows
@@ -353,13 +332,11 @@ def build_loaders(
         cache_bytes=cache,
     )
     if recipe.clips_per_recording is not None:
-        sampler: EpochSampler | RecordingSampler = RecordingSampler(
-            examples.owners, recipe.clips_per_recording, recipe.seed
-        )
+        sampler = draw_recordings(examples.owners, recipe.clips_per_recording, recipe.seed)
     elif data.task.regression:
-        sampler = EpochSampler(np.zeros(len(examples), np.int64), 1, 0.0, recipe.seed)
+        sampler = draw_classes(np.zeros(len(examples), np.int64), 1, 0.0, recipe.seed)
     else:
-        sampler = EpochSampler(examples.labels, len(data.names), recipe.class_balance, recipe.seed)
+        sampler = draw_classes(examples.labels, len(data.names), recipe.class_balance, recipe.seed)
     batch = recipe.per_device_train_batch_size
     collate = Collate(
         processor,

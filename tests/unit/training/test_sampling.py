@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from meco_hub.training.loaders import EpochSampler, class_quota
+from meco_hub.training.loaders import EpochSampler, class_quota, draw_classes
 
 LABELS = np.array([0] * 80 + [1] * 15 + [2] * 5)
 
@@ -13,7 +13,7 @@ def drawn(sampler: EpochSampler) -> np.ndarray:
 
 
 def test_without_balance_every_sample_comes_once() -> None:
-    sampler = EpochSampler(LABELS, 3, 0.0, seed=0)
+    sampler = draw_classes(LABELS, 3, 0.0, seed=0)
     assert sorted(drawn(sampler)) == list(range(100))
     assert not (drawn(sampler) == np.arange(100)).all()
 
@@ -23,7 +23,7 @@ def test_quota_follows_the_strength(strength: float, expected: list[int]) -> Non
     quota = class_quota(np.array([80, 15, 5]), strength, 100)
     assert quota.sum() == 100
     assert np.abs(quota - expected).max() <= 1
-    sampler = EpochSampler(LABELS, 3, strength, seed=0)
+    sampler = draw_classes(LABELS, 3, strength, seed=0)
     assert (np.bincount(LABELS[drawn(sampler)], minlength=3) == quota).all()
     assert (sampler.shown == quota).all()
 
@@ -36,14 +36,14 @@ def test_what_is_left_of_a_quota_goes_to_the_largest_remainders_and_the_first_of
 
 
 def test_repeats_are_spread_evenly_within_a_class() -> None:
-    times = np.bincount(drawn(EpochSampler(LABELS, 3, 1.0, seed=0)), minlength=100)
+    times = np.bincount(drawn(draw_classes(LABELS, 3, 1.0, seed=0)), minlength=100)
     for label in range(3):
         own = times[np.flatnonzero(np.equal(LABELS, label))]
         assert own.max() - own.min() <= 1
 
 
 def test_what_is_thinned_out_changes_with_the_epoch() -> None:
-    sampler = EpochSampler(LABELS, 3, 1.0, seed=0)
+    sampler = draw_classes(LABELS, 3, 1.0, seed=0)
     seen: set[int] = set()
     for epoch in range(8):
         sampler.set_epoch(epoch)
@@ -52,7 +52,7 @@ def test_what_is_thinned_out_changes_with_the_epoch() -> None:
 
 
 def test_order_depends_on_seed_and_epoch_alone() -> None:
-    first, second, other = (EpochSampler(LABELS, 3, 0.5, seed=seed) for seed in (4, 4, 5))
+    first, second, other = (draw_classes(LABELS, 3, 0.5, seed=seed) for seed in (4, 4, 5))
     list(first)  # having been used before changes nothing
     assert list(first) == list(second)
     assert list(first) != list(other)
@@ -64,4 +64,4 @@ def test_order_depends_on_seed_and_epoch_alone() -> None:
 
 def test_classes_without_samples_get_none() -> None:
     assert class_quota(np.array([3, 0, 1]), 1.0, 4).tolist() == [2, 0, 2]
-    assert len(list(EpochSampler(np.array([0, 0, 2, 0]), 3, 1.0, seed=0))) == 4
+    assert len(list(draw_classes(np.array([0, 0, 2, 0]), 3, 1.0, seed=0))) == 4
