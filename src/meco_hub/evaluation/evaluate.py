@@ -38,7 +38,7 @@ from . import degradation
 from .calibration import describe_calibration, describe_selection, fit_affine, fit_temperature, write_calibration
 from .conditions import AppliedCondition, Condition, conditions_for
 from .intervals import class_groups, class_intervals
-from .metrics import compute_metrics, softmax
+from .metrics import compute_metrics, rows_by, softmax
 from .nuisances import Within, classes_within, values_within
 from .pictures import FORMATS, require_matplotlib
 from .predict import Predictions, RecordingRows, check_runs, describe_runs, predict_rows, predict_runs, write_runs
@@ -443,12 +443,8 @@ class Evaluation:
 
     def by_person(self, predictions: Predictions) -> dict[str, dict[str, float | None]]:
         """The headline of every person by themselves, over the classes that they have; nobody where people are unknown."""
-        people = self._columns(predictions)["identity"]
-        places: dict[str, list[int]] = {}
-        for place, who in enumerate(people):
-            if who:
-                places.setdefault(who, []).append(place)
-        return {who: self.headline(predictions.take(own)) for who, own in sorted(places.items())}
+        places = rows_by(self._columns(predictions)["identity"])
+        return {who: self.headline(predictions.take(own)) for who, own in sorted(places.items()) if who}
 
     def report(self, predictions: Predictions, folder: Path, **parts: Any) -> dict[str, Any]:
         """Metrics, intervals, groups and references; writes the predictions beside the report. `parts` go to `build_report`."""

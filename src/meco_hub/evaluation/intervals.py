@@ -33,6 +33,7 @@ from .metrics import (
     compute_metrics,
     mean_known,
     regression_metrics,
+    rows_by,
     scores_of_confusion,
     softmax,
 )
@@ -340,9 +341,7 @@ def group_metrics(
             raise InputError(
                 f"The group column {column!r} has {len(values)} rows and there are {samples} samples; expected as many."
             )
-        rows: dict[str, list[int]] = {}
-        for index, value in enumerate(values):
-            rows.setdefault(value, []).append(index)
+        rows = rows_by(values)
         table = {
             value: {"n": len(rows[value]), **score(np.asarray(rows[value], np.int64))}
             for value in sorted(rows, key=lambda value: (value == "", value))

@@ -10,7 +10,7 @@ Conventions, because toolkits differ:
 - Cross-entropy is in nats.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -44,6 +44,14 @@ class ReliabilityBin:
     n: int
     confidence: float | None
     accuracy: float | None
+
+
+def rows_by(keys: Iterable[Any]) -> dict[Any, list[int]]:
+    """Key → the rows that have it; keys in the order in which they come."""
+    rows: dict[Any, list[int]] = {}
+    for row, key in enumerate(keys):
+        rows.setdefault(key, []).append(row)
+    return rows
 
 
 def mean_known(rows: Floats) -> Floats:
@@ -476,9 +484,6 @@ def average(parts: Sequence[RegressionMetrics], names: Sequence[str], unit: str)
 
 def per_subject(subjects: Sequence[str], truth: Floats, predictions: Floats, names: Sequence[str]) -> Averages | None:
     """Metrics of every subject, then averaged; items of unknown subjects ("") take no part. None when nobody is named."""
-    rows: dict[str, list[int]] = {}
-    for index, subject in enumerate(subjects):
-        if subject:
-            rows.setdefault(subject, []).append(index)
-    each = [regression_metrics(truth[own], predictions[own], names) for own in rows.values()]
+    named = [own for who, own in rows_by(subjects).items() if who]
+    each = [regression_metrics(truth[own], predictions[own], names) for own in named]
     return average(each, names, "identity") if each else None

@@ -19,7 +19,7 @@ import numpy as np
 
 from ..errors import InputError
 from .intervals import Intervals, WeightedScore, group_people, jackknife
-from .metrics import SMALLEST_SD, Floats, Ints, mean_known
+from .metrics import SMALLEST_SD, Floats, Ints, mean_known, rows_by
 from .task import hash_person
 
 TREES, LEAF = 100, 5
@@ -149,11 +149,7 @@ class Within:
 def _same(values: Sequence[Any]) -> list[Ints]:
     """Rows that share a value; numbers do to the sixth decimal. Unknown ones share nothing."""
     keys = [one if isinstance(one, str) else f"{one:.6f}" if np.isfinite(one) else "" for one in values]
-    rows: dict[str, list[int]] = {}
-    for row, key in enumerate(keys):
-        if key:
-            rows.setdefault(key, []).append(row)
-    return [np.asarray(own) for own in rows.values() if len(own) > 1]
+    return [np.asarray(own) for key, own in rows_by(keys).items() if key and len(own) > 1]
 
 
 def classes_within(

@@ -20,7 +20,7 @@ from sklearn.linear_model import LogisticRegression, RidgeCV
 from ..corpora import Corpus
 from ..errors import InputError
 from ..recordings.signal_recording import SignalRecording, Stream
-from .metrics import Floats, Ints, log_softmax, mean_known
+from .metrics import Floats, Ints, log_softmax, mean_known, rows_by
 from .nuisances import nuisance_values, stored_tables
 from .series import AlignedPredictions
 
@@ -359,12 +359,8 @@ def subject_means(ratings: Floats, subjects: Sequence[str], trials: Sequence[str
     """
     if len(subjects) != len(ratings) or not all(subjects):
         return None
-    units = _units(subjects, trials)
-    rows: dict[Any, list[int]] = {}
-    for row, unit in enumerate(units):
-        rows.setdefault(unit, []).append(row)
     by_subject: dict[str, list[Floats]] = {}
-    for own in rows.values():
+    for own in rows_by(_units(subjects, trials)).values():
         by_subject.setdefault(subjects[own[0]], []).append(mean_known(np.asarray(ratings[own], np.float64)))
     means = {who: mean_known(np.stack(own)) for who, own in by_subject.items()}
     # a target that somebody never rated is never scored for them either; but a prediction must be a number

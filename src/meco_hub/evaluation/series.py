@@ -19,7 +19,7 @@ from ..corpora import Corpus
 from ..errors import CorpusError, InputError
 from ..recordings.signal_recording import SignalRecording
 from .intervals import Intervals, group_metrics, mean_intervals, value_groups, value_intervals
-from .metrics import Floats, Ints, RegressionMetrics, average, mean_known, per_subject, regression_metrics
+from .metrics import Floats, Ints, RegressionMetrics, average, mean_known, per_subject, regression_metrics, rows_by
 from .predict import Predictions, RecordingRows, RowAnswer
 from .task import LabelledSubset
 
@@ -73,10 +73,7 @@ class _Trials:
 
 
 def _join_trials(keys: Sequence[Hashable], truth: Floats, windows: Sequence[Floats]) -> _Trials:
-    rows: dict[Hashable, list[int]] = {}
-    for index, key in enumerate(keys):
-        rows.setdefault(key, []).append(index)
-    joined = list(rows.values())
+    joined = list(rows_by(keys).values())
     mean_truth = np.array([mean_known(truth[own]) for own in joined])
     predictions = np.array(
         [np.concatenate([windows[row] for row in own]).mean(axis=0) for own in joined], dtype=np.float64

@@ -35,7 +35,7 @@ from ..corpora.splits import (
     without_content_of,
 )
 from ..errors import ConfigurationError, InputError, LeakError
-from ..evaluation.metrics import mean_known
+from ..evaluation.metrics import mean_known, rows_by
 from ..evaluation.nuisances import balance, fit_nuisance, nuisance_values
 from ..evaluation.predict import RecordingRows, predict_rows
 from ..evaluation.report_file import PERMUTED
@@ -344,16 +344,13 @@ def draw_permutation(side: LabelledSubset, seed: int) -> NDArray[np.int64]:
     A trial is a subject's rows of one `trial`, or a row that belongs to none; rows of one trial of several classes count as
     a trial per class.
     """
-    units: dict[Hashable, list[int]] = {}
-    for row, key in enumerate(_trials(side.dataset)):
-        kind = int(side.labels[row]) if side.labels.ndim == 1 else None
-        units.setdefault((key, kind), []).append(row)
-    if len(units) < 2:
+    classes = side.labels.tolist() if side.labels.ndim == 1 else [None] * len(side.labels)
+    joined = list(rows_by(zip(_trials(side.dataset), classes, strict=True)).values())
+    if len(joined) < 2:
         raise ConfigurationError(
             f"The training part is a single trial of {len(side.labels)} rows, so there is nobody to swap labels with. Leave "
             "data.permute_labels out, or train on more."
         )
-    joined = list(units.values())
     order = np.random.default_rng((_STREAM, seed)).permutation(len(joined))
     permutation = np.empty(len(side.labels), np.int64)
     for unit, other in zip(order, np.roll(order, -1), strict=True):
