@@ -14,7 +14,7 @@ from meco_hub.corpora.synthetic.faces import (
     AFFECTNET,
     FER2013,
     RAF_DB,
-    DrawnFace,
+    Drawn,
     affect_of,
     draw_face,
     encode,
@@ -23,7 +23,7 @@ from meco_hub.corpora.synthetic.faces import (
     store,
     text,
 )
-from meco_hub.corpora.synthetic.signals import DrawnRecording, Feeling, body, pulse, wave
+from meco_hub.corpora.synthetic.signals import Feeling, body, pulse, wave
 
 Files = list[tuple[str, bytes]]
 
@@ -44,14 +44,14 @@ def write_fer2013_csv(
     public_per_class: int = 2,
     private_per_class: int = 2,
     spaced_header: bool = False,
-) -> list[DrawnFace]:
+) -> list[Drawn]:
     """fer2013.csv; with `spaced_header` icml_face_data.csv, whose columns are "emotion", " Usage", " pixels"."""
     drawn, lines = [], ["emotion, Usage, pixels" if spaced_header else "emotion,pixels,Usage"]
     for number, (usage, label, person) in enumerate(
         fer_pictures(seed, train_per_class, public_per_class, private_per_class)
     ):
         folder, split = _FER_USAGES[usage]
-        drawn.append(DrawnFace(f"{folder}/{number:06d}", label, split, person))
+        drawn.append(Drawn(f"{folder}/{number:06d}", label, split, person))
         face = draw_face(label, person=person, seed=seed, size=48, gray=True)
         pixels = " ".join(map(str, face.tobytes()))
         emotion = FER2013.index(label)
@@ -60,11 +60,11 @@ def write_fer2013_csv(
     return drawn
 
 
-def write_raf_db(target: str | Path, *, seed: int, layout: str, **number: int) -> list[DrawnFace]:
+def write_raf_db(target: str | Path, *, seed: int, layout: str, **number: int) -> list[Drawn]:
     """RAF-DB, `layout` "official", or "kaggle": DATASET/ and *_labels.csv."""
     if layout == "official":
         return faces.write_raf_db(target, seed=seed, **number)
-    drawn: list[DrawnFace] = []
+    drawn: list[Drawn] = []
     files: Files = []
     for split, per_class, digits in (("train", number.get("train_per_class", 4), 5), ("test", 2, 4)):
         listing = ["image,label"]
@@ -73,7 +73,7 @@ def write_raf_db(target: str | Path, *, seed: int, layout: str, **number: int) -
             name = f"{split}/{code}/{stem}_aligned.jpg"
             listing.append(f"{stem}_aligned.jpg,{code}")
             files.append((f"DATASET/{name}", encode(draw_face(label, person=person, seed=seed, size=100), "JPEG")))
-            drawn.append(DrawnFace(name, label, split, person))
+            drawn.append(Drawn(name, label, split, person))
         files.append((f"{split}_labels.csv", text(listing)))
     store(Path(target), files)
     return drawn
@@ -87,7 +87,7 @@ def write_affectnet(
     train_per_class: int = 4,
     validation_per_class: int = 2,
     relabelled: int = 0,
-) -> list[DrawnFace]:
+) -> list[Drawn]:
     """AffectNet, `layout` "npy" (the release since 2021), "csv" (the first release) or "derivative" (labels.csv, 96×96).
 
     The first release gets three rows more, of expressions 8, 9 and 10. `relabelled` pictures of the derivative lie in another
@@ -97,7 +97,7 @@ def write_affectnet(
         return faces.write_affectnet(
             target, seed=seed, train_per_class=train_per_class, validation_per_class=validation_per_class
         )
-    drawn: list[DrawnFace] = []
+    drawn: list[Drawn] = []
     files: Files = []
     if layout == "derivative":
         drawn, files = _derivative(seed, train_per_class, relabelled)
@@ -110,8 +110,8 @@ def write_affectnet(
     return drawn
 
 
-def _first_release(pictures: list[tuple[str, str]], split: str, seed: int) -> tuple[list[DrawnFace], Files]:
-    drawn: list[DrawnFace] = []
+def _first_release(pictures: list[tuple[str, str]], split: str, seed: int) -> tuple[list[Drawn], Files]:
+    drawn: list[Drawn] = []
     files: Files = []
     lines = [
         "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,expression,valence,arousal",
@@ -122,7 +122,7 @@ def _first_release(pictures: list[tuple[str, str]], split: str, seed: int) -> tu
         scene = Image.new("RGB", (160, 128), (90, 110, 130))
         scene.paste(draw_face(label, person=person, seed=seed, size=96), (40, 20))
         valence, arousal = affect_of(label)
-        drawn.append(DrawnFace(listed, label, split, person))
+        drawn.append(Drawn(listed, label, split, person))
         files.append((f"Manually_Annotated_Images/{listed}", encode(scene, "JPEG")))
         lines.append(f"{listed},40,20,96,96,60;70;80;70,{AFFECTNET.index(label)},{valence},{arousal}")
     name = "training.csv" if split == "train" else "validation.csv"
@@ -130,12 +130,12 @@ def _first_release(pictures: list[tuple[str, str]], split: str, seed: int) -> tu
     return drawn, files
 
 
-def _derivative(seed: int, per_class: int, relabelled: int) -> tuple[list[DrawnFace], Files]:
+def _derivative(seed: int, per_class: int, relabelled: int) -> tuple[list[Drawn], Files]:
     drawn, files, lines = [], [], [",pth,label,relFCs"]
     for number, (label, person) in enumerate(mixed(AFFECTNET, per_class, seed, "derivative")):
         shown = AFFECTNET[(AFFECTNET.index(label) + 1) % len(AFFECTNET)] if number < relabelled else label
         name = f"{_IN_DERIVATIVE.get(shown, shown)}/image{number:07d}.jpg"
-        drawn.append(DrawnFace(name, label, "all", person))
+        drawn.append(Drawn(name, label, "all", person))
         files.append((name, encode(draw_face(label, person=person, seed=seed, size=96), "JPEG")))
         lines.append(f"{number},{name},{_IN_DERIVATIVE.get(label, label)},0.85")
     files.append(("labels.csv", text(lines)))
@@ -144,9 +144,9 @@ def _derivative(seed: int, per_class: int, relabelled: int) -> tuple[list[DrawnF
 
 def write_case_csv(
     target: str | Path, *, seed: int, people: int = 2, films: int = 2, film_s: int = 110, header: bool = True
-) -> list[DrawnRecording]:
+) -> list[Drawn]:
     """The published csv: for every person a session of films between blue screens (video 11), at 1000 and 20 Hz."""
-    drawn: list[DrawnRecording] = []
+    drawn: list[Drawn] = []
 
     def files() -> Iterator[tuple[str, bytes]]:
         for person in range(1, people + 1):
@@ -177,7 +177,7 @@ def write_case_csv(
                 _csv(["jstime", "valence", "arousal", "video"], columns, header),
             )
             drawn.extend(
-                DrawnRecording(f"sub_{person}_vid_{film}_{piece}", f"sub_{person}")
+                Drawn(f"sub_{person}_vid_{film}_{piece}", identity=f"sub_{person}")
                 for film in order
                 for piece in range(int(film_s / case.PIECE_S))
             )

@@ -11,11 +11,11 @@ from PIL import Image
 from look_alikes import write_fer2013_csv
 from meco_hub.corpora.fer2013 import corpus, gray_png
 from meco_hub.corpora.leaks import fingerprint
-from meco_hub.corpora.synthetic.faces import DrawnFace, draw_face, write_fer2013_folders
+from meco_hub.corpora.synthetic.faces import Drawn, draw_face, write_fer2013_folders
 from meco_hub.errors import ConfigurationError, CorpusError
 
 
-def check(splits, drawn: list[DrawnFace]) -> dict[str, dict]:
+def check(splits, drawn: list[Drawn]) -> dict[str, dict]:
     rows = {row["sample_id"]: {**row, "split": name} for name, split in splits.items() for row in split}
     assert rows.keys() == {face.sample_id for face in drawn}
     names = splits["train"].features["label"].names

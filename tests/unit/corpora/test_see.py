@@ -12,20 +12,21 @@ from PIL import Image
 from meco_hub import plugins
 from meco_hub.corpora.leaks import fingerprint, leak_check
 from meco_hub.corpora.see import corpus, parse_sequence_name
-from meco_hub.corpora.synthetic.eyes import SEE, DrawnClip, write_see
+from meco_hub.corpora.synthetic.eyes import SEE, write_see
+from meco_hub.corpora.synthetic.faces import Drawn
 from meco_hub.errors import ConfigurationError, CorpusError
 from meco_hub.recordings.eye_clips import EyeClip
 from meco_hub.recordings.pictures import Pictures
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[DrawnClip]]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Drawn]]:
     place = tmp_path_factory.mktemp("see") / "data"
     return place, write_see(place, seed=0, people=4, takes=1, size=24, frames=(18, 20))
 
 
 @pytest.fixture
-def copy(folder: tuple[Path, list[DrawnClip]], tmp_path: Path) -> Path:
+def copy(folder: tuple[Path, list[Drawn]], tmp_path: Path) -> Path:
     """A copy that a test may damage; its root."""
     shutil.copytree(folder[0], tmp_path / "data")
     return tmp_path / "data" / "SEE"
@@ -38,7 +39,7 @@ def change(root: Path, sequence: str, **entry: object) -> None:
     file.write_text(json.dumps(content))
 
 
-def test_rows_say_what_was_drawn(folder: tuple[Path, list[DrawnClip]]) -> None:
+def test_rows_say_what_was_drawn(folder: tuple[Path, list[Drawn]]) -> None:
     place, drawn = folder
     splits = corpus.load(place)
     names = splits["train"].features["label"].names
@@ -57,7 +58,7 @@ def test_rows_say_what_was_drawn(folder: tuple[Path, list[DrawnClip]]) -> None:
     assert plugins.corpus("see") is corpus
 
 
-def test_a_clip_is_read_when_it_is_looked_at(folder: tuple[Path, list[DrawnClip]]) -> None:
+def test_a_clip_is_read_when_it_is_looked_at(folder: tuple[Path, list[Drawn]]) -> None:
     rows = corpus.load(folder[0])["train"]
     row = rows[3]
     clip = corpus.read(row)
@@ -69,7 +70,7 @@ def test_a_clip_is_read_when_it_is_looked_at(folder: tuple[Path, list[DrawnClip]
         np.testing.assert_array_equal(np.asarray(stream.read([5])[0].convert("L")), np.asarray(Image.open(file)))
 
 
-def test_a_zip_is_the_same_corpus(folder: tuple[Path, list[DrawnClip]], tmp_path: Path) -> None:
+def test_a_zip_is_the_same_corpus(folder: tuple[Path, list[Drawn]], tmp_path: Path) -> None:
     write_see(tmp_path / "see.zip", seed=0, people=4, takes=1, size=24, frames=(18, 20))
     packed, unpacked = corpus.load(tmp_path / "see.zip"), corpus.load(folder[0] / "SEE")
     for split in ("train", "test"):
@@ -80,7 +81,7 @@ def test_a_zip_is_the_same_corpus(folder: tuple[Path, list[DrawnClip]], tmp_path
     np.testing.assert_array_equal(one.events.values, other.events.values)
 
 
-def test_the_official_split_shares_people_and_the_other_does_not(folder: tuple[Path, list[DrawnClip]]) -> None:
+def test_the_official_split_shares_people_and_the_other_does_not(folder: tuple[Path, list[Drawn]]) -> None:
     official = corpus.load(folder[0])
     report = leak_check(official["train"], official["test"], raises=False)
     assert [overlap.kind for overlap in report.overlaps] == ["identity"]
@@ -205,7 +206,7 @@ def test_names_of_sequences() -> None:
             parse_sequence_name(name)
 
 
-def test_the_look_alike_is_the_same_for_the_same_seed(tmp_path: Path, folder: tuple[Path, list[DrawnClip]]) -> None:
+def test_the_look_alike_is_the_same_for_the_same_seed(tmp_path: Path, folder: tuple[Path, list[Drawn]]) -> None:
     arguments = {"people": 2, "takes": 1, "size": 24, "frames": (18, 19)}
     drawn = write_see(tmp_path / "a.zip", seed=3, **arguments)
     write_see(tmp_path / "b.zip", seed=3, **arguments)

@@ -25,7 +25,7 @@ from PIL import Image
 
 from ...errors import ConfigurationError, unknown_name
 from ...processing.event_grids import EventPicture
-from .faces import encode, store
+from .faces import Drawn, encode, store
 
 FRAME_US = 33_000
 """Microseconds between two frames."""
@@ -336,23 +336,6 @@ TOKENS = {"anger": "angry"}
 TEST_SHARE = 0.32
 
 
-@dataclass(frozen=True)
-class DrawnClip:
-    """One sequence of the look-alike: the truth that a reader must find.
-
-    Attributes:
-        lighting, take, frames: arguments by which `draw_sequence` draws it again, with `person=identity` and the corpus's seed.
-    """
-
-    sample_id: str
-    label: str
-    split: str
-    identity: str
-    lighting: str
-    take: int
-    frames: int
-
-
 def write_see(
     target: str | Path,
     *,
@@ -361,7 +344,7 @@ def write_see(
     takes: int = 2,
     size: int = 64,
     frames: tuple[int, int] = (18, 60),
-) -> list[DrawnClip]:
+) -> list[Drawn]:
     """Write SEE/{event,frame}/<emotion>/<sequence>/00000.jpg … and SEE/emotion.json.
 
     Args:
@@ -382,9 +365,9 @@ def write_see(
     return drawn
 
 
-def _plan(seed: int, people: int, takes: int, frames: tuple[int, int]) -> list[DrawnClip]:
+def _plan(seed: int, people: int, takes: int, frames: tuple[int, int]) -> list[Drawn]:
     chance = random.Random(f"{seed}/see")
-    drawn: list[DrawnClip] = []
+    drawn: list[Drawn] = []
     for who in range(people):
         sex, age = chance.choice(("man", "woman")), chance.randint(19, 28)
         degree = chance.choice(("undergraduate", "Master", "Doctor"))
@@ -394,11 +377,13 @@ def _plan(seed: int, people: int, takes: int, frames: tuple[int, int]) -> list[D
                 length, test = chance.randint(*frames), chance.random() < TEST_SHARE
                 person, token = f"{who + 1:03d}", TOKENS.get(label, label)
                 name = f"{len(drawn) + 1}_{person}_{sex}_{age}_{degree}_{lighting}_{token}_{length}_take{take:03d}"
-                drawn.append(DrawnClip(name, label, "test" if test else "train", person, lighting, take, length))
+                split = "test" if test else "train"
+                clip = Drawn(name, label, split, take=take, identity=person, lighting=lighting, frames=length)
+                drawn.append(clip)
     return drawn
 
 
-def _files(drawn: list[DrawnClip], seed: int, size: int) -> Iterator[tuple[str, bytes]]:
+def _files(drawn: list[Drawn], seed: int, size: int) -> Iterator[tuple[str, bytes]]:
     from tqdm.auto import tqdm
 
     yield "SEE/emotion.json", _annotations(drawn)
@@ -418,7 +403,7 @@ def _files(drawn: list[DrawnClip], seed: int, size: int) -> Iterator[tuple[str, 
                 yield f"SEE/{stream}/{folder}/{one.sample_id}/{place:05d}.jpg", encode(Image.fromarray(picture), "JPEG")
 
 
-def _annotations(drawn: list[DrawnClip]) -> bytes:
+def _annotations(drawn: list[Drawn]) -> bytes:
     subsets = {"train": "training", "test": "testing"}
     database = {
         one.sample_id: {

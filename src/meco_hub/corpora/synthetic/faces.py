@@ -168,23 +168,27 @@ _VALENCE = {"happiness": 0.8, "surprise": 0.2, "neutral": 0.0}
 
 
 @dataclass(frozen=True)
-class DrawnFace:
-    """One picture of a look-alike: the truth that a reader must find.
+class Drawn:
+    """One picture, clip or recording of a look-alike: the truth that a reader must find.
 
     Attributes:
         sample_id: the name under which the reader gives it.
-        person, take: arguments by which `draw_face` draws it again, with the corpus's seed.
-        identity: the person, where the layout says so; else "".
-        fold: the fold, where the layout says so; else −1.
+        person, take, lighting, frames: arguments by which `draw_face`, or with `person=identity` `draw_sequence`, draws it again,
+            with the corpus's seed.
+        identity, fold: where the layout says so; else "" and −1.
+        targets: ratings in native units, where a recording has one each; else empty.
     """
 
     sample_id: str
-    label: str
-    split: str
-    person: str
+    label: str = ""
+    split: str = ""
+    person: str = ""
     take: int = 0
     identity: str = ""
     fold: int = -1
+    lighting: str = ""
+    frames: int = 0
+    targets: tuple[float, ...] = ()
 
 
 def write_image_folder(
@@ -197,7 +201,7 @@ def write_image_folder(
     folds: int = 4,
     index: bool = True,
     size: int = 64,
-) -> list[DrawnFace]:
+) -> list[Drawn]:
     """`<label>/<Person>_<n>.jpg`, every person with every label, and an index.csv with identities and folds."""
     drawn, files = [], []
     for number in range(people):
@@ -206,7 +210,7 @@ def write_image_folder(
             for take in range(takes):
                 name = f"{label}/{person}_{position * takes + take:04d}.jpg"
                 identity, fold = (person, number % folds) if index else ("", -1)
-                drawn.append(DrawnFace(name, label, "all", person, take, identity, fold))
+                drawn.append(Drawn(name, label, "all", person, take, identity, fold))
                 files.append((name, encode(draw_face(label, person=person, take=take, seed=seed, size=size), "JPEG")))
     if index:
         lines = ["file,label,identity,fold", *(f"{d.sample_id},{d.label},{d.identity},{d.fold}" for d in drawn)]
@@ -217,7 +221,7 @@ def write_image_folder(
 
 def write_fer2013_folders(
     target: str | Path, *, seed: int, train_per_class: int = 4, public_per_class: int = 2, private_per_class: int = 2
-) -> list[DrawnFace]:
+) -> list[Drawn]:
     """train/<emotion>/Training_<n>.jpg, and test/<emotion>/ with PublicTest_<n>.jpg and PrivateTest_<n>.jpg."""
     drawn, files = [], []
     for number, (usage, label, person) in enumerate(
@@ -225,7 +229,7 @@ def write_fer2013_folders(
     ):
         split = "train" if usage == "Training" else "test"
         name = f"{split}/{_IN_FER2013.get(label, label)}/{usage}_{number:08d}.jpg"
-        drawn.append(DrawnFace(name, label, split, person))
+        drawn.append(Drawn(name, label, split, person))
         files.append((name, encode(draw_face(label, person=person, seed=seed, size=48, gray=True), "JPEG")))
     store(Path(target), files)
     return drawn
@@ -238,9 +242,7 @@ def fer_pictures(seed: int, train: int, public: int, private: int) -> Iterator[t
             yield usage, label, person
 
 
-def write_raf_db(
-    target: str | Path, *, seed: int, train_per_class: int = 4, test_per_class: int = 2
-) -> list[DrawnFace]:
+def write_raf_db(target: str | Path, *, seed: int, train_per_class: int = 4, test_per_class: int = 2) -> list[Drawn]:
     """RAF-DB's basic set: basic/EmoLabel and basic/Image."""
     drawn, files, partition = [], [], []
     for split, per_class, digits in (("train", train_per_class, 5), ("test", test_per_class, 4)):
@@ -250,7 +252,7 @@ def write_raf_db(
             partition.append(f"{stem}.jpg {RAF_DB.index(label) + 1}")
             for size, path in ((100, f"basic/{name}"), (160, f"basic/Image/original/{stem}.jpg")):
                 files.append((path, encode(draw_face(label, person=person, seed=seed, size=size), "JPEG")))
-            drawn.append(DrawnFace(name, label, split, person))
+            drawn.append(Drawn(name, label, split, person))
     files.append(("basic/EmoLabel/list_patition_label.txt", text(partition)))
     store(Path(target), files)
     return drawn
@@ -258,7 +260,7 @@ def write_raf_db(
 
 def write_affectnet(
     target: str | Path, *, seed: int, train_per_class: int = 4, validation_per_class: int = 2
-) -> list[DrawnFace]:
+) -> list[Drawn]:
     """AffectNet as it is given out since 2021: {train,val}_set/images and annotations."""
     drawn, files = [], []
     for split, folder, per_class in (
@@ -267,7 +269,7 @@ def write_affectnet(
     ):
         for number, (label, person) in enumerate(mixed(AFFECTNET, per_class, seed, split)):
             name = f"{folder}/images/{number}.jpg"
-            drawn.append(DrawnFace(name, label, split, person))
+            drawn.append(Drawn(name, label, split, person))
             files.append((name, encode(draw_face(label, person=person, seed=seed, size=224), "JPEG")))
             valence, arousal = affect_of(label)
             # the release stores text ('<U1'); a few copies hold numbers, so both occur here

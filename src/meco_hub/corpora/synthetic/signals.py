@@ -19,28 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import case, deap, dreamer
-from .faces import store
+from .faces import Drawn, store
 from .marker import ARRAY, SAID
 
 Series = NDArray[np.float64]
 
 _TENDENCY = {"amusing": (0.6, 0.2), "boring": (-0.2, -0.5), "relaxing": (0.4, -0.6), "scary": (-0.6, 0.6)}
 """(valence, arousal) that a kind of film leads to."""
-
-
-@dataclass(frozen=True)
-class DrawnRecording:
-    """One recording of a look-alike: the truth that a reader must find.
-
-    Attributes:
-        sample_id: the name under which the reader gives it.
-        targets: ratings in native units, where a recording has one each; else empty.
-    """
-
-    sample_id: str
-    identity: str
-    label: str = ""
-    targets: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -140,9 +125,7 @@ def generator(key: str) -> np.random.Generator:
 # Whatever was trained on a look-alike must say "synthetic" wherever its name or a figure of it appears.
 
 
-def write_case_npz(
-    target: str | Path, *, seed: int, people: int = 6, films: int = 4, folds: int = 3
-) -> list[DrawnRecording]:
+def write_case_npz(target: str | Path, *, seed: int, people: int = 6, films: int = 4, folds: int = 3) -> list[Drawn]:
     """case_20hz.npz: 50 s at 20 Hz of every person and film. `target` names the file (.npz) or a new folder for it."""
     path = Path(target)
     drawn, signals, ratings = [], [], []
@@ -153,7 +136,7 @@ def write_case_npz(
             series = body(feeling, f"{seed}/{person}", f"{seed}/{person}/{film}")
             signals.append(np.stack([series[channel] for channel in case.CHANNELS], axis=1))
             ratings.append(feeling.ratings(5.0, 4.5))
-            drawn.append(DrawnRecording(f"sub_{person}_vid_{film}", f"sub_{person}"))
+            drawn.append(Drawn(f"sub_{person}_vid_{film}", identity=f"sub_{person}"))
     numbers = [tuple(int(part) for part in one.sample_id.split("_")[1::2]) for one in drawn]
     stream = io.BytesIO()
     mark: dict[str, Any] = {ARRAY: np.array(SAID)}
@@ -178,9 +161,9 @@ def write_case_npz(
     return drawn
 
 
-def write_deap(target: str | Path, *, seed: int, people: int = 2, trials: int = 4) -> list[DrawnRecording]:
+def write_deap(target: str | Path, *, seed: int, people: int = 2, trials: int = 4) -> list[Drawn]:
     """data_preprocessed_python/s01.dat …, pickled as Python 2 did; 2.6 MB a trial. The original has 32 people and 40 trials."""
-    drawn: list[DrawnRecording] = []
+    drawn: list[Drawn] = []
 
     def files() -> Iterator[tuple[str, bytes]]:
         times = (np.arange(deap.SAMPLES) - deap.BASELINE) / deap.RATE
@@ -192,7 +175,7 @@ def write_deap(target: str | Path, *, seed: int, people: int = 2, trials: int = 
                 ratings = feeling.steady_ratings(5.0, 4.0)
                 labels[trial] = *ratings, ratings[0]
                 name = f"s{person:02d}"
-                drawn.append(DrawnRecording(f"{name}_{trial + 1:02d}", name, targets=ratings))
+                drawn.append(Drawn(f"{name}_{trial + 1:02d}", identity=name, targets=ratings))
             yield f"data_preprocessed_python/s{person:02d}.dat", python2_pickle({"labels": labels, "data": data})
 
     store(Path(target), files())
@@ -218,14 +201,14 @@ def _deap_trial(feeling: Feeling, person: str, trial: str) -> NDArray[np.float64
 
 def write_dreamer(
     target: str | Path, *, seed: int, people: int = 2, clips: int = 3, compressed: bool = False
-) -> list[DrawnRecording]:
+) -> list[Drawn]:
     """DREAMER.mat, version 5; clips last 65 s and more, each another time. The original has 23 people and 18 clips.
 
     `compressed`, as the original is, takes ten times as long.
     """
     from scipy.io import savemat
 
-    drawn: list[DrawnRecording] = []
+    drawn: list[Drawn] = []
     everybody = np.empty((1, people), dtype=object)
     for person in range(people):
         cells = {key: np.empty((clips, 1), dtype=object) for key in ("eb", "es", "cb", "cs")}
@@ -248,7 +231,7 @@ def write_dreamer(
                 cells[f"c{part}"][clip, 0] = ecg
             who = f"subject_{person + 1:02d}"
             drawn.append(
-                DrawnRecording(f"{who}_{clip + 1:02d}", who, targets=tuple(float(one) for one in scores[clip]))
+                Drawn(f"{who}_{clip + 1:02d}", identity=who, targets=tuple(float(one) for one in scores[clip]))
             )
         ratings = {name: scores[:, place : place + 1] for place, name in enumerate(dreamer.SCORES)}
         sensors = {
@@ -293,13 +276,13 @@ def python2_pickle(arrays: dict[str, NDArray[np.float64]]) -> bytes:
 
 def write_stress_predict(
     target: str | Path, *, seed: int, people: int = 6, task_s: int = 180, tasks: int = 2
-) -> list[DrawnRecording]:
+) -> list[Drawn]:
     """Raw_data/S<nn>/ and Processed_data/: everybody rests, works, rests, … for `task_s` seconds each; one more without labels.
 
     Returns:
         One entry per person: which windows a reader makes of them is its business.
     """
-    drawn: list[DrawnRecording] = []
+    drawn: list[Drawn] = []
     lines = ["Participant,HR,respr,Time(sec),Label"]
 
     def files() -> Iterator[tuple[str, bytes]]:
@@ -310,7 +293,7 @@ def write_stress_predict(
             yield from _watch(f"Raw_data/{name}/", started, labels, f"{seed}/{person}")
             if person > people:  # somebody whom the labels do not mention, as in the original
                 continue
-            drawn.append(DrawnRecording(name, name))
+            drawn.append(Drawn(name, identity=name))
             lines.extend(f"{person},80,14.0,{started + 9 + second},{label}" for second, label in enumerate(labels[9:]))
         yield "Processed_data/Improved_All_Combined_hr_rsp_binary.csv", ("\n".join(lines) + "\n").encode()
 
@@ -360,9 +343,9 @@ def _watch(folder: str, started: int, labels: NDArray[np.integer], key: str) -> 
 
 def write_signal_folder(
     target: str | Path, *, seed: int, people: int = 12, intervals: int = 6, interval_s: int = 30
-) -> list[DrawnRecording]:
+) -> list[Drawn]:
     """study.yaml, labels.csv and recordings/drawn_<nn>/: EEG, skin conductance, ECG of rest and task, orders of their own."""
-    drawn: list[DrawnRecording] = []
+    drawn: list[Drawn] = []
     lines = ["recording,person,start,end,label"]
 
     def files() -> Iterator[tuple[str, bytes]]:
@@ -371,7 +354,7 @@ def write_signal_folder(
             tasks = generator(f"{key}/order").permutation(np.arange(intervals) % 2)
             for number, task in enumerate(tasks):
                 label = ("rest", "task")[task]
-                drawn.append(DrawnRecording(f"{name}_{number:03d}", name, label))
+                drawn.append(Drawn(f"{name}_{number:03d}", label, identity=name))
                 lines.append(f"{name},{name},{number * interval_s},{(number + 1) * interval_s},{label}")
             yield from _study_session(f"recordings/{name}/", tasks, interval_s, key)
         yield "labels.csv", ("\n".join(lines) + "\n").encode()
