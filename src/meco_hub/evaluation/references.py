@@ -22,7 +22,7 @@ from ..errors import InputError
 from ..recordings.signal_recording import SignalRecording, Stream
 from .metrics import Floats, Ints, log_softmax, mean_known, rows_by
 from .nuisances import nuisance_values, stored_tables
-from .series import AlignedPredictions
+from .series import AlignedPredictions, trial_keys
 
 PENALTIES = np.logspace(0, 5, 26)
 """Penalties of ridge regression that are tried, by the error of each row left out in turn (closed form)."""
@@ -330,7 +330,7 @@ def reference_values(
     trials = [] if aligned.series else list(columns.get("trial", ()))
     own = subject_means(ratings, subjects, trials)
     # who has one trial only is answered with their rating itself, which measures nothing
-    repeated = bool(aligned.series) or len(set(subjects)) < len(set(_units(subjects, trials)))
+    repeated = bool(aligned.series) or len(set(subjects)) < len(set(trial_keys(len(subjects), subjects, trials)))
     if own is not None and repeated:
         found["subject_oracle"] = list(own)
     return found
@@ -360,13 +360,8 @@ def subject_means(ratings: Floats, subjects: Sequence[str], trials: Sequence[str
     if len(subjects) != len(ratings) or not all(subjects):
         return None
     by_subject: dict[str, list[Floats]] = {}
-    for own in rows_by(_units(subjects, trials)).values():
+    for own in rows_by(trial_keys(len(subjects), subjects, trials)).values():
         by_subject.setdefault(subjects[own[0]], []).append(mean_known(np.asarray(ratings[own], np.float64)))
     means = {who: mean_known(np.stack(own)) for who, own in by_subject.items()}
     # a target that somebody never rated is never scored for them either; but a prediction must be a number
     return np.nan_to_num(np.stack([means[who] for who in subjects]), nan=0.0)
-
-
-def _units(subjects: Sequence[str], trials: Sequence[str]) -> list[Any]:
-    """What counts once: a trial of a subject, or else the row."""
-    return [(who, trials[row]) if trials and trials[row] else row for row, who in enumerate(subjects)]

@@ -63,22 +63,21 @@ def _level(truth: Floats, predictions: Floats, names: Sequence[str], subjects: S
     }
 
 
-@dataclass(frozen=True)
-class _Trials:
+def trial_keys(rows: int, subjects: Sequence[str], trials: Sequence[str]) -> list[Hashable]:
+    """What counts once: a trial of a subject, or else the row."""
+    return [(subjects[row] if subjects else "", trials[row]) if trials and trials[row] else row for row in range(rows)]
+
+
+def _join_trials(
+    keys: Sequence[Hashable], truth: Floats, windows: Sequence[Floats]
+) -> tuple[list[int], Floats, Floats]:
     """Rows joined to trials: first row, mean truth and mean prediction of each."""
-
-    first: list[int]
-    truth: Floats
-    predictions: Floats
-
-
-def _join_trials(keys: Sequence[Hashable], truth: Floats, windows: Sequence[Floats]) -> _Trials:
     joined = list(rows_by(keys).values())
     mean_truth = np.array([mean_known(truth[own]) for own in joined])
     predictions = np.array(
         [np.concatenate([windows[row] for row in own]).mean(axis=0) for own in joined], dtype=np.float64
     )
-    return _Trials([own[0] for own in joined], mean_truth, predictions)
+    return [own[0] for own in joined], mean_truth, predictions
 
 
 def score_trials(
@@ -108,25 +107,23 @@ def score_trials(
         raise InputError("There is no true value to compare with. Check the split and the folds.")
     if any(one.ndim != 2 or one.shape[1] != len(names) or not len(one) for one in windows):
         raise InputError(f"Every row needs predictions of shape (windows, {len(names)}), with one window at least.")
-    keys: list[Hashable] = [
-        (subjects[row] if subjects else "", trials[row]) if trials and trials[row] else row for row in range(len(truth))
-    ]
-    joined = _join_trials(keys, truth, windows)
-    people = [subjects[row] for row in joined.first] if subjects else []
+    keys = trial_keys(len(truth), subjects, trials)
+    first, true, answered = _join_trials(keys, truth, windows)
+    people = [subjects[row] for row in first] if subjects else []
     owners = np.repeat(np.arange(len(truth)), [len(one) for one in windows])
-    pooled = regression_metrics(joined.truth, joined.predictions, names)
+    pooled = regression_metrics(true, answered, names)
     scored_references = {}
     for name, values in (references or {}).items():
         _check_rows(len(truth), {f"reference {name!r}": values})
         own = _join_trials(keys, truth, [np.asarray(row, np.float64)[None] for row in values])
-        scored_references[name] = regression_metrics(own.truth, own.predictions, names).flat()
-    columns = {column: [values[row] for row in joined.first] for column, values in (groups or {}).items()}
+        scored_references[name] = regression_metrics(*own[1:], names).flat()
+    columns = {column: [values[row] for row in first] for column, values in (groups or {}).items()}
     return ValueScores(
         names=tuple(names),
         metrics={"n": pooled.n, **pooled.flat()},
         headline="pooled over trials: the windows of a trial are averaged, figures are over all trials, then over targets",
         levels={
-            "trial": _level(joined.truth, joined.predictions, names, people),
+            "trial": _level(true, answered, names, people),
             "window": _level(
                 truth[owners],
                 np.concatenate([np.asarray(one, np.float64) for one in windows]),
@@ -134,9 +131,9 @@ def score_trials(
                 [subjects[row] for row in owners.tolist()] if subjects else [],
             ),
         },
-        intervals=value_intervals(joined.truth, joined.predictions, names, people),
+        intervals=value_intervals(true, answered, names, people),
         references=scored_references,
-        groups=value_groups(columns, joined.truth, joined.predictions, names, people) if columns else {},
+        groups=value_groups(columns, true, answered, names, people) if columns else {},
     )
 
 

@@ -7,7 +7,7 @@ strangers, the evaluation gives away: its CCC is about 0 and its balanced accura
 """
 
 import logging
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ from ..evaluation.metrics import mean_known, rows_by
 from ..evaluation.nuisances import balance, fit_nuisance, nuisance_values
 from ..evaluation.predict import RecordingRows, predict_rows
 from ..evaluation.report_file import PERMUTED
-from ..evaluation.series import mean_ratings
+from ..evaluation.series import mean_ratings, trial_keys
 from ..evaluation.task import (
     LabelledSubset,
     hash_people,
@@ -345,7 +345,9 @@ def draw_permutation(side: LabelledSubset, seed: int) -> NDArray[np.int64]:
     a trial per class.
     """
     classes = side.labels.tolist() if side.labels.ndim == 1 else [None] * len(side.labels)
-    joined = list(rows_by(zip(_trials(side.dataset), classes, strict=True)).values())
+    trials = side.dataset["trial"][:] if "trial" in side.dataset.column_names else ()
+    keys = trial_keys(len(classes), side.dataset["identity"][:], trials)
+    joined = list(rows_by(zip(keys, classes, strict=True)).values())
     if len(joined) < 2:
         raise ConfigurationError(
             f"The training part is a single trial of {len(side.labels)} rows, so there is nobody to swap labels with. Leave "
@@ -358,13 +360,6 @@ def draw_permutation(side: LabelledSubset, seed: int) -> NDArray[np.int64]:
         for place, row in enumerate(joined[unit]):
             permutation[row] = given[place % len(given)]
     return permutation
-
-
-def _trials(dataset: datasets.Dataset) -> list[Hashable]:
-    if "trial" not in dataset.column_names:
-        return list(range(len(dataset)))
-    people, trials = dataset["identity"][:], dataset["trial"][:]
-    return [(who, trial) if trial else row for row, (who, trial) in enumerate(zip(people, trials, strict=True))]
 
 
 def permute(side: LabelledSubset, permutation: NDArray[np.int64]) -> LabelledSubset:
