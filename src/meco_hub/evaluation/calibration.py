@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -206,7 +206,7 @@ def fit_temperature(logits: Floats, labels: Ints, *, fitted_on: str = "validatio
     elif slope(low) >= 0 or slope(high) <= 0:
         temperature, at_bound = LARGEST_TEMPERATURE if slope(low) >= 0 else SMALLEST_TEMPERATURE, True
     else:
-        temperature = 1 / float(brentq(slope, low, high, xtol=1e-12))
+        temperature = 1 / root_scalar(slope, bracket=(low, high), method="brentq", xtol=1e-12).root
     before, after = cross_entropy(labels, logits), cross_entropy(labels, logits / temperature)
     if after > before:  # rounding at an optimum of 1
         temperature, after = 1.0, before
