@@ -72,17 +72,17 @@ def read(
     if num_classes not in (7, 8):
         raise ConfigurationError(f"affectnet: num_classes is {num_classes!r}. Expected 7 (no contempt) or 8.")
     names = LABELS.names[:num_classes]  # contempt is the last
-    with open_tree(path) as tree:
-        layout, root = _layout(tree)
-        if layout == "labels.csv":
-            return read_derivative(tree.below(root), names, split=derivative_split, labels_from=labels_from or "csv")
-        for option, value in (("derivative_split", derivative_split), ("labels_from", labels_from)):
-            if value is not None:
-                raise ConfigurationError(
-                    f"affectnet: {option}={value!r} is for the 96×96 derivative; {path} has an official layout, with its "
-                    "own splits and labels. Leave the option out."
-                )
-        return _read_arrays(tree.below(root), names) if layout == "_set/" else _read_csvs(tree, names)
+    tree = open_tree(path)
+    layout, root = _layout(tree)
+    if layout == "labels.csv":
+        return read_derivative(tree.below(root), names, split=derivative_split, labels_from=labels_from or "csv")
+    for option, value in (("derivative_split", derivative_split), ("labels_from", labels_from)):
+        if value is not None:
+            raise ConfigurationError(
+                f"affectnet: {option}={value!r} is for the 96×96 derivative; {path} has an official layout, with its "
+                "own splits and labels. Leave the option out."
+            )
+    return _read_arrays(tree.below(root), names) if layout == "_set/" else _read_csvs(tree, names)
 
 
 def _layout(tree: FileTree) -> tuple[str, str]:

@@ -280,25 +280,23 @@ def read_published(
     from tqdm.auto import tqdm
 
     layout = choose_layout("case_raw_6" if modalities is None else modalities, CSV_LAYOUTS, CSV_CHANNELS)
-    with open_tree(path) as whole:
-        # beside interpolated/ lies non-interpolated/, whose clocks jitter
-        above = whole.folders_above("physiological")
-        roots = [root for root in above if PurePosixPath(root).name in ("", "interpolated")]
-        if not roots:
-            raise CorpusError(f"{path} holds no folder interpolated/physiological/. Expected {expected}.")
-        tree = whole.below(roots[0])
-        sessions = sorted(
-            (int(found[1]), name)
-            for name in tree.names
-            if (found := re.fullmatch(r"physiological/sub_(\d+)\.csv", name))
-        )
-        rows = [
-            row
-            for person, name in tqdm(sessions, desc="CASE", unit=" people", disable=None)
-            for row in _pieces(tree, person, name, layout)
-        ]
-        extras: dict[str, str] = dict.fromkeys((LAYOUT_COLUMN, "annotations_sha256", "annotations_file"), "string")
-        return with_folds(build_recordings(rows, extras=extras, address=tree.where("")), "P3", str(path))
+    whole = open_tree(path)
+    # beside interpolated/ lies non-interpolated/, whose clocks jitter
+    above = whole.folders_above("physiological")
+    roots = [root for root in above if PurePosixPath(root).name in ("", "interpolated")]
+    if not roots:
+        raise CorpusError(f"{path} holds no folder interpolated/physiological/. Expected {expected}.")
+    tree = whole.below(roots[0])
+    sessions = sorted(
+        (int(found[1]), name) for name in tree.names if (found := re.fullmatch(r"physiological/sub_(\d+)\.csv", name))
+    )
+    rows = [
+        row
+        for person, name in tqdm(sessions, desc="CASE", unit=" people", disable=None)
+        for row in _pieces(tree, person, name, layout)
+    ]
+    extras: dict[str, str] = dict.fromkeys((LAYOUT_COLUMN, "annotations_sha256", "annotations_file"), "string")
+    return with_folds(build_recordings(rows, extras=extras, address=tree.where("")), "P3", str(path))
 
 
 def _pieces(tree: FileTree, person: int, name: str, layout: str) -> list[RecordingRow]:

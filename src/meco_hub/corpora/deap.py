@@ -121,24 +121,22 @@ def _read(path: Path, modalities: str | Mapping[str, Sequence[str]]) -> list[Rec
     from tqdm.auto import tqdm
 
     layout = choose_layout(modalities, LAYOUTS, CHANNELS)
-    with open_tree(path) as tree:
-        files = sorted(
-            (name for name in tree.names if re.search(r"(^|/)s\d\d\.dat$", name)),
-            key=lambda name: name.rpartition("/")[2],
-        )
-        if not files and any(re.search(r"(^|/)s\d\d\.bdf$", name) for name in tree.names):
-            return rows_of(path, modalities)
-        if not files or len({name.rpartition("/")[2] for name in files}) < len(files):
-            raise CorpusError(
-                f"{path} holds {len(files)} files s<nn>.dat, or one of them twice. Expected {corpus.layout}."
-            )
-        rows: list[RecordingRow] = []
-        for name in tqdm(files, desc="DEAP", unit=" people", disable=None):
-            address, person = tree.image_path(name), name.rpartition("/")[2][:3]
-            data, labels, _ = _load(address)
-            for trial, (samples, ratings) in enumerate(zip(data, labels.tolist(), strict=True)):
-                rows.append(_row(person, trial + 1, f"{address}#{trial}", samples, ratings, layout))
-        return rows
+    tree = open_tree(path)
+    files = sorted(
+        (name for name in tree.names if re.search(r"(^|/)s\d\d\.dat$", name)),
+        key=lambda name: name.rpartition("/")[2],
+    )
+    if not files and any(re.search(r"(^|/)s\d\d\.bdf$", name) for name in tree.names):
+        return rows_of(path, modalities)
+    if not files or len({name.rpartition("/")[2] for name in files}) < len(files):
+        raise CorpusError(f"{path} holds {len(files)} files s<nn>.dat, or one of them twice. Expected {corpus.layout}.")
+    rows: list[RecordingRow] = []
+    for name in tqdm(files, desc="DEAP", unit=" people", disable=None):
+        address, person = tree.image_path(name), name.rpartition("/")[2][:3]
+        data, labels, _ = _load(address)
+        for trial, (samples, ratings) in enumerate(zip(data, labels.tolist(), strict=True)):
+            rows.append(_row(person, trial + 1, f"{address}#{trial}", samples, ratings, layout))
+    return rows
 
 
 def _row(
@@ -272,25 +270,23 @@ def read_bdf_row(row: Mapping[str, Any]) -> SignalRecording:
 
 def _ratings(path: Path) -> dict[int, dict[int, tuple[int, list[float]]]]:
     """Person → trial → (video, [valence, arousal, dominance, liking])."""
-    with open_tree(path) as tree:
-        names = [name for name in tree.names if re.search(r"(^|/)participant_ratings\.csv$", name)]
-        if len(names) != 1:
-            raise CorpusError(
-                f"{path} holds {len(names)} files participant_ratings.csv. Expected one, of DEAP's metadata, with "
-                f"{', '.join(_COLUMNS)}."
-            )
-        found: dict[int, dict[int, tuple[int, list[float]]]] = {}
-        for row in read_rows(tree, names[0], tuple(one.lower() for one in _COLUMNS)):
-            try:
-                person, trial, video = (int(row[column.lower()]) for column in _COLUMNS[:3])
-                values = [float(row[column.lower()]) for column in _COLUMNS[3:]]
-            except ValueError as error:
-                raise CorpusError(f"{row.where}: {error}. Expected numbers. Correct the line.") from error
-            if trial in found.setdefault(person, {}):
-                raise CorpusError(
-                    f"{row.where}: trial {trial} of participant {person} is there twice. Correct the line."
-                )
-            found[person][trial] = video, values
+    tree = open_tree(path)
+    names = [name for name in tree.names if re.search(r"(^|/)participant_ratings\.csv$", name)]
+    if len(names) != 1:
+        raise CorpusError(
+            f"{path} holds {len(names)} files participant_ratings.csv. Expected one, of DEAP's metadata, with "
+            f"{', '.join(_COLUMNS)}."
+        )
+    found: dict[int, dict[int, tuple[int, list[float]]]] = {}
+    for row in read_rows(tree, names[0], tuple(one.lower() for one in _COLUMNS)):
+        try:
+            person, trial, video = (int(row[column.lower()]) for column in _COLUMNS[:3])
+            values = [float(row[column.lower()]) for column in _COLUMNS[3:]]
+        except ValueError as error:
+            raise CorpusError(f"{row.where}: {error}. Expected numbers. Correct the line.") from error
+        if trial in found.setdefault(person, {}):
+            raise CorpusError(f"{row.where}: trial {trial} of participant {person} is there twice. Correct the line.")
+        found[person][trial] = video, values
     return found
 
 

@@ -199,28 +199,28 @@ def read_faces(
         name, path = path.name, path.parent
         beside = [name, VOTES_NAME] if (path / VOTES_NAME).is_file() else [name]
         return _read_csv(FileTree(path, beside), name, merged=public_test == "merged", votes=votes)
-    with open_tree(path) as tree:
-        tables = [folder + name for name in CSV_NAMES for folder in tree.folders_with(name)]
-        if tables:
-            return _read_csv(tree, tables[0], merged=public_test == "merged", votes=votes)
-        roots = [
-            folder
-            for side in ("train", "test")
-            for folder in tree.folders_above(side)
-            if any(name.count("/") == folder.count("/") + 2 for name in tree.images(f"{folder}{side}/"))
-        ]
-        if not roots:
-            raise CorpusError(
-                f"{path} holds neither {' nor '.join(CSV_NAMES)} nor the folders train/ or test/ with a folder for each "
-                f"emotion. Expected {corpus.layout}. (The competition's train.csv and test.csv are another file: test.csv has "
-                "no labels.)"
-            )
-        splits = _read_folders(tree.below(roots[0]), public_test)
-        if found := _find_votes(tree, votes):
-            for rows in splits.values():
-                for row, counts in zip(rows, found.of_files([row.sample_id for row in rows]).tolist(), strict=True):
-                    row.extras["votes"] = counts
-        return splits, tree.below(roots[0]).where("")
+    tree = open_tree(path)
+    tables = [folder + name for name in CSV_NAMES for folder in tree.folders_with(name)]
+    if tables:
+        return _read_csv(tree, tables[0], merged=public_test == "merged", votes=votes)
+    roots = [
+        folder
+        for side in ("train", "test")
+        for folder in tree.folders_above(side)
+        if any(name.count("/") == folder.count("/") + 2 for name in tree.images(f"{folder}{side}/"))
+    ]
+    if not roots:
+        raise CorpusError(
+            f"{path} holds neither {' nor '.join(CSV_NAMES)} nor the folders train/ or test/ with a folder for each "
+            f"emotion. Expected {corpus.layout}. (The competition's train.csv and test.csv are another file: test.csv has "
+            "no labels.)"
+        )
+    splits = _read_folders(tree.below(roots[0]), public_test)
+    if found := _find_votes(tree, votes):
+        for rows in splits.values():
+            for row, counts in zip(rows, found.of_files([row.sample_id for row in rows]).tolist(), strict=True):
+                row.extras["votes"] = counts
+    return splits, tree.below(roots[0]).where("")
 
 
 def _find_votes(tree: FileTree, votes: str) -> Votes | None:

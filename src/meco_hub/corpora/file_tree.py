@@ -38,7 +38,7 @@ _DRIVE = re.compile(r"^[A-Za-z]:")
 
 
 class FileTree:
-    """Files below one root; open with `open_tree`, use as a context manager.
+    """Files below one root, as `open_tree` lists them; each is opened by its path when it is read.
 
     Attributes:
         root: the folder or zip, as messages name it.
@@ -46,19 +46,12 @@ class FileTree:
         base: folder inside the root that names are relative to ("" or "some/folder/").
     """
 
-    def __init__(self, root: Path, names: list[str], archive: zipfile.ZipFile | None = None, base: str = "") -> None:
+    def __init__(self, root: Path, names: list[str], base: str = "", *, zipped: bool = False) -> None:
         self.root = root
         self.names = sorted(names)
         self.base = base
-        self._archive = archive
+        self._zipped = zipped
         self._known = frozenset(names)
-
-    def __enter__(self) -> "FileTree":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._archive is not None:
-            self._archive.close()
 
     def __contains__(self, name: str) -> bool:
         return name in self._known
@@ -79,28 +72,26 @@ class FileTree:
         return sorted(found, key=lambda folder: (folder.count("/"), folder))
 
     def below(self, folder: str) -> "FileTree":
-        """The same files, seen from `folder` ("" or "some/folder/"); shares the archive, which the original closes."""
+        """The same files, seen from `folder` ("" or "some/folder/")."""
         if not folder:
             return self
         names = [n[len(folder) :] for n in self.names if n.startswith(folder)]
-        return FileTree(self.root, names, self._archive, self.base + folder)
+        return FileTree(self.root, names, self.base + folder, zipped=self._zipped)
 
     def where(self, name: str) -> str:
         """A file's whole address, for messages."""
-        return f"{self.root}{'!/' if self._archive else '/'}{self.base}{name}"
+        return f"{self.root}{'!/' if self._zipped else '/'}{self.base}{name}"
 
     def image_path(self, name: str) -> str:
         """The path by which `datasets.Image` and `read_image` find a picture."""
-        if self._archive is None:
-            return str(self.root / self.base / name)
-        return f"zip://{self.base}{name}::{self.root}"
+        return f"zip://{self.base}{name}::{self.root}" if self._zipped else str(self.root / self.base / name)
 
     @contextmanager
     def open_text(self, name: str) -> Iterator[io.TextIOWrapper]:
         """Stream a file as UTF-8 text, with or without a byte-order mark."""
-        with reading(f"{self.where(name)} cannot be read", CorpusError):
+        with _opened(self.image_path(name), self.where(name)) as stream:
             try:
-                with io.TextIOWrapper(self._open(name), encoding="utf-8-sig", newline="") as text:
+                with io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text:
                     yield text
             except UnicodeDecodeError as error:
                 raise CorpusError(f"{self.where(name)} is not UTF-8 ({error}). Save it as UTF-8 text.") from error
@@ -108,15 +99,6 @@ class FileTree:
     def read(self, name: str) -> bytes:
         """A file's bytes."""
         return read_path(self.image_path(name))
-
-    def _open(self, name: str) -> IO[bytes]:
-        place = self.base + name
-        if self._archive is None:
-            refuse_special(self.root / place, CorpusError, "a file")
-            return (self.root / place).open("rb")
-        member = find_member(self._archive, place)
-        check_size(member.file_size, self.where(name), CorpusError, MAX_MEMBER)
-        return self._archive.open(member)
 
 
 def open_tree(path: Path) -> FileTree:
@@ -132,12 +114,8 @@ def open_tree(path: Path) -> FileTree:
         raise CorpusError(f"{path} does not exist. Expected a folder or a zip. Check the path.")
     remedy = "Expected a folder or a zip. Download it again, or unpack it and name the folder."
     with reading(f"{path} is a file that cannot be opened as a zip", CorpusError, remedy):
-        archive = zipfile.ZipFile(path)
-    try:
-        return FileTree(path, _members(archive, path), archive)
-    except CorpusError:
-        archive.close()
-        raise
+        archive = open_zip(str(path))
+    return FileTree(path, _members(archive, path), zipped=True)
 
 
 def _members(archive: zipfile.ZipFile, path: Path) -> list[str]:
@@ -293,9 +271,9 @@ def hash_path(path: str) -> str:
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[IO[bytes]]:
+def _opened(path: str, called: str = "") -> Iterator[IO[bytes]]:
     inner, _, outer = path.removeprefix("zip://").rpartition("::")
-    with reading(f"{path} cannot be read", CorpusError):
+    with reading(f"{called or path} cannot be read", CorpusError):
         if not path.startswith("zip://"):
             refuse_special(Path(path), CorpusError, "a file")
             with Path(path).open("rb") as stream:
@@ -303,7 +281,7 @@ def _opened(path: str) -> Iterator[IO[bytes]]:
             return
         archive = open_zip(outer)
         member = find_member(archive, inner)
-        check_size(member.file_size, path, CorpusError, MAX_MEMBER)
+        check_size(member.file_size, called or path, CorpusError, MAX_MEMBER)
         with archive.open(member) as stream:
             yield stream
 

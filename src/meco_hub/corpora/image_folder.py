@@ -79,26 +79,26 @@ def read(
     for option, value in (("labels", labels), ("ignore_labels", ignore_labels)):
         if isinstance(value, str) or (value is not None and not all(isinstance(name, str) for name in value)):
             raise ConfigurationError(f"image_folder: {option} is {value!r}. Expected a list of label names.")
-    with open_tree(path) as opened:
-        tree = _descend(opened)
-        pictures = _from_index(tree) if INDEX in tree else _from_folders(tree)
-        kept = _without(pictures, [canonical_or_own(name) for name in ignore_labels], tree)
-        names = order_labels(
-            Counter(picture.label for picture in kept),
-            labels,
-            f"image_folder: {tree.root}",
-            what="pictures",
-            remedy="Add them to `labels`, or name them in `ignore_labels` to leave their pictures out.",
-        )
-        index = {name: position for position, name in enumerate(names)}
-        splits: dict[str, list[FaceRow]] = {}
-        for picture in kept:
-            file, label = picture.file, index[picture.label]
-            row = FaceRow(file, label, tree.image_path(file), identity=picture.identity, fold=picture.fold)
-            splits.setdefault(picture.split or "all", []).append(row)
-        order = [name for name in ("train", "validation", "test", "all") if name in splits]
-        ordered = {name: splits[name] for name in [*order, *sorted(set(splits) - set(order))]}
-        return build_splits(ordered, names, address=str(tree.root))
+    opened = open_tree(path)
+    tree = _descend(opened)
+    pictures = _from_index(tree) if INDEX in tree else _from_folders(tree)
+    kept = _without(pictures, [canonical_or_own(name) for name in ignore_labels], tree)
+    names = order_labels(
+        Counter(picture.label for picture in kept),
+        labels,
+        f"image_folder: {tree.root}",
+        what="pictures",
+        remedy="Add them to `labels`, or name them in `ignore_labels` to leave their pictures out.",
+    )
+    index = {name: position for position, name in enumerate(names)}
+    splits: dict[str, list[FaceRow]] = {}
+    for picture in kept:
+        file, label = picture.file, index[picture.label]
+        row = FaceRow(file, label, tree.image_path(file), identity=picture.identity, fold=picture.fold)
+        splits.setdefault(picture.split or "all", []).append(row)
+    order = [name for name in ("train", "validation", "test", "all") if name in splits]
+    ordered = {name: splits[name] for name in [*order, *sorted(set(splits) - set(order))]}
+    return build_splits(ordered, names, address=str(tree.root))
 
 
 def _descend(tree: FileTree) -> FileTree:

@@ -54,22 +54,20 @@ def read(path: Path, *, pictures: str = "aligned") -> "datasets.DatasetDict":
     """Read RAF-DB from a folder or a zip; see the module for the forms and `Corpus.load` for the columns."""
     if pictures not in ("aligned", "original"):
         raise ConfigurationError(f'raf_db: pictures is {pictures!r}. Expected "aligned" or "original".')
-    with open_tree(path) as tree:
-        for name in LISTS:
-            roots = tree.folders_with(name)
-            if roots:
-                return _read_official(tree.below(roots[0]), name, pictures)
-        roots = [folder for folder in tree.folders_above("train") if tree.images(folder + "test/")]
-        if not roots:
-            raise CorpusError(
-                f"{path} is not laid out as RAF-DB. Expected {corpus.layout}. Check that data_dir is right."
-            )
-        if pictures == "original":
-            raise ConfigurationError(
-                f"raf_db: {path} is the copy with DATASET/, which has aligned pictures only. Leave pictures='original' out, "
-                "or name the official folder."
-            )
-        return _read_copy(tree.below(roots[0]), tree)
+    tree = open_tree(path)
+    for name in LISTS:
+        roots = tree.folders_with(name)
+        if roots:
+            return _read_official(tree.below(roots[0]), name, pictures)
+    roots = [folder for folder in tree.folders_above("train") if tree.images(folder + "test/")]
+    if not roots:
+        raise CorpusError(f"{path} is not laid out as RAF-DB. Expected {corpus.layout}. Check that data_dir is right.")
+    if pictures == "original":
+        raise ConfigurationError(
+            f"raf_db: {path} is the copy with DATASET/, which has aligned pictures only. Leave pictures='original' out, "
+            "or name the official folder."
+        )
+    return _read_copy(tree.below(roots[0]), tree)
 
 
 def _read_official(tree: FileTree, list_name: str, pictures: str) -> "datasets.DatasetDict":

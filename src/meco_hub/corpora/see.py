@@ -144,16 +144,16 @@ def read(
     ):
         if value not in known:
             raise ConfigurationError(f"see: {key} is {value!r}. Expected {' or '.join(map(repr, known))}.")
-    with open_tree(path) as tree:
-        streams = [f"{folder}/" for folder in STREAM_FOLDERS.values()]
-        roots = [
-            root
-            for root in tree.folders_with(annotations)
-            if all(any(name.startswith(root + stream) for name in tree.names) for stream in streams)
-        ]
-        if not roots:
-            raise CorpusError(f"{path} is not laid out as SEE. Expected {corpus.layout}. Check that data_dir is right.")
-        return _read_root(tree.below(roots[0]), annotations, split, split_seed, missing, content)
+    tree = open_tree(path)
+    streams = [f"{folder}/" for folder in STREAM_FOLDERS.values()]
+    roots = [
+        root
+        for root in tree.folders_with(annotations)
+        if all(any(name.startswith(root + stream) for name in tree.names) for stream in streams)
+    ]
+    if not roots:
+        raise CorpusError(f"{path} is not laid out as SEE. Expected {corpus.layout}. Check that data_dir is right.")
+    return _read_root(tree.below(roots[0]), annotations, split, split_seed, missing, content)
 
 
 def _read_root(

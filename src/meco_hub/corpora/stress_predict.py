@@ -101,27 +101,27 @@ def read(
             f"{level_minutes}. Expected whole seconds, a share above 0.5 and up to 1, and margins and minutes of 0 or more."
         )
     shown = {"margin_s": margin_s, "after_s": after, "level_minutes": level}
-    with open_tree(path) as whole:
-        roots = whole.folders_above("Raw_data")
-        if not roots:
-            raise CorpusError(f"{path} holds no folder Raw_data/. Expected {corpus.layout}.")
-        tree = whole.below(roots[0])
-        labels = _labels(tree)
-        people = sorted(
-            {name.split("/")[1] for name in tree.names if name.startswith("Raw_data/") and name.count("/") == 2}
-        )
-        people = [who for who in people if (number := _PERSON.match(who)) and int(number[1]) in labels]
-        rows: list[RecordingRow] = []
-        for who in tqdm(people, desc="Stress-Predict", unit=" people", disable=None):
-            address = json.dumps([str(path.absolute()), f"{tree.base}Raw_data/{who}/"])
-            rows += _windows(who, address, labels[int(who[1:])], int(window_s), int(stride_s), purity, shown)
-        splits = build_recordings(
-            rows,
-            label_names=LABELS.names,
-            extras=dict.fromkeys((*shown, "session_minute"), "float64"),
-            address=tree.where(""),
-        )
-        _warn_of_absent(tree, people, labels)
+    whole = open_tree(path)
+    roots = whole.folders_above("Raw_data")
+    if not roots:
+        raise CorpusError(f"{path} holds no folder Raw_data/. Expected {corpus.layout}.")
+    tree = whole.below(roots[0])
+    labels = _labels(tree)
+    people = sorted(
+        {name.split("/")[1] for name in tree.names if name.startswith("Raw_data/") and name.count("/") == 2}
+    )
+    people = [who for who in people if (number := _PERSON.match(who)) and int(number[1]) in labels]
+    rows: list[RecordingRow] = []
+    for who in tqdm(people, desc="Stress-Predict", unit=" people", disable=None):
+        address = json.dumps([str(path.absolute()), f"{tree.base}Raw_data/{who}/"])
+        rows += _windows(who, address, labels[int(who[1:])], int(window_s), int(stride_s), purity, shown)
+    splits = build_recordings(
+        rows,
+        label_names=LABELS.names,
+        extras=dict.fromkeys((*shown, "session_minute"), "float64"),
+        address=tree.where(""),
+    )
+    _warn_of_absent(tree, people, labels)
     return with_folds(splits, None, str(path), n_folds=FOLDS)
 
 
@@ -232,11 +232,11 @@ def _session(
     from ..processing.resampling import session_level, summary_key  # which imports scipy
 
     root, folder = json.loads(address)
-    with open_tree(Path(root)) as whole:
-        tree = whole.below(folder)
-        if not tree.names:
-            raise RecordingError(f"{root}: {folder} holds no file any more. Load the corpus again.")
-        session = parse_empatica({n: tree.read(n) for n in tree.names if "/" not in n}, name=tree.where(""))
+    whole = open_tree(Path(root))
+    tree = whole.below(folder)
+    if not tree.names:
+        raise RecordingError(f"{root}: {folder} holds no file any more. Load the corpus again.")
+    session = parse_empatica({n: tree.read(n) for n in tree.names if "/" not in n}, name=tree.where(""))
     for one in session.recording.warnings:
         if one.code == "part_left_out":  # which an answer may do without, and a training would learn from
             raise RecordingError(one.message)

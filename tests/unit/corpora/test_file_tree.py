@@ -69,8 +69,8 @@ def test_a_broken_member_names_itself(tmp_path: Path) -> None:
 
 def test_clutter_is_not_listed(tmp_path: Path) -> None:
     path = archive(tmp_path / "faces.zip", "a/b.jpg", "__MACOSX/a/._b.jpg", "a/.DS_Store", "a/Thumbs.db", ".git/x.jpg")
-    with open_tree(path) as tree:
-        assert tree.names == ["a/b.jpg"]
+    tree = open_tree(path)
+    assert tree.names == ["a/b.jpg"]
 
 
 def test_links_to_a_folder_above_end(tmp_path: Path) -> None:
@@ -81,22 +81,22 @@ def test_links_to_a_folder_above_end(tmp_path: Path) -> None:
     elsewhere.mkdir()
     (elsewhere / "c.jpg").write_bytes(b"x")
     (tmp_path / "linked").symlink_to(elsewhere, target_is_directory=True)
-    with open_tree(tmp_path) as tree:
-        assert tree.names == ["a/b.jpg", "linked/c.jpg"]
+    tree = open_tree(tmp_path)
+    assert tree.names == ["a/b.jpg", "linked/c.jpg"]
 
 
 def test_searching(tmp_path: Path) -> None:
     path = archive(
         tmp_path / "x.zip", "deep/down/train/happy/1.jpg", "train/happy/1.jpg", "retrain/x.jpg", "deep/t.csv"
     )
-    with open_tree(path) as tree:
-        assert tree.folders_above("train") == ["", "deep/down/"]
-        assert tree.folders_with("t.csv") == ["deep/"]
-        inner = tree.below("deep/")
-        assert inner.names == ["down/train/happy/1.jpg", "t.csv"]
-        assert inner.read("t.csv") == b"content"
-        assert inner.where("t.csv") == f"{path}!/deep/t.csv"
-        assert inner.image_path("down/train/happy/1.jpg") == f"zip://deep/down/train/happy/1.jpg::{path}"
+    tree = open_tree(path)
+    assert tree.folders_above("train") == ["", "deep/down/"]
+    assert tree.folders_with("t.csv") == ["deep/"]
+    inner = tree.below("deep/")
+    assert inner.names == ["down/train/happy/1.jpg", "t.csv"]
+    assert inner.read("t.csv") == b"content"
+    assert inner.where("t.csv") == f"{path}!/deep/t.csv"
+    assert inner.image_path("down/train/happy/1.jpg") == f"zip://deep/down/train/happy/1.jpg::{path}"
 
 
 def test_cells_that_cannot_be_read(tmp_path: Path) -> None:
