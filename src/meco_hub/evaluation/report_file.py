@@ -53,7 +53,6 @@ def describe_control(control: str | None) -> str:
     return _CONTROLS.get(control, f"This checkpoint is a control ({control}), and no model.")
 
 
-@reading("The report is not as `meco evaluate` writes it", InputError, "Evaluate again, or take it away.")
 def read_report(file: Path) -> dict[str, Any]:
     """Read a report.json of any version, with the keys of the newest: what an older one lacks is null or empty.
 

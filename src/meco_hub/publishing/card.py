@@ -125,11 +125,6 @@ def _weights_licence(notes: CardNotes) -> str:
     return f"{named}. {notes.licence_note}" if notes.licence_note else named
 
 
-@reading(
-    "A record beside the weights (config, run, report or card.yaml) is not as it was written",
-    CardError,
-    "Copy it again.",
-)
 def render_card(folder: Path, *, repo_id: str | None = None) -> str:
     """The card of a checkpoint's folder.
 
