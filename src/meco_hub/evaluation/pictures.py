@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..durable import whole_file
-from ..errors import DependencyError, InputError
+from ..errors import InputError, import_optional
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito 2008, without the yellow, which is faint on white."""
@@ -36,14 +36,9 @@ _MOST_NAMED = 30
 """Rows or columns up to which every cell of a heat map is labelled with its number."""
 
 
-def require_matplotlib() -> None:
-    """Make sure that pictures can be drawn, before anything is computed that they shall show."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise DependencyError(
-            'Pictures of reports need matplotlib, which is not installed. Run `pip install "meco-hub[report]"`.'
-        ) from error
+def require_matplotlib() -> Any:
+    """What draws; asked for before anything is computed that pictures shall show."""
+    return import_optional("matplotlib", "A picture of a report", "report")
 
 
 @contextmanager
@@ -52,8 +47,7 @@ def _picture(file: str | Path, width: float, height: float, note: str = "") -> I
     ending = Path(file).suffix.lower()
     if ending not in _WITHOUT:
         raise InputError(f"{file} is to be a picture. Expected a path that ends in .{', .'.join(FORMATS)}. Rename it.")
-    require_matplotlib()
-    import matplotlib
+    matplotlib = require_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

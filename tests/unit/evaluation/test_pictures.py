@@ -1,7 +1,7 @@
 """Pictures: every kind is written, is not blank, follows its data, and says which extra is missing."""
 
-import builtins
 import csv
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -194,13 +194,6 @@ def test_every_format_is_written_twice_alike_and_no_other(tmp_path: Path) -> Non
 
 
 def test_without_matplotlib_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def refuse(name: str, *args: Any, **kwargs: Any) -> Any:
-        if name.split(".")[0] == "matplotlib":
-            raise ImportError(name)
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", refuse)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(DependencyError, match=r"meco-hub\[report\]"):
         draw_confusion([[1]], ["a"], tmp_path / "a.png")
