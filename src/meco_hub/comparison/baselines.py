@@ -42,12 +42,8 @@ from ..training.result import describe_training
 
 CONSTANT, ORACLE = "training_mean", "_oracle"
 FITTED = ("ridge", "logistic_regression", "random_forest")
-_DRAWN = ("random_forest",)
-
-
-def is_drawn(name: str) -> bool:
-    """Whether a baseline depends on a seed."""
-    return name in _DRAWN
+DRAWN = ("random_forest",)
+"""Baselines that depend on a seed."""
 
 
 def check_baseline(name: str, corpus: Corpus | None = None) -> None:

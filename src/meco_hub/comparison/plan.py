@@ -18,7 +18,7 @@ resolved, and by the fingerprint of the corpus: what was made by another one is 
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -37,7 +37,7 @@ from ..training import recipes
 from ..training.result import flatten
 from ..typed_yaml import FieldReader
 from ..weight_files import hash_weights
-from .baselines import FITTED, check_baseline, is_drawn
+from .baselines import DRAWN, FITTED, check_baseline
 
 OFFICIAL = "official"
 
@@ -275,20 +275,14 @@ class Plan:
     @cached_property
     def cells(self) -> list[Cell]:
         """All cells: seed by seed, fold by fold, model by model, so that what is there early can be compared."""
-        return list(self._cells())
-
-    def _cells(self) -> Iterator[Cell]:
         one = self.comparison
-        seeds = {name: one.seeds if self._draws(model) else one.seeds[:1] for name, model in one.models.items()}
-        for place, seed in enumerate(one.seeds):
-            for fold in self.folds:
-                for name, model in one.models.items():
-                    if place < len(seeds[name]):
-                        yield self._cell(name, model, fold, seed)
-
-    @staticmethod
-    def _draws(model: ModelChoice) -> bool:
-        return model.recipe is not None or (model.baseline is not None and is_drawn(model.baseline))
+        return [
+            self._cell(name, model, fold, seed)
+            for place, seed in enumerate(one.seeds)
+            for fold in self.folds
+            for name, model in one.models.items()
+            if place == 0 or model.recipe is not None or model.baseline in DRAWN
+        ]
 
     def _cell(self, name: str, model: ModelChoice, fold: str, seed: int) -> Cell:
         recipe = None if model.checkpoint is not None else self._recipe(name, model, fold, seed)

@@ -11,7 +11,7 @@ keeps; comparisons fit it anew.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
@@ -218,13 +218,9 @@ class Forest:
         trees: of values one forest for each target, of classes one for all.
     """
 
-    names: tuple[str, ...]
     channels: dict[str, int]
     trees: tuple[Any, ...]
     regression: bool
-    rows: int
-
-    method: ClassVar[str] = "random_forest"
 
     def answer(self, statistics: Floats, subjects: Sequence[str]) -> Floats:
         """(n, names) native values, or logarithms of the shares of the trees; arguments as of `PlainPredictor.answer`."""
@@ -263,7 +259,7 @@ def fit_forest(
             RandomForestRegressor(**settings).fit(scaled[known], column[known])
             for known, column in zip(rated, labels.T, strict=True)
         ]
-    return Forest(tuple(names), dict(channels), tuple(trees), regression, len(scaled))
+    return Forest(dict(channels), tuple(trees), regression)
 
 
 # --- Reference values -------------------------------------------------------------------------------------------------
