@@ -96,7 +96,8 @@ def _lose_events(clip: EyeClip, generator: Random, share: float) -> EyeClip:
         # without a single event it would be no recording; one, on the frames' clock, is as near as can be
         if not keep.any():
             keep[min(int(np.searchsorted(clip.events.t, _times(clip)[0])), len(keep) - 1)] = True
-        return replace(clip, events=_only(clip.events, keep))
+        kept = {axis: getattr(clip.events, axis)[keep] for axis in "xytp"}
+        return replace(clip, events=replace(clip.events, **kept))
     return clip.change_events(partial(_empty_where, lost=lost))
 
 
@@ -160,10 +161,6 @@ def _sprinkle(picture: Image.Image, step: int, seed: int, share: float) -> Image
     struck = np.flatnonzero(generator.random(len(flat)) < share)
     flat[struck] = colours[generator.integers(len(colours), size=len(struck))]
     return Image.fromarray(flat.reshape(values.shape))
-
-
-def _only(events: EventRecording, keep: NDArray[np.bool_]) -> EventRecording:
-    return replace(events, x=events.x[keep], y=events.y[keep], t=events.t[keep], p=events.p[keep])
 
 
 def _with_false_events(clip: EyeClip, events: EventRecording, generator: Random, share: float) -> EventRecording:

@@ -31,6 +31,7 @@ _RECORDS = re.compile(r"(run|all_results|report[\w.-]*)\.json|recipe\.yaml|card\
 _PROCESSORS = re.compile(r"(preprocessor|processor|video_preprocessor)_config\.json")
 _OTHERS = re.compile(r"config\.json|README\.md|(LICENSE|LICENCE|NOTICE)(\.\w+)?")
 _PICTURE = re.compile(r".*\.(png|jpe?g|svg|webp)", re.IGNORECASE)
+_PUBLISHED = (SHARD, _RECORDS, _PROCESSORS, _OTHERS, _PICTURE)
 _STALE = re.compile(
     r"model[\w.-]*\.safetensors(\.index\.json)?|pytorch_model[\w.-]*\.bin(\.index\.json)?|meco_stub\.py"
 )
@@ -67,12 +68,6 @@ def is_ours(path: str) -> bool:
 def is_record(path: str) -> bool:
     """Whether a file says something about these very weights, without being needed to load them."""
     return path == CARD or bool(_RECORDS.fullmatch(path) or _PICTURE.fullmatch(path))
-
-
-def _goes(path: str) -> bool:
-    if path in (WEIGHTS, INDEX) or SHARD.fullmatch(path):
-        return True
-    return any(kind.fullmatch(path) for kind in (_RECORDS, _PROCESSORS, _OTHERS, _PICTURE))
 
 
 def _walk(folder: Path, root: Path) -> Iterator[tuple[str, Path]]:
@@ -112,7 +107,7 @@ def read_contents(folder: Path, *, secrets: tuple[str, ...] = ()) -> Contents:
                 f"{path} is {kind}, which can run code when read; expected safetensors and nothing of the kind beside them. "
                 "Nothing was sent. Save the weights with `save_pretrained`, remove the file, and push again."
             )
-        if not _goes(name):
+        if name not in (WEIGHTS, INDEX) and not any(kind.fullmatch(name) for kind in _PUBLISHED):
             left_out.append(name)
             continue
         if not _stays_inside(path, folder):

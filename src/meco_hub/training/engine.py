@@ -151,11 +151,6 @@ def check_model(accelerator: Accelerator, model: nn.Module, recipe: Recipe) -> N
         plugin.deepspeed_config["gradient_clipping"] = recipe.max_grad_norm or 0.0
 
 
-def gather_weights(accelerator: Accelerator, model: Any) -> dict[str, Any] | None:
-    """The whole model's weights, for the main process to write; None where it has them anyway. Every process must call it."""
-    return accelerator.get_state_dict(model) if in_parts(accelerator) else None
-
-
 # --- Compilation ------------------------------------------------------------------------------------------------------
 # torch.compile by flag.
 #

@@ -315,7 +315,8 @@ class TrainingRun:
         better = progress.best is None or value > progress.best
         if better:
             progress.best, progress.best_epoch, progress.stale_epochs = value, progress.epoch + 1, 0
-            gathered = engine.gather_weights(accelerator, self.model)
+            # by every process, for the main one to write
+            gathered = accelerator.get_state_dict(self.model) if engine.in_parts(accelerator) else None
             if accelerator.is_main_process:
                 with checkpoints.writing(self.options.output_dir / checkpoints.BEST):
                     save_best(self.validated_model, self.processor, self.options.output_dir, gathered)

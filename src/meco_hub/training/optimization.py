@@ -20,15 +20,9 @@ from ..errors import ConfigurationError, suggest
 from .recipes import Recipe
 
 
-def find_backbone(model: PreTrainedModel) -> nn.Module | None:
-    """The base model's `backbone`, if it has one."""
-    backbone = getattr(model.base_model, "backbone", None)
-    return backbone if isinstance(backbone, nn.Module) else None
-
-
 def _require_backbone(model: PreTrainedModel, key: str) -> nn.Module:
-    backbone = find_backbone(model)
-    if backbone is None:
+    backbone = getattr(model.base_model, "backbone", None)
+    if not isinstance(backbone, nn.Module):
         raise ConfigurationError(
             f"Recipe key {key!r} is set, but {type(model.base_model).__name__} has no `backbone`. Leave the key out."
         )

@@ -93,7 +93,7 @@ def test_gathered_weights_make_the_same_result(tmp_path: Path, monkeypatch: pyte
     assert loader.batch_size == BASE["per_device_train_batch_size"]
     assert isinstance(model, torch.nn.Module)
     assert len(rest) == 2
-    for module in (engine, loop, validation):
+    for module in (engine, validation):
         monkeypatch.setattr(module, "in_parts", lambda accelerator: asked.append("asked") or True)
     parts = run("parts")
     assert asked
