@@ -362,7 +362,7 @@ class TrainingRun:
             model = self.bare_model
             model.load_state_dict(kept.state_dict())
         result = self.validator.validate(model, together=False)
-        choices = choose_after_training(model, result, self.validator, self.recipe)
+        choices = choose_after_training(model, result, self.validator)
         record = None
         if accelerator.is_main_process:
             with checkpoints.writing(folder / "model.safetensors"):

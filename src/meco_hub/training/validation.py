@@ -76,7 +76,7 @@ class Validator:
         processor: Any,
         prior: NDArray[np.floating] | None,
     ) -> None:
-        self._accelerator, self._recipe, self._data = accelerator, recipe, data
+        self._accelerator, self.recipe, self.data = accelerator, recipe, data
         self._loaders, self._processor, self.prior = loaders, processor, prior
         if recipe.selection == "within_nuisances" and not data.corpus.nuisances:
             raise ConfigurationError(
@@ -113,13 +113,13 @@ class Validator:
                 self._processor,
                 self._loaders.validation_rows,
                 chosen=self._loaders.validation_readable,
-                batch_size=self._recipe.per_device_eval_batch_size,
+                batch_size=self.recipe.per_device_eval_batch_size,
                 observe=observe,
-                workers=max(1, self._recipe.dataloader_num_workers),
+                workers=max(1, self.recipe.dataloader_num_workers),
                 together=in_parts(self._accelerator) if together is None else together,
                 progress=False,
             )
-        data, labels = self._data, self._data.validation.labels[predictions.positions]
+        data, labels = self.data, self.data.validation.labels[predictions.positions]
         outputs = predictions.values() if data.task.regression else predictions.class_scores()
         if not np.isfinite(outputs).all():  # before metrics are made of them
             raise ConfigurationError(
@@ -137,9 +137,9 @@ class Validator:
 
     def _within(self, predictions: Predictions, truth: Any, answers: Any) -> float | None:
         """The mean over nuisances of what a report calls `auroc_within_…` or `pcc_within_…`."""
-        if self._recipe.selection != "within_nuisances":
+        if self.recipe.selection != "within_nuisances":
             return None
-        data, chosen = self._data, self._data.validation.dataset.select(predictions.positions)
+        data, chosen = self.data, self.data.validation.dataset.select(predictions.positions)
         nuisances = [one for one in data.corpus.nuisances if one in chosen.column_names]
         shared = {one: chosen[one][:] for one in nuisances}, nuisances, chosen["identity"][:]
         if data.task.regression:
@@ -155,7 +155,7 @@ class Validator:
         Args:
             epoch: after which it was made; for "last", of which a later one is better.
         """
-        criterion, computed = self._recipe.selection, result.metrics
+        criterion, computed = self.recipe.selection, result.metrics
         if criterion == "last":
             return float(epoch)
         if criterion == "balanced_score" and isinstance(computed, ClassificationMetrics):
@@ -174,7 +174,7 @@ class Validator:
 
     def choose_point(self, result: ValidationResult) -> OperatingPoint | None:
         """The operating point by the recipe's rule; None when the rule is none, and for values."""
-        rule = self._recipe.operating_point
+        rule = self.recipe.operating_point
         if rule.rule == "none" or self.prior is None:
             return None
         steps = math.floor((rule.tau_max - rule.tau_min) / rule.tau_step + 1e-9)
@@ -182,7 +182,7 @@ class Validator:
             result.outputs,
             result.labels,
             self.prior,
-            self._data.names,
+            self.data.names,
             rule=rule.rule,
             taus=rule.tau_min + rule.tau_step * np.arange(steps + 1),
             war_floor=rule.war_floor,
@@ -190,19 +190,9 @@ class Validator:
         )
 
     @property
-    def names(self) -> list[str]:
-        """Classes or targets in order."""
-        return self._data.names
-
-    @property
-    def scored_seconds(self) -> tuple[float, float] | None:
-        """The part of each recording that counts."""
-        return self._data.corpus.scored_seconds
-
-    @property
     def named(self) -> str:
         """The validation samples in words, for whatever is chosen on them."""
-        return f"validation part of {self._recipe.data.corpus}, {len(self._loaders.validation_readable)} samples"
+        return f"validation part of {self.recipe.data.corpus}, {len(self._loaders.validation_readable)} samples"
 
 
 def describe_metrics(metrics: ClassificationMetrics | ValueMetrics) -> dict[str, Any]:
@@ -227,19 +217,19 @@ class PostTrainingChoices:
 
 
 def choose_after_training(
-    model: PreTrainedModel, result: ValidationResult, validator: Validator, recipe: Recipe
+    model: PreTrainedModel, result: ValidationResult, validator: Validator
 ) -> PostTrainingChoices:
     """Choose by the recipe and write into the model.
 
     The operating point moves the bias and so the logits; the temperature is fitted to those.
     """
-    named = validator.named
+    named, data, calibrate = validator.named, validator.data, validator.recipe.calibrate
     if not isinstance(result.metrics, ClassificationMetrics):
         validation = describe_metrics(result.metrics)
-        if not recipe.calibrate or result.aligned is None:
+        if not calibrate or result.aligned is None:
             return PostTrainingChoices(validation, None, None)
-        moments = scored_moments(result.aligned, validator.scored_seconds)
-        fitted = fit_affine(*moments, validator.names, fitted_on=named)
+        moments = scored_moments(result.aligned, data.corpus.scored_seconds)
+        fitted = fit_affine(*moments, data.names, fitted_on=named)
         write_calibration(model, fitted)
         return PostTrainingChoices(validation, None, fitted)
     logits, final, validation = result.outputs, result.metrics, {}
@@ -248,8 +238,8 @@ def choose_after_training(
         write_operating_point(model, point)
         validation = {"before_operating_point": describe_metrics(final)}
         logits = correct(logits, validator.prior, point.tau)
-        final = compute_metrics(result.labels, logits, validator.names)
-    calibration = fit_temperature(logits, result.labels, fitted_on=named) if recipe.calibrate else None
+        final = compute_metrics(result.labels, logits, data.names)
+    calibration = fit_temperature(logits, result.labels, fitted_on=named) if calibrate else None
     if calibration is not None:
         write_calibration(model, calibration)
     return PostTrainingChoices(describe_metrics(final) | validation, point, calibration)

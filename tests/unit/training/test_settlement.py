@@ -24,13 +24,11 @@ class Head(torch.nn.Module):
         self.config = SimpleNamespace(id2label=dict(enumerate(NAMES)))
 
 
-def recipe(calibrate: bool) -> Any:
-    return SimpleNamespace(calibrate=calibrate)
-
-
-def validator(**more: Any) -> Any:
-    known = {"named": "validation part of some, 4 samples", "names": NAMES, "scored_seconds": None, "prior": None}
-    return SimpleNamespace(**(known | {"choose_point": lambda result: None} | more))
+def validator(calibrate: bool, scored_seconds: tuple[float, float] | None = None, **more: Any) -> Any:
+    data = SimpleNamespace(names=NAMES, corpus=SimpleNamespace(scored_seconds=scored_seconds))
+    known = {"named": "validation part of some, 4 samples", "data": data, "prior": None}
+    known |= {"recipe": SimpleNamespace(calibrate=calibrate), "choose_point": lambda result: None}
+    return SimpleNamespace(**(known | more))
 
 
 @pytest.fixture
@@ -44,7 +42,7 @@ def result() -> ValidationResult:
 
 def test_nothing_is_chosen_where_nothing_is_asked_for(result: ValidationResult) -> None:
     model: Any = Head()
-    choices = choose_after_training(model, result, validator(), recipe(False))
+    choices = choose_after_training(model, result, validator(False))
     assert choices.operating_point is choices.calibration is None
     assert choices.validation["uar"] == result.metrics.uar  # type: ignore[union-attr]
     assert "before_operating_point" not in choices.validation
@@ -62,7 +60,7 @@ def test_the_temperature_is_that_of_the_logits_after_the_operating_point(result:
         )
 
     model: Any = Head()
-    choices = choose_after_training(model, result, validator(prior=prior, choose_point=choose), recipe(True))
+    choices = choose_after_training(model, result, validator(True, prior=prior, choose_point=choose))
     point, calibration = choices.operating_point, choices.calibration
     assert point is not None
     assert point.tau > 0
@@ -91,14 +89,14 @@ def test_a_line_is_fitted_to_the_scored_seconds_alone() -> None:
     answers[:5] = 99.0  # before the scored part
     aligned = AlignedPredictions(np.arange(1), [TimeSeries(times, truth, answers)], np.full((1, 2), np.nan), [])
     model: Any = Head()
-    choices = choose_after_training(model, values(aligned), validator(scored_seconds=(5.0, 30.0)), recipe(True))
+    choices = choose_after_training(model, values(aligned), validator(True, (5.0, 30.0)))
     assert choices.calibration is not None
     assert np.allclose(choices.calibration.slope, 0.5)
     assert np.allclose(choices.calibration.intercept, -1.5)
     assert choices.calibration.n == 15
     assert calibration_of(model.config) == choices.calibration
     assert choices.validation["rmse"] == 1.0
-    assert choose_after_training(Head(), values(aligned), validator(), recipe(False)).calibration is None  # type: ignore[arg-type]
+    assert choose_after_training(Head(), values(aligned), validator(False)).calibration is None  # type: ignore[arg-type]
 
 
 def test_clips_of_a_trial_are_averaged_before_a_line_is_fitted() -> None:
@@ -107,8 +105,7 @@ def test_clips_of_a_trial_are_averaged_before_a_line_is_fitted() -> None:
     choices = choose_after_training(
         Head(),  # type: ignore[arg-type]
         values(AlignedPredictions(np.arange(3), [], truth, windows)),
-        validator(),
-        recipe(True),
+        validator(True),
     )
     assert choices.calibration is not None
     assert np.allclose(choices.calibration.slope, 0.5)
