@@ -67,7 +67,6 @@ class Intervals:
     """
 
     bounds: dict[str, Bounds]
-    level: float
     unit: str
     units: int
 
@@ -75,7 +74,7 @@ class Intervals:
         """As report.json holds it."""
         return {
             **{name: None if bounds is None else list(bounds) for name, bounds in self.bounds.items()},
-            "level": self.level,
+            "level": LEVEL,
             "method": "jackknife with Student's t",
             "unit": self.unit,
             "units": self.units,
@@ -105,7 +104,7 @@ def jackknife(score: WeightedScore, groups: Ints, unit: str) -> Intervals:
         place = np.random.default_rng(_SEED).permutation(units) % count
     found = score(np.vstack([np.ones(units), (place != np.arange(count)[:, None]).astype(np.float64)]))
     bounds = {name: _interval(name, float(values[0]), values[1:]) for name, values in found.items()}
-    return Intervals(bounds, LEVEL, unit, units)
+    return Intervals(bounds, unit, units)
 
 
 def _interval(name: str, value: float, without: Floats) -> Bounds:

@@ -281,13 +281,11 @@ class AlignedPredictions:
     """Answers and ratings of the recordings that were answered; either series, or truth and windows.
 
     Attributes:
-        positions: (n,) rows.
         series: one for each recording whose ratings run over time; empty otherwise.
         truth: (n, targets) ratings of whole recordings.
         windows: for each recording (clips, targets) answers.
     """
 
-    positions: Ints
     series: list[TimeSeries]
     truth: Floats
     windows: list[Floats]
@@ -348,7 +346,7 @@ def align_predictions(
             values = answer.outputs.reshape(len(answer.outputs), -1, len(task.names)).mean(axis=1)
             windows.append(corrected(task.native(values)))
     truth = np.asarray(side.labels[predictions.positions], np.float64)
-    return AlignedPredictions(predictions.positions, series, truth, windows)
+    return AlignedPredictions(series, truth, windows)
 
 
 def score_answers(

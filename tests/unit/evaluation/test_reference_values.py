@@ -18,7 +18,7 @@ def declare(time_continuous: bool, scored: tuple[float, float] | None = None) ->
 
 
 def rated_trials(truth: np.ndarray) -> AlignedPredictions:
-    return AlignedPredictions(np.arange(len(truth)), [], truth, [np.full((1, 2), 5.0) for _ in truth])
+    return AlignedPredictions([], truth, [np.full((1, 2), 5.0) for _ in truth])
 
 
 TRUTH = np.array([[2.0, 1.0], [4.0, np.nan], [8.0, 3.0], [6.0, 7.0]])
@@ -80,7 +80,7 @@ def test_over_time_it_knows_the_scored_seconds_of_every_recording() -> None:
         truth = np.full((8, 2), 99.0)  # beyond the scored seconds, where nobody looks
         truth[2:6] = level + np.array([-1.0, 1.0, -1.0, 1.0])[:, None]
         series.append(TimeSeries(times, truth, np.zeros((8, 2))))
-    aligned = AlignedPredictions(np.arange(3), series, np.full((3, 2), np.nan), [])
+    aligned = AlignedPredictions(series, np.full((3, 2), np.nan), [])
     assert row_ratings(aligned, (2.0, 5.0)).tolist() == [[2.0, 2.0], [4.0, 4.0], [8.0, 8.0]]
     columns = {"identity": ["a", "a", "b"]}
     found = reference_values({}, aligned, columns, declared.scored_seconds)

@@ -156,13 +156,13 @@ def test_what_is_no_report_is_refused(tmp_path: Path, text: str, says: str) -> N
 def test_values_are_written_with_their_times_or_windows(tmp_path: Path) -> None:
     truth, predictions = np.array([[1.0, np.nan], [2.0, 3.0]]), np.array([[1.5, 2.5], [2.5, 3.5]])
     line = TimeSeries(np.array([10.0, 10.05]), truth, predictions)
-    over_time = AlignedPredictions(np.arange(1), [line], np.full((1, 2), np.nan), [])
+    over_time = AlignedPredictions([line], np.full((1, 2), np.nan), [])
     write_values(tmp_path / "a.csv", ["v", "a"], ["s1"], over_time)
     with (tmp_path / "a.csv").open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     assert rows[0] == {"sample_id": "s1", "time_s": "10", "v_true": "1", "v": "1.5", "a_true": "", "a": "2.5"}
     assert rows[1]["time_s"] == "10.05"
-    windows = AlignedPredictions(np.arange(1), [], truth[:1], [predictions])
+    windows = AlignedPredictions([], truth[:1], [predictions])
     write_values(tmp_path / "b.csv", ["v", "a"], ["s1"], windows)
     assert (tmp_path / "b.csv").read_text(encoding="utf-8").splitlines() == [
         "sample_id,window,v_true,v,a_true,a",

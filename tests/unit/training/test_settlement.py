@@ -87,7 +87,7 @@ def test_a_line_is_fitted_to_the_scored_seconds_alone() -> None:
     truth = np.stack([times, 20 - times], axis=1)
     answers = 2 * truth + 3
     answers[:5] = 99.0  # before the scored part
-    aligned = AlignedPredictions(np.arange(1), [TimeSeries(times, truth, answers)], np.full((1, 2), np.nan), [])
+    aligned = AlignedPredictions([TimeSeries(times, truth, answers)], np.full((1, 2), np.nan), [])
     model: Any = Head()
     choices = choose_after_training(model, values(aligned), validator(True, (5.0, 30.0)))
     assert choices.calibration is not None
@@ -104,7 +104,7 @@ def test_clips_of_a_trial_are_averaged_before_a_line_is_fitted() -> None:
     windows = [np.stack([2 * row, 2 * row + 2]) for row in np.nan_to_num(truth)]  # on average 2 · truth + 1
     choices = choose_after_training(
         Head(),  # type: ignore[arg-type]
-        values(AlignedPredictions(np.arange(3), [], truth, windows)),
+        values(AlignedPredictions([], truth, windows)),
         validator(True),
     )
     assert choices.calibration is not None
