@@ -36,6 +36,7 @@ import time
 import traceback
 import warnings
 import zipfile
+import zlib
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,39 @@ def damage_gzip(data: bytes, draw: random.Random) -> tuple[bytes, bool]:
     return gzip.compress(changed, 1), cut
 
 
+def damage_png(data: bytes, draw: random.Random) -> tuple[bytes, bool]:
+    """The picture, its own bytes changed, or one chunk, or the rows that are packed in it, with the right checksums: behind a wrong
+    one no decoder looks."""
+    if draw.random() < 0.3:
+        return damage(data, False, draw, data)
+    chunks, at = [], 8
+    while at < len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        chunks.append((data[at + 4 : at + 8], data[at + 8 : at + 8 + size]))
+        at += 12 + size
+    place = draw.randrange(len(chunks))
+    kind, content = chunks[place]
+    if kind == b"IDAT" and draw.random() < 0.5:
+        rows = zlib.decompress(content)
+        content = zlib.compress(damage(rows, False, draw, rows)[0], 1)
+    elif draw.random() < 0.1:
+        kind = draw.choice([one for one, _ in chunks] + [b"tRNS", b"acTL", b"fcTL", b"iCCP", b"zTXt"])
+    else:
+        content, _ = damage(content, False, draw, data)
+    chunks[place] = kind, content
+    if draw.random() < 0.1:
+        draw.shuffle(chunks)
+    whole = (
+        len(inside).to_bytes(4, "big") + name + inside + zlib.crc32(name + inside).to_bytes(4, "big")
+        for name, inside in chunks
+    )
+    return data[:8] + b"".join(whole), False
+
+
+PACKED = {"zip": damage_zip, "gzip": damage_gzip, "png": damage_png}
+"""Kinds whose checksums are set right again."""
+
+
 # --- Reading ----------------------------------------------------------------------------------------------------------
 
 
@@ -240,8 +274,8 @@ class Worker:
     def input(self, number: int) -> tuple[bytes, bool]:
         """One input, the same each time."""
         draw = random.Random(f"{self.seed}/{self.name}/{number}")
-        if self.form.kind in ("zip", "gzip"):
-            return (damage_zip if self.form.kind == "zip" else damage_gzip)(self.whole, draw)
+        if self.form.kind in PACKED:
+            return PACKED[self.form.kind](self.whole, draw)
         return damage(self.whole, self.form.kind == "text", draw, self.whole)
 
     def try_one(self, number: int) -> str:

@@ -34,7 +34,7 @@ class Format:
         name: of the file, with its ending; in a folder of its own.
         make: writes the valid file at that path.
         read: reads it, and whatever lies beside it.
-        kind: "bytes", "text", "zip" or "gzip": what is changed.
+        kind: "bytes", "text", "zip", "gzip" or "png": what is changed.
     """
 
     name: str
@@ -129,7 +129,7 @@ def pictures() -> dict[str, Format]:
     }
     Image.init()
     found = {
-        name: Format(f"face.{name}", make, lambda path: read_image(path))
+        name: Format(f"face.{name}", make, lambda path: read_image(path), "png" if name.startswith("png") else "bytes")
         for name, make in forms.items()
         if name.partition("_")[0].upper() in Image.SAVE
     }

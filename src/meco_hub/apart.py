@@ -156,16 +156,24 @@ class _Reader:
         return self.problem(f"{how} on this file, so the file is damaged. Copy it again, or make it again.")
 
 
+def _end_in(seconds: float | None) -> None:
+    """End this process then, by the system itself: nobody else will, where it hangs and who ordered was killed."""
+    if hasattr(signal, "setitimer"):  # not of Windows
+        signal.setitimer(signal.ITIMER_REAL, seconds or 0.0)
+
+
 def serve(orders: IO[bytes], answers: IO[bytes]) -> None:
     """Read one file after another, until there are no more orders; runs in the other process."""
 
     def answer(**message: Any) -> None:
+        _end_in(None)
         answers.write(json.dumps(message).encode() + b"\n")
 
     for line in orders:
         order = json.loads(line)
         module, _, name = order["function"].partition(":")
         function = getattr(importlib.import_module(module), name)
+        _end_in(2 * PATIENCE_S)
         try:
             for message, arrays in function(Path(order["path"]), **order["arguments"]):
                 whole = [np.ascontiguousarray(one) for one in arrays]
@@ -173,6 +181,7 @@ def serve(orders: IO[bytes], answers: IO[bytes]) -> None:
                 for one in whole:
                     answers.write(one.tobytes())
                 answers.flush()
+                _end_in(2 * PATIENCE_S)
             answer(end=True)
         except MecoError as error:
             answer(error=type(error).__name__, message=str(error))

@@ -8,6 +8,7 @@ to limits before anything is allocated.
 """
 
 import json
+import math
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -89,6 +90,26 @@ def check_packed(unpacked: int, packed: int, name: str, kind: type[MecoError]) -
             f"{name} says that its {packed} bytes hold {unpacked}, more than a hundred times as many. It is damaged, or made to "
             "fill memory. Unpack it yourself if you trust it."
         )
+
+
+def check_dataset(dataset: Any, file: Path, kind: type[MecoError]) -> int:
+    """Refuse a data set of HDF5 that lies in another file, or whose pieces, each unpacked as a whole, would fill memory.
+
+    Args:
+        dataset: of h5py.
+        file: that was opened.
+        kind: of the error.
+
+    Returns:
+        Its bytes, unpacked.
+    """
+    called = f"{file}, {quote(str(dataset.name))}"
+    if dataset.is_virtual or dataset.external or not file.samefile(dataset.file.filename):
+        raise kind(
+            f"{called} lies in another file; expected one file that holds all of it. Put it into one by h5repack."
+        )
+    check_packed(math.prod(dataset.chunks or ()) * dataset.dtype.itemsize, file.stat().st_size, called, kind)
+    return math.prod(dataset.shape) * dataset.dtype.itemsize
 
 
 def ends_inside_line(file: Path) -> bool:

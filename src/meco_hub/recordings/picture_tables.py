@@ -19,8 +19,8 @@ from ..reading import reading
 
 SCHEME = "parquet://"
 
-_BATCH = 16
-"""Rows that are decoded at once: pictures may have megabytes."""
+_BATCH, _ROOM = 16, 2**28
+"""Rows that are decoded at once: pictures may have megabytes. Where a row group has so many bytes, any one may have them all."""
 
 _AGAIN = "Copy or download it again."
 
@@ -34,7 +34,14 @@ def picture_rows(path: str | Path) -> int | None:
     """
     with reading(f"{path} cannot be read as Parquet", ImageError, _AGAIN):
         file = _open(str(path))
-        return file.metadata.num_rows if _columns(file) else None
+        if not _columns(file):
+            return None
+        if file.metadata.num_rows > Path(path).stat().st_size:  # a list of them alone would fill memory
+            raise ImageError(
+                f"{path} says that it holds {file.metadata.num_rows} rows of pictures, more than it has bytes. It is damaged, or "
+                "one picture over and over. Make it again."
+            )
+        return file.metadata.num_rows
 
 
 def read_picture_row(name: str) -> bytes:
@@ -86,6 +93,9 @@ class _Reader:
     def __init__(self, path: str) -> None:
         self._file = _open(path)
         columns = _columns(self._file)
+        told = self._file.metadata
+        largest = max((told.row_group(group).total_byte_size for group in range(told.num_row_groups)), default=0)
+        self._batch = _BATCH if largest < _ROOM else 1
         if not columns:
             raise ImageError(f"{path} has no column of encoded pictures; expected one, such as `image`.")
         if len(columns) > 1 and columns[0] != "image":
@@ -103,7 +113,7 @@ class _Reader:
         while group < len(self._groups) and row >= first + self._groups[group]:
             first, group = first + self._groups[group], group + 1
         self._batches: Iterator[Any] = self._file.iter_batches(
-            batch_size=_BATCH, row_groups=list(range(group, len(self._groups))), columns=[self._column]
+            batch_size=self._batch, row_groups=list(range(group, len(self._groups))), columns=[self._column]
         )
         self._values, self._first = None, first
 

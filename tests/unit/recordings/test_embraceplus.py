@@ -1,5 +1,6 @@
 """An EmbracePlus' raw data, written in the schema of Empatica's files, are read: values, clocks, gaps between files, and damage."""
 
+import json
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -193,3 +194,39 @@ def test_what_is_no_session_is_refused_by_name(tmp_path: Path) -> None:
         write(tmp_path / "two" / f"{name}.avro", {**session(0, 30), "deviceSn": name})
     with pytest.raises(RecordingError, match="files of 2 devices: a, b"):
         read_signals(tmp_path / "two")
+
+
+EMPTY = {"type": "record", "name": "N", "fields": []}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"type": "array", "items": "null"},
+        {"type": "array", "items": EMPTY},
+        {"type": "array", "items": {"type": "fixed", "name": "F", "size": 0}},
+        {"type": "record", "name": "L", "fields": [{"name": "n", "type": "L"}]},
+        {"type": "record", "name": "L", "fields": [{"name": "n", "type": ["null", "L"]}]},
+        {"type": "record", "name": "x.F", "fields": [{"name": "n", "type": "bytes"}, {"name": "m", "type": "y.F"}]},
+    ],
+    ids=["nothing", "empty records", "empty words", "itself", "perhaps itself", "of another name"],
+)
+def test_a_schema_of_nothing_and_one_of_itself(values: Any, tmp_path: Path) -> None:
+    """fastavro filled memory with items of no bytes, and went down with a segmentation fault along a type that holds itself."""
+    schema = _record("S", rawData=_record("R", eda=_record("E", values=values)))
+    long = b"\x80\x80\x80\x80\x80\x20"  # 2⁴⁰, as Avro writes it
+    told = {"avro.schema": json.dumps(schema).encode(), "avro.codec": b"null"}
+    head = b"".join(_sized(name.encode()) + _sized(value) for name, value in told.items())
+    mark = bytes(16)
+    (tmp_path / "a.avro").write_bytes(
+        b"Obj\x01\x04" + head + b"\x00" + mark + b"\x02" + _sized(long + bytes(40)) + mark
+    )
+    with pytest.raises(RecordingError, match=r"its schema (has|uses)"):
+        read_signals(tmp_path / "a.avro")
+
+
+def _sized(content: bytes) -> bytes:
+    number, written = 2 * len(content), b""
+    while number > 127:
+        number, written = number >> 7, written + bytes([number & 127 | 128])
+    return written + bytes([number]) + content

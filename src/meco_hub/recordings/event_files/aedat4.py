@@ -21,6 +21,7 @@ from PIL import Image
 
 from ...answer_warnings import AnswerWarning
 from ...errors import RecordingError, import_optional, quote
+from ..flatbuffers import Table
 from . import EventColumns, EventFile, ReadRequest
 
 MAGIC = b"#!AER-DAT4.0\r\n"
@@ -58,7 +59,7 @@ def open_aedat4(request: ReadRequest) -> EventFile:
         length = _unpack("<I", _take(stream, 4, request))
         if length > min(size, MAX_PACKET):
             raise RecordingError(f"{request.path}: the header claims {length} bytes of {size}; the file is damaged.")
-        header = _Table.root(_take(stream, length, request), b"IOHE", f"{request.path}, header")
+        header = Table.root(_take(stream, length, request), b"IOHE", f"{request.path}, header")
         compression, table_at = header.scalar(0, "<i", 0), header.scalar(1, "<q", -1)
         decompress = _decompressor(compression, request)
         streams = _parse_streams(header.text(2), request)
@@ -206,13 +207,13 @@ def _choose(streams: list[_Stream], request: ReadRequest) -> _Stream:
 
 
 def _read_events(data: bytes, called: str) -> EventColumns:
-    table = _Table.root(_strip_size(data, called), b"EVTS", called)
+    table = Table.root(_strip_size(data, called), b"EVTS", called)
     events = table.vector(0, _EVENT)
     return events["x"], events["y"], events["t"].astype(np.int64), events["p"]
 
 
 def _read_frame(data: bytes, called: str) -> tuple[int, NDArray[np.uint8]]:
-    table = _Table.root(_strip_size(data, called), b"FRME", called)
+    table = Table.root(_strip_size(data, called), b"FRME", called)
     form, width, height = table.scalar(5, "<b", 0), table.scalar(6, "<h", 0), table.scalar(7, "<h", 0)
     pixels = table.vector(10, np.dtype(np.uint8))
     channels = _CHANNELS.get(form)
@@ -233,49 +234,3 @@ def _strip_size(data: bytes, called: str) -> bytes:
     if len(data) < 4 or _unpack("<I", data[:4]) > len(data) - 4:
         raise RecordingError(f"{called}: a packet is shorter than it says; the file is damaged.")
     return data[4:]
-
-
-class _Table:
-    """A FlatBuffers table: fields by number, each at an offset that a small table of its own tells."""
-
-    def __init__(self, data: bytes, at: int, called: str) -> None:
-        self.data, self.at, self.called = data, at, called
-        self.fields = at - self._number("<i", at)
-        self.length = self._number("<H", self.fields)
-
-    @staticmethod
-    def root(data: bytes, identifier: bytes, called: str) -> "_Table":
-        if data[4:8] != identifier:
-            raise RecordingError(
-                f"{called}: expected a packet of kind {identifier.decode()}, saw {data[4:8]!r}; the file is damaged."
-            )
-        return _Table(data, _unpack("<I", data[:4]), called)
-
-    def _number(self, form: str, at: int) -> int:
-        if not 0 <= at <= len(self.data) - struct.calcsize(form):
-            raise RecordingError(f"{self.called}: an offset points outside its packet; the file is damaged.")
-        return int(struct.unpack_from(form, self.data, at)[0])
-
-    def _place(self, field: int) -> int | None:
-        entry = 4 + 2 * field
-        offset = self._number("<H", self.fields + entry) if entry + 2 <= self.length else 0
-        return self.at + offset if offset else None
-
-    def scalar(self, field: int, form: str, default: int) -> int:
-        place = self._place(field)
-        return default if place is None else self._number(form, place)
-
-    def vector(self, field: int, dtype: np.dtype) -> NDArray:
-        place = self._place(field)
-        if place is None:
-            return np.empty(0, dtype)
-        start = place + self._number("<I", place)
-        count = self._number("<I", start)
-        if start + 4 + count * dtype.itemsize > len(self.data):
-            raise RecordingError(
-                f"{self.called}: a packet claims {count} entries and is too short for them; it is damaged."
-            )
-        return np.frombuffer(self.data, dtype, count, start + 4)
-
-    def text(self, field: int) -> str:
-        return self.vector(field, np.dtype(np.uint8)).tobytes().decode("utf-8")

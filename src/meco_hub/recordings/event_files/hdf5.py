@@ -26,7 +26,7 @@ import numpy as np
 from ...answer_warnings import AnswerWarning
 from ...apart import Answer, read_apart
 from ...errors import DependencyError, RecordingError, import_optional, quote
-from ...reading import reading
+from ...reading import check_dataset, reading
 from ..event_clock import SAMPLE, EventClock
 from ..event_recording import chosen_columns, column_of, find_columns, unit_of
 from . import EventColumns, EventFile, ReadRequest, on_one_clock
@@ -165,6 +165,7 @@ def _load_filters(data: Any, request: ReadRequest) -> None:
     """Make the compression that a data set asks for available, or say which package has it."""
     import h5py
 
+    check_dataset(data, request.path, RecordingError)
     plist = data.id.get_create_plist()
     filters = [plist.get_filter(index) for index in range(plist.get_nfilters())]
     missing = [(code, label) for code, _, _, label in filters if not h5py.h5z.filter_avail(code)]

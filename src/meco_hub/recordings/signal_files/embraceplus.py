@@ -32,6 +32,12 @@ MAX_BYTES = 2**27
 _SENSORS = {"eda": ("eda", "µS"), "temperature": ("temp", "°C"), "bvp": ("bvp", "")}
 """Sensor in the file → name and unit of its stream."""
 
+_PRIMITIVES = {"null": 0, "boolean": 1, "int": 1, "long": 1, "float": 4, "double": 8, "bytes": 1, "string": 1}
+"""Bytes of each at least."""
+
+_DEEPEST = 32
+"""Types within each other; Empatica's are five deep."""
+
 _BEAT_S = (0.3, 2.0)
 """Of peaks that lie further apart one was missed."""
 
@@ -96,6 +102,7 @@ def _records(content: bytes, name: str) -> Iterator[Mapping[str, Any]]:
             raise RecordingError(
                 f"{name} has the fields {quote(', '.join(map(str, fields)), 80)}. Expected rawData. {_REMEDY}"
             )
+        _least_bytes(schema, {}, 0)
         parsed, mark = fastavro.parse_schema(schema), _exactly(source, 16)
         while source.tell() < len(content):
             count, block = _number(source), _exactly(source, _number(source))
@@ -109,6 +116,46 @@ def _records(content: bytes, name: str) -> Iterator[Mapping[str, Any]]:
             records = io.BytesIO(block)
             for _ in range(min(count, len(block))):  # a record has a byte at least
                 yield fastavro.schemaless_reader(records, parsed, None)
+
+
+def _least_bytes(schema: Any, named: dict[str, int], depth: int) -> int:
+    """Bytes that a value of a schema takes at least.
+
+    A file brings its own schema, and fastavro follows it: into types that hold themselves until the stack ends, and along arrays
+    of items that take no bytes, of which eight bytes can promise 2⁶³.
+
+    Args:
+        schema: a type, as JSON has it.
+        named: of the types met so far; one that is not known when it is used holds itself, or is none.
+        depth: types around it.
+
+    Raises:
+        ValueError: such a type.
+    """
+    if depth > _DEEPEST:
+        raise ValueError(f"its schema has types within each other, more than {_DEEPEST}")
+    if isinstance(schema, list):
+        return 1 + min((_least_bytes(one, named, depth + 1) for one in schema), default=0)
+    if isinstance(schema, str):
+        if schema in _PRIMITIVES:
+            return _PRIMITIVES[schema]
+        if schema.rpartition(".")[2] not in named:
+            raise ValueError(f"its schema uses {quote(schema, 40)} within itself, or before it says what that is")
+        return named[schema.rpartition(".")[2]]
+    kind, inner = schema["type"], depth + 1
+    if kind in ("array", "map"):
+        if not _least_bytes(schema["items" if kind == "array" else "values"], named, inner) and kind == "array":
+            raise ValueError("its schema has arrays of what takes no bytes")
+        return 1
+    if kind in ("record", "error"):
+        least = sum(_least_bytes(field["type"], named, inner) for field in schema["fields"])
+    elif kind in ("enum", "fixed"):
+        least = int(schema["size"]) if kind == "fixed" else 1
+    else:
+        return _least_bytes(kind, named, inner)
+    name = str(schema["name"]).rpartition(".")[2]
+    named[name] = min(least, named.get(name, least))  # of two in other namespaces, which nobody here tells apart
+    return least
 
 
 def _number(source: io.BytesIO) -> int:

@@ -24,7 +24,7 @@ import numpy as np
 
 from ...apart import Answer, read_apart
 from ...errors import RecordingError, import_optional, quote
-from ...reading import check_packed, read_bytes, reading
+from ...reading import check_dataset, check_packed, read_bytes, reading
 from ..signal_recording import StreamCollector
 from ..signal_times import TIME_UNITS
 from .npz import streams_of
@@ -93,6 +93,7 @@ class _Reader:
 
     def __init__(self, order: str, checksums: bool) -> None:
         self.order, self.checksums = order, checksums
+        self.packed = self.unpacked = 0
 
     def elements(self, content: memoryview, *, top: bool = False) -> Iterator[tuple[int, memoryview]]:
         """(type, body) of one element after another; those that are not compressed are padded to eight bytes."""
@@ -123,7 +124,8 @@ class _Reader:
         kind, length = struct.unpack(f"{self.order}II", head)
         if length > 1032 * len(body) + 64:  # deflate cannot do better
             raise _Damage(f"a compressed element of {len(body)} bytes that claims {length}")
-        check_packed(length, len(body), "a compressed element", RecordingError)
+        self.packed, self.unpacked = self.packed + len(body), self.unpacked + length
+        check_packed(self.unpacked, self.packed, "compressed elements", RecordingError)
         content = unpacker.decompress(unpacker.unconsumed_tail, length + 1)
         if len(content) != length or not unpacker.eof:
             raise _Damage(f"a compressed element of {length} bytes, of which {len(content)} are there")
@@ -294,10 +296,10 @@ def _read_hdf5(path: Path) -> dict[str, Any]:
 def arrays_of_hdf5(path: Path) -> Iterator[Answer]:
     """What the other process yields of a file: its arrays, and their places."""
     h5py = import_optional("h5py", f"Reading {path}, a MAT file of version 7.3,", "signals")
-    packed, sent, seen = path.stat().st_size, 0, 0
+    packed, unpacked, sent, seen = path.stat().st_size, 0, 0, 0
 
     def value(node: Any, depth: int = 0) -> Generator[Answer, None, Any]:
-        nonlocal sent, seen
+        nonlocal unpacked, sent, seen
         seen += 1
         if seen > _MOST_OBJECTS:
             raise RecordingError(f"{path} holds more than {_MOST_OBJECTS} arrays. It is damaged, or something else.")
@@ -309,7 +311,8 @@ def arrays_of_hdf5(path: Path) -> Iterator[Answer]:
                 if not name.startswith("#") and (one := (yield from value(node[name], depth + 1))) is not None:
                     found[name] = one
             return found
-        check_packed(math.prod(node.shape) * node.dtype.itemsize, packed, f"{path}, {quote(node.name)}", RecordingError)
+        unpacked += check_dataset(node, path, RecordingError)  # of all, as cells may name one array a million times
+        check_packed(unpacked, packed, str(path), RecordingError)
         kind = node.attrs.get("MATLAB_class", b"")
         kind = kind.decode() if isinstance(kind, bytes) else str(kind)
         if h5py.check_ref_dtype(node.dtype):

@@ -25,6 +25,7 @@ from ...reading import MAX_MEMBER, check_packed, ends_inside_line, read_json, re
 from ..signal_names import is_unit
 from ..signal_recording import Stream, StreamCollector, check_clock, even_rate
 from ..signal_times import TIME_UNITS, as_seconds
+from .frames import read_frame
 
 _TIME = re.compile(
     r"(?:(?:unix|elapsed)[ _]?)?(?:time|times|timestamp|timestamps|date[ _]?time|t)(?:[ _]?(?:unix|utc|iso))?"
@@ -110,7 +111,7 @@ def _read_mixed(path: Path, rates: dict[str, float], found: StreamCollector) -> 
 def _read_table(path: Path, rate: float | None, found: StreamCollector) -> _Table:
     start = 0.0
     if path.suffix.lower() in (".parquet", ".feather"):
-        header, columns, first = *_read_frame(path), 1
+        header, columns, first = *read_frame(path, found), 1
     elif (beside := _bids_columns(path)) is not None:
         header, rate, start = beside
         lines, first = _lines(path), 1
@@ -162,24 +163,6 @@ def _read_table(path: Path, rate: float | None, found: StreamCollector) -> _Tabl
                 kept[index] = _numbers(columns[index], f"{path}: line {{line}}, column {name!r}", first)
     values = np.stack(list(kept.values()), axis=1) if kept else np.empty((len(times), 0))
     return _Table([names[index] for index in kept], [units[index] for index in kept], times, values)
-
-
-def _read_frame(path: Path) -> tuple[list[str], list[Any]]:
-    """Names and columns of a table that pandas wrote; an index that is more than row numbers is the first of them."""
-    from pyarrow import feather, parquet
-
-    problem = f"{path} cannot be read as a table"
-    with reading(problem, RecordingError, "Expected what pandas' to_parquet or to_feather wrote. Write it again."):
-        if path.suffix.lower() == ".parquet":
-            told: Any = parquet.ParquetFile(path).metadata
-            unpacked = sum(told.row_group(group).total_byte_size for group in range(told.num_row_groups))
-            check_packed(max(unpacked, 8 * told.num_rows), path.stat().st_size, str(path), RecordingError)
-            frame: Any = parquet.read_table(path).to_pandas()
-        else:
-            frame = feather.read_table(path, memory_map=True).to_pandas()
-        if frame.index.name is not None or frame.index.dtype.kind in "Mm":
-            frame = frame.reset_index(names=[frame.index.name or "time"])
-    return [str(name) for name in frame.columns], [frame.iloc[:, place] for place in range(frame.shape[1])]
 
 
 def _bids_columns(path: Path) -> tuple[list[str], float, float] | None:

@@ -24,6 +24,9 @@ _GAP_S, _GAP_SAMPLES = 1.0, 4
 _BURST = 2.0
 """Stamps that lie so many times closer than the rate says are those of packets that waited for each other."""
 
+_WIDTHS = {"int8": 1, "int16": 2, "int32": 4, "int64": 8, "float32": 4, "double64": 8}
+"""Bytes of a value; of a text two at least, its length and how that is written."""
+
 _LONGEST_PART = 2**24
 """Bytes of a stream's header, and of what is read at once."""
 
@@ -118,6 +121,7 @@ def _check_chunks(path: Path) -> list[str]:
         if file.read(4) != b"XDF:":
             raise RecordingError(f"{path} does not begin with 'XDF:'. Expected an XDF file. Name the right one.")
         open_streams: dict[int, str] = {}
+        widths: dict[int, int] = {}  # bytes of a sample at least
         while prefix := file.read(1):
             width = prefix[0]
             if width not in (1, 4, 8):
@@ -130,23 +134,27 @@ def _check_chunks(path: Path) -> list[str]:
             head = 6 if kind in (2, 3, 4, 6) else 2
             check_packed(file.tell() + length, path.stat().st_size, str(path), RecordingError)
             if kind == _STREAM_HEADER:
-                text = _exactly(file, length - head, path)
-                open_streams[stream] = ElementTree.fromstring(text.decode()).findtext("name") or str(stream)
+                told = ElementTree.fromstring(_exactly(file, length - head, path).decode())
+                open_streams[stream] = told.findtext("name") or str(stream)
+                width = _WIDTHS.get(told.findtext("channel_format") or "", 2)
+                widths[stream] = width * int(told.findtext("channel_count") or 0)
                 continue
             if kind == _STREAM_FOOTER:
                 open_streams.pop(stream, None)
             if kind == _SAMPLES:
-                head += _check_count(file, length - head, path)
+                head += _check_count(file, length - head, widths.get(stream, 0), path)
             _skip(file, length - head, path)
     return list(open_streams.values())
 
 
-def _check_count(file: Any, length: int, path: Path) -> int:
+def _check_count(file: Any, length: int, sample: int, path: Path) -> int:
     """Compare how many samples a chunk claims with its bytes, as pyxdf makes room for all of them; how many bytes that took."""
     width = _exactly(file, 1, path)[0]
     count = int.from_bytes(_exactly(file, width, path), "little") if width in (1, 4, 8) else length + 1
-    if count > length:
-        raise RecordingError(f"{path}: a chunk of {length} bytes claims {count} samples. It is damaged: copy it again.")
+    if count * (1 + max(sample, 0)) > length:  # each begins with a byte that says whether a time follows
+        raise RecordingError(
+            f"{path}: a chunk of {length} bytes claims {count} samples of {sample} bytes. It is damaged: copy it again."
+        )
     return 1 + width
 
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from meco_hub.apart import Answer, read_apart
 from meco_hub.errors import ConversionError, DependencyError
-from meco_hub.reading import check_packed, reading
+from meco_hub.reading import check_dataset, check_packed, reading
 
 from .units import KerasFile, Unit
 
@@ -133,7 +133,7 @@ def _read_tensors(path: Path, root: Any) -> Iterator[Answer]:
                 raise ConversionError(
                     f"{path} lists the weight {layer}/{name} and does not hold it. The file is damaged; save it anew."
                 )
-            value = _read_weight(f"{path}: the weight {layer}/{name}", group[name])
+            value = _read_weight(f"{path}: the weight {layer}/{name}", group[name], path)
             if value is None:
                 continue
             # A layer's name may itself hold a slash (conv1/7x7_s2); it stays one part of the path.
@@ -143,7 +143,7 @@ def _read_tensors(path: Path, root: Any) -> Iterator[Answer]:
             yield {"path": key, "kind": kind}, [value]
 
 
-def _read_weight(what: str, dataset: Any) -> np.ndarray | None:
+def _read_weight(what: str, dataset: Any, path: Path) -> np.ndarray | None:
     if not hasattr(dataset, "dtype") or not hasattr(dataset, "shape"):
         raise ConversionError(f"{what} is a group; expected numbers. The file is damaged; save it anew.")
     if np.issubdtype(dataset.dtype, np.integer) and _OWN_STATE.search(what.rsplit("weight ", 1)[-1]):
@@ -152,8 +152,7 @@ def _read_weight(what: str, dataset: Any) -> np.ndarray | None:
         raise ConversionError(
             f"{what} has type {dataset.dtype}; expected float32. Save the model in float32: {RESAVE}."
         )
-    packed = Path(dataset.file.filename).stat().st_size
-    check_packed(dataset.size * dataset.dtype.itemsize, packed, what, ConversionError)
+    check_packed(check_dataset(dataset, path, ConversionError), path.stat().st_size, what, ConversionError)
     value = np.asarray(dataset[()])
     if not np.isfinite(value).all():
         bad = int(value.size - np.isfinite(value).sum())
