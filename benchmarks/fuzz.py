@@ -8,7 +8,7 @@
 Every format has a small valid file, made here or by the writers of the tests. Input number n of a format is that file, changed by a
 generator seeded with (seed, format, n): bytes flipped, cut, doubled, moved, set to extremes; numbers and words of texts replaced;
 members of zips likewise, and packed again. It is read in a process of its own, whose memory is limited, and which is ended when it
-says nothing for `HANG_S`. Formats take turns of some seconds: every second turn goes to the one that has had the fewest inputs, so
+says nothing for `HANG_S`. Formats take turns of some seconds: every fourth turn goes to the one that has had the fewest inputs, so
 that slow ones get their share, and the others to the one that has had the least time.
 
     refused    an error of ours, of a sensible length
@@ -50,7 +50,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from fuzz_formats import GROUPS, LONGEST_MESSAGE, Format
 
 HANG_S = 30.0
-SLICE_S = 6.0
+SLICE_S = 2.0
 BY_THE_CLOCK = 5
 MEMORY = 3 * 2**30
 ROOM_KIB = 2**20
@@ -98,6 +98,9 @@ _WORDS = [
 ]
 
 
+_WORD = re.compile(rb"-?[\w.]+|\[[^\[\]]{,999}\]|\"[^\"]{,999}\"")
+
+
 def damage(data: bytes, text: bool, draw: random.Random, other: bytes) -> tuple[bytes, bool]:
     """The data, changed once or a few times; and whether it was only cut short."""
     if draw.random() < 0.12:
@@ -122,10 +125,11 @@ def damage(data: bytes, text: bool, draw: random.Random, other: bytes) -> tuple[
             start = draw.randrange(len(other) + 1)
             changed[at : at + size] = other[start : start + size]
         else:  # of a text: one number or word as another
-            found = list(re.finditer(rb"-?[\w.]+|\[[^\[\]]*\]|\"[^\"]*\"", bytes(changed[:20_000])))
-            if found:
-                word = draw.choice(found)
-                changed[word.start() : word.end()] = draw.choice(_WORDS).encode()
+            word = _WORD.search(changed, at) or _WORD.search(changed)
+            if word:
+                start, end = word.span()
+                del word  # which holds the text as it is
+                changed[start:end] = draw.choice(_WORDS).encode()
     return bytes(changed), False
 
 
@@ -260,10 +264,11 @@ class Worker:
 
     def __init__(self, name: str, form: Format, folder: Path, seed: int) -> None:
         self.name, self.form, self.seed, self.folder = name, form, seed, folder
-        self.counts = multiprocessing.get_context("fork").Array("q", len(COLUMNS))  # inputs before the one that is read
-        self.began = multiprocessing.get_context("fork").Array(
-            "d", 2
-        )  # when that one was, by clock and processor; −1: none is
+        self.counts = multiprocessing.get_context("fork").RawArray(
+            "q", len(COLUMNS)
+        )  # inputs before the one that is read
+        # when that one was, by clock and processor; −1: none is
+        self.began = multiprocessing.get_context("fork").RawArray("d", 2)
         folder.mkdir(parents=True)
         self.path = folder / form.name
         form.make(self.path)
@@ -380,7 +385,7 @@ def fuzz(
             worker.counts[:] = [before[name][column] for column in COLUMNS]
         turn = 0
         while time.monotonic() < end and (waiting := [name for name, one in workers.items() if one.counts[0] < inputs]):
-            least = (lambda name: workers[name].counts[0]) if turn % 2 else spent.__getitem__
+            least = (lambda name: workers[name].counts[0]) if turn % 4 == 3 else spent.__getitem__
             name, turn = min(waiting, key=least), turn + 1
             clock = time.monotonic()
             workers[name].fuzz(min(end, clock + 10 * SLICE_S), inputs)

@@ -376,6 +376,13 @@ def test_signals_from_a_pipe_are_refused(name: str, tmp_path: Path) -> None:
         read_signals(tmp_path / name)
 
 
+def test_a_picture_of_an_archive_that_is_a_pipe_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "p.zip")
+    for path in (tmp_path / "p.zip", Path("/dev/zero")):
+        with pytest.raises(MecoError, match="device or pipe"):
+            read_image(f"zip://a.png::{path}")
+
+
 def test_pipes_in_corpora_and_in_place_of_reports_are_refused(tmp_path: Path) -> None:
     for name in ("index.csv", "report.json"):
         os.mkfifo(tmp_path / name)

@@ -22,6 +22,7 @@ from ..recordings.event_recording import EventRecording
 from ..recordings.events import read_events
 from ..recordings.eye_clips import FRAMES_PER_SECOND, EyeClip
 from ..recordings.pictures import as_pictures
+from ..recordings.signal_times import check_pause
 from .eye_preprocessor import EVERY, ClipSampling
 
 KEYS = ("frames", "frame_times", "events")
@@ -112,12 +113,14 @@ class EyeStream:
             raise RecordingError(
                 f"The frames' clock does not rise between {rising[0]} and {rising[-1]} µs. Leave late frames out."
             )
+        check_pause(self._times[-1] / 1e6 if len(self._times) else None, stamps / 1e6, "a frame")
         self._frames += [np.asarray(one) for one in pictures.read(range(len(pictures)))]
         self._times = np.concatenate([self._times, stamps.astype(np.int64)])
 
     def _take_events(self, events: Any) -> None:
         new = events if isinstance(events, EventRecording) else read_events({"events": events, "time_unit": "us"})
         old = self._events
+        check_pause(old.t[-1] / 1e6 if old is not None and len(old) else None, new.t / 1e6, "an event")
         if old is None or not len(new):
             self._events = new if old is None else old
             return

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ..answer_warnings import AnswerWarning, joined_by_code
 from ..errors import ConfigurationError, RecordingError
 from ..recordings.signal_recording import SignalRecording, Stream, even_rate
-from ..recordings.signal_times import as_seconds
+from ..recordings.signal_times import as_seconds, check_pause
 from ..recordings.signals import as_columns, check_rate, is_pair
 from .resampling import GridPlan
 from .signal_doubts import doubt_beginning, fit_stream
@@ -128,6 +128,8 @@ class WindowStream:
                 )
             samples = {next(iter(self._modalities)): samples}
         chunks = {name: self._read(name, one) for name, one in samples.items() if name in self._modalities}
+        times = np.sort(np.concatenate([chunk.times for chunk in chunks.values()] or [np.empty(0)]))
+        check_pause(self.clock if self._buffers else self._start, times, "a sample of any stream")
         self._strange |= {
             name: replace(one, values=one.values[:1].copy(), times=one.times[:1].copy())
             if isinstance(one, Stream)

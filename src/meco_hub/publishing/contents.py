@@ -76,7 +76,12 @@ def _walk(folder: Path, root: Path) -> Iterator[tuple[str, Path]]:
         name = path.relative_to(root).as_posix()
         if path.is_file():
             yield name, path
-        elif path.name.startswith(".") or path.is_symlink() or (folder == root and _TRAINING.fullmatch(path.name)):
+        elif (
+            path.name.startswith(".")
+            or not path.is_dir()
+            or path.is_symlink()
+            or (folder == root and _TRAINING.fullmatch(path.name))
+        ):
             yield f"{name}/", path
         else:
             yield from _walk(path, root)

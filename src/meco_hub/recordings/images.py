@@ -417,6 +417,7 @@ def _read_from_zip(path: str) -> bytes:
 def open_zip(path: str) -> zipfile.ZipFile:
     """An archive, opened once: reading the table of a large one costs more than reading a picture. Nobody closes it."""
     stat = Path(path).stat()
+    refuse_special(Path(path), ImageError, "a zip file")
     return _open_zip(path, stat.st_mtime_ns, stat.st_size, os.getpid())
 
 

@@ -33,6 +33,9 @@ _TIME_OF_DAY = re.compile(r"\d{1,2}:[0-5]\d:[0-5]\d(?:[.,]\d+)?")
 _LATEST = 1e11
 """No clock in seconds shows more: it is the year 5138."""
 
+_LONGEST_PAUSE_S = 86_400.0
+"""Seconds; what pauses for longer begins anew."""
+
 
 def as_seconds(
     values: Any, where: str, found: StreamCollector | None = None, *, unit: str | None = None
@@ -121,3 +124,23 @@ def _since_midnight(times: Any) -> NDArray[Any]:
 def _trimmed(one: Any) -> Any:
     """Without space around it, and with a point before its fraction, where ISO 8601 has a comma as well."""
     return one.strip().replace(",", ".") if isinstance(one, str) else one
+
+
+def check_pause(before: float | None, times: NDArray[np.float64], what: str) -> None:
+    """Refuse a day without a sample of a recording that goes on: each of its windows would be handed out.
+
+    Args:
+        before: when it ended so far, or begins; None where nobody knows.
+        times: (samples,) seconds, in order, of what comes now.
+        what: there was none of.
+
+    Raises:
+        RecordingError: so long a pause; it is mostly a clock in another unit, or with another beginning.
+    """
+    steps = np.diff(times if before is None else np.concatenate([[before], times]))
+    if len(steps) and steps.max() > _LONGEST_PAUSE_S:
+        after = times[-len(steps) :][int(np.argmax(steps))]
+        raise RecordingError(
+            f"After {steps.max() / 86400:.1f} days without {what}, the next is at {after:.3f} s; expected one clock for all that "
+            "comes, and for its start. Correct the times, or begin another stream there."
+        )

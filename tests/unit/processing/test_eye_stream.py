@@ -101,3 +101,19 @@ def test_what_cannot_be_used_is_refused(drawn: DrawnSequence) -> None:
     ):
         with pytest.raises(error, match=words):
             push_all(some)
+
+
+@pytest.mark.parametrize("streams", [("frames", "events"), ("events",)])
+def test_a_clock_that_jumps_makes_no_millions_of_clips(drawn: DrawnSequence, streams: tuple[str, ...]) -> None:
+    """As of a camera whose first packets count from its start, and whose later ones from 1970."""
+    own = stream(streams)
+    for piece in pieces(drawn, 400_000):
+        own.push(piece)
+    late = 1_700_000_000_000_000
+    what = "a frame" if "frames" in streams else "an event"
+    with pytest.raises(RecordingError, match=f"days without {what}, the next is at 17"):
+        own.push(
+            {"frames": drawn.frames[:1], "frame_times": np.array([late])}
+            if "frames" in streams
+            else {"events": {"x": drawn.x[:5], "y": drawn.y[:5], "t": late + np.arange(5), "p": drawn.p[:5]}}
+        )

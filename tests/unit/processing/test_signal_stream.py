@@ -143,6 +143,27 @@ def test_what_cannot_be_is_refused_and_nothing_is_kept_of_it():
     assert windower.stream().flush() == []
 
 
+@pytest.mark.parametrize("late", [2 * 86_400.0, 1.7e9, 9e10])
+@pytest.mark.parametrize("start", [None, 0.0])
+def test_a_clock_that_jumps_makes_no_millions_of_windows(late: float, start: float | None):
+    windower = SignalWindower({name: MODALITIES[name] for name in ("eeg", "hr")}, normalization="none")
+    one = (np.zeros((64, 2)), np.arange(64) / 64)
+    far = (np.zeros((2, 1)), np.array([late, late + 0.25]))
+    for pushes in (
+        [{"eeg": one}, {"hr": far}],
+        [{"eeg": one, "hr": far}],
+        *([[{"hr": far}]] if start is not None else []),
+    ):
+        stream = windower.stream(start=start)
+        for push in pushes[:-1]:
+            stream.push(push)
+        before = stream.nbytes
+        with pytest.raises(RecordingError, match=r"After .* days without a sample of any stream"):
+            stream.push(pushes[-1])
+        assert stream.nbytes == before
+        stream.push({"eeg": (one[0], one[1] + 3600)})  # an hour is a pause
+
+
 def test_a_reference_can_be_brought():
     recording = make_recording()
     windower = SignalWindower({"eeg": MODALITIES["eeg"]}, normalization="recording")
