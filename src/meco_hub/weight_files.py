@@ -14,13 +14,16 @@ from huggingface_hub.errors import HfHubHTTPError
 from safetensors import safe_open
 
 from .durable import hash_file
-from .errors import CheckpointError
+from .errors import CheckpointError, quote
 from .reading import read_json, reading
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 
 _PICKLED = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
+
+_LONGEST_NAME = 255
+"""Bytes of a file's name; systems raise errors of their own for a longer one."""
 
 _LFS_POINTER = b"version https://git-lfs"
 
@@ -78,9 +81,10 @@ def read_index(file: Path) -> dict[str, list[str]]:
         for name, shard in places.items():
             shards.setdefault(shard, []).append(name)
     for shard in shards:
-        if not isinstance(shard, str) or Path(shard).name != shard or not shard.endswith(".safetensors"):
+        beside = isinstance(shard, str) and Path(shard).name == shard and shard.endswith(".safetensors")
+        if not beside or len(shard.encode(errors="surrogatepass")) > _LONGEST_NAME or "\0" in shard:
             raise CheckpointError(
-                f"{file} names {shard!r}; expected safetensors files beside it. Ask for a sound version."
+                f"{file} names {quote(repr(shard), 80)}; expected safetensors files beside it. Ask for a sound version."
             )
     return shards
 

@@ -139,7 +139,13 @@ def test_a_shard_of_another_index_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "index",
-    ["{}", "[]", "nothing", '{"weight_map": {"a": "../../secret.safetensors"}}', '{"weight_map": {"a": 3}}'],
+    [
+        *("{}", "[]", "nothing", '{"weight_map": {"a": 3}}'),
+        *(
+            json.dumps({"weight_map": {"a": f"{name}.safetensors"}})
+            for name in ("../../secret", "m" * 3000, "é" * 200, "\0", "\ud800")
+        ),
+    ],
 )
 def test_an_index_that_is_none_or_leads_elsewhere_is_refused(tmp_path: Path, index: str) -> None:
     (tmp_path / INDEX).write_text(index)

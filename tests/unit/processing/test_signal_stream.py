@@ -161,7 +161,7 @@ def test_a_clock_that_jumps_makes_no_millions_of_windows(late: float, start: flo
         with pytest.raises(RecordingError, match=r"After .* days without a sample of any stream"):
             stream.push(pushes[-1])
         assert stream.nbytes == before
-        stream.push({"eeg": (one[0], one[1] + 3600)})  # an hour is a pause
+        stream.push({"eeg": (one[0], one[1] + 60)})  # a minute is a pause
 
 
 def test_a_reference_can_be_brought():
