@@ -25,6 +25,7 @@ import transformers
 from torch import nn
 
 from . import plugins
+from .answers import require_finite
 from .durable import refuse_filled, sync_tree
 from .errors import ConfigurationError, naming_extras
 from .exported import METADATA, ONNX_FILE, PROGRAM_FILE, Tensors, graph_inputs, is_exported, load_exported, unflatten
@@ -183,8 +184,11 @@ def _difference(model: Any, answer: Any, example: Tensors) -> float:
     for size in (1, 2, 5):
         batch = random_batch(example, size, seed=size)
         with torch.no_grad():
-            expected = _Flat(model, list(batch))(*batch.values())
-            found = max(found, relative_difference(expected, answer(batch)))
+            expected, answered = _Flat(model, list(batch))(*batch.values()), answer(batch)
+        name = type(model).__name__
+        for whose, values in ((name, expected), (f"The graph of {name}", answered)):
+            require_finite(values.double().numpy(), whose)  # no difference is larger than one that is no number
+        found = max(found, relative_difference(expected, answered))
     return found
 
 

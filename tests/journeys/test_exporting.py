@@ -201,6 +201,20 @@ def test_a_graph_that_answers_otherwise_is_not_written(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_network_that_answers_no_numbers_is_not_written(
+    tiny_checkpoint: Path, tmp_path: Path, value: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = load_model(str(tiny_checkpoint))
+    with torch.no_grad():
+        list(model.parameters())[-1][0] = value
+    model.save_pretrained(tmp_path / "spoilt")
+    load_processor(str(tiny_checkpoint)).save_pretrained(tmp_path / "spoilt")
+    assert main(["export", str(tmp_path / "spoilt"), str(tmp_path / "out")]) == 1
+    assert "values that are no numbers" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_program_of_torch_answers_alike_and_is_not_opened_unasked(tiny_checkpoint: Path, tmp_path: Path) -> None:
     made = export_checkpoint(tiny_checkpoint, tmp_path / "out", format="torch_export")
     assert made.inputs == {"pixel_values": ["batch", 3, 64, 64]}

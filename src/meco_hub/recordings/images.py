@@ -66,6 +66,7 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/\s]+|[A-Za-z0-9_\-\s]+")  # the second is tha
 _BASE64_BYTES = re.compile(_BASE64.pattern.encode())
 _ROUNDING = 1e-3  # by which floating-point values may lie outside [0, 1]: resampling and half precision overshoot
 SEVERAL = "meco_frames"  # in the `info` of a picture that was read: how many its file holds, where these are several
+_AT_ONCE = 2**22  # pixels that are laid on white
 _ORIENTATION = 0x0112  # the EXIF tag
 _AGAIN = "Copy or download it again."
 
@@ -278,9 +279,13 @@ def _convert(image: Image.Image, name: str) -> Image.Image:
     if image.mode == "F" or image.mode.startswith("I"):
         return _from_deep_grey(image, name)
     if image.has_transparency_data:
-        layered = image.convert("RGBA")
-        ground = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(ground, layered).convert("RGB")
+        whole, rows = Image.new("RGB", image.size), max(1, _AT_ONCE // image.width)
+        for top in range(0, image.height, rows):  # on the way a pixel takes sixteen bytes
+            box = (0, top, image.width, min(top + rows, image.height))
+            layered = image.crop(box).convert("RGBA")
+            ground = Image.new("RGBA", layered.size, "white")
+            whole.paste(Image.alpha_composite(ground, layered).convert("RGB"), box)
+        return whole
     return image.convert("RGB")
 
 

@@ -28,6 +28,13 @@ def test_the_hdf5_library_does_not_take_us_with_it(name: str, said: str, monkeyp
         read_signals(FOLDER / f"{name}.mat")
 
 
+def test_statistics_of_a_parquet_column_that_contradict_themselves() -> None:
+    """Arrow 26 ends the process by an abort when it is asked what the footer says of that column; reading it is an error."""
+    pytest.importorskip("pyarrow")
+    with pytest.raises(RecordingError, match=r"parquet_abort\.parquet cannot be read as a table"):
+        read_signals(FOLDER / "parquet_abort.parquet")
+
+
 @pytest.mark.skipif(os.name == "nt", reason="names are Unicode there")
 @pytest.mark.parametrize("read", [read_video, lambda name: list(Video(name))], ids=["OpenCV", "PyAV"])
 def test_a_video_whose_name_is_no_utf8(read: Callable[[str], Any], tmp_path: Path) -> None:
