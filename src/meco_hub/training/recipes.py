@@ -7,6 +7,7 @@ a recipe: those are flags only (`arguments.py`).
 """
 
 import dataclasses
+import os
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -432,9 +433,8 @@ def override(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
 
 def find_recipe(name_or_file: str) -> Path:
     """The file of a recipe, given as a path or as "<model_type>/<recipe>"."""
-    path = Path(name_or_file)
-    if path.is_file():
-        return path
+    if os.path.isfile(name_or_file):  # noqa: PTH113 — a Path raises the system's errors where a name is too long
+        return Path(name_or_file)
     found = plugins.recipes()
     if name_or_file in found:
         return found[name_or_file]
