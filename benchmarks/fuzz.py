@@ -421,7 +421,8 @@ def main() -> int:
     arguments = parser.parse_args()
     wanted = [one for one in arguments.formats.split(",") if one]
     if arguments.only is not None:
-        ((name, form),) = formats(wanted).items()
+        several = formats(wanted)  # "png" is one, and the beginning of others
+        ((name, form),) = ({wanted[0]: several[wanted[0]]} if wanted[:1] and wanted[0] in several else several).items()
         with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
             worker = Worker(name, form, Path(folder, name), arguments.seed)
             content, _ = worker.input(arguments.only)
