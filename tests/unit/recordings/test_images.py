@@ -547,3 +547,19 @@ def test_a_heic_file_is_judged_by_its_header_and_tells_how_many_it_holds(monkeyp
     assert SEVERAL not in read_image(data).info
     holds += ["two", "three"]
     assert read_image(read_image(data)).info[SEVERAL] == 3
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_strips_of_a_transparent_picture_are_those_of_the_whole(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture that may be read filled more than a GiB, when all of it was laid on white at once."""
+    values = np.random.default_rng(0).integers(0, 255, (37, 23, 4), np.uint8)
+    picture = (
+        Image.fromarray(values).convert("RGB").convert("P") if mode == "P" else Image.fromarray(values).convert(mode)
+    )
+    if mode == "P":
+        picture.info["transparency"] = bytes(range(256))
+    whole = np.asarray(read_image(picture))
+    for pixels in (1, 100, 23 * 36):
+        monkeypatch.setattr(image_bytes, "_AT_ONCE", pixels)
+        assert np.array_equal(np.asarray(read_image(picture)), whole)
+    assert not np.array_equal(whole, values[..., :3])
