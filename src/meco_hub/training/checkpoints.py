@@ -151,9 +151,8 @@ def recover_checkpoints(output_dir: Path) -> None:
     """Finish or remove what was being written when a run was killed; called by the main process before anyone resumes."""
     for line in durable.restore_after_kill(output_dir, _WRITTEN, _is_complete):
         logger.warning("In %s: %s.", output_dir, line)
-    durable.remove_abandoned(
-        output_dir, 0.0
-    )  # recipe and records, of which a kill leaves a part under a name of its own
+    # recipe and records, of which a kill leaves a part under a name of its own
+    durable.remove_abandoned(output_dir, 0.0)
 
 
 @contextmanager
@@ -165,9 +164,8 @@ def writing(place: Path) -> Iterator[None]:
     except (OSError, RuntimeError, SafetensorError) as error:
         if isinstance(error, MecoError):
             raise
-        shutil.rmtree(
-            durable.hidden(place, durable.PARTIAL), ignore_errors=True
-        )  # on a full disk, others want its room too
+        # on a full disk, others want its room too
+        shutil.rmtree(durable.hidden(place, durable.PARTIAL), ignore_errors=True)
         free = shutil.disk_usage(place.parent).free
         raise CheckpointError(
             f"{place} cannot be written ({str(error).splitlines()[0]}); {free / 1e6:.0f} MB are free there. What was written "

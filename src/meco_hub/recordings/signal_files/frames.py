@@ -55,9 +55,8 @@ def _of_parquet(path: Path, found: StreamCollector) -> Any:
     words = [one.name for one in schema if any(is_so(one.type) for is_so in wordy)]
     with parquet.ParquetFile(path, read_dictionary=words) as file:
         flat = [name for name in schema.names if name not in nested]
-        told: Any = (
-            file.metadata
-        )  # not of single columns: asking for one may end the process where its statistics are damaged
+        # not of single columns: asking for one may end the process where its statistics are damaged
+        told: Any = file.metadata
         unpacked = sum(told.row_group(group).total_byte_size for group in range(told.num_row_groups))
         check_packed(max(unpacked, 8 * told.num_rows * len(flat)), packed, str(path), RecordingError)
         table = file.read(columns=flat, use_pandas_metadata=True)
@@ -82,9 +81,8 @@ def _of_feather(path: Path) -> Any:
         return feather.read_table(path, memory_map=True)
     if content[:6].to_pybytes() != b"ARROW1":
         raise RecordingError(f"{path} begins with {content[:6].to_pybytes()!r}. Expected Feather. Name the right file.")
-    rows = content[
-        8:
-    ]  # as a stream: the places that stand at the end of the file may be others than those that were looked at
+    # as a stream: the places that stand at the end of the file may be others than those that were looked at
+    rows = content[8:]
     check_packed(sum(_sizes(rows, str(path))), len(content), str(path), RecordingError)
     return ipc.open_stream(rows).read_all()
 
