@@ -244,7 +244,8 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
         image.load()
         converted = _convert(_turn_upright(image, name), name)
         if several:
-            converted = converted.copy()  # which no longer knows of the others
+            if converted is image:
+                converted = converted.copy()  # which no longer knows of the others
             converted.info[SEVERAL] = several
         return converted
 
