@@ -403,12 +403,20 @@ class _Labels:
 
     def seconds(self, rows: Sequence[LabelRow], column: str) -> NDArray[np.float64]:
         """(rows,) times: numbers, or dates in ISO 8601."""
-        cells = [(row.need(column), row.plain(column))[1] for row in rows]
-        found = np.asarray(as_seconds(np.asarray(cells, object), f"{self.file}, column {column!r}"), np.float64)
+        cells = np.array([(row.need(column), row.plain(column))[1] for row in rows], object)
+        try:
+            found = np.asarray(as_seconds(cells, f"{self.file}, column {column!r}"), np.float64)
+        except RecordingError:
+            import pandas
+
+            found = np.asarray(pandas.to_numeric(cells, errors="coerce"), np.float64)
+            if np.isfinite(found).all():
+                raise  # numbers all, of another unit
         for row, second in zip(rows, found, strict=True):
             if not np.isfinite(second):
                 raise CorpusError(
-                    f"{row.where}: {column} is {quote(row[column], 40)!r}. Expected seconds, or a date in ISO 8601. Correct it."
+                    f"{row.where}: {column} is {quote(row[column], 40)!r}. Expected seconds, or dates in ISO 8601, as in all "
+                    "lines. Correct it."
                 )
         return found
 

@@ -81,6 +81,8 @@ def _of_feather(path: Path) -> Any:
         return feather.read_table(path, memory_map=True)
     if content[:6].to_pybytes() != b"ARROW1":
         raise RecordingError(f"{path} begins with {content[:6].to_pybytes()!r}. Expected Feather. Name the right file.")
+    if content[-6:].to_pybytes() != b"ARROW1":
+        raise RecordingError(f"{path} does not end as Feather does. It was cut off: copy it again.")
     # as a stream: the places that stand at the end of the file may be others than those that were looked at
     rows = content[8:]
     check_packed(sum(_sizes(rows, str(path))), len(content), str(path), RecordingError)
