@@ -21,6 +21,7 @@ from PIL import Image
 
 from ...answer_warnings import AnswerWarning
 from ...errors import RecordingError, import_optional, quote
+from ...reading import check_packed
 from ..flatbuffers import Table
 from . import EventColumns, EventFile, ReadRequest
 
@@ -87,7 +88,15 @@ def open_aedat4(request: ReadRequest) -> EventFile:
     frames = pictures[0] if pictures and request.frames else None
 
     def blocks() -> Iterator[EventColumns]:
-        decoded = 0
+        decoded = unpacked = 0
+
+        def unpack(length: int) -> bytes:
+            nonlocal unpacked
+            data = decompress(_take(stream, length, request))
+            unpacked += len(data)
+            check_packed(unpacked, size, str(request.path), RecordingError)
+            return data
+
         with stream:
             stream.seek(start)
             while stream.tell() < end:
@@ -98,9 +107,9 @@ def open_aedat4(request: ReadRequest) -> EventFile:
                         'cut short or damaged. Copy it again, or read what there is with damaged="keep".'
                     )
                 if number == events.number:
-                    yield _read_events(decompress(_take(stream, length, request)), f"{request.path}, {events.name}")
+                    yield _read_events(unpack(length), f"{request.path}, {events.name}")
                 elif frames is not None and number == frames.number:
-                    frame = _read_frame(decompress(_take(stream, length, request)), f"{request.path}, {frames.name}")
+                    frame = _read_frame(unpack(length), f"{request.path}, {frames.name}")
                     decoded += frame[1].nbytes
                     if decoded > MAX_FRAMES:
                         raise RecordingError(

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ...answer_warnings import AnswerWarning
 from ...errors import RecordingError, quote
-from ...reading import ends_inside_line
+from ...reading import check_packed, ends_inside_line
 from ..event_clock import SAMPLE
 from ..event_recording import chosen_columns, column_of, find_columns, guess_order, unit_of
 from . import EventColumns, EventFile, ReadRequest, on_one_clock
@@ -312,10 +312,13 @@ def _lines(source: TextIO, request: ReadRequest, problems: list[Exception]) -> I
 
     `problems` gets what is wrong with that one, for when the lines before it have been used.
     """
-    number = 0
+    number, unpacked, size = 0, 0, request.path.stat().st_size
     try:
         while line := source.readline(MAX_LINE + 1):
             number += 1
+            unpacked += len(line)
+            if number % _BLOCK_LINES == 0:  # of a packed one
+                check_packed(unpacked, size, str(request.path), RecordingError)
             if len(line) > MAX_LINE:
                 raise RecordingError(
                     f"{request.path}: line {number} is longer than {MAX_LINE} characters; expected one event a line. It is no text "
