@@ -12,10 +12,13 @@ import inspect
 import io
 import json
 import logging
+import os
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +26,7 @@ from typing import Any
 from . import plugins
 from .durable import plain, refuse_overwriting, whole_file
 from .errors import CardError, ConfigurationError, MecoError, TrainingInterrupted, naming_extras, unknown_name, visible
-from .train import VisibleRecord, explain
+from .train import TERMINATED, VisibleRecord, explain
 from .version import __version__
 
 NOTICE = (
@@ -776,7 +779,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     as_json = flags.pop("json")
     try:
         try:
-            with naming_extras():
+            with naming_extras(), _terminated_as_interrupted():
                 said = run(**flags)
         except (MecoError, OSError, KeyboardInterrupt) as error:
             failure = {"error": f"{type(error).__name__}: {error}".removesuffix(": ")}
@@ -790,6 +793,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         explain(said.stopped)
         return said.stopped.exit_code
     return said.code if said.stopped is None else explain(said.stopped)
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM, by which schedulers and containers end a process, ends a command as Ctrl-C does: what was finished is kept and said.
+
+    Not under a launcher, whose processes wait for each other where no signal is heard, and not in place of a handler of others.
+    """
+    alone = threading.current_thread() is threading.main_thread() and os.environ.get("WORLD_SIZE", "1") == "1"
+    if not alone or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt(TERMINATED)
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _json(data: Any) -> Iterable[str]:

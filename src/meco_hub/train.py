@@ -57,8 +57,16 @@ class VisibleRecord(logging.LogRecord):
         return visible(text) if self.name.startswith("meco_hub") else "\n".join(map(visible, text.split("\n")))
 
 
+TERMINATED = "terminated"
+"""What a `KeyboardInterrupt` says that stands for SIGTERM."""
+
+
 def explain(error: BaseException, command: str = "meco") -> int:
-    """Say in one line on stderr why a command ended; the exit code is 1, or a shell's for Ctrl-C (130) and a closed pipe (141)."""
+    """Say in one line on stderr why a command ended.
+
+    Returns:
+        The exit code: 1, or a shell's for Ctrl-C (130), SIGTERM (143) and a closed pipe (141).
+    """
     if isinstance(error, OSError):
         for stream in filter(
             None, (sys.stdout, sys.stderr)
@@ -70,8 +78,10 @@ def explain(error: BaseException, command: str = "meco") -> int:
     if isinstance(error, BrokenPipeError):
         return 141
     if isinstance(error, KeyboardInterrupt):
-        print(f"{command}: interrupted; what was finished is kept", file=sys.stderr)
-        return 130
+        terminated = error.args == (TERMINATED,)
+        how = TERMINATED if terminated else "interrupted"
+        print(f"{command}: {how}; what was finished is kept", file=sys.stderr)
+        return 143 if terminated else 130
     print(visible(f"{command}: {type(error).__name__}: {error}"), file=sys.stderr)
     return 1
 
