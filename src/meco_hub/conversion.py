@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from .durable import refuse_overwriting, sync_tree
+from .durable import naming, refuse_overwriting, sync_tree
 from .errors import CheckpointError, ConversionError, quote
 from .labels import canonical_or_own
 from .reading import check_size, reading
@@ -92,14 +92,15 @@ def save_converted(model: Any, processor: Any, output_dir: Path, source: Path | 
     output_dir.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{output_dir.name}-", dir=output_dir.parent))
     try:
-        model.save_pretrained(draft)
-        processor.save_pretrained(draft)
+        with naming(output_dir, draft):
+            model.save_pretrained(draft)
+            processor.save_pretrained(draft)
+            sync_tree(draft)
         refuse_overwriting(
             (output_dir / path.name for path in draft.iterdir()),
             overwrite=True,
             read=[] if source is None else [source],
         )
-        sync_tree(draft)
         output_dir.mkdir(exist_ok=True)
         for written in sorted(draft.iterdir()):
             written.replace(output_dir / written.name)

@@ -25,7 +25,7 @@ from PIL import Image
 
 from . import plugins
 from .answers import accepted_inputs
-from .durable import plain, refuse_filled
+from .durable import plain, refuse_filled, whole_folder
 from .errors import ConfigurationError, MecoError, naming_extras
 from .loading import load_processor, read_config
 from .pipeline import EmotionRecognitionPipeline, recogniser
@@ -401,7 +401,6 @@ def write_space(folder: str | Path) -> list[str]:
         import gradio
     place = Path(folder)
     refuse_filled(place)
-    place.mkdir(parents=True, exist_ok=True)
     owners = sorted(
         {f"{owner}=={plugins.installed_version(owner)}" for owner in plugins.architectures().distributions.values()}
     )
@@ -411,6 +410,7 @@ def write_space(folder: str | Path) -> list[str]:
         "requirements.txt": "\n".join([f"meco-hub[demo,faces,signals,events,video]=={__version__}", *owners, ""]),
         "README.md": _SPACE_README.format(gradio=gradio.__version__, python=python, notice=NOTICE),
     }
-    for name, text in files.items():
-        (place / name).write_text(text, encoding="utf-8")
+    with whole_folder(place) as staged:
+        for name, text in files.items():
+            (staged / name).write_text(text, encoding="utf-8")
     return sorted(files)

@@ -1,7 +1,7 @@
 """Files and folders that are complete or absent, whatever kills the process that writes them; and nothing of others written over.
 
 Every output goes this way: `refuse_overwriting` and `refuse_unwritable` say before the work what may not or cannot be written, and
-`whole_file` writes one file.
+`whole_file` writes one file, `whole_folder` a folder.
 
 What is written gets a hidden name first (`.best.partial`), reaches the disk, and takes its place by renaming, which a file
 system does wholly or not at all. What it replaces steps aside (`.best.replaced`) and what is to go is renamed
@@ -9,6 +9,7 @@ system does wholly or not at all. What it replaces steps aside (`.best.replaced`
 `restore_after_kill` knows from the hidden names alone what was under way when a process was killed.
 """
 
+import errno
 import hashlib
 import json
 import math
@@ -16,6 +17,7 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -106,11 +108,12 @@ def refuse_unwritable(place: Path) -> None:
 
 
 def refuse_filled(folder: Path, advice: str = "Name another.") -> None:
-    """Refuse to write a folder where a file or a folder with something in it lies.
+    """Refuse to write a folder where a file or a folder with something in it lies, or where nothing can be written.
 
     Raises:
-        ConfigurationError: one does.
+        ConfigurationError: one does, or nothing can.
     """
+    refuse_unwritable(folder / "any file")
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise ConfigurationError(f"{folder} exists and is not empty; expected a new folder. {advice}")
 
@@ -141,14 +144,16 @@ def whole_file(place: Path, *, overwrite: bool = True) -> Iterator[Path]:
 
     Raises:
         ConfigurationError: a file is there, and may not be replaced.
+        OSError: there is no room, for one; names `place`.
     """
     place.parent.mkdir(parents=True, exist_ok=True)
     # its ending stays, by which some writers choose the format
     partial = place.with_name(f".{secrets.token_hex(8)}.{PARTIAL}{place.suffix}")
     try:
-        yield partial
-        if os.name != "nt":
-            _sync(partial)
+        with naming(place, partial):
+            yield partial
+            if os.name != "nt":
+                _sync(partial)
         if overwrite:
             partial.replace(place)
         else:
@@ -156,6 +161,46 @@ def whole_file(place: Path, *, overwrite: bool = True) -> Iterator[Path]:
         sync_names(place.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(place: Path) -> Iterator[Path]:
+    """An empty folder to write into; when the block ends without an error, it is on the disk and stands at `place`, all of it.
+
+    Args:
+        place: where the folder shall be; new or empty, as `refuse_filled` says before the work. Each of several who write there at
+            once has a folder of its own until then.
+
+    Raises:
+        ConfigurationError: somebody else wrote there meanwhile.
+        OSError: there is no room, for one; names `place`. Nothing of what was written stays.
+    """
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(prefix=f".{place.name}.", dir=place.parent) as inside,
+        naming(place, Path(inside)),
+    ):
+        written = Path(inside, place.name)
+        written.mkdir()
+        yield written
+        sync_tree(written)
+        refuse_filled(place)
+        if place.is_dir():
+            place.rmdir()
+        written.rename(place)
+        sync_names(place.parent)
+
+
+@contextmanager
+def naming(place: Path, partial: Path) -> Iterator[None]:
+    """Let an error name `place`: of a disk that is full the system names nothing, and of what is half written a hidden name."""
+    try:
+        yield
+    except OSError as error:
+        unnamed = error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+        if unnamed or (error.filename is not None and str(error.filename).startswith(str(partial))):
+            error.filename = str(place)
+        raise
 
 
 def remove_abandoned(folder: Path, age_s: float) -> None:
@@ -244,6 +289,34 @@ def move_files(written: Path, folder: Path, last: str) -> None:
         path.replace(folder / path.name)
     sync_names(folder)
     partial.rmdir()
+
+
+@contextmanager
+def files_together(folder: Path, last: str) -> Iterator[Path]:
+    """An empty folder to write into; when the block ends without an error, its files stand in `folder`, beside what it holds.
+
+    Args:
+        folder: where they go; made when missing. Each of several who write there at once has a folder of its own until then.
+        last: as of `move_files`. Other files of `folder` stay, in its own folders too.
+
+    Raises:
+        OSError: there is no room, for one; names `folder`. Nothing of what was written stays, and what lay there is as it was.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(prefix=".", suffix=f".{PARTIAL}", dir=folder) as place,
+        naming(folder, Path(place)),
+    ):
+        written = Path(place)
+        yield written
+        sync_tree(written)
+        names = [path.relative_to(written) for path in written.rglob("*") if not path.is_dir()]
+        (folder / last).unlink(missing_ok=True)
+        sync_names(folder)
+        for name in sorted(names, key=lambda name: (name == Path(last), name)):
+            (folder / name).parent.mkdir(exist_ok=True)
+            (written / name).replace(folder / name)
+        sync_names(folder)
 
 
 def remove(place: Path) -> None:

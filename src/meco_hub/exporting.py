@@ -11,6 +11,7 @@ Notable:
 """
 
 import copy
+import io
 import json
 import random
 import tempfile
@@ -26,7 +27,7 @@ from torch import nn
 
 from . import plugins
 from .answers import require_finite
-from .durable import refuse_filled, sync_tree
+from .durable import naming, refuse_filled, sync_tree
 from .errors import ConfigurationError, naming_extras
 from .exported import METADATA, ONNX_FILE, PROGRAM_FILE, Tensors, graph_inputs, is_exported, load_exported, unflatten
 from .loading import load_model, load_processor
@@ -233,7 +234,7 @@ def export_checkpoint(
     model: Any = load_model(source, dtype=torch.float16 if dtype == "fp16" else torch.float32).eval()
     processor = load_processor(source)
     return write_export(
-        model, processor, folder, source=source, format=format, dtype=dtype, opset=opset, force=force,
+        model, processor, folder, source=source, format=format, dtype=dtype, opset=opset, force=force, overwrite=overwrite,
         corpus=None if dataset is None else (dataset, str(data_dir), folds),
     )  # fmt: skip
 
@@ -249,6 +250,7 @@ def write_export(
     opset: int | None = None,
     corpus: tuple[str, str, Sequence[int] | None] | None = None,
     force: bool = False,
+    overwrite: bool = False,
     card: bool = True,
 ) -> Exported:
     """As `export_checkpoint`, of a loaded model in evaluation mode; `corpus` is (dataset, data_dir, folds), for int8.
@@ -257,7 +259,10 @@ def write_export(
         card: write README.md; for a model of no plugin's, or in memory alone, there is nothing to write one from.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as place:
+    with (
+        tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as place,
+        naming(folder, Path(place)),
+    ):
         staged = Path(place, "export")
         staged.mkdir()
         model.config.save_pretrained(staged)
@@ -279,7 +284,9 @@ def write_export(
             run = program.module()
             difference = _difference(model, lambda batch: run(*batch.values()), example)
             inputs = _shapes(program, list(example))
-            torch.export.save(program, file)
+            held = io.BytesIO()  # torch's own writer ends the process, some time after, where a disk has no room
+            torch.export.save(program, held)
+            file.write_bytes(held.getbuffer())
         if difference > TOLERANCE.get(dtype, TOLERANCE["fp32"]):
             raise ConfigurationError(
                 f"The graph of {type(model).__name__} answers {difference:.2g} away from the network; allowed: "
@@ -298,6 +305,8 @@ def write_export(
         if card:
             (staged / "README.md").write_text(_card(source, staged, made), encoding="utf-8")
         sync_tree(staged)
+        if not overwrite:
+            refuse_filled(folder)  # somebody else may have written there meanwhile
         folder.mkdir(exist_ok=True)
         for name in (ONNX_FILE, PROGRAM_FILE):  # of an earlier export; what else lies there is not ours
             (folder / name).unlink(missing_ok=True)

@@ -10,6 +10,7 @@ base model out of a checkpoint with a head; other sizes with `ignore_mismatched_
 import inspect
 import math
 import os
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -249,6 +250,7 @@ class EmotionPreTrainedModel(NoCopiedSources, PreTrainedModel):
 
         Raises:
             ConfigurationError: `push_to_hub=True`, which would push weights without their processor and card.
+            OSError: they cannot be written, for want of room for one.
         """
         if push_to_hub:
             raise ConfigurationError(
@@ -258,7 +260,13 @@ class EmotionPreTrainedModel(NoCopiedSources, PreTrainedModel):
         # of a config class of somebody else, that does not mix NoRemoteCode in
         vars(self.config).pop("auto_map", None)
         type(self.config)._auto_class = None
-        super().save_pretrained(save_directory, *args, **kwargs)
+        try:
+            super().save_pretrained(save_directory, *args, **kwargs)
+        except SafetensorError as error:  # which is no OSError, whatever the system said
+            number = re.search(r"\(os error (\d+)\)", str(error))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(save_directory)) from error
 
     @naming_extras()
     def push_to_hub(self, repo_id: str, *, processor: Any = None, **options: Unpack[ModelPushOptions]) -> CommitInfo:

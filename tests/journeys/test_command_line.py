@@ -1,9 +1,11 @@
 """The command `meco`, in this process, on real files."""
 
+import csv
 import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
@@ -14,15 +16,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pyarrow import parquet
 from safetensors.torch import load_file, save_file
 from transformers import pipeline
 
+import full_disk
 from meco_hub.cli import main
 from meco_hub.corpora.synthetic.faces import write_image_folder
 from meco_hub.errors import CheckpointError
 from meco_hub.pipeline import recogniser
 from meco_hub.prediction import predict_folder
 from meco_hub.processing import picture_processor
+from meco_hub.shards import ResumableRun
 from meco_hub.weight_files import hash_weights
 
 
@@ -202,34 +207,109 @@ def test_names_are_shown_and_not_obeyed(
 
 @pytest.mark.parametrize(("place", "code"), [("/dev/full", 1), ("a closed pipe", 141)])
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full disk to write to is a device of Linux")
-def test_output_that_nobody_takes_ends_in_one_line(
-    place: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_output_that_nobody_takes_ends_in_one_line_and_costs_nothing_else(
+    place: str,
+    code: int,
+    tiny_checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    end, other = os.pipe()
-    os.close(end)
-    with os.fdopen(other, "w") if code == 141 else Path(place).open("w") as stream:
-        monkeypatch.setattr(sys, "stdout", stream)
-        assert main(["list", "--json"]) == code
-    assert capsys.readouterr().err.count("\n") == (code == 1)
+    def run(*words: str) -> list[str]:
+        end, other = os.pipe()
+        os.close(end)
+        with os.fdopen(other, "w") if code == 141 else Path(place).open("w") as stream:
+            monkeypatch.setattr(sys, "stdout", stream)
+            assert main(list(words)) == code
+        return [line for line in capsys.readouterr().err.splitlines() if line.startswith("meco:")]
+
+    assert len(run("list", "--json")) == (code == 1)
+    model = ["--model", str(tiny_checkpoint), "--faces", "cropped"]
+    _write_faces(tmp_path / "faces" / "anger", 3)
+    assert len(run("predict", str(tmp_path / "faces"), *model, "--csv", str(tmp_path / "t.csv"))) == (code == 1)
+    with (tmp_path / "t.csv").open(encoding="utf-8", newline="") as table:
+        assert len({row["file"] for row in csv.DictReader(table)}) == 3
+    data = ["--dataset", "image_folder", "--data_dir", str(tmp_path / "faces"), "--output_dir", str(tmp_path / "out")]
+    assert len(run("evaluate", str(tiny_checkpoint), *data)) == (code == 1)
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["metrics"]["n"] == 3
 
 
-def test_what_was_answered_before_an_interrupt_is_said(
+def test_a_disk_that_fills_keeps_the_parts_that_were_finished(
     tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _write_faces(tmp_path / "faces", 6)
+    out, write = tmp_path / "out", ResumableRun.write_tables
+    words = ["predict", str(tmp_path / "faces"), "--model", str(tiny_checkpoint), "--faces", "cropped"]
+    words += ["--output", str(out), "--part_size", "2"]
+
+    def filling(run: ResumableRun, part: int, *tables: Any, **options: Any) -> None:
+        with full_disk.room(1_000 if part == 1 else 10_000_000):
+            write(run, part, *tables, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ResumableRun, "write_tables", filling)
+        assert main(words) == 1
+    (line,) = [one for one in capsys.readouterr().err.splitlines() if one.startswith("meco:")]
+    assert "OSError" in line
+    parts = out / "answers.parquet"
+    assert [path.name for path in parts.iterdir()] == ["part-000000.parquet"]  # and nothing half-written
+    kept = (parts / "part-000000.parquet").stat().st_mtime_ns
+    assert main(words) == 0
+    assert (parts / "part-000000.parquet").stat().st_mtime_ns == kept
+    assert len({Path(row["file"]).name for row in parquet.read_table(parts).to_pylist()}) == 6
+
+
+@pytest.mark.parametrize("command", ["demo", "new", "calibrate", "evaluate", "card"])
+def test_a_disk_without_room_leaves_nothing_that_could_be_taken_for_whole(
+    command: str, tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place, faces = tmp_path / "disk" / "out", tmp_path / "faces"
+    place.parent.mkdir()
+    write_image_folder(faces, seed=1, labels=("neutral", "happiness"), people=4, takes=2, size=32)
+    data = ["--dataset", "image_folder", "--data_dir", str(faces)]
+    words, room = {
+        "demo": (["demo", "--space", str(place)], 140),  # enough for its program, and not for all it needs
+        "new": (["new", "my-thing", "--kind", "face", "--output", str(place)], 1_000),
+        "calibrate": (["calibrate", str(tiny_checkpoint), str(place), *data], 5_000),
+        "evaluate": (["evaluate", str(tiny_checkpoint), *data, "--output_dir", str(place)], 4_500),
+        "card": (["card", "meco-himoe-case", "--output", str(place)], 5_000),
+    }[command]
+    with full_disk.room(room):
+        assert main(words) == 1
+    (line,) = [one for one in capsys.readouterr().err.splitlines() if one.startswith("meco:")]
+    assert "OSError: [Errno 27]" in line
+    assert str(place) in line
+    assert [path for path in place.parent.rglob("*") if path.is_file()] == []
+    assert main(words) == 0
+
+
+@pytest.mark.parametrize(
+    ("stop", "code", "said"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_what_was_answered_before_an_interrupt_is_said(
+    stop: int,
+    code: int,
+    said: str,
+    tiny_checkpoint: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     paths, read = _write_faces(tmp_path, 6), picture_processor.read_image
 
     def interrupted(source: Any, *args: Any, **options: Any) -> Any:
         if source == str(paths[4]):
-            raise KeyboardInterrupt
+            signal.raise_signal(stop)
         return read(source, *args, **options)
 
     monkeypatch.setattr(picture_processor, "read_image", interrupted)
     words = ["predict", str(tmp_path), "--model", str(tiny_checkpoint), "--faces", "cropped", "--batch_size", "1"]
-    assert main([*words, "--json"]) == 130
+    assert main([*words, "--json"]) == code
     printed = capsys.readouterr()
     assert len(json.loads(printed.out)) >= 3
-    assert printed.err.count("interrupted") == 1
-    assert main([*words, "--output", str(tmp_path / "out"), "--part_size", "2"]) == 130
+    assert printed.err.count(said) == 1
+    assert main([*words, "--output", str(tmp_path / "out"), "--part_size", "2"]) == code
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     assert len(list((tmp_path / "out" / "done").iterdir())) == 2
 
 

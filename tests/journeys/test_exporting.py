@@ -1,6 +1,7 @@
 """`meco export`: the folder answers as its checkpoint does, through onnxruntime, and its file alone is enough for others."""
 
 import ast
+import gc
 import importlib.util
 import json
 import subprocess
@@ -17,6 +18,7 @@ import torch
 from PIL import Image
 from transformers import pipeline
 
+import full_disk
 from meco_hub import answer_warnings, exporting, plugins
 from meco_hub.answers import Calibration
 from meco_hub.cli import main
@@ -213,6 +215,18 @@ def test_a_network_that_answers_no_numbers_is_not_written(
     assert main(["export", str(tmp_path / "spoilt"), str(tmp_path / "out")]) == 1
     assert "values that are no numbers" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("format", ["onnx", "torch_export"])
+def test_a_disk_without_room_gets_no_graph(
+    format: str, tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with full_disk.room(50_000):
+        assert main(["export", str(tiny_checkpoint), str(tmp_path / "disk" / "out"), "--format", format]) == 1
+    (line,) = [one for one in capsys.readouterr().err.splitlines() if one.startswith("meco:")]
+    assert f"OSError: [Errno 27] File too large: '{tmp_path / 'disk' / 'out'}'" in line
+    assert list((tmp_path / "disk").iterdir()) == []
+    gc.collect()  # which ends the process where torch's writer of such a file is left behind
 
 
 def test_a_program_of_torch_answers_alike_and_is_not_opened_unasked(tiny_checkpoint: Path, tmp_path: Path) -> None:

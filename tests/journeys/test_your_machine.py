@@ -5,8 +5,6 @@ Elsewhere: a changed recipe, changed data and another number of processes betwee
 """
 
 import importlib.util
-import resource
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -20,10 +18,12 @@ from PIL import Image
 from safetensors.torch import load_file
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
+import full_disk
 import tiny_networks
 from meco_hub.train import main
+from meco_hub.training import loop
 from meco_hub.training.arguments import LOCK
-from meco_hub.training.checkpoints import list_checkpoints
+from meco_hub.training.checkpoints import BEST, list_checkpoints
 
 RECIPE: dict[str, Any] = {
     "model_type": "meco_expressnet_moe",
@@ -81,15 +81,10 @@ def test_a_full_disk_while_a_checkpoint_is_written(
     first = list_checkpoints(out)
     weights = (out / "model.safetensors").stat().st_size
     longer = ["--num_train_epochs", "2", "--checkpointing_steps", "epoch", "--resume_from_checkpoint", "auto"]
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    try:
-        # room for the weights, and none for the optimiser's state, which is twice as large
-        resource.setrlimit(resource.RLIMIT_FSIZE, (weights + 20_000, hard))
+    with full_disk.room(
+        weights + 20_000
+    ):  # for the weights, and none for the optimiser's state, which is twice as large
         assert main(_words(tmp_path, look_alike, out, *longer)) == 1
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, handler)
     (line,) = [one for one in capsys.readouterr().err.splitlines() if one.startswith("meco train:")]
     assert "epoch_2 cannot be written" in line
     assert "Make room, and go on by the same command" in line
@@ -97,6 +92,26 @@ def test_a_full_disk_while_a_checkpoint_is_written(
     assert not list(out.glob(".*.partial"))
     assert main(_words(tmp_path, look_alike, out, *longer)) == 0
     assert len(list_checkpoints(out)) == 2
+
+
+def test_a_full_disk_at_the_end_of_a_training(
+    look_alike: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, write = tmp_path / "out", loop.write_result
+
+    def write_without_room(*everything: Any) -> Any:
+        with full_disk.room(20_000):
+            return write(*everything)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "write_result", write_without_room)
+        assert main(_words(tmp_path, look_alike, out)) == 1
+    (line,) = [one for one in capsys.readouterr().err.splitlines() if one.startswith("meco train:")]
+    assert "result cannot be written" in line
+    assert not (out / "run.json").exists()
+    assert sorted(path.name for path in out.iterdir()) == [BEST, "recipe.yaml"]  # its room is free again
+    assert main(_words(tmp_path, look_alike, out, "--resume_from_checkpoint", "auto")) == 0
+    assert (out / "run.json").is_file()
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])

@@ -5,8 +5,12 @@ from pathlib import Path
 
 import pytest
 
+import full_disk
+import tiny_networks
+from meco_expressnet_moe.configuration_expressnet_moe import ExpressNetMoEConfig
+from meco_expressnet_moe.modeling_expressnet_moe import ExpressNetMoEForEmotionRecognition
 from meco_hub.conversion import save_converted
-from meco_hub.durable import refuse_overwriting, whole_file
+from meco_hub.durable import files_together, refuse_overwriting, whole_file, whole_folder
 from meco_hub.errors import ConfigurationError
 
 
@@ -93,3 +97,59 @@ def test_a_conversion_keeps_the_file_that_it_reads_and_those_of_others(tmp_path:
     assert [path.read_text() for path in sorted(tmp_path.iterdir())] == ["old"] * 3
     save_converted(_Saved("other.safetensors"), _Saved("config.json"), tmp_path, source)
     assert (source.read_text(), notes.read_text(), (tmp_path / "config.json").read_text()) == ("old", "old", "new")
+
+
+def test_files_of_one_work_stand_there_together_or_not_at_all(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+
+    def write(text: str, *, size: int = 10) -> None:
+        with files_together(folder, last="report.json") as place:
+            (place / "runs").mkdir()
+            (place / "runs" / "run_00.json").write_text(text)
+            (place / "report.json").write_text(text * size)
+
+    def held() -> dict[str, str]:
+        return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+    write("a")
+    (folder / "runs" / "notes.txt").write_text("of others")
+    before = held()
+    with full_disk.room(1_000), pytest.raises(OSError, match=f"'{folder}'"):
+        write("b", size=10_000)
+    assert held() == before
+    with files_together(folder, last="report.json") as place:  # of two at once, each has its own
+        (place / "report.json").write_text("d")
+        write("e")
+    assert held() == {"report.json": "d", "runs/run_00.json": "e", "runs/notes.txt": "of others"}
+
+
+def test_a_folder_is_whole_or_not_there(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+
+    def write(text: str) -> None:
+        with whole_folder(out) as place:
+            (place / "a").write_text(text)
+
+    with full_disk.room(1_000), pytest.raises(OSError, match=f"'{out}'"):
+        write("a" * 10_000)
+    assert list(tmp_path.iterdir()) == []
+
+    def write_beside_another() -> None:
+        with whole_folder(out) as place:
+            write("first")
+            (place / "a").write_text("second")
+
+    with pytest.raises(ConfigurationError, match="not empty"):
+        write_beside_another()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert [(path.name, path.read_text()) for path in out.iterdir()] == [("a", "first")]
+
+
+def test_weights_without_room_are_an_error_of_the_system(tmp_path: Path) -> None:
+    """Whatever safetensors calls it: every command knows what to do with those."""
+    model = ExpressNetMoEForEmotionRecognition(ExpressNetMoEConfig(**tiny_networks.FACE))
+    with full_disk.room(5_000), pytest.raises(OSError, match=r"\[Errno 27\]"):
+        model.save_pretrained(tmp_path / "out")
+    with full_disk.room(5_000), pytest.raises(OSError, match=f"'{tmp_path / 'new'}'"):
+        save_converted(model, _Saved("config.json"), tmp_path / "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

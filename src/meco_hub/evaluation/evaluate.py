@@ -11,6 +11,7 @@ evaluate_checkpoint           the model and its processor; choose_rows, label_ro
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -28,7 +29,7 @@ from ..corpora import Corpus
 from ..corpora.leaks import fingerprint
 from ..corpora.recording_rows import corpus_streams
 from ..corpora.splits import PROTOCOLS, find_fold
-from ..durable import begin, refuse_filled, refuse_overwriting, swap_in, write_json
+from ..durable import files_together, refuse_filled, refuse_overwriting, refuse_unwritable, whole_folder, write_json
 from ..errors import ConfigurationError, InputError
 from ..loading import load_model, load_processor
 from ..processing.picture_processor import recording_processor
@@ -158,27 +159,32 @@ def write_evaluation(
     corpus, settings = evaluation.corpus, evaluation.settings
     predictions = evaluation.predict(doubts=not evaluation.task.regression)
     under_conditions = evaluation.predict_under_conditions(predictions)
-    report = evaluation.report(
-        predictions,
-        folder,
-        checkpoint=described,
-        data=evaluation.describe_data(chosen, predictions, run),
-        run=summarise_run(run),
-        routing=evaluation.describe_routing(predictions),
-        **under_conditions,
-    )
-    report["warnings"] = list_warnings(report, corpus)
-    for sentence in report["warnings"]:
-        logger.warning("%s", sentence)
-    if settings.runs > 1:
-        report["runs"] = evaluation.repeat(folder / "runs")
-    if _is_main_process():
-        if settings.people:
-            write_people(folder / "people.csv", evaluation.by_person(predictions))
-        write_json(report, folder / "report.json")
-        if settings.pictures:
-            ending = settings.pictures if isinstance(settings.pictures, str) else FORMATS[0]
-            write_pictures(read_report(folder / "report.json"), folder, ending)
+    main = _is_main_process()
+    with files_together(folder, last="report.json") if main else nullcontext(folder) as place:
+        report = evaluation.report(
+            predictions,
+            place,
+            checkpoint=described,
+            data=evaluation.describe_data(chosen, predictions, run),
+            run=summarise_run(run),
+            routing=evaluation.describe_routing(predictions),
+            **under_conditions,
+        )
+        report["warnings"] = list_warnings(report, corpus)
+        for sentence in report["warnings"]:
+            logger.warning("%s", sentence)
+        if settings.runs > 1:
+            report["runs"] = evaluation.repeat(place / "runs")
+        if main:
+            if settings.people:
+                write_people(place / "people.csv", evaluation.by_person(predictions))
+            write_json(report, place / "report.json")
+            _check_output(folder, settings)  # somebody else may have written there meanwhile
+            for stale in (folder / "runs").glob("run_*.json"):
+                stale.unlink()  # a former evaluation of more runs would be averaged in
+    if main and settings.pictures:
+        ending = settings.pictures if isinstance(settings.pictures, str) else FORMATS[0]
+        write_pictures(read_report(folder / "report.json"), folder, ending)
     if predictions.unreadable:
         logger.warning(
             "%d of %d samples could not be used; report.json names them.", len(predictions.unreadable), len(chosen)
@@ -222,13 +228,12 @@ def calibrate_checkpoint(
         said = "%d of %d people were trained on; a calibration fitted to them promises too much. Choose other rows."
         logger.warning(said, seen["trained_on"], seen["people"])
     write_calibration(evaluation.model, calibration)
-    staged = begin(folder)
-    evaluation.model.save_pretrained(staged)
-    evaluation.processor.save_pretrained(staged)
-    for name in ("card.yaml", "recipe.yaml", "run.json"):  # not the report, which is of the answers before
-        if Path(source, name).is_file():
-            shutil.copyfile(Path(source, name), staged / name)
-    swap_in(folder)
+    with whole_folder(folder) as staged:
+        evaluation.model.save_pretrained(staged)
+        evaluation.processor.save_pretrained(staged)
+        for name in ("card.yaml", "recipe.yaml", "run.json"):  # not the report, which is of the answers before
+            if Path(source, name).is_file():
+                shutil.copyfile(Path(source, name), staged / name)
     return calibration
 
 
@@ -247,6 +252,7 @@ _WRITTEN = (
 
 def _check_output(folder: Path, settings: EvaluationSettings) -> None:
     """Refuse a folder that holds what would be written, unless it is of an earlier evaluation that may go."""
+    refuse_unwritable(folder / "report.json")
     there = sorted(path for pattern in _WRITTEN for path in folder.glob(pattern))
     refuse_overwriting(there, overwrite=settings.overwrite)
     if there:
@@ -444,7 +450,8 @@ class Evaluation:
     def by_person(self, predictions: Predictions) -> dict[str, dict[str, float | None]]:
         """The headline of every person by themselves, over the classes that they have; nobody where people are unknown."""
         places = rows_by(self._columns(predictions)["identity"])
-        return {who: self.headline(predictions.take(own)) for who, own in sorted(places.items()) if who}
+        known = sorted(item for item in places.items() if item[0])  # a corpus may have "" or None for nobody
+        return {who: self.headline(predictions.take(own)) for who, own in known}
 
     def report(self, predictions: Predictions, folder: Path, **parts: Any) -> dict[str, Any]:
         """Metrics, intervals, groups and references; writes the predictions beside the report. `parts` go to `build_report`."""

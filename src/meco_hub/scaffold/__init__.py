@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from .. import plugins
+from ..durable import whole_folder
 from ..errors import ConfigurationError, PluginError
 from ..version import __version__
 
@@ -207,12 +208,13 @@ def write_plugin(name: str, kind: str, output: str | Path | None = None) -> Path
     slots = names.slots() | own | {"kind": kind}
     for part in sorted((_TEMPLATES / "shared").glob("*.inc")):
         slots[part.stem] = part.read_text(encoding="utf-8").rstrip("\n")
-    for side in ("shared", kind) if kind in KINDS else (kind,):
-        for template in sorted((_TEMPLATES / side).rglob("*.tmpl")):
-            relative = template.relative_to(_TEMPLATES / side).as_posix().removesuffix(".tmpl")
-            target = folder / relative.replace("PACKAGE", names.package).replace("MODULE", names.module)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(_fill(template.read_text(encoding="utf-8"), slots), encoding="utf-8")
+    with whole_folder(folder) as staged:
+        for side in ("shared", kind) if kind in KINDS else (kind,):
+            for template in sorted((_TEMPLATES / side).rglob("*.tmpl")):
+                relative = template.relative_to(_TEMPLATES / side).as_posix().removesuffix(".tmpl")
+                target = staged / relative.replace("PACKAGE", names.package).replace("MODULE", names.module)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_text(_fill(template.read_text(encoding="utf-8"), slots), encoding="utf-8")
     return folder
 
 

@@ -365,7 +365,7 @@ class TrainingRun:
         choices = choose_after_training(model, result, self.validator)
         record = None
         if accelerator.is_main_process:
-            with checkpoints.writing(folder / "model.safetensors"):
+            with checkpoints.writing(folder / checkpoints.RESULT):
                 record = write_result(self, model, choices)
         accelerator.wait_for_everyone()
         return record
