@@ -90,13 +90,17 @@ def refuse_overwriting(targets: Iterable[Path], *, overwrite: bool = False, read
             )
 
 
-def refuse_unwritable(place: Path) -> None:
+def refuse_unwritable(place: Path, *, inside: bool = False) -> None:
     """Refuse, before any work, a place below a file, or in a folder that nobody may write to.
+
+    Args:
+        inside: it is a folder, and something will be written in it.
 
     Raises:
         ConfigurationError: it is one.
     """
-    above = Path(place).absolute().parent
+    above = Path(place).absolute()
+    above = above if inside else above.parent
     while not os.path.lexists(above):
         above = above.parent
     if not above.is_dir():
@@ -113,9 +117,9 @@ def refuse_filled(folder: Path, advice: str = "Name another.") -> None:
     Raises:
         ConfigurationError: one does, or nothing can.
     """
-    refuse_unwritable(folder / "any file")
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise ConfigurationError(f"{folder} exists and is not empty; expected a new folder. {advice}")
+    refuse_unwritable(folder, inside=True)
 
 
 def _identities(read: Iterable[Path]) -> set[tuple[int, int]]:

@@ -10,7 +10,7 @@ import tiny_networks
 from meco_expressnet_moe.configuration_expressnet_moe import ExpressNetMoEConfig
 from meco_expressnet_moe.modeling_expressnet_moe import ExpressNetMoEForEmotionRecognition
 from meco_hub.conversion import save_converted
-from meco_hub.durable import files_together, refuse_overwriting, whole_file, whole_folder
+from meco_hub.durable import files_together, refuse_filled, refuse_overwriting, whole_file, whole_folder
 from meco_hub.errors import ConfigurationError
 
 
@@ -57,6 +57,14 @@ def test_a_place_where_nothing_can_be_written_is_refused_before_the_work(
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)  # root may write everywhere
     with pytest.raises(ConfigurationError, match="may not be written to"):
         refuse_overwriting([tmp_path / "new" / "folder" / "a.csv"])
+    for folder in ("new/folder", "new"):
+        with pytest.raises(ConfigurationError, match=f"{folder} cannot be written: .* may not be written to"):
+            refuse_filled(tmp_path / folder)
+    (tmp_path / "empty").mkdir()
+    refuse_filled(tmp_path / "empty")
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path / "empty")
+    with pytest.raises(ConfigurationError, match="may not be written to"):
+        refuse_filled(tmp_path / "empty")
 
 
 def test_a_file_is_whole_or_as_it_was(tmp_path: Path) -> None:
