@@ -194,6 +194,7 @@ def predict_files(
         "min_face": min_face,
         "errors": "return",
         "on_warning": "raise" if strict else "ignore",  # rows hold them
+        **({} if abstain_below is None else {"abstain_below": abstain_below}),
         **({} if streams is None else {"streams": streams}),
         **({} if smooth is None else {"smooth": smooth}),
     }

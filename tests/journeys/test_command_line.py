@@ -82,6 +82,17 @@ def test_predict_prints_the_notice_and_annotates(
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["000-2.png", "000.png"]
 
 
+def test_predict_names_no_label_below_the_score_that_was_asked_for(
+    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (path,) = _write_faces(tmp_path, 1)
+    words = ["predict", str(path), "--model", str(tiny_checkpoint), "--faces", "cropped", "--abstain_below"]
+    assert main([*words, "0.999"]) == 0
+    assert capsys.readouterr().out.startswith(f"{path}: abstains, ")
+    assert main([*words, "0"]) == 0
+    assert "abstains" not in capsys.readouterr().out
+
+
 def test_no_picture_is_written_over(tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     photos, out = tmp_path / "photos", tmp_path / "out"
     (path,) = _write_faces(photos, 1)
