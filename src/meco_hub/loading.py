@@ -40,9 +40,13 @@ def read_config(checkpoint: str, trust_remote_code: bool = False) -> PreTrainedC
     except CheckpointError:
         raise
     except Exception as error:  # whatever transformers and a config's class raise on a file that was written by hand
+        folder = Path(checkpoint)
+        if folder.is_dir() and not (folder / CONFIG[0]).is_file():
+            check_folder(folder)  # says what lies there instead
         absence = explain_absence(checkpoint, CONFIG) if isinstance(error, OSError) else None
         raise absence or CheckpointError(
-            f"The config of {checkpoint} cannot be read: {_brief(error)}. Expected one of an architecture that `meco list` names."
+            f"The config of {checkpoint} cannot be read: {_brief(error).rstrip('.')}. Expected that of an architecture which "
+            "`meco list` names."
         ) from error
 
 

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from . import plugins
 from .durable import refuse_overwriting, refuse_unwritable, whole_file
 from .errors import ConfigurationError, DependencyError, ImageError, InputError
-from .recordings.images import CLUTTER, PICTURE_SUFFIXES, read_image
+from .recordings.images import CLUTTER, OTHER_CHECKPOINT, PICTURE_SUFFIXES, read_image
 from .recordings.picture_tables import SCHEME, picture_rows
 from .recordings.video import Video, frame_step, is_video
 from .shards import ANSWERS, ResumableRun, checkpoint_fingerprint, decide_together, join_processes, open_run
@@ -102,7 +102,7 @@ def list_files(inputs: Sequence[Path | str], *, pictures: bool = True) -> list[s
         if not inside:
             raise InputError(
                 f"The folder {path} holds no picture; expected files ending in {', '.join(sorted(PICTURE_SUFFIXES))}. "
-                "Name the files themselves if they end otherwise."
+                f"Name the files themselves if they end otherwise. {OTHER_CHECKPOINT}"
             )
         files += inside
     if not files:

@@ -350,8 +350,15 @@ def test_errors_are_one_line_and_exit_with_one(
     tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["predict", str(tmp_path), "--model", str(tiny_checkpoint)]) == 1
-    assert "holds no picture" in capsys.readouterr().err
-    _write_faces(tmp_path, 1)
+    printed = capsys.readouterr().err
+    assert "holds no picture" in printed
+    assert "--model" in printed  # a recording's folder may have been meant
+    (face,) = _write_faces(tmp_path, 1)
+    assert main(["predict", str(face), "--model", str(tmp_path)]) == 1
+    assert "is no checkpoint: it holds 000.png, expected config.json" in capsys.readouterr().err
+    (tmp_path / "eda.csv").write_text("time,eda\n0,1\n1,2\n")
+    assert main(["predict", str(tmp_path / "eda.csv"), "--model", str(tiny_checkpoint)]) == 1
+    assert "(--model, see `meco list`)" in capsys.readouterr().out
     assert main(["predict", str(tmp_path), "--model", "meco-expresnet-lfw5"]) == 1
     printed = capsys.readouterr().err
     assert "UnknownNameError" in printed

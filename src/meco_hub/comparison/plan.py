@@ -207,6 +207,10 @@ def comparison_from_words(words: Sequence[str], flags: Mapping[str, Any]) -> Com
                 f"Two of {', '.join(words)} have one name; expected one each. Write NAME={words[-1]} for one of them."
             )
         values["models"] = {name: choose(model) for name, _, model in pairs}
+    if "corpus" not in values | given:
+        raise ConfigurationError(
+            "No corpus was named; expected --dataset with one of `meco list`, or the key corpus in the comparison's file. Give one."
+        )
     comparison = comparison_from_dict({**values, **given}, words[0])
     if not changes:
         return comparison

@@ -56,6 +56,9 @@ _ENDINGS = "avif bmp gif heic heif hif ico j2k jfif jp2 jpe jpeg jpg mpo pbm pgm
 PICTURE_SUFFIXES = frozenset(f".{ending}" for ending in _ENDINGS.split())
 """Endings, in lower case, by which a file of a folder counts as a picture; how it is read is decided by its bytes."""
 
+OTHER_CHECKPOINT = "A recording of signals or of an eye needs a checkpoint that reads such (--model, see `meco list`)."
+"""What errors about pictures add, where it may be no picture that was meant."""
+
 CLUTTER = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
 """What operating systems leave in folders and archives, beside what is hidden by a dot."""
 
@@ -220,9 +223,11 @@ def _decode(data: bytes, name: str) -> Image.Image:
             heif = data[4:8] == b"ftyp" and data[8:12] in _HEIF and "HEIF" not in _formats()
             image = _open_heif(data, name) if heif else Image.open(io.BytesIO(data), formats=_formats())
         except Image.UnidentifiedImageError as error:
+            # whoever names a recording, and no checkpoint, comes here: the default one looks at pictures
+            other = "" if Path(name).suffix.lower() in PICTURE_SUFFIXES else f" {OTHER_CHECKPOINT}"
             raise ImageError(
                 f"{name} is not an image that can be read: {len(data)} bytes that begin with {data[:12]!r}. Expected one of "
-                f"{', '.join(_formats())}; convert it, or copy it again if it was one."
+                f"{', '.join(_formats())}; convert it, or copy it again if it was one.{other}"
             ) from error
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise ImageError(

@@ -18,7 +18,7 @@ import yaml
 
 from .. import plugins
 from ..durable import whole_file
-from ..errors import ConfigurationError, unknown_name
+from ..errors import ConfigurationError, UnknownNameError, unknown_name
 from ..reading import read_yaml
 from ..typed_yaml import FieldReader
 
@@ -438,6 +438,8 @@ def find_recipe(name_or_file: str) -> Path:
     found = plugins.recipes()
     if name_or_file in found:
         return found[name_or_file]
+    if name_or_file.endswith((".yaml", ".yml")):
+        raise UnknownNameError(f"There is no file {name_or_file}. Check the path, or name a recipe of `meco list`.")
     raise unknown_name("recipe", name_or_file, found, "A path to a .yaml file works too.")
 
 

@@ -126,6 +126,8 @@ def test_words_name_models(recipe: Path, tmp_path: Path) -> None:
     assert comparison_from_words([str(file)], {"seeds": [4]}).seeds == [4]
     with pytest.raises(ConfigurationError, match="have one name"):
         comparison_from_words(["ridge", "ridge"], {"corpus": "case"})
+    with pytest.raises(ConfigurationError, match="No corpus was named; expected --dataset"):
+        comparison_from_words(["ridge"], {})
 
 
 @pytest.mark.parametrize(

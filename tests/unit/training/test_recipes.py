@@ -133,6 +133,8 @@ def test_unknown_recipes_offer_the_nearest(monkeypatch: pytest.MonkeyPatch, tmp_
     assert find_recipe("meco_some/raf_db") == file
     with pytest.raises(UnknownNameError, match="'meco_some/raf_db'"):
         find_recipe("meco_some/rafdb")
+    with pytest.raises(UnknownNameError, match=r"There is no file mine\.yaml\."):
+        find_recipe("mine.yaml")
     for name in ("a" * 5000, "a\0b"):  # of a comparison that a stranger wrote
         with pytest.raises(UnknownNameError):
             find_recipe(name)
