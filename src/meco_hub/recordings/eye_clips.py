@@ -336,8 +336,8 @@ def _from_camera(recording: EventRecording) -> EyeClip:
     name = recording.name or "the event recording"
     if recording.frames is None or recording.frame_times is None or not len(recording.frames):
         raise RecordingError(
-            f'{name} holds events without frames; expected both. Pass {{"frames": video or pictures, "events": this file}}, or '
-            '{"events": this file} to a processor that reads events alone.'
+            f'{name} holds events without frames; expected both. Pass {{"frames": video or pictures, "events": this file}}, '
+            'a folder with frame/ and event/, or {"events": this file} to a processor that reads events alone.'
         )
     return EyeClip(PictureArray(recording.frames), recording, recording.frame_times, name=name)
 
