@@ -73,6 +73,7 @@ def test_the_readme_is_short_and_shows_what_comes_out() -> None:
         assert words in text
     for name in meco_hub.checkpoints():
         assert f"| `{name}`" in text
+        assert f"[`{name}`](../model_cards/{name}.md)" in (DOCS / "models.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
