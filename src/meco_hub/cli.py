@@ -89,6 +89,10 @@ def _is_main_process() -> bool:
 
 
 _MODEL = _flag("model", help="bundled checkpoint, folder or Hub id")
+_PROTOCOLS = (
+    "P0 random rows, which leak; P1 everybody, on trials of their own; P2 one person left out; P3 a group of people; P4 a "
+    "person, on stimuli that are new too"
+)
 
 
 @_command("list", "Architectures, bundled checkpoints, corpora and recipes that are installed.")
@@ -98,7 +102,9 @@ def _list() -> Said:
     def lines() -> Iterator[str]:
         for title, rows in found.items():
             yield f"{title}:"
-            yield from ("  " + "  ".join(str(value) for value in row.values() if value) for row in rows)
+            for row in rows:
+                words = (f"{value} MB" if key == "megabytes" else str(value) for key, value in row.items() if value)
+                yield "  " + "  ".join(words)
             if not rows:
                 yield "  none"
 
@@ -339,7 +345,7 @@ _ROWS = (
     _flag("--data_dir", required=True, type=Path, help="the corpus's folder or zip file"),
     _flag("--split", help="split to use (default: all of it)"),
     _flag("--folds", type=int, nargs="+", help="folds to use (default: all of them)"),
-    _flag("--protocol", choices=("P0", "P1", "P2", "P3", "P4"), help="test one fold of this protocol"),
+    _flag("--protocol", choices=("P0", "P1", "P2", "P3", "P4"), help=f"test one fold of this protocol: {_PROTOCOLS}"),
     _flag("--protocol_fold", help="which of its folds: a number, a person, or person/part"),
     _flag("--protocol_folds", type=int, default=5, help="into how many folds it cuts (default: 5)"),
     _flag("--batch_size", type=int, default=32),
@@ -452,7 +458,11 @@ def _figures(report: dict[str, Any], output_dir: Path | None) -> Iterator[str]:
     _flag("--output_dir", type=Path, required=True, help="where the cells go; the same folder goes on where it ended"),
     _flag("--dataset", dest="corpus", help="name of a corpus; see `meco list`"),
     _flag("--options", nargs="+", metavar="KEY=VALUE", help="options of the corpus, values in YAML"),
-    _flag("--protocol", choices=("official", "P0", "P1", "P2", "P3", "P4"), help="how it is divided (official)"),
+    _flag(
+        "--protocol",
+        choices=("official", "P0", "P1", "P2", "P3", "P4"),
+        help=f"how it is divided: official (default), the corpus's own folds or its split test; {_PROTOCOLS}",
+    ),
     _flag("--folds", nargs="+", help="folds that are left out in turn (default: all of them)"),
     _flag("--n_folds", type=int, help="into how many folds P0, P1, P3 and P4 cut (5)"),
     _flag("--fold_seed", type=int, help="seed of those folds (0)"),
@@ -682,7 +692,7 @@ def _synthetic(corpus: str, output: Path, seed: int, people: int | None) -> Said
 
 @_command(
     "demo",
-    "Show a page in the browser that answers for photos, recordings and eyes, and serve its REST API.",
+    "Show a page in the browser that answers for photos, films, recordings and eyes, and serve its REST API.",
     _flag("--host", default="127.0.0.1", help="where to listen (default: loopback; any other lets other machines in)"),
     _flag("--port", type=int, help="(default: the first that is free from 7860 on)"),
     _flag("--max_file_size", default="64mb", help="of one upload (default: 64mb)"),

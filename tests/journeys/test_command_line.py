@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -49,7 +50,9 @@ def test_list_shows_what_is_installed(capsys: pytest.CaptureFixture[str]) -> Non
         entry["name"] for entry in found["recipes"]
     }
     assert main(["list"]) == 0
-    assert "image_folder" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "image_folder" in printed
+    assert re.search(r"meco-expressnet-lfw5  meco_expressnet_moe  \d+\.\d MB  neutral", printed)
 
 
 def test_a_hundred_files_some_of_them_bad(
