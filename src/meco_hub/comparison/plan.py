@@ -37,7 +37,7 @@ from ..training import recipes
 from ..training.result import flatten
 from ..typed_yaml import FieldReader
 from ..weight_files import hash_weights
-from .baselines import DRAWN, FITTED, check_baseline
+from .baselines import CONSTANT, DRAWN, FITTED, check_baseline
 
 OFFICIAL = "official"
 
@@ -186,7 +186,13 @@ def choose(name: str) -> dict[str, Any]:
         recipes.find_recipe(name)
         return {"recipe": name}
     except UnknownNameError:
-        return {"checkpoint": name}
+        pass
+    try:
+        plugins.locate_checkpoint(name)
+    except UnknownNameError:  # which offers checkpoints alone
+        known = [CONSTANT, *FITTED, *plugins.recipes(), *plugins.checkpoints()]
+        raise unknown_name("baseline, recipe, checkpoint, folder or Hub id", name, known) from None
+    return {"checkpoint": name}
 
 
 def comparison_from_words(words: Sequence[str], flags: Mapping[str, Any]) -> Comparison:

@@ -115,6 +115,9 @@ def test_words_name_models(recipe: Path, tmp_path: Path) -> None:
     assert choose("stimulus_oracle") == {"baseline": "stimulus_oracle"}
     assert choose(str(recipe)) == {"recipe": str(recipe)}
     assert choose("me/model") == {"checkpoint": "me/model"}
+    for name, meant in (("logistic_regresion", "logistic_regression"), ("meco-himoe-stres", "meco-himoe-stress")):
+        with pytest.raises(UnknownNameError, match=f"Did you mean '{meant}'"):
+            choose(name)
     found = comparison_from_words(
         [str(recipe), "mean=training_mean"], {"corpus": "case", "changes": {"seed": 1, "ema_decay": None}}
     )
