@@ -246,8 +246,11 @@ class Plan:
                 "The comparison names no data_dir, and no --data_dir was given; expected the corpus's folder. Give one."
             )
         self.comparison, self.data_dir, self.trust = comparison, Path(place), trust_recipe_code
-        self.corpus: Corpus = plugins.corpus(comparison.corpus)
-        self.splits = self.corpus.load(self.data_dir, **comparison.options)
+        known = plugins.corpus(comparison.corpus)
+        self.splits = known.load(self.data_dir, **comparison.options)
+        self.corpus: Corpus = known.declared_in(
+            self.data_dir, **comparison.options
+        )  # an own study says its ratings and nuisances
         self.pool = take_split(self.splits, EVERY_SPLIT)
         self.data = fingerprint(self.pool)
         self._checked: list[Mapping[str, Any]] = []

@@ -18,7 +18,7 @@ from meco_hub.comparison.plan import (
     read_comparison,
 )
 from meco_hub.corpora.synthetic.faces import write_fer2013_folders
-from meco_hub.corpora.synthetic.signals import write_case_npz, write_deap, write_stress_predict
+from meco_hub.corpora.synthetic.signals import write_case_npz, write_deap, write_signal_folder, write_stress_predict
 from meco_hub.durable import write_json
 from meco_hub.errors import ConfigurationError, UnknownNameError
 
@@ -108,6 +108,24 @@ def test_a_corpus_of_splits_is_tested_on_one(tmp_path: Path) -> None:
             _ = Plan(replace(comparison, models={"a": ModelChoice(recipe=str(file))}), tmp_path / "fer").cells
     with pytest.raises(UnknownNameError, match="fold of fer2013"):
         _ = Plan(replace(comparison, folds=["tests"]), tmp_path / "fer").cells
+
+
+def test_an_own_study_says_what_it_is_compared_by(tmp_path: Path) -> None:
+    """Its folder declares ratings, nuisances and streams, where other corpora do so in code."""
+    study = tmp_path / "study"
+    write_signal_folder(study, seed=0, people=2, intervals=2, interval_s=4)
+    models = {"minute": "session_minute_oracle", "line": "logistic_regression"}
+    plan = Plan(read(corpus="signal_folder", models=models), study)
+    assert plan.corpus.nuisances == ("session_minute",)
+    assert plan.corpus.streams == ("eeg", "eda", "ecg")
+    rows = (study / "labels.csv").read_text().replace("label", "valence").replace(",task", ",7").replace(",rest", ",2")
+    (study / "labels.csv").write_text(rows)
+    text = (study / "study.yaml").read_text().replace("classes: [rest, task]", "targets: {valence: [1, 9]}")
+    (study / "study.yaml").write_text(text)
+    plan = Plan(read(corpus="signal_folder", models={"line": "ridge"}), study)
+    assert [target.name for target in plan.corpus.targets] == ["valence"]
+    with pytest.raises(ConfigurationError, match="use ridge"):
+        Plan(read(corpus="signal_folder", models=models), study)
 
 
 def test_words_name_models(recipe: Path, tmp_path: Path) -> None:
