@@ -224,7 +224,8 @@ def _decode(data: bytes, name: str) -> Image.Image:
             image = _open_heif(data, name) if heif else Image.open(io.BytesIO(data), formats=_formats())
         except Image.UnidentifiedImageError as error:
             # whoever names a recording, and no checkpoint, comes here: the default one looks at pictures
-            other = "" if Path(name).suffix.lower() in PICTURE_SUFFIXES else f" {OTHER_CHECKPOINT}"
+            ending = Path(name).suffix.lower()
+            other = f" {OTHER_CHECKPOINT}" if ending and ending not in PICTURE_SUFFIXES else ""
             raise ImageError(
                 f"{name} is not an image that can be read: {len(data)} bytes that begin with {data[:12]!r}. Expected one of "
                 f"{', '.join(_formats())}; convert it, or copy it again if it was one.{other}"
