@@ -79,7 +79,7 @@ class FieldReader:
                 key: self._value(inner[1], one, f"{path}.{key}") for key, one in zip(keys, value.values(), strict=True)
             }
         if kind is float and isinstance(value, str | int) and not isinstance(value, bool):
-            with suppress(ValueError):
+            with suppress(ValueError, OverflowError):
                 return float(value)  # YAML 1.1 reads 1e-4 (no dot) as a text; what its author meant is beyond doubt
         if isinstance(kind, type) and isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
             return value.strip() if isinstance(value, str) else value

@@ -52,6 +52,7 @@ def test_keys_that_are_numbers_survive_json() -> None:
         ("learning_rate", "fast", "float"),
         ("learning_rate", -1, "positive"),
         ("learning_rate", True, "float"),
+        ("learning_rate", 10**400, "float"),
         ("seed", 1.5, "int"),
         ("per_device_train_batch_size", 0, "positive"),
         ("class_balance", 1.5, "from 0 to 1"),
