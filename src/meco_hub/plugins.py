@@ -21,6 +21,7 @@ What a stranger's package does when it is imported is not in our hands, so disco
 import importlib
 import json
 import logging
+import os
 import sys
 import threading
 import traceback
@@ -485,15 +486,20 @@ def locate_checkpoint(name: str | PathLike[str] | None) -> str:
             "No model was named and no installed plugin bundles a default one. Name a model, or install a plugin."
         )
     name = str(name)
-    if Path(name).is_dir():
+    if _is_folder(name):
         return name
     found = checkpoints()
     if name in found:
         return str(found[name])
     # A Hub id has exactly one slash and is no path; the Hub can know nothing else.
-    if name.count("/") == 1 and not name.startswith((".", "/", "~")) and not Path(name).parent.is_dir():
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")) and not _is_folder(Path(name).parent):
         return name
     raise unknown_name("folder, bundled checkpoint or Hub id", name, found, "`meco list` shows the bundled ones.")
+
+
+def _is_folder(name: str | Path) -> bool:
+    """A name that is too long for one, or has zeros in it, is none."""
+    return os.path.isdir(name)  # noqa: PTH112 — a Path raises the system's errors
 
 
 def default_checkpoint(kind: str = "face") -> Path | None:

@@ -249,5 +249,6 @@ def test_locate_checkpoint_takes_folders_names_and_hub_ids(monkeypatch: pytest.M
     assert plugins.locate_checkpoint(str(tmp_path)) == str(tmp_path)
     assert plugins.locate_checkpoint("meco-toy-one") == str(tmp_path / "bundled")
     assert plugins.locate_checkpoint("somebody/some-model") == "somebody/some-model"
-    with pytest.raises(UnknownNameError):
-        plugins.locate_checkpoint("./nowhere/model")
+    for name in ("./nowhere/model", "a" * 5000, "a\0b"):
+        with pytest.raises(UnknownNameError):
+            plugins.locate_checkpoint(name)
