@@ -81,9 +81,8 @@ def test_a_full_disk_while_a_checkpoint_is_written(
     first = list_checkpoints(out)
     weights = (out / "model.safetensors").stat().st_size
     longer = ["--num_train_epochs", "2", "--checkpointing_steps", "epoch", "--resume_from_checkpoint", "auto"]
-    with full_disk.room(
-        weights + 20_000
-    ):  # for the weights, and none for the optimiser's state, which is twice as large
+    # for the weights, and none for the optimiser's state, which is twice as large
+    with full_disk.room(weights + 20_000):
         assert main(_words(tmp_path, look_alike, out, *longer)) == 1
     (line,) = [one for one in capsys.readouterr().err.splitlines() if one.startswith("meco train:")]
     assert "epoch_2 cannot be written" in line

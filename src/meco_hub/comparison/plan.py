@@ -248,9 +248,8 @@ class Plan:
         self.comparison, self.data_dir, self.trust = comparison, Path(place), trust_recipe_code
         known = plugins.corpus(comparison.corpus)
         self.splits = known.load(self.data_dir, **comparison.options)
-        self.corpus: Corpus = known.declared_in(
-            self.data_dir, **comparison.options
-        )  # an own study says its ratings and nuisances
+        # an own study says its ratings and nuisances
+        self.corpus: Corpus = known.declared_in(self.data_dir, **comparison.options)
         self.pool = take_split(self.splits, EVERY_SPLIT)
         self.data = fingerprint(self.pool)
         self._checked: list[Mapping[str, Any]] = []
