@@ -135,6 +135,15 @@ def one_channel(one: Stream, generator: np.random.Generator) -> Stream:
     return replace(one, values=values)
 
 
+def sentinels(one: Stream, generator: np.random.Generator) -> Stream:
+    """What a program or a sensor writes that has no value, here and there."""
+    values = one.values.copy()
+    values[generator.choice(len(one), 40, replace=False)] = generator.choice(
+        [-1.0, -99.0, 999.0, 9999.0, -9999.0, 65535.0]
+    )
+    return replace(one, values=values)
+
+
 def clipped(one: Stream, _: np.random.Generator) -> Stream:
     return replace(one, values=np.minimum(one.values, np.quantile(one.values, 0.8, axis=0)))
 
@@ -188,6 +197,7 @@ WATCHES: dict[str, tuple[str, Fault]] = {
         "sensor_flat_in_part",
         changing("eda temp bvp acc", lambda one, generator: replace(one, values=still(one.values, generator, 1 / 3))),
     ),
+    "40 samples that stand for none": ("sensor_flat_in_part", changing("eda temp hr", sentinels)),
     "the highest fifth clipped": ("sensor_saturated", changing("bvp eda", clipped)),
     "skin at 0.01 µS": ("sensor_unworn", changing("eda", resting(0.01, 0.003))),
     "temperature of a room": ("sensor_unworn", changing("temp", resting(22.0, 0.1))),

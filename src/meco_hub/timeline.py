@@ -15,15 +15,15 @@ The columns, of which a table has those that mean something for it:
     streams, warnings, error   in the first row of a file and person; `streams` is JSON
 """
 
-import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from .csv_files import write_rows
 from .durable import whole_file
-from .errors import InputError, import_optional, visible
+from .errors import InputError, import_optional
 
 if TYPE_CHECKING:
     import pandas
@@ -35,8 +35,6 @@ COLUMNS = (
 )
 _BOX = ("xmin", "ymin", "xmax", "ymax")
 _WHOLE = ("looked_at", "face_score", "face_side", "tilt", "start", "end", "frames", "events", "training_data")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""With what a spreadsheet's formulas begin, which may run programs (OWASP: CSV Injection)."""
 _ALWAYS = ("file", "person", "time", "label", "score")
 
 Row = dict[str, Any]
@@ -114,18 +112,8 @@ def to_frame(answers: Any) -> "pandas.DataFrame":
 
 def write_csv(answers: Iterable[tuple[str, Any]], stream: TextIO) -> None:
     """Write (name, answer) as a table of `COLUMNS`, which stay the same whatever is answered; row by row."""
-    table = csv.DictWriter(stream, COLUMNS)
-    table.writeheader()
-    for name, answer in answers:
-        for row in timeline(answer, name):
-            table.writerow({key: _cell(key, cell) if isinstance(cell, str) else cell for key, cell in row.items()})
-
-
-def _cell(column: str, text: str) -> str:
-    """A text as a spreadsheet shows it, and does not compute it: as one line, and not with the beginning of a formula."""
-    if text.startswith(_FORMULA):
-        text = f"./{text}" if column == "file" else f"'{text}"  # the first names the same file
-    return visible(text)
+    rows = (row for name, answer in answers for row in timeline(answer, name))
+    write_rows(stream, COLUMNS, ([row.get(key) for key in COLUMNS] for row in rows), line_end="\r\n")
 
 
 _PANELS = 40

@@ -21,6 +21,7 @@ from meco_hub.cli import main
 from meco_hub.comparison.compare import compare
 from meco_hub.comparison.plan import comparison_from_dict
 from meco_hub.corpora.synthetic.signals import write_case_npz, write_stress_predict
+from meco_hub.errors import ConfigurationError
 from meco_hub.evaluation.references import scaled_within
 from meco_hub.evaluation.series import mean_ratings
 from meco_hub.evaluation.task import task_of_corpus
@@ -249,3 +250,42 @@ def test_killed_in_the_middle_and_gone_on_with_by_two_processes(look_alike: Path
     assert main(["compare", str(recipe), *words[2:-1], str(alone), *cut]) == 0
     again = read(alone / "a" / "fold_1_seed_0" / "test" / "report.json")
     assert again["checkpoint"]["weights_sha256"] == reports["a", "fold_1_seed_0"]["checkpoint"]["weights_sha256"]
+
+
+def test_a_row_that_chooses_looks_at_the_validation_part_alone(tmp_path: Path) -> None:
+    write_case_npz(tmp_path / "case.npz", seed=0, people=6, films=3, folds=3)
+    quick = {"num_train_epochs": 1, "clips_per_recording": 1, "selection": "rmse"}
+    models = {
+        "still": {"recipe": "meco_gru/case", "changes": {**quick, "learning_rate": 1e-9}},
+        "learns": {"recipe": "meco_gru/case", "changes": {**quick, "learning_rate": 0.05}},
+        "chosen": {"best_of": ["still", "learns"]},
+    }
+    wanted = {"corpus": "case", "folds": [0, 1], "models": models, "validation": {"by_identity": 0.3}}
+    out = tmp_path / "out"
+    summary = compare(comparison_from_dict(wanted), out, data_dir=tmp_path / "case.npz", progress=False)
+    assert not (out / "chosen").exists()
+
+    best, picked = [], []
+    for fold in (0, 1):
+        runs = {name: read(out / name / f"fold_{fold}_seed_0" / "model" / "run.json") for name in ("still", "learns")}
+        picked.append(min(runs, key=lambda name: runs[name]["history"][0]["rmse"]))
+        best.append(read(out / picked[-1] / f"fold_{fold}_seed_0" / "test" / "report.json")["metrics"]["rmse"])
+    row = summary.rows[2]
+    assert (row.cells, row.wanted) == (2, 2)
+    assert row.figures["rmse"].mean == pytest.approx(np.mean(best))
+    assert {f"{name} {picked.count(name)} ×" for name in picked} == set(row.notes[0].removeprefix("chose ").split(", "))
+
+    # what the test folds say plays no part: the answers of the other one are made better than any
+    for name in {"still", "learns"}:
+        for fold, kept in zip((0, 1), picked, strict=True):
+            file = out / name / f"fold_{fold}_seed_0" / "test" / "report.json"
+            if name != kept:
+                file.write_text(json.dumps(read(file) | {"metrics": read(file)["metrics"] | {"rmse": 0.0}}))
+    again = compare(comparison_from_dict(wanted), out, data_dir=tmp_path / "case.npz", progress=False)
+    assert again.rows[2].figures["rmse"].mean == pytest.approx(np.mean(best))
+
+    with pytest.raises(ConfigurationError, match="recipes"):
+        comparison_from_dict({**wanted, "models": {**models, "chosen": {"best_of": ["still", "another"]}}})
+    models["learns"]["changes"]["data"] = {"validation": {"by_identity": 0.5}}
+    with pytest.raises(ConfigurationError, match="different parts"):
+        compare(comparison_from_dict({**wanted, "validation": None}), out, data_dir=tmp_path / "case.npz")

@@ -89,6 +89,7 @@ ECG = {"ecg": {"channels": 1, "sampling_rate": 64}}
         ({"d_model": 60}, "d_model 60 does not divide by twice num_heads 4"),
         ({"window_s": 4.1}, "window_s 4.1 is 16.4 grid steps of 0.25 s; expected a whole number"),
         ({"max_lag_s": 0.3}, "max_lag_s 0.3 is 1.2 grid steps"),
+        ({"grid_step_s": 2.0**-13}, "expected a whole number from 1 to 16384"),
         ({"modalities": ECG, "modality_names": ["eeg"]}, "expected the same names"),
         ({"modalities": ECG, "window_s": 0.25, "grid_step_s": 0.25, "max_lag_s": 0.25}, None),
         ({"modalities": {"ecg": {"channels": 1, "sampling_rate": 1}}}, "a patch has 0 samples"),

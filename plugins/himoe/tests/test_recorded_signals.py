@@ -1,5 +1,9 @@
 """Signals as they are recorded, answered by the bundled checkpoints: what surrounds the samples decides nothing."""
 
+import ast
+import json
+import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -291,11 +295,21 @@ def test_a_stream_under_another_name_is_offered_and_can_be_chosen(name: str, str
     other = {name: recording["eda"], "temp": recording["temp"]}
     answers = stress(other, on_warning="ignore")
     assert warned(answers) == ["stream_name_unknown"]
-    assert f"{name!r} may be 'eda'" in answers[0]["warnings"][0]["message"]
+    says_nothing = name == "Shimmer_1234"
+    said = answers[0]["warnings"][0]["message"]
+    assert (f"{name!r} may be 'eda', which is missing" in said, f"What {name!r} is, no name says" in said) == (
+        not says_nothing,
+        says_nothing,
+    )
     chosen = stress(other, streams={"eda": name})
     assert rated(chosen) == rated(expected)
     assert warned(chosen) == []
-    with pytest.raises(RecordingError, match=r"holds .*expected at least one of .*Did you mean .* for 'eda'"):
+    near = (
+        "Name its streams so"
+        if says_nothing
+        else f"Did you mean '{name}' for 'eda'? Name its streams so, or pass streams={{'eda': "
+    )
+    with pytest.raises(RecordingError, match=rf"holds .*expected at least one of .*\. {re.escape(near)}"):
         stress({name: recording["eda"]})
 
 
@@ -346,6 +360,71 @@ def test_the_command_line_offers_and_takes_the_choice(tmp_path: Path, capsys: py
     said = capsys.readouterr().out
     assert "stress 0." in said
     assert "(from eda; without acc, bvp, temp, hr, ibi)" in said
+
+
+@pytest.mark.parametrize("name", ["GSR", "Lena's EDA"])
+def test_an_offer_is_followed_to_its_end(
+    name: str, case: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a warning offers, typed as it stands there, gives the answer of the stream under its own name."""
+    from meco_hub.cli import main
+
+    def write(file: Path, skin: str) -> str:
+        columns = {"time": np.arange(2000) / 20}
+        for stream, one in session().items():
+            for place, channel in enumerate(one.channels):
+                columns[f"{skin if stream == 'eda' else stream}.{channel}"] = one.values[:, place]
+        rows = "\n".join(",".join(f"{cell:.6f}" for cell in row) for row in zip(*columns.values(), strict=True))
+        file.write_text(f"{','.join(columns)}\n{rows}\n")
+        return str(file)
+
+    named, other = write(tmp_path / "named.csv", "eda"), write(tmp_path / "other.csv", name)
+    expected = case(named)
+    assert warned(expected) == []
+    without = case(other, on_warning="ignore")
+    assert (warned(without), without[0]["streams"]["missing"]) == (["stream_name_unknown"], ["eda"])
+    assert without[0]["streams"]["ignored"] == [name]
+    said = without[0]["warnings"][0]["message"]
+    chosen = ast.literal_eval(said.partition("pass streams=")[2].partition(", or --streams")[0])
+    typed = shlex.split(said.partition(", or ")[2].partition(" on the command line")[0])
+    assert typed == ["--streams", f"eda={name}"]
+    followed = case(other, streams=chosen)
+    assert (rated(followed), warned(followed)) == (rated(expected), [])
+    assert followed[0]["streams"]["missing"] == followed[0]["streams"]["ignored"] == []
+
+    command = ["predict", other, "--model", CASE]
+    assert main(command) == 0
+    plain = capsys.readouterr().out
+    assert f"warning: {said} [stream_name_unknown]" in plain
+    assert "without eda)" in plain
+    assert main(["predict", named, "--model", CASE]) == 0
+    right = capsys.readouterr().out
+    assert main([*command, *typed]) == 0
+    assert capsys.readouterr().out == right.replace(named, other)
+    assert main([*command, "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["answer"][0]["warnings"] == without[0]["warnings"]
+    assert main([*command, *typed, "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["answer"][0]["warnings"] == []
+    for label, scores in rated(expected).items():
+        np.testing.assert_allclose(rated(row["answer"])[label], scores, atol=1e-5)
+    assert main([*command, "--strict"]) == 1
+    assert "stream_name_unknown" in capsys.readouterr().out
+    assert main([*command, *typed, "--strict", "--csv", str(tmp_path / "table.csv")]) == 0
+    assert "stream_name_unknown" not in (tmp_path / "table.csv").read_text()
+
+
+def test_a_short_reference_of_summaries_is_in_no_other_unit(stress: Any) -> None:
+    """An axis at rest: its means hardly spread, its samples do."""
+    draw = np.random.default_rng(0)
+    acc = np.round(64 * (np.array([-0.03, 0.02, 0.97]) + draw.normal(0, 0.05, (3840, 3)))) / 64
+    recording = {"acc": Stream.regular(acc, 32.0, channels=("x", "y", "z"), units=("g",) * 3)}
+    level = stress.feature_extractor.measure(recording)
+    assert len(list(stress.stream([recording], reference=level, on_warning="ignore"))) == 2
+    other = {"acc": replace(recording["acc"], values=9.80665 * acc, units=())}
+    with pytest.raises(RecordingError, match=r"one of them seems to be in m/s²"):
+        list(stress.stream([other], reference=level, on_warning="ignore"))
 
 
 def test_channels_and_units_are_fitted_while_a_recording_goes_on_too(case: Any) -> None:

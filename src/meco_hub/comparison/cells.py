@@ -161,7 +161,28 @@ def _make(cell: Cell, plan: Plan, folder: Path, progress: bool) -> None:
 
 
 def read_reports(plan: Plan, output_dir: Path) -> Mapping[Cell, dict[str, Any]]:
-    """The reports of the cells that are finished, by cell."""
-    return {
+    """The reports of the cells that are finished, by cell; a row that chooses has those that it chose."""
+    reports = {
         cell: _mapping(output_dir / cell.folder / REPORT, ()) for cell in plan.cells if is_finished(cell, output_dir)
     }
+    made = {(cell.model, cell.fold, cell.seed): cell for cell in reports}
+    chosen = {}
+    for model, choice in plan.comparison.models.items():
+        for first in plan.cells_of(model) if choice.best_of else ():
+            candidates = [made.get((name, first.fold, first.seed)) for name in choice.best_of or ()]
+            if (best := _best(candidates, plan, output_dir)) is not None:
+                chosen[replace(best, model=model, chosen=best.model)] = reports[best]
+    return reports | chosen
+
+
+def _best(candidates: Sequence[Cell | None], plan: Plan, output_dir: Path) -> Cell | None:
+    """The candidate with the best figure on its validation part, by the weights that were kept; None until all are there."""
+    figures = {}
+    for cell in candidates:
+        if cell is None:
+            return None
+        file = output_dir / cell.folder / "model" / "run.json"
+        run = _mapping(file, ("selection", "history"))
+        kept = next(row for row in run["history"] if row["epoch"] == run["selection"]["best_epoch"])
+        figures[cell] = -kept["rmse"] if plan.corpus.targets else kept["uar"]
+    return max(figures, key=lambda cell: figures[cell])

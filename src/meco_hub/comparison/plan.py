@@ -11,6 +11,7 @@
       ours: {checkpoint: out/mine}
       forest: {baseline: random_forest}
       informed: {baseline: random_forest, sees: meco_mymodel/myrecipe}
+      chosen: {best_of: [network, longer]}      # of recipes above, in each cell the one that its own validation part prefers
 
 Each model is tried on every fold, and with every seed where anything of it is drawn: a cell. All of them learn from the same
 side of a fold, and none sees the other side before its evaluation. A cell is described by the recipe that it was made by,
@@ -29,7 +30,7 @@ from ..corpora import Corpus
 from ..corpora.leaks import fingerprint
 from ..corpora.splits import PROTOCOLS, folds
 from ..corpora.tables import column
-from ..errors import ConfigurationError, UnknownNameError, unknown_name
+from ..errors import ConfigurationError, UnknownNameError, require_count, unknown_name
 from ..evaluation.evaluate import EvaluationSettings
 from ..evaluation.task import EVERY_SPLIT, take_split
 from ..reading import read_yaml
@@ -44,13 +45,16 @@ OFFICIAL = "official"
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """One row of the table: a recipe that is trained, a checkpoint as it is, or a baseline; exactly one of them."""
+    """One row of the table: a recipe that is trained, a checkpoint as it is, a baseline, or a choice of other rows; exactly one."""
 
     recipe: Annotated[str | None, "name or file of a recipe"] = None
     checkpoint: Annotated[str | None, "bundled checkpoint, folder or Hub id"] = None
     baseline: Annotated[str | None, "training_mean, ridge, logistic_regression, random_forest, <nuisance>_oracle"] = (
         None
     )
+    best_of: Annotated[
+        list[str] | None, "rows that are recipes: in each cell the one with the best RMSE or UAR on the validation part"
+    ] = None
     changes: Annotated[dict[str, Any], "keys of the recipe that are others here, dotted where they are nested"] = field(
         default_factory=dict
     )
@@ -91,12 +95,19 @@ class Comparison:
         if not self.models:
             raise _wrong("models", "is empty; expected one at least")
         for name, model in self.models.items():
-            given = [one for one in ("recipe", "checkpoint", "baseline") if getattr(model, one) is not None]
+            kinds = ("recipe", "checkpoint", "baseline", "best_of")
+            given = [one for one in kinds if getattr(model, one) is not None]
             if len(given) != 1:
                 raise _wrong(
-                    f"models.{name}",
-                    f"has {' and '.join(given) or 'none'} of recipe, checkpoint, baseline; expected one",
+                    f"models.{name}", f"has {' and '.join(given) or 'none'} of {', '.join(kinds)}; expected one"
                 )
+            for other in model.best_of or ():
+                if other not in self.models or self.models[other].recipe is None:
+                    raise _wrong(
+                        f"models.{name}.best_of", f"names {other}; expected rows of this table that are recipes"
+                    )
+            if model.best_of is not None and len(set(model.best_of)) < max(2, len(model.best_of)):
+                raise _wrong(f"models.{name}.best_of", "expected two rows or more, each once")
             if model.changes and not (model.recipe or model.sees):
                 raise _wrong(f"models.{name}.changes", f"stands beside {given[0]}; expected a recipe, which has keys")
             if model.sees and model.baseline not in FITTED:
@@ -106,6 +117,10 @@ class Comparison:
             raise _wrong("models", f"has names that make one folder: {', '.join(self.models)}; expected different ones")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise _wrong("seeds", f"is {self.seeds}; expected one or more, each once")
+        require_count("Key 'n_folds' of the comparison", self.n_folds)
+        for seed in (*self.seeds, self.fold_seed):
+            if not recipes.SEED.holds(seed):
+                raise _wrong("seeds", f"has {seed}; expected {recipes.SEED.expected}")
         if self.reference is not None and self.reference not in self.models:
             raise unknown_name("model of the comparison", self.reference, self.models)
 
@@ -122,6 +137,7 @@ class Cell:
     Attributes:
         recipe: what is trained, of a baseline the data that it is fitted on; None of a checkpoint.
         made_by: what decides the cell, dotted key → value; another value of any makes it another cell.
+        chosen: of a row that chooses, the row whose cell this is.
     """
 
     model: str
@@ -131,11 +147,12 @@ class Cell:
     choice: ModelChoice
     settings: EvaluationSettings
     made_by: Mapping[str, Any]
+    chosen: str | None = None
 
     @property
     def folder(self) -> Path:
         """Where it lies below the comparison's folder."""
-        return Path(file_name(self.model)) / f"fold_{file_name(self.fold)}_seed_{self.seed}"
+        return Path(file_name(self.chosen or self.model)) / f"fold_{file_name(self.fold)}_seed_{self.seed}"
 
     def __str__(self) -> str:
         return f"{self.model}, fold {self.fold}, seed {self.seed}"
@@ -288,13 +305,30 @@ class Plan:
     def cells(self) -> list[Cell]:
         """All cells: seed by seed, fold by fold, model by model, so that what is there early can be compared."""
         one = self.comparison
-        return [
+        cells = [
             self._cell(name, model, fold, seed)
             for place, seed in enumerate(one.seeds)
             for fold in self.folds
             for name, model in one.models.items()
-            if place == 0 or model.recipe is not None or model.baseline in DRAWN
+            if model.best_of is None and (place == 0 or model.recipe is not None or model.baseline in DRAWN)
         ]
+        for name, model in one.models.items():
+            held = {
+                cell.model: cell.recipe.data.validation
+                for cell in cells
+                if cell.recipe and cell.model in (model.best_of or ())
+            }
+            if len({repr(part) for part in held.values()}) > 1:
+                raise _wrong(
+                    f"models.{name}.best_of",
+                    "names recipes that hold out different parts; expected one and the same. Write validation: {by_identity: 0.15}",
+                )
+        return cells
+
+    def cells_of(self, model: str) -> list[Cell]:
+        """The cells of one row; of a row that chooses, those of the first that it chooses from."""
+        own = (self.comparison.models[model].best_of or [model])[0]
+        return [cell for cell in self.cells if cell.model == own]
 
     def _cell(self, name: str, model: ModelChoice, fold: str, seed: int) -> Cell:
         recipe = None if model.checkpoint is not None else self._recipe(name, model, fold, seed)

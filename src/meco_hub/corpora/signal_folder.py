@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from ..errors import ConfigurationError, CorpusError, RecordingError, quote, suggest
 from ..labels import canonical_or_own
 from ..reading import read_yaml
-from ..recordings.signal_names import USUAL_UNITS, convert, is_unit
+from ..recordings.signal_names import USUAL_UNITS, convert, is_unit, other_units
 from ..recordings.signal_recording import SignalRecording, Stream, check_clock, even_rate
 from ..recordings.signal_times import as_seconds
 from ..recordings.signals import channel_columns, read_signals, regroup
@@ -445,6 +445,10 @@ class _Part:
     trial: str = ""
 
 
+_FEWEST_OTHERS = 3
+"""Recordings that one is compared with, at least."""
+
+
 def read(
     path: Path,
     study: str = STUDY,
@@ -476,6 +480,8 @@ def read(
     notes = _notes(declared)
     levels: dict[str, dict[str, list[NDArray[Any]]]] = defaultdict(lambda: defaultdict(list))
     widths: dict[str, tuple[int, str]] = {}
+    heights: dict[str, dict[str, float]] = defaultdict(dict)
+    lasts: list[tuple[float, float]] = []
     rows: list[RecordingRow] = []
     for name, source in tqdm(named.items(), desc=path.name, unit=" recordings", disable=None):
         recording = _read_streams(source, notes)
@@ -486,9 +492,17 @@ def read(
                     f"{source}: stream {stream!r} has {one.values.shape[1]} channels, and in {first} {width}. Expected the same in "
                     f"every recording. Name them in the YAML: streams.{stream}.channels."
                 )
-            levels[people[name]][stream].append(one.values[:: max(1, len(one) // _OF_LEVEL)])
-        for part in _parts(table, name, lines[name], recording, (float(window_s), float(stride_s), purity)):
-            rows.append(_row(table, name, source, people[name], recording, part, notes, margin_s))
+            some = one.values[:: max(1, len(one) // _OF_LEVEL)]
+            levels[people[name]][stream].append(some)
+            if np.isfinite(some).any():
+                heights[stream][name] = float(np.nanpercentile(np.abs(some), 90))
+        parts = list(_parts(table, name, lines[name], recording, (float(window_s), float(stride_s), purity)))
+        rows += [_row(table, name, source, people[name], recording, part, notes, margin_s) for part in parts]
+        if parts:
+            last = max(part.end for part in parts)
+            lasts.append((last - recording.start, recording.end - recording.start))
+    for doubt in (*_doubt_units(heights, declared, str(path)), *_doubt_minutes(lasts, str(table.file))):
+        logger.warning("%s", doubt)
     references = {
         who: json.dumps({name: robust_reference(np.concatenate(found)).tolist() for name, found in own.items()})
         for who, own in levels.items()
@@ -518,6 +532,45 @@ def read(
     if "fold" in table.columns:
         return splits
     return with_folds(splits, None if names else "P3", str(path), n_folds=declared.folds)
+
+
+def _doubt_units(heights: Mapping[str, Mapping[str, float]], study: Study, path: str) -> Iterator[str]:
+    """What is to be said of recordings whose numbers are those of the others in another unit only.
+
+    `heights`: stream → recording → what nine in ten of its samples stay below, without their signs.
+    """
+    for stream, of in heights.items():
+        unit = study.streams[stream].unit
+        for name, height in of.items():
+            others = [one for other, one in of.items() if other != name]
+            if not unit or len(others) < _FEWEST_OTHERS:
+                continue
+            low, high = min(others), max(others)
+            if height >= low / 50 and abs(height - float(np.median(others))) <= 5 * (high - low):
+                continue
+            for other in other_units(unit):
+                converted = convert(np.array([[height]]), other, unit)
+                if converted is not None and 2 * low - high <= converted.item() <= 2 * high - low:
+                    yield (
+                        f"{path}: in {name} stream {stream!r} reaches {height:.3g} {unit}, in the other recordings {low:.3g} to "
+                        f"{high:.3g}. In {other} it would be {converted.item():.3g} {unit}. Name the unit in that file's header."
+                    )
+                    break
+
+
+def _doubt_minutes(lasts: Sequence[tuple[float, float]], file: str) -> Iterator[str]:
+    """What is to be said where labels end early in every recording, as minutes taken for seconds do.
+
+    `lasts`: of each recording, seconds from its start to the end of its last label, and to its own end.
+    """
+    ends, lengths = (np.array([pair[place] for pair in lasts]) for place in (0, 1))
+    if len(lasts) < 2 or lengths.min() <= 0:
+        return
+    if (60 * ends <= lengths + _SLACK_S).all() and np.median(60 * ends / lengths) > 0.5:
+        yield (
+            f"{file}: every recording's labels end within its first {100 * float((ends / lengths).max()):.2g} %, at "
+            f"{ends.max():g} s at the latest. Write seconds, where these are minutes."
+        )
 
 
 def read_row(row: Mapping[str, Any]) -> SignalRecording:

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from ..answer_warnings import AnswerWarning, joined_by_code
 from ..errors import RecordingError
 from ..recordings.large_arrays import in_blocks
-from ..recordings.signal_names import are_names, channel_order, convert, may_be, other_units
+from ..recordings.signal_names import are_names, channel_order, convert, how_to_name, offer, other_units
 from ..recordings.signal_recording import SignalRecording, Stream, check_stream, has_sample
 from .signal_modalities import Modality, TrainingRange, measure_level
-from .signal_presence import FEWEST, constant_of, doubt_presence, mask_unmeasured, some_of
+from .signal_presence import FEWEST, doubt_presence, find_flat, mask_unmeasured, some_of
 
 _FASTEST = 20_000.0
 """Hz; no signal of the body is sampled so fast, but any is whose days or hours were taken for seconds."""
@@ -116,36 +116,29 @@ def fit_recording(recording: SignalRecording, modalities: Sequence[Modality]) ->
             del streams[one.name]
     for one in modalities:
         stream = streams.get(one.name)
-        if stream is None or stream.values.dtype.kind != "f" or not len(stream):
-            continue
+        if stream is None or stream.values.dtype.kind != "f" or not len(stream) or one in narrow:
+            continue  # of other channels than are read, which is refused later, nothing can be told
         where = f"{name}, stream {one.name!r}"
         streams[one.name], found = fit_stream(stream, one, where)
         doubts += found
-        constant = constant_of(streams[one.name].values)
-        if constant is not None:
-            flat.append(
-                f"{where} is {', '.join(f'{value:g}' for value in constant)} all the time, which no worn sensor gives; it is left "
-                "out."
-            )
+        if text := find_flat(streams[one.name], where):
+            flat.append(text)
             del streams[one.name]
             continue
-        doubts += _clock(streams[one.name], one, where)
+        doubts += doubt_clock(streams[one.name], one, where)
         streams[one.name], found = mask_unmeasured(streams[one.name], one, where)
-        far = _range(streams[one.name], one, where)
-        said = doubt_presence(streams[one.name], one, where)
-        # of a stream whose level is doubted as a whole, in another unit perhaps, no part need be
-        doubts += [*found, *(doubt for doubt in said if not far or doubt.code != "sensor_unworn"), *far]
+        doubts += [*found, *doubt_samples(streams[one.name], one, where), *_range(streams[one.name], one, where)]
     held = [one for one in modalities if one.name in streams and has_sample(streams[one.name].values)]
     if flat:
         doubts.append(AnswerWarning("sensor_flat", " ".join(flat)))
     if flat and not held:
         raise RecordingError(f"{' '.join(flat)} Expected a stream that moves. Check that the sensors were on and worn.")
-    doubts += _offers(recording, modalities)
+    doubts += doubt_names(recording, modalities)
     _check_duration(replace(recording, streams=streams), held, name)
     return replace(recording, streams=streams, warnings=tuple(joined_by_code([*recording.warnings, *doubts])))
 
 
-def _clock(stream: Stream, modality: Modality, where: str) -> list[AnswerWarning]:
+def doubt_clock(stream: Stream, modality: Modality, where: str) -> list[AnswerWarning]:
     """Doubt the unit of time by how fast the samples would come.
 
     Raises:
@@ -216,7 +209,10 @@ def _range(stream: Stream, modality: Modality, where: str) -> list[AnswerWarning
             f"{names[place]} is at {centre:.3g} ± {scale:.2g}, in training between {low:.3g} and {high:.3g} ± {narrow:.2g} to "
             f"{wide:.2g} {units[place]}".rstrip()
         )
-        for unit in other_units(units[place]):
+        named = stream.units[place] if stream.units else ""
+        for unit in (
+            other_units(units[place]) if named in ("", units[place]) else ()
+        ):  # of one that nobody converts, say no other
             column = convert(stream.values[:, place], unit, units[place])
             if column is not None:
                 values = stream.values.copy()
@@ -230,38 +226,47 @@ def _range(stream: Stream, modality: Modality, where: str) -> list[AnswerWarning
     return [AnswerWarning("outside_training_range", text)]
 
 
-def doubt_beginning(recording: SignalRecording, modalities: Sequence[Modality]) -> list[AnswerWarning]:
-    """What can be told of a recording that goes on by its first window: names of its streams, units far from training's.
+def doubt_samples(
+    stream: Stream, modality: Modality, where: str, asked: tuple[float, float] = (-np.inf, np.inf)
+) -> list[AnswerWarning]:
+    """What `doubt_presence` says of a stream; of one that fits in another unit no part need be unworn."""
+    said = doubt_presence(stream, modality, where, asked)
+    if any(one.code == "sensor_unworn" for one in said) and any(
+        one.code == "unit_unlikely" for one in _range(stream, modality, where)
+    ):
+        said = [one for one in said if one.code != "sensor_unworn"]
+    return said
 
-    How much a stream moves in one window says nothing of how much it moves in a session.
+
+def doubt_beginning(recording: SignalRecording, one: Modality) -> list[AnswerWarning]:
+    """What can be told of a stream that goes on by its first samples: its clock, and a unit far from training's.
+
+    How much it moves in one window says nothing of how much it moves in a session.
 
     Raises:
-        RecordingError: as of `check_reference`; a clock that counts in no seconds.
+        RecordingError: as of `check_reference` and `doubt_clock`.
     """
-    check_reference(recording, modalities)
-    found = _offers(recording, modalities)
-    for one in modalities:
-        stream = recording.streams.get(one.name)
-        if stream is not None:
-            where = f"{recording.name}, stream {one.name!r}"
-            found += _clock(stream, one, where)
-            found += [doubt for doubt in _range(stream, one, where) if doubt.code == "unit_unlikely"]
-    return found
+    stream, where = recording.streams[one.name], f"{recording.name}, stream {one.name!r}"
+    if find_flat(stream, where):  # of one that stands still there is no level
+        return []
+    check_reference(recording, [one])
+    far = _range(stream, one, where)
+    return [*doubt_clock(stream, one, where), *(doubt for doubt in far if doubt.code == "unit_unlikely")]
 
 
-def _offers(recording: SignalRecording, modalities: Sequence[Modality]) -> list[AnswerWarning]:
+def doubt_names(recording: SignalRecording, modalities: Sequence[Modality]) -> list[AnswerWarning]:
     """For each stream that is missed, those that are not read and may be it."""
     names = {one.name for one in modalities}
     strange = {name: stream for name, stream in recording.streams.items() if name not in names and len(stream)}
-    offers = []
-    for one in modalities:
-        if one.name in recording.streams:
-            continue
-        for name, stream in strange.items():
-            if may_be(one.name, name, (*stream.channels, stream.kind)):
-                offers.append(
-                    f"{name!r} may be {one.name!r}, which is missing: pass streams={{{one.name!r}: [{name!r}]}}."
-                )
+    missing = [one.name for one in modalities if one.name not in recording.streams]
+    pairs, silent = offer(missing, {name: (*stream.channels, stream.kind) for name, stream in strange.items()})
+    offers = [f"{name!r} may be {one!r}, which is missing: {how_to_name({one: name})}." for name, one in pairs]
+    if silent and missing:
+        offers.append(
+            f"What {', '.join(map(repr, silent))} {'is' if len(silent) == 1 else 'are'}, no name says, and "
+            f"{', '.join(map(repr, missing))} {'is' if len(missing) == 1 else 'are'} missing: if one is the other, "
+            f"{how_to_name({missing[0]: silent[0]})}, or likewise."
+        )
     if not offers:
         return []
     return [AnswerWarning("stream_name_unknown", f"Not read: {', '.join(map(repr, strange))}. {' '.join(offers)}")]
@@ -276,13 +281,14 @@ def _check_duration(recording: SignalRecording, held: Sequence[Modality], name: 
     said = []
     for one in held:
         times = recording.streams[one.name].times
-        needed = one.summary_s / 2 if one.summary_s is not None else 0.0
+        fewest, needed = (2, 0.0) if one.summary_s is None else (3, one.summary_s / 2)
         rate = recording.streams[one.name].rate or 0.0
-        span = float(times[-1] - times[0]) + (1 / rate if rate else 0.0)
-        if len(times) >= (3 if one.summary_s is not None else 1) and span >= needed * (1 - 1e-6):
+        span = len(times) / rate if rate else float(times[-1] - times[0])  # a pause holds nothing
+        if len(times) >= fewest and span >= needed * (1 - 1e-6):
             return
         count = f"{len(times)} sample{'s' if len(times) != 1 else ''}"
-        said.append(f"{one.name} has {count} in {span:g} s, at least half of {2 * needed:g} s needed")
+        least = f"at least {fewest}" if one.summary_s is None else f"at least half of {2 * needed:g} s"
+        said.append(f"{one.name} has {count} in {span:g} s, {least} needed")
     if said:
         raise RecordingError(f"{name} is too short: {'; '.join(said)}. Record longer, or check the unit of its times.")
 
@@ -300,6 +306,10 @@ def check_reference(recording: SignalRecording, modalities: Sequence[Modality]) 
         values = some_of(stream.values)
         for place, unit in enumerate(one.units):
             centre, scale = (float(row[place]) for row in np.asarray(level))  # of summaries, means come first
+            if (
+                one.summary_s is not None and np.shape(level)[1] == one.channels
+            ):  # how means spread, and samples about them
+                scale = float(np.hypot(scale, np.exp(level[0, 2 * one.stream_channels + place])))
             column = values[:, place : place + 1]
             if not _disagree(column, centre, scale):
                 continue

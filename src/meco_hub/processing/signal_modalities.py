@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ConfigurationError, RecordingError, suggest
+from ..errors import ConfigurationError, RecordingError, require_steps, suggest
 from ..recordings.signal_recording import SignalRecording
 from .resampling import PARTS, Bands, summary_key, summary_level
 
@@ -187,6 +187,10 @@ def refuse_field(name: str, known: Sequence[str]) -> NoReturn:
     )
 
 
+LEAST_CLIP, MOST_NUMBERS = 0.1, 1 << 24
+"""Of scales, at which values are cut back; and numbers of all streams in a window: a minute of 256 electrodes at 1,000 Hz."""
+
+
 def check_fields(windower: Any) -> None:
     """Make sure that the fields of a `SignalWindower` make sense together.
 
@@ -213,10 +217,18 @@ def check_fields(windower: Any) -> None:
             f"context_after_s is {windower.context_after_s} and context_margin_s {windower.context_margin_s}; expected at most as "
             "much after a window as before it."
         )
-    step = windower.grid_step_s
-    if step and abs(windower.window_s / step - round(windower.window_s / step)) > 1e-6:
+    if windower.grid_step_s:
+        require_steps("window_s", windower.window_s, windower.grid_step_s)
+    if windower.clip_at is not None and windower.clip_at < LEAST_CLIP:
         raise ConfigurationError(
-            f"window_s {windower.window_s:g} is no whole number of grid steps of {step:g} s. Change either."
+            f"clip_at is {windower.clip_at!r}; expected {LEAST_CLIP:g} at least, below which a signal is flat. Correct it."
+        )
+    seconds = windower.window_s + 2 * (windower.context_margin_s + windower.spare_s)
+    numbers = seconds * sum(one["sampling_rate"] * one["channels"] for one in windower.modalities.values())
+    if numbers > MOST_NUMBERS:
+        raise ConfigurationError(
+            f"window_s {windower.window_s:g} with context_margin_s {windower.context_margin_s:g} and spare_s {windower.spare_s:g} "
+            f"is {numbers:.3g} numbers of all modalities; expected {MOST_NUMBERS} at most. Make them smaller."
         )
     for field, known in _CHOICES.items():
         if getattr(windower, field) not in known:

@@ -13,7 +13,7 @@ from transformers.feature_extraction_utils import BatchFeature
 
 from ..errors import ConfigurationError, RecordingError
 from ..recordings.large_arrays import blocks_of
-from ..recordings.signal_names import may_be
+from ..recordings.signal_names import how_to_name, offer
 from ..recordings.signal_recording import SignalRecording, Stream, check_stream, has_sample
 from .resampling import LONGEST_STEP, GridPlan, are_real, interpolate, is_on_grid, plan_grid
 from .signal_doubts import fit_stream, range_distance
@@ -108,17 +108,21 @@ def check_any(recording: SignalRecording, names: Sequence[str]) -> None:
     held = [name for name, stream in recording.streams.items() if has_sample(stream.values)]
     if any(name in names for name in held):
         return
-    near = [
-        f"{name!r} for {wanted!r}"
-        for wanted in names
-        for name in held
-        if may_be(wanted, name, (*recording.streams[name].channels, recording.streams[name].kind))
-    ]
-    offer = f" Did you mean {', '.join(near[:3])}?" if near else ""
+    said = {name: (*recording.streams[name].channels, recording.streams[name].kind) for name in held}
+    pairs, silent = offer(names, said)
+    chosen: dict[str, str] = {}
+    for name, wanted in pairs:
+        if name not in chosen.values():
+            chosen.setdefault(wanted, name)
+    near = (
+        f" Did you mean {', '.join(f'{name!r} for {wanted!r}' for wanted, name in chosen.items())}?" if chosen else ""
+    )
+    example = how_to_name(chosen or {names[0]: silent[0]}) if chosen or silent else ""
+    how = f"{example}{'' if chosen else ', or likewise'}" if example else f"pass streams={{{names[0]!r}: [channel, …]}}"
     shown = ", ".join(map(repr, held[:12])) + (f" and {len(held) - 12} more" if len(held) > 12 else "")
     raise RecordingError(
         f"{recording.name or 'The recording'} holds {shown or 'no sample at all'}; expected at least one of the streams "
-        f"{', '.join(map(repr, names))}.{offer} Name its streams so, or pass streams={{{names[0]!r}: [channel, …]}}."
+        f"{', '.join(map(repr, names))}.{near} Name its streams so, or {how}."
     )
 
 
@@ -250,9 +254,22 @@ def check_stride(stride: float, modalities: Sequence[Modality]) -> None:
             )
 
 
+_MOST_WINDOWS = 1 << 22
+"""Of a recording: a week, seven a second."""
+
+
 def find_starts(start: float, end: float, *, window: float, stride: float, last_window: str) -> list[float]:
-    """When the windows of a recording from `start` to `end` begin; `last_window` as a `SignalWindower` has it."""
+    """When the windows of a recording from `start` to `end` begin; `last_window` as a `SignalWindower` has it.
+
+    Raises:
+        ConfigurationError: more windows than anybody means.
+    """
     rest = end - start - window - EDGE
+    if not rest / stride < _MOST_WINDOWS:
+        raise ConfigurationError(
+            f"A recording of {end - start:g} s has {rest / stride:.3g} windows {stride:g} s apart; expected {_MOST_WINDOWS} at "
+            "most. Take a larger stride_s (or window_s), or cut the recording."
+        )
     starts = [start + index * stride for index in range(1 + max(0, int(np.ceil(rest / stride))))]
     if len(starts) > 1 and starts[-1] + window > end + EDGE:
         if last_window == "drop":

@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 
 from ..answer_warnings import AnswerWarning, joined_by_code
 from ..errors import ConfigurationError, RecordingError
-from ..recordings.signal_recording import SignalRecording, Stream, even_rate
+from ..recordings.signal_recording import SignalRecording, Stream, StreamCollector, even_rate
 from ..recordings.signal_times import as_seconds, check_pause
-from ..recordings.signals import as_columns, check_rate, is_pair
+from ..recordings.signals import check_rate, take_apart
 from .resampling import GridPlan
-from .signal_doubts import doubt_beginning, fit_stream
+from .signal_doubts import doubt_beginning, doubt_clock, doubt_names, doubt_samples, fit_stream
 from .signal_modalities import Modality
 from .signal_preparation import check_any, check_channels, fingerprint, plan_stream
-from .signal_presence import mask_unmeasured
+from .signal_presence import FEWEST, STILL_S, Past, find_flat, mask_unmeasured
 
 if TYPE_CHECKING:
     from .signal_windower import SignalWindower
@@ -88,7 +88,9 @@ class WindowStream:
         self._rates = windower.rates_of_arrays()
         self._doubts: list[AnswerWarning] = []
         self._strange: dict[str, Stream] = {}  # one sample of each stream that is no modality
-        self._begun = False
+        self._begun: set[str] = set()  # streams whose beginning was looked at
+        self._read_doubts: set[str] = set()  # codes of what readers of pieces doubted
+        self._named = self._ended = False
         self._index = 0
         self._buffers: dict[str, _Buffer] = {}
 
@@ -107,7 +109,8 @@ class WindowStream:
 
         Args:
             samples: what the windower's `read` takes, files apart: a recording, or stream name → a `Stream`, (values, times),
-                (values, rate) or values alone, of (samples,) or (samples, channels). What has no times follows on the last sample;
+                (values, rate) or values alone, of (samples,) or (samples, channels), or of pandas with times of its own; times
+                are whatever a call takes, of one kind all the way. What has no times follows on the last sample;
                 values alone tick at the modality's `sampling_rate`, and of modalities that are summarised they need a clock.
                 Without names when there is one modality. Streams that are no modality are not read; where one is missed that they
                 may be, the first window has the warning `stream_name_unknown`; where a level fits training in another unit only,
@@ -120,6 +123,7 @@ class WindowStream:
                 next. Nothing of that push is kept. Or a reference was measured in another unit.
         """
         if isinstance(samples, SignalRecording):
+            self._doubt_once(samples.warnings)
             samples = samples.streams
         if not isinstance(samples, Mapping):
             if len(self._modalities) != 1:
@@ -130,6 +134,11 @@ class WindowStream:
         chunks = {name: self._read(name, one) for name, one in samples.items() if name in self._modalities}
         times = np.sort(np.concatenate([chunk.times for chunk in chunks.values()] or [np.empty(0)]))
         check_pause(self.clock if self._buffers else self._start, times, "a sample of any stream")
+        for name, chunk in chunks.items():
+            if name not in self._begun and name in self._buffers:
+                chunk = joined([self._buffers[name].stream, chunk])
+            if name not in self._begun and len(chunk) >= _SETTLED:  # not when a window is full: it may never be
+                doubt_clock(chunk, self._modalities[name], f"stream {name!r}")
         self._strange |= {
             name: replace(one, values=one.values[:1].copy(), times=one.times[:1].copy())
             if isinstance(one, Stream)
@@ -160,6 +169,7 @@ class WindowStream:
             if self._strange:
                 check_any(SignalRecording(self._strange), list(self._modalities))
             return []
+        self._ended = True
         end = max(buffer.end for buffer in self._buffers.values())
         starts = self._windower.window_starts(self._start, end, self._stride)[self._index :]
         self._index += len(starts)
@@ -180,14 +190,16 @@ class WindowStream:
         if isinstance(chunk, Stream):
             stream = chunk
         else:  # not by `to_stream`: a packet may be too short to tell a rate by, or rows from columns
-            pair: Any = chunk if is_pair(chunk) else (chunk, self._rates.get(name))
-            values, clock = pair
+            columns, clock, channels = take_apart(chunk, self._rates.get(name), where)
             if np.ndim(clock) == 1:
-                stream = Stream(as_columns(values, where), as_seconds(clock, where))
+                found = StreamCollector(where)
+                times = as_seconds(clock, where, found, after=buffer.latest if buffer else None)
+                self._doubt_once(found.warnings)
+                stream = Stream(columns, times, channels=channels)
             else:
                 rate = check_rate(clock, where)
                 start = buffer.latest + 1 / rate if buffer else (self._start or 0.0)
-                stream = Stream.regular(as_columns(values, where), rate, start=start)
+                stream = Stream.regular(columns, rate, start=start, channels=channels)
         check_channels(stream, name, modality.stream_channels, "")
         stream, doubts = fit_stream(stream, modality, f"Stream {name!r}")
         self._doubts += doubts if buffer is None else []
@@ -228,21 +240,45 @@ class WindowStream:
 
     def _clip(self, start: float, end: float) -> SignalRecording:
         windower = self._windower
-        streams = {}
+        streams, measured = {}, {}
         for name in self._modalities:
             if name in self._buffers:
                 first = start - windower.context_margin_s - windower.spare_s
                 last = start + windower.window_s + windower.shown_after_s
-                streams[name], found = self._buffers[name].on_grid(self._start or 0.0, first, last)
-                self._doubts += found
-        if not self._begun:
-            own = {name: buffer.stream for name, buffer in self._buffers.items()}
-            so_far = SignalRecording({**self._strange, **own}, reference=self._reference, name="The recording")
-            self._doubts += doubt_beginning(so_far, list(self._modalities.values()))
-            self._begun = True
+                enough = 0.0 if self._ended else STILL_S
+                streams[name], found = self._buffers[name].on_grid(self._start or 0.0, first, last, enough)
+                self._doubts += [*found, *self._buffers[name].doubt(start, end)]
+                measured[name] = self._buffers[name].measured
+        # of few samples its grid may hold none, which does not make the window one in which nothing was measured
+        silent = SignalRecording(measured).is_silent(measured, start, end)
+        self._doubt_beginnings()
         streams = {name: stream for name, stream in streams.items() if len(stream)}
         doubts, self._doubts = tuple(joined_by_code(self._doubts)), []
-        return SignalRecording(streams, start, end, reference=self._reference, prepared=self._mark, warnings=doubts)
+        return SignalRecording(
+            streams, start, end, reference=self._reference, prepared=self._mark, silent=silent, warnings=doubts
+        )
+
+    def _doubt_beginnings(self) -> None:
+        """Note what is in doubt about names, and about streams that have not been there for long."""
+        own = {name: buffer.stream for name, buffer in self._buffers.items() if len(buffer.stream)}
+        so_far = SignalRecording({**self._strange, **own}, reference=self._reference, name="The recording")
+        if not self._named:
+            self._doubts += doubt_names(so_far, list(self._modalities.values()))
+        self._named = True
+        for name, stream in own.items():
+            if name in self._begun:
+                continue
+            if self._ended or len(stream) >= FEWEST:
+                self._begun.add(name)
+                self._doubts += doubt_beginning(so_far, self._modalities[name])
+            else:
+                self._doubts += doubt_clock(stream, self._modalities[name], f"The recording, stream {name!r}")
+
+    def _doubt_once(self, found: Iterable[AnswerWarning]) -> None:
+        """Note what a reader doubts: of every piece the same, so each code once."""
+        new = [one for one in found if one.code not in self._read_doubts]
+        self._read_doubts |= {one.code for one in new}
+        self._doubts += new
 
     def _forget(self) -> None:
         """Drop what lies before anything that the next window, or one aligned with the end, can look back on."""
@@ -250,6 +286,12 @@ class WindowStream:
         needed -= self._windower.context_margin_s + self._windower.spare_s
         for buffer in self._buffers.values():
             buffer.forget(needed)
+
+
+def joined(parts: Sequence[Stream]) -> Stream:
+    """Parts of a stream that follow each other as one."""
+    values: Sequence[Any] = [part.values for part in parts]
+    return replace(parts[0], values=np.concatenate(values), times=np.concatenate([part.times for part in parts]))
 
 
 class _Buffer:
@@ -261,10 +303,13 @@ class _Buffer:
         self._chunks: list[Stream] = []
         self._plan: GridPlan | None = None
         self._settled = False
+        self._past = Past()
+        self.measured: Stream  # of what is kept, NaN where it is masked
 
     @property
     def nbytes(self) -> int:
-        return sum(chunk.values.nbytes + chunk.times.nbytes for chunk in self._chunks)
+        kept = [*self._chunks, *([self._past.seen] if self._past.seen else [])]
+        return sum(one.values.nbytes + one.times.nbytes for one in kept)
 
     @property
     def end(self) -> float:
@@ -295,27 +340,42 @@ class _Buffer:
             return anchor + (last + 0.5) / plan.rate - 1e-3 / plan.rate + ahead
         return end - (1 + 1e-3) / plan.own_rate + ahead
 
-    def on_grid(self, anchor: float, start: float, end: float) -> tuple[Stream, list[AnswerWarning]]:
-        """The samples from `start` up to `end` on the modality's grid, and what is in doubt about those that are kept."""
+    def on_grid(self, anchor: float, start: float, end: float, enough: float) -> tuple[Stream, list[AnswerWarning]]:
+        """The samples from `start` up to `end` on the modality's grid, and what is in doubt about those that are kept.
+
+        A stream that has been constant from its first sample on is masked once that has lasted for `enough` seconds.
+        """
         plan = self._settle(anchor)
         if plan.how == "copy" and not plan.is_kept_by(self._joined().times):
             plan = self._plan = self._make_plan(anchor)  # the clock was even so far, and is not any more
-        measured, doubts = mask_unmeasured(self._joined(), self.modality, f"Stream {self.modality.name!r}")
+        stream, where = self._joined(), f"Stream {self.modality.name!r}"
+        if text := find_flat(stream, where, self._past, enough):
+            measured, doubts = (
+                replace(stream, values=np.full_like(stream.values, np.nan)),
+                [AnswerWarning("sensor_flat", text)],
+            )
+        else:
+            measured, doubts = mask_unmeasured(stream, self.modality, where, self._past)
+        self.measured = measured
         return plan.apply(measured, start, end), doubts
+
+    def doubt(self, start: float, end: float) -> list[AnswerWarning]:
+        """What is in doubt about the samples from `start` to `end`, which `on_grid` has looked at, by the last minutes."""
+        whole = self._past.seen_with(self.measured)
+        return doubt_samples(whole, self.modality, f"Stream {self.modality.name!r}", (start, end))
 
     def forget(self, before: float) -> None:
         """Drop samples that no value from `before` on depends on."""
         whole = self._joined()
         back = self._plan.reach + 2 * self._plan.longest_gap if self._plan else 0.0
         first = int(np.searchsorted(whole.times, before - back))
+        self._past = self._past.forgetting(whole, self.measured, first)
         # a copy, so that the forgotten part is let go
         self._chunks = [replace(whole, values=whole.values[first:].copy(), times=whole.times[first:].copy())]
 
     def _joined(self) -> Stream:
         if len(self._chunks) > 1:
-            values: Sequence[Any] = [chunk.values for chunk in self._chunks]
-            times = [chunk.times for chunk in self._chunks]
-            self._chunks = [replace(self._chunks[0], values=np.concatenate(values), times=np.concatenate(times))]
+            self._chunks = [joined(self._chunks)]
         return self._chunks[0]
 
     def _settle(self, anchor: float) -> GridPlan:

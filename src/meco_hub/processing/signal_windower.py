@@ -370,6 +370,8 @@ class SignalWindower(RecordingProcessor, NoRemoteCode, FeatureExtractionMixin):
 
     def is_silent(self, recording: SignalRecording, clip: SignalRecording) -> bool:
         """Whether no modality has a sample in the clip itself; what a window shows from before and after it does not count."""
+        if recording.silent is not None:
+            return recording.silent
         return recording.is_silent(self.modality_names, clip.start, clip.end)
 
     def blank(self) -> SignalRecording:

@@ -25,6 +25,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
@@ -32,6 +33,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
+from ..answer_warnings import AnswerWarning
 from ..errors import RecordingError, import_optional, quote
 from ..reading import reading
 from .event_recording import COLUMN_NAMES
@@ -67,16 +69,29 @@ def pieces_of(source: str | os.PathLike[str], *, idle_s: float | None = IDLE_S) 
         idle_s: seconds without anything new, after which it has ended; None waits for ever. A socket also ends when it is closed.
 
     Raises:
-        RecordingError: there is no such file, nobody answers there, or what comes is not what is described above.
+        RecordingError: there is no such file, nobody answers there, nothing comes at all, what comes is not what is described
+            above, or a file is replaced or cut short meanwhile.
         DependencyError: pylsl is not installed.
     """
-    if is_live_address(source):
-        address = urlsplit(str(source))
-        return (
-            _socket(address.hostname or "", address.port, idle_s)
-            if address.scheme == "tcp"
-            else _lsl(str(source), idle_s)
+    return _some(_open(source, idle_s), os.fspath(source), idle_s)
+
+
+def _some(pieces: Iterator[Any], called: str, idle_s: float | None) -> Iterator[Any]:
+    """These pieces, of which there must be one: who sees no answer at all is told why."""
+    first = next(pieces, None)
+    if first is None:
+        silent = "" if idle_s is None else f", or was silent for {idle_s:g} seconds,"
+        raise RecordingError(
+            f"{called} ended{silent} before a whole row or array had come; expected some. Start what sends them, or wait longer "
+            "(idle_s=)."
         )
+    yield first
+    yield from pieces
+
+
+def _open(source: str | os.PathLike[str], idle_s: float | None) -> Iterator[Any]:
+    if is_live_address(source):
+        return _lsl(str(source), idle_s) if str(source).lower().startswith("lsl") else _socket(str(source), idle_s)
     path = Path(source)
     if not path.is_file():
         raise RecordingError(f"There is no file {path}; expected one that a recorder appends to. Check the path.")
@@ -188,8 +203,12 @@ def _piece(rows: NDArray[Any], called: str) -> Any:
     )
 
 
-def _socket(host: str, port: int | None, idle_s: float | None) -> Iterator[Any]:
-    called = f"tcp://{host}:{port}"
+def _socket(called: str, idle_s: float | None) -> Iterator[Any]:
+    try:
+        address = urlsplit(called)
+        host, port = address.hostname, address.port
+    except ValueError:  # no number, one that is no port's, half a bracket
+        host = port = None
     if not host or not port:
         raise RecordingError(f"{called} names no host and port; expected an address such as tcp://127.0.0.1:5555.")
     try:
@@ -224,7 +243,7 @@ def _socket(host: str, port: int | None, idle_s: float | None) -> Iterator[Any]:
 
 def _growing_arrays(path: Path, idle_s: float | None) -> Iterator[Any]:
     with path.open("rb") as file:
-        follow = _Follower(file, idle_s)
+        follow = _Follower(file, path, idle_s)
 
         def read(count: int) -> bytes:
             parts: list[bytes] = []
@@ -246,18 +265,37 @@ def _end_of(parts: list[bytes], count: int, called: str) -> bytes:
 
 
 class _Follower:
-    """Reads on in a file that grows: the next bytes, up to so many; none after `idle_s` seconds without any."""
+    """Reads on in a file that grows: the next bytes, up to so many; none after `idle_s` seconds without any.
 
-    def __init__(self, file: Any, idle_s: float | None) -> None:
-        self._file, self._idle = file, math.inf if idle_s is None else idle_s
+    Raises:
+        RecordingError: when called, another file lies there now, or one of which bytes that were read are gone.
+    """
+
+    def __init__(self, file: Any, path: Path, idle_s: float | None) -> None:
+        self._file, self._path, self._idle = file, path, math.inf if idle_s is None else idle_s
 
     def __call__(self, most: int) -> bytes:
         since = time.monotonic()
-        while not (part := self._file.read(most)):
+        while True:
+            self._check()
+            if part := self._file.read(most):
+                return part
             if time.monotonic() - since >= self._idle:
                 return b""
             time.sleep(_POLL_S)
-        return part
+
+    def _check(self) -> None:
+        opened = os.fstat(self._file.fileno())
+        try:
+            same = os.path.samestat(opened, self._path.stat())
+        except OSError:  # put elsewhere by whoever has finished it
+            same = True
+        if not same or opened.st_size < self._file.tell():
+            what = "was cut short" if same else "was replaced"
+            raise RecordingError(
+                f"{self._path} {what} while it was followed; expected a file that rows or arrays are only appended to. What came "
+                "before was answered. Follow the new file by another call."
+            )
 
 
 # --- Tables -----------------------------------------------------------------------------------------------------------
@@ -266,10 +304,14 @@ class _Follower:
 def _table(path: Path, idle_s: float | None) -> Iterator[Any]:
     """Rows as they come, whole lines at a time, by the readers of whole files: each block is one of them, below the header."""
     with path.open("rb") as file, tempfile.TemporaryDirectory() as place:
-        follow, head, rest = _Follower(file, idle_s), b"", b""
+        follow, head, rest = _Follower(file, path, idle_s), b"", b""
         block = Path(place, f"block{path.suffix.lower()}")
         while part := follow(_BLOCK):
             *lines, rest = (rest + part).split(b"\n")
+            if len(rest) > _BLOCK:
+                raise RecordingError(
+                    f"{path} has a line of more than {_BLOCK} bytes; expected rows, each of which ends with a newline. Write it so."
+                )
             if not head:
                 above = next(
                     (number for number, line in enumerate(lines) if not line.startswith(b"#") and line.strip()), None
@@ -299,7 +341,8 @@ def _read_block(block: Path, head: bytes, called: str) -> Any:
         if "holds no sample" in str(error):
             return None
         raise RecordingError(str(error).replace(str(block), called)) from error
-    return recording
+    told = (AnswerWarning(one.code, one.message.replace(str(block), called)) for one in recording.warnings)
+    return replace(recording, name=called, warnings=tuple(told))
 
 
 # --- Lab Streaming Layer ----------------------------------------------------------------------------------------------

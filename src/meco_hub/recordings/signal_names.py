@@ -4,29 +4,52 @@ Names are compared here and nowhere else. Nothing is renamed because of it: a st
 """
 
 import difflib
+import itertools
 import re
-from collections.abc import Iterable, Sequence
+import shlex
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 _STREAMS: dict[str, str] = {
-    "eda": "gsr sc scl scr skin conductance electrodermal galvanic",
-    "bvp": "ppg pleth plethysmogram photoplethysmogram",
-    "ecg": "ekg electrocardiogram",
-    "hr": "heartrate bpm pulse heart",
-    "ibi": "rr rri rrinterval nn ppi interbeat",
-    "temp": "temperature skt thermometer",
-    "resp": "rsp respiration breath breathing thorax",
-    "acc": "accelerometer acceleration accel",
-    "emg": "muscle electromyogram",
+    "eda": "gsr sc scl scr",
+    "bvp": "ppg plet pleth",
+    "ecg": "ekg",
+    "hr": "bpm",
+    "ibi": "rr rri nn ppi interbeat",
+    "temp": "skt",
+    "resp": "rsp thorax",
+    "acc": "accel",
+    "emg": "muscle",
     "eeg": "electroencephalogram",
     "eog": "eye gaze",
     "cardiac": "ihr ptt",
 }
 """Kind of signal, as checkpoints of ours call it → other words for it, as devices, LSL's types and programs have them."""
 
+_STEMS: dict[str, str] = {
+    "eda": "conductan condutan conduttan electroderm elektroderm elettroderm galvan hautleit leitwert leitfahig 皮电 皮電 "
+    "皮肤电 皮膚電",
+    "bvp": "bloodvolume volumepulse pulsewave pulswelle plethysmo photoplethysmo",
+    "ecg": "electrocardiog elektrokardiog",
+    "hr": "heartrate pulserate beatspermin herzfreq herzrate herzschlag freqcard 心率 心拍",
+    "ibi": "rrinterval rrabst beattobeat",
+    "temp": "temperatur thermomet hauttemp 皮温 皮膚温 体温",
+    "resp": "respir breath atem atmung 呼吸",
+    "acc": "acceler beschleunig aceler",
+    "emg": "electromyog elektromyog",
+}
+"""Likewise beginnings of words in several languages, without accents; two words that stand together count as one."""
+
+_VAGUE = {"skin": "eda", "haut": "eda", "heart": "hr", "herz": "hr", "pulse": "hr", "puls": "hr", "pouls": "hr",
+          "pulso": "hr", "cardiaque": "hr", "cardiaca": "hr"}  # fmt: skip
+"""Words that mean a kind only where no other word does: "Skin Temperature" is no conductance, "Pulse wave" no heart rate."""
+
 _KINDS = {word: kind for kind, words in _STREAMS.items() for word in (kind, *words.split())}
+_BY_STEM = {stem: kind for kind, stems in _STEMS.items() for stem in stems.split()}
+_RESISTANCE = re.compile(r"resist|impedan|widerstand|ohm", re.IGNORECASE)
 _MARKERS = re.compile(r"mark|event|trigger|stim|label|annot|tag|note|code|status", re.IGNORECASE)
 
 _CHANNELS = {
@@ -47,21 +70,66 @@ _CHANNEL_WORDS = {word: name for name, words in _CHANNELS.items() for word in (n
 
 
 def kinds_of(*names: str) -> set[str]:
-    """Kinds of signal that the words in these names mean: of "Shimmer GSR", eda."""
-    words = [word for name in names for word in re.split(r"[^a-z]+", name.lower())]
-    return {_KINDS[word] for word in words if word in _KINDS}
+    """Kinds of signal that the words in these names mean: of "Shimmer GSR", eda.
 
-
-def may_be(wanted: str, name: str, said: Iterable[str]) -> bool:
-    """Whether a stream of that name, of which its file says these words too, may be the one that is wanted.
-
-    A stream that says nothing known and is no marker may be anything.
+    What was computed of a sensor is none: "PPGtoHR" and "ECG RR interval" are rates and intervals. A resistance is no
+    conductance: the one falls where the other rises.
     """
-    kinds = kinds_of(name, *said)
-    if kinds:
-        return bool(kinds & (kinds_of(wanted) or {wanted}))
-    alike = difflib.get_close_matches(name.lower(), [wanted.lower()], n=1, cutoff=0.5)
-    return bool(alike) or not _MARKERS.search(" ".join((name, *said)))
+    found: set[str] = set()
+    vague: set[str] = set()
+    for name in names:
+        words = _words_of(name)
+        pairs = [first + second for first, second in itertools.pairwise(words)]
+        found |= {_KINDS[word] for word in words if word in _KINDS}
+        found |= {kind for word in (*words, *pairs) for stem, kind in _BY_STEM.items() if word.startswith(stem)}
+        vague |= {_VAGUE[word] for word in words if word in _VAGUE}
+    found = found or vague
+    if found & {"hr", "ibi"}:
+        found -= {"bvp", "ecg"}
+    if any(_RESISTANCE.search(name) for name in names):
+        found -= {"eda"}
+    return found
+
+
+def _words_of(name: str) -> list[str]:
+    """The words of a name in small letters: no accents, digits or signs, apart where a capital begins one ("HeartRate")."""
+    plain = "".join(letter for letter in unicodedata.normalize("NFKD", name) if not unicodedata.combining(letter))
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", plain).casefold()
+    return [word for word in re.split(r"[\W\d_]+", apart) if word]
+
+
+def offer(wanted: Iterable[str], given: Mapping[str, Iterable[str]]) -> tuple[list[tuple[str, str]], list[str]]:
+    """Which streams may be one of those that are wanted, by their names.
+
+    Args:
+        wanted: names of the streams that are wanted.
+        given: names of the others → what their files say of them besides (channels, LSL's type).
+
+    Returns:
+        pairs (given, wanted) whose words mean one kind of signal or which are spelt alike; and the given ones that say
+        nothing known and are no markers: they may be anything.
+    """
+    wanted = list(wanted)
+    pairs: list[tuple[str, str]] = []
+    silent: list[str] = []
+    for name, said in given.items():
+        says = (name, *said)
+        kinds = kinds_of(*says)
+        meant = [one for one in wanted if kinds & (kinds_of(one) or {one})]
+        if not kinds:
+            meant = difflib.get_close_matches(name.casefold(), wanted, n=1, cutoff=0.7)
+        pairs += [(name, one) for one in meant]
+        text = " ".join(says)
+        if not kinds and not meant and not _MARKERS.search(text) and not _RESISTANCE.search(text):
+            silent.append(name)
+    return pairs, silent
+
+
+def how_to_name(chosen: Mapping[str, str]) -> str:
+    """How these streams, wanted → given, are chosen in Python and on the command line."""
+    python = ", ".join(f"{wanted!r}: [{given!r}]" for wanted, given in chosen.items())
+    typed = " ".join(shlex.quote(f"{wanted}={given}") for wanted, given in chosen.items() if "," not in given)
+    return f"pass streams={{{python}}}" + (f", or --streams {typed} on the command line" if typed else "")
 
 
 def channel_order(given: Sequence[str], wanted: Sequence[str], stream: str) -> list[int] | None:

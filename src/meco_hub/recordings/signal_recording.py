@@ -10,7 +10,7 @@ are functions from recording to recording, so that training, evaluation and the 
 where two of them claim one moment, only who recorded them can say which is right.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -47,6 +47,11 @@ _AT_ONCE = 2**16
 
 _SAMPLE = 4096
 """Steps that are looked at to say how even a clock is."""
+
+
+def _in_seconds(time: float) -> str:
+    """To the millisecond, as short as that goes; seconds since 1970 keep all their digits."""
+    return f"{round(float(time), 3):.15g}"
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,15 @@ class Stream:
         columns = values[:, None] if values.ndim == 1 else values
         return Stream(columns, start + np.arange(len(columns), dtype=np.float64) / rate, rate, channels, units)
 
+    def __repr__(self) -> str:
+        ticks = f"{self.rate:.6g} Hz" if self.rate else "no fixed rate"
+        units = self.units or ("",) * len(self.channels)
+        named = ", ".join(f"{name} {unit}".strip() for name, unit in zip(self.channels, units, strict=False))
+        span = f", {_in_seconds(self.times[0])} to {_in_seconds(self.times[-1])} s" if len(self) else ""
+        kind = f", kind {quote(self.kind)!r}" if self.kind else ""
+        wide = f"{len(self)} samples of {self.values.shape[1]} channel{'s' if self.values.shape[1] != 1 else ''}"
+        return f"Stream({wide} ({quote(named) or 'unnamed'}){span}, {ticks}{kind})"
+
     def between(self, start: float, end: float) -> "Stream":
         """The samples with start ≤ time < end, as views."""
         first, last = self.times.searchsorted((start, end))
@@ -123,6 +137,7 @@ class SignalRecording:
             mean and standard deviation, stand beside it under `processing.resampling.summary_key`.
         known_lags: stream name → seconds by which its content is known to be late, as training's delays are; NaN unknown.
         prepared: which processor has filtered these streams and put them on its grids already; "" as they were recorded.
+        silent: of one that was prepared, whether nothing was measured between start and end; None: as its streams show.
         warnings: what its reader doubts.
     """
 
@@ -134,6 +149,7 @@ class SignalRecording:
     reference: Mapping[str, NDArray[np.floating]] = field(default_factory=dict)
     known_lags: Mapping[str, float] = field(default_factory=dict)
     prepared: str = ""
+    silent: bool | None = None
     warnings: tuple[AnswerWarning, ...] = ()
 
     def __post_init__(self) -> None:
@@ -144,6 +160,13 @@ class SignalRecording:
             object.__setattr__(self, "start", start)
         if np.isnan(self.end):
             object.__setattr__(self, "end", max(end, self.start))
+
+    def __repr__(self) -> str:
+        title = f"SignalRecording({self.name!r}, {_in_seconds(self.start)} to {_in_seconds(self.end)} s"
+        streams = [f"  {quote(name)}: {stream!r}" for name, stream in self.streams.items()]
+        truth = [f"  annotation {quote(name)}: {stream!r}" for name, stream in self.annotations.items()]
+        doubts = [f"  warning: {doubt.message} [{doubt.code}]" for doubt in self.warnings]
+        return "\n".join([title, *streams, *truth, *doubts]) + ")"
 
     @property
     def seconds(self) -> float:
@@ -162,7 +185,8 @@ class SignalRecording:
         """
         streams = {name: one.between(start - margin, end + margin) for name, one in self.streams.items()}
         annotations = {name: one.around(start, end) for name, one in self.annotations.items()}
-        return replace(self, streams=streams, annotations=annotations, start=start, end=end)
+        silent = self.silent if (start, end) == (self.start, self.end) else None
+        return replace(self, streams=streams, annotations=annotations, start=start, end=end, silent=silent)
 
     def spanned_by(self, names: Iterable[str]) -> "SignalRecording":
         """The recording, asked about while these streams were recorded, whatever others there are.
@@ -243,6 +267,23 @@ class StreamCollector:
     def doubt(self, code: str, message: str) -> None:
         """Warn of something; what is said under one code becomes one warning."""
         self.warnings.append(AnswerWarning(code, message))
+
+    def distinct(self, names: Sequence[str], what: str, numbers: Sequence[object] = ()) -> list[str]:
+        """The names, each with its number behind it where another is the same, which is said.
+
+        Args:
+            names: of streams or channels; one that is empty is called by its number.
+            what: they are.
+            numbers: of each; by default counted from 1.
+        """
+        numbers = numbers or range(1, len(names) + 1)
+        named = [name or str(number) for name, number in zip(names, numbers, strict=True)]
+        made = [f"{n}#{number}" if named.count(n) > 1 else n for n, number in zip(named, numbers, strict=True)]
+        for name, short in zip(named, map(quote, made), strict=True):
+            if named.count(name) > 1:
+                said = f"{self.name}: {named.count(name)} {what} are called '{quote(name)}'; this one is {short}."
+                self.doubt("stream_name_twice", f"{said} Choose by streams={{'{quote(name)}': [it]}}.")
+        return made
 
     def recording(self) -> SignalRecording:
         """What was gathered.

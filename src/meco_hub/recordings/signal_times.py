@@ -15,8 +15,8 @@ from .signal_recording import StreamCollector
 
 TIME_UNITS = {
     **dict.fromkeys(("s", "sec", "secs", "seconds"), 1.0),
-    **dict.fromkeys(("ms", "msec", "milliseconds"), 1e-3),
-    **dict.fromkeys(("us", "µs", "μs", "microseconds"), 1e-6),
+    **dict.fromkeys(("ms", "msec", "millisec", "milliseconds"), 1e-3),
+    **dict.fromkeys(("us", "µs", "μs", "usec", "microsec", "microseconds"), 1e-6),
     **dict.fromkeys(("ns", "nanoseconds"), 1e-9),
     **dict.fromkeys(("min", "minutes"), 60.0),
     **dict.fromkeys(("h", "hours"), 3600.0),
@@ -30,35 +30,51 @@ _YEARS_2001_2100 = (9.8e8, 4.2e9)
 
 _TIME_OF_DAY = re.compile(r"\d{1,2}:[0-5]\d:[0-5]\d(?:[.,]\d+)?")
 
+_SPAN = re.compile(r"-?\d+ days?(?:,? \+?\d{1,2}:[0-5]\d:[0-5]\d(?:\.\d+)?)?")
+"""A time difference as pandas and Python write it."""
+
 _LATEST = 1e11
 """No clock in seconds shows more: it is the year 5138."""
+
+_HOUR = 3600.0
+
+_ZONE = re.compile(r"(?:Z|UTC|GMT|[+-]\d\d:?\d\d)$", re.IGNORECASE)
+"""How a date with a zone ends."""
 
 _LONGEST_PAUSE_S = 86_400.0
 """Seconds; what pauses for longer begins anew."""
 
 
 def as_seconds(
-    values: Any, where: str, found: StreamCollector | None = None, *, unit: str | None = None
+    values: Any,
+    where: str,
+    found: StreamCollector | None = None,
+    *,
+    unit: str | None = None,
+    after: float | None = None,
 ) -> NDArray[np.float64]:
     """(samples,) times in seconds.
 
     Args:
         values: numbers; ISO 8601; times of day, which become seconds since the first midnight; datetimes or time differences of
-            NumPy, pandas or Python. Dates become seconds since 1970, in UTC where they name no zone.
+            NumPy, pandas or Python, the latter also as text. Dates become seconds since 1970, in UTC where they name no zone.
         where: what errors call them.
         found: where a unit that was recognised is noted.
         unit: of numbers, a key of `TIME_UNITS`; None: not stated.
+        after: seconds of the time before the first, of a recording that goes on.
 
     Raises:
         RecordingError: they are no times; or numbers that cannot be seconds and are nothing else for certain.
     """
     column = np.asarray(values)
     if column.dtype.kind not in "iufMm":
-        column = _dates(values, where)
+        column = _dates(values, where, after)
     if column.dtype.kind in "Mm":
         missing = np.isnat(column)
-        seconds = column.astype(f"{column.dtype.kind}8[ns]").astype(np.int64) / 1e9
-        return np.where(missing, np.nan, seconds)
+        seconds = np.where(missing, np.nan, column.astype(f"{column.dtype.kind}8[ns]").astype(np.int64) / 1e9)
+        if found is not None and column.dtype.kind == "M":
+            _doubt_summer_time(seconds, values, where, found)
+        return seconds
     numbers = column.astype(np.float64)
     if unit:
         return numbers * TIME_UNITS[unit.lower()]
@@ -79,7 +95,25 @@ def as_seconds(
     )
 
 
-def _dates(values: Any, where: str) -> NDArray[Any]:
+def _doubt_summer_time(seconds: NDArray[np.float64], values: Any, where: str, found: StreamCollector) -> None:
+    """Say where dates without a zone leave out one hour of a Sunday's night: local time does where summer time begins."""
+    steps = np.diff(seconds)
+    usual = float(np.median(steps)) if len(steps) else 0.0
+    if not 0 < usual < _HOUR / 10 or _ZONE.search(str(np.asarray(values, dtype=object).reshape(-1)[0]).strip()):
+        return
+    late = seconds[1:] % 86400.0
+    begins = (late >= _HOUR) & (late < 4 * _HOUR) & (late % _HOUR < usual) & ((seconds[1:] // 86400.0 + 4) % 7 == 0)
+    jumps = np.flatnonzero((np.abs(steps - usual - _HOUR) <= usual) & begins)
+    if len(jumps):
+        at = int(jumps[0])
+        found.doubt(
+            "summer_time_unclear",
+            f"{where}: after sample {at} an hour is left out in the night of a Sunday, as where local time changes to summer time; "
+            "it is taken for an hour without samples. Write times in UTC, or with their zone.",
+        )
+
+
+def _dates(values: Any, where: str, after: float | None) -> NDArray[Any]:
     """Text or objects as datetime64, or as numbers where they are numbers after all."""
     import pandas
 
@@ -97,9 +131,9 @@ def _dates(values: Any, where: str) -> NDArray[Any]:
             )
         return np.asarray(numbers, np.float64)
     if text.map(lambda one: bool(_TIME_OF_DAY.fullmatch(str(one).strip()))).all():
-        return _since_midnight(pandas.to_timedelta(text.map(_trimmed)))
+        return _since_midnight(pandas.to_timedelta(text.map(_trimmed)), after)
     try:
-        if text.map(lambda one: hasattr(one, "total_seconds")).all():
+        if text.map(lambda one: hasattr(one, "total_seconds") or bool(_SPAN.fullmatch(str(one).strip()))).all():
             return np.asarray(pandas.to_timedelta(text))
         dates: Any = pandas.to_datetime(text.map(_trimmed), format="ISO8601", utc=True, errors="coerce")
     except (ValueError, TypeError, OverflowError) as error:
@@ -114,11 +148,12 @@ def _dates(values: Any, where: str) -> NDArray[Any]:
     return np.asarray(dates.dt.tz_localize(None))
 
 
-def _since_midnight(times: Any) -> NDArray[Any]:
+def _since_midnight(times: Any, after: float | None) -> NDArray[Any]:
     """Times of day since the midnight before the first; where they fall by more than half a day, another day has begun."""
-    clock = np.asarray(times).astype("m8[ns]")
-    days = np.cumsum(np.diff(clock, prepend=clock[:1]) < -np.timedelta64(12, "h"))
-    return clock + days * np.timedelta64(1, "D")
+    clock, day = np.asarray(times).astype("m8[ns]"), np.timedelta64(1, "D")
+    first = clock[:1] if after is None else np.array([round(after * 1e9)], "m8[ns]")
+    days = np.cumsum(np.diff(clock, prepend=first % day) < -np.timedelta64(12, "h"))
+    return clock + (days + (0 if after is None else first // day)) * day
 
 
 def _trimmed(one: Any) -> Any:

@@ -9,13 +9,14 @@
                     `<stream>_units`
     *.csv, *.tsv, *.txt    a header; a column `time` (seconds, ISO 8601 or the time of day; or `time_ms`, `time_us`, `time_ns`,
                     `time_min`); columns `stream.channel`, and others, each a stream of one channel; `eda (µS)` has a unit. Empty
-                    cells are missing samples. Also *.csv.gz and *.tsv.gz, and what BIDS calls *_physio.tsv.gz, with its json file
+                    cells are missing samples. Also *.csv.gz and *.tsv.gz, what BIDS calls *_physio.tsv.gz, with its json file, and
+                    AcqKnowledge's text with its header
     *.parquet, *.feather    the same columns, or an index of dates, as pandas writes them
     folder of csv   one such file a stream, named after it; its columns are channels of that stream
     *.edf, *.bdf    signals; those whose labels start with a kind known to EDF+ ("EEG Fp1", "ECG") become one stream of that
                     kind ("eeg"); an interrupted file keeps its gaps
     *.mat           versions 4 to 7.3: variables named as in npz, or structs with `values`, and `times` or `rate`, at any depth,
-                    in arrays and cells too; what AcqKnowledge exports
+                    in arrays and cells too; what AcqKnowledge exports and Ledalab saves; EEGLAB's *.set, with its *.fdt
     *.xdf, *.xdfz   numeric streams under their own names, on one clock by XDF's own offsets. Needs the extra "signals"
     Empatica E4     folder or *.zip: acc, bvp, eda, temp, hr, ibi
     EmbracePlus     *.avro, or a folder or *.zip of them: acc, bvp, eda, temp, ibi. Needs the extra "signals"
@@ -48,7 +49,7 @@ _READERS = {
     **dict.fromkeys((".xdf", ".xdfz"), "xdf"),
     ".npz": "npz",
     ".avro": "embraceplus",
-    ".mat": "mat",
+    **dict.fromkeys((".mat", ".set"), "mat"),
 }
 """Ending → module in `signal_files` that reads it."""
 
@@ -212,17 +213,26 @@ def _to_stream(name: str, source: Any, rates: Mapping[str, float], found: Stream
             f"Stream {name!r} is a dict of {quote(', '.join(map(str, source)))}; expected an array, and times or a rate. Hand over "
             "the streams inside of it by themselves, each with its clock."
         )
-    # pandas, with its own times
+    where = f"stream {name!r}"
+    columns, clock, channels = take_apart(source, rates.get(name), where)
+    clock = check_rate(clock, where) if np.ndim(clock) == 0 else clock
+    return make_stream(columns, where, clock=clock, channels=channels, found=found)
+
+
+def take_apart(source: Any, rate: float | None, where: str) -> tuple[NDArray[np.floating], Any, tuple[str, ...]]:
+    """(samples, channels), their times or rate, and the channels' names, of an array, a pair, or pandas with its own times.
+
+    Raises:
+        RecordingError: as of `as_columns`.
+    """
     if getattr(getattr(getattr(source, "index", None), "dtype", None), "kind", None) in ("M", "m"):
         source = (source, source.index)
-    pair: Any = source if is_pair(source) else (source, rates.get(name))
+    pair: Any = source if is_pair(source) else (source, rate)
     values, clock = pair
-    where = f"stream {name!r}"
-    clock = check_rate(clock, where) if np.ndim(clock) == 0 else clock
     columns = as_columns(values, where)
     named = tuple(getattr(values, "columns", ()))  # of pandas
     channels = named if len(named) == columns.shape[1] and all(isinstance(one, str) for one in named) else ()
-    return make_stream(columns, where, clock=clock, channels=channels, found=found)
+    return columns, clock, channels
 
 
 def is_pair(source: Any) -> bool:

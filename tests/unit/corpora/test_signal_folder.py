@@ -64,6 +64,29 @@ def test_a_label_for_every_recording(write: Write) -> None:
     np.testing.assert_allclose(one.reference["ecg"][0], 1.06, atol=1e-3)
 
 
+@pytest.mark.parametrize(("factor", "unit"), [(1000, "nS"), (1e6, "pS"), (1e-3, "mS"), (1, "")])
+def test_one_recording_in_another_unit_is_said(
+    factor: float, unit: str, write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = write(WHOLE)
+    rows = "".join(f"{t / RATE},{factor * (7 + t / 800)},{t}\n" for t in range(int(SECONDS * RATE)))
+    (folder / "recordings" / "S2.csv").write_text(f"time,eda,lead (µV)\n{rows}", encoding="utf-8")
+    corpus.load(folder)
+    known = unit in ("nS", "mS")
+    said = [one for one in caplog.messages if "in S2.csv stream 'eda' reaches" in one]
+    assert len(said) == len([one for one in caplog.messages if "reaches" in one]) == known
+    assert all(f"In {unit} it would be" in one for one in said)
+
+
+@pytest.mark.parametrize(("scale", "doubted"), [(1, False), (1 / 60, True), (1 / 600, False)])
+def test_minutes_for_seconds_are_said_where_every_recording_would_fit(
+    scale: float, doubted: bool, write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = "".join(f"S{n},P{n},0,{50 * scale},calm\nS{n},P{n},{60 * scale},{120 * scale},tense\n" for n in range(1, 5))
+    corpus.load(write("recording,person,start,end,label\n" + rows))
+    assert any("Write seconds, where these are minutes" in one for one in caplog.messages) == doubted
+
+
 def test_a_label_for_every_interval(write: Write) -> None:
     folder = write(INTERVALS)
     rows = corpus.load(folder, margin_s=5.0)["all"]

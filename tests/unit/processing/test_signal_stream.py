@@ -1,10 +1,14 @@
 """Windows of a recording that is still going on: the same as of a finished one, early, and in bounded memory."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from meco_hub.answer_warnings import AnswerWarning
 from meco_hub.errors import ConfigurationError, RecordingError
 from meco_hub.processing.signal_windower import SignalWindower
 from meco_hub.recordings.signal_recording import SignalRecording, Stream
@@ -75,6 +79,25 @@ def test_windows_are_those_of_the_finished_recording(step, fields):
         np.testing.assert_allclose(ours["timestamps"][name], theirs["timestamps"][name], atol=1e-6)
 
 
+@pytest.mark.parametrize("step", [3.0, 25.0, 500.0])
+@settings(max_examples=15, deadline=None)
+@given(gaps=st.lists(st.tuples(st.floats(0, 280), st.floats(1, 90)), max_size=3), seconds=st.floats(125, 300))
+def test_a_window_is_silent_where_it_is_in_a_call(step: float, gaps: list[tuple[float, float]], seconds: float) -> None:
+    """Of a few samples nothing may come onto the grid, and they were measured all the same."""
+    whole = Stream.regular(np.random.default_rng(0).normal(size=(round(4 * seconds), 1)), 4.0)
+    kept = np.all([(whole.times < first) | (whole.times >= first + length) for first, length in gaps], axis=0)
+    kept = np.broadcast_to(kept, len(whole)) | (whole.times < 60)
+    eda = {"channels": 4, "sampling_rate": 1 / 60, "summary_s": 60.0, "max_gap_s": 2.5}
+    windower = SignalWindower({"eda": eda}, window_s=60.0, context_margin_s=120.0, normalization="none")
+    # as what is pushed is: whether a sample lasts a period is told by its times, where that is how far the last window goes
+    read = recording = windower.read({"eda": (whole.values[kept], whole.times[kept])})
+    expected = [(clip.start, windower.is_silent(read, clip)) for clip in windower.cut(read)]
+    _, _, online = run(windower, recording, step)
+    found = [(clip.start, windower.is_silent(clip, clip)) for clip in online]
+    assert found == expected[: len(found)]
+    assert all(silent for _, silent in expected[len(found) :])  # nothing came any more
+
+
 def test_with_filters_too():
     modality = {"channels": 1, "sampling_rate": 32.0, "highpass_hz": 0.5, "lowpass_hz": 10.0}
     recording = SignalRecording({"x": make_recording(60.0).streams["bvp"]})
@@ -117,11 +140,12 @@ def test_a_silent_stream_is_waited_for_until_the_timeout():
 def test_memory_is_bounded():
     windower = SignalWindower({"eeg": MODALITIES["eeg"]}, normalization="none")
     stream, sizes = windower.stream(), []
-    for index in range(200):
+    for index in range(1500):
         stream.push({"eeg": np.zeros((64, 2)), "else": np.zeros(3)} if index else np.zeros((64, 2)))
         sizes.append(stream.nbytes)
-    assert max(sizes[100:]) == max(sizes[20:60]) < 64 * 24 * 15
-    assert stream.clock == pytest.approx(200, abs=0.02)
+    remembered = 600 * 64 // 4 * 24  # of the last ten minutes, every fourth sample
+    assert max(sizes[1000:]) <= max(sizes[700:900]) < 64 * 24 * 15 + remembered
+    assert stream.clock == pytest.approx(1500, abs=0.02)
 
 
 def test_what_cannot_be_is_refused_and_nothing_is_kept_of_it():
@@ -171,4 +195,116 @@ def test_a_reference_can_be_brought():
     _, _, online = run(windower, recording, 1.0, reference=reference)
     np.testing.assert_allclose(
         windower(online)["inputs"]["eeg"], windower(windower.cut(recording))["inputs"]["eeg"], atol=1e-5
+    )
+
+
+SINCE_1970 = np.datetime64("2023-01-31T23:59:50", "ns")
+
+
+def dates(times: np.ndarray) -> np.ndarray:
+    return SINCE_1970 + np.round(times * 1e9).astype("m8[ns]")
+
+
+CLOCKS = {
+    "seconds since 1970": lambda times: dates(times).astype(np.int64) / 1e9,
+    "milliseconds since 1970": lambda times: dates(times).astype(np.int64) / 1e6,
+    "microseconds since 1970": lambda times: dates(times).astype(np.int64) // 1000,
+    "nanoseconds since 1970": lambda times: dates(times).astype(np.int64),
+    "datetime64": dates,
+    "dates of Python": lambda times: dates(times).astype("M8[us]").tolist(),
+    "ISO 8601": lambda times: dates(times).astype(str).tolist(),
+    "ISO 8601 with a zone": lambda times: [f"{one}+01:00" for one in dates(times)],
+    "time of day": lambda times: [str(one).partition("T")[2] for one in dates(times)],  # past midnight
+    "time differences": lambda times: np.round(times * 1e9).astype("m8[ns]"),
+    "milliseconds from the start": lambda times: 1000 * times,
+    "microseconds": lambda times: 1e6 * times,
+    "minutes": lambda times: times / 60,
+    "days (datenum)": lambda times: 738_000 + times / 86_400,
+    "dates as some write them": lambda times: ["31.01.2023 10:00"] * len(times),
+}
+
+
+@pytest.mark.parametrize("name", CLOCKS)
+@settings(max_examples=4, deadline=None)
+@given(step=st.sampled_from([1, 7, 50, 4800]), other=st.booleans())
+def test_a_clock_that_a_call_reads_refuses_or_doubts_is_read_refused_or_doubted_piece_by_piece(
+    name: str, step: int, other: bool
+) -> None:
+    """`other`: the second stream counts as seconds do, where both count from 1970."""
+    draw, rate = np.random.default_rng(0), 10.0
+    trained = {"rate": rate, "center": [[-1, 1]], "scale": [[0.1, 2]]}
+    one = {"channels": 1, "sampling_rate": rate, "trained_on": trained}
+    windower = SignalWindower({"eda": one, "temp": one}, window_s=4.0, normalization="none")
+    times = np.arange(480) / rate
+    values = draw.normal(size=(2, 480, 1))
+    clock = CLOCKS[name](times)
+    beside = CLOCKS["seconds since 1970"](times) if other and "1970" in name else clock
+
+    def part(rows: slice) -> dict[str, Any]:
+        return {"eda": (values[0, rows], clock[rows]), "temp": (values[1, rows], beside[rows])}
+
+    def whole() -> tuple[set[str], list[SignalRecording]]:
+        recording = windower.read(part(slice(None)))
+        return {one.code for one in recording.warnings}, [*windower.cut(recording)]
+
+    def piecewise() -> tuple[set[str], list[SignalRecording]]:
+        live = windower.stream()
+        clips = [clip for at in range(0, 480, step) for clip in live.push(part(slice(at, at + step)))] + live.flush()
+        return {one.code for clip in clips for one in clip.warnings}, clips
+
+    try:
+        codes, offline = whole()
+    except RecordingError:
+        with pytest.raises(RecordingError):
+            piecewise()
+        return
+    found, online = piecewise()
+    assert found == codes
+    for key in ("inputs", "step_mask"):
+        ours, theirs = windower(online)[key], windower(offline)[key]
+        for stream in ours:
+            np.testing.assert_allclose(ours[stream], theirs[stream], atol=1e-5)
+
+
+def test_a_stream_that_comes_late_is_doubted_like_one_that_was_there_from_the_first() -> None:
+    draw = np.random.default_rng(0)
+    one = {"channels": 1, "sampling_rate": 4.0, "units": ["°C"]}
+    trained = {"rate": 4.0, "center": [[30, 36]], "scale": [[0.01, 2]]}
+    windower = SignalWindower(
+        {"eda": {**one, "units": [""]}, "temp": {**one, "trained_on": trained}}, window_s=4.0, normalization="none"
+    )
+    live = windower.stream(expected=["eda"])
+    found = []
+    for second in range(40):
+        times = second + np.arange(4) / 4
+        piece = {"eda": (draw.normal(size=4), times)}
+        if second >= 20:
+            piece["temp"] = (91 + draw.normal(size=4), times)  # °F
+        found += [one.code for clip in live.push(piece) for one in clip.warnings]
+    assert found.count("unit_unlikely") == 1
+
+
+def test_what_a_reader_of_pieces_doubts_is_said_once() -> None:
+    windower = SignalWindower({"eda": {"channels": 1, "sampling_rate": 4.0}}, window_s=4.0, normalization="none")
+    live, draw, clips = windower.stream(), np.random.default_rng(0), []
+    for second in range(20):
+        stream = Stream(draw.normal(size=(4, 1)), second + np.arange(4) / 4)
+        doubt = AnswerWarning("part_left_out", f"Left out: row {second}.")
+        clips += live.push(SignalRecording({"eda": stream}, warnings=(doubt,)))
+    assert [one.message for clip in clips for one in clip.warnings] == ["Left out: row 0."]
+
+
+def test_pieces_of_pandas_bring_their_own_times_and_names():
+    pandas = pytest.importorskip("pandas")
+    recording = make_recording()
+    windower = SignalWindower({"eeg": {**MODALITIES["eeg"], "channel_names": ["a", "b"]}}, normalization="none")
+    eeg = recording.streams["eeg"]
+    frame = pandas.DataFrame(eeg.values, pandas.to_timedelta(eeg.times, unit="s"), ["b", "a"])
+    live = windower.stream()
+    clips = [clip for at in range(0, len(frame), 48) for clip in live.push({"eeg": frame.iloc[at : at + 48]})]
+    clips += live.flush()
+    assert not any(clip.warnings for clip in clips)
+    named = SignalRecording({"eeg": Stream(eeg.values[:, ::-1], eeg.times, 64.0, ("a", "b"))})
+    np.testing.assert_allclose(
+        windower(clips)["inputs"]["eeg"], windower(windower.cut(windower.read(named)))["inputs"]["eeg"], atol=1e-5
     )

@@ -152,3 +152,12 @@ def test_arrays_of_a_summarised_stream_need_a_clock_of_their_own() -> None:
     with pytest.raises(RecordingError, match="'bvp'"):
         one.read({"bvp": np.arange(640.0)})
     assert one.read({"bvp": (np.arange(640.0), 64.0)}).seconds == pytest.approx(10.0, abs=0.1)
+
+
+def test_a_pause_counts_for_nothing_where_a_recording_is_too_short() -> None:
+    windower = SignalWindower({"acc": {"channels": 4, "sampling_rate": 0.1, "summary_s": 10.0}}, window_s=10.0)
+    times = np.concatenate([np.arange(8), 4000 + np.arange(8)]) / 4
+    values = np.random.default_rng(0).normal(size=(16, 1))
+    with pytest.raises(RecordingError, match=r"acc has 16 samples in 4 s, at least half of 10 s needed"):
+        windower.read({"acc": Stream(values, times, 4.0)})
+    assert windower.read({"acc": Stream.regular(np.tile(values, (2, 1)), 4.0)}).streams["acc"].rate == 4.0

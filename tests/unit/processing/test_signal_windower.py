@@ -421,7 +421,17 @@ def test_saved_and_loaded_by_the_auto_class(tmp_path):
         ({"windows_s": 4.0}, "no field 'windows_s'. Did you mean 'window_s'"),
         ({"window_s": 0}, "window_s is 0"),
         ({"window_s": "4"}, "window_s is '4'"),
-        ({"grid_step_s": 0.3}, "no whole number of grid steps"),
+        ({"grid_step_s": 0.3}, "grid steps of 0.3 s; expected a whole number from 1"),
+        *(
+            ({"grid_step_s": step}, "grid steps of .* expected a whole number from 1")
+            for step in (5e-324, 2**-13, 1e12)
+        ),
+        ({"clip_at": 1e-40}, "clip_at is 1e-40; expected 0.1 at least"),
+        # no window has so many numbers, whatever the recording has
+        *(
+            ({field: 1e9}, "numbers of all modalities; expected")
+            for field in ("window_s", "context_margin_s", "spare_s")
+        ),
         ({"normalization": "zscore"}, "normalization is 'zscore'; expected one of population"),
         ({"modality_names": ["eeg"]}, "Name each exactly once"),
         ({"statistics": {"eeg": {"mean": [0]}}}, "expected center and scale"),
@@ -445,6 +455,17 @@ def test_saved_and_loaded_by_the_auto_class(tmp_path):
 def test_fields_that_make_no_sense(fields, message):
     with pytest.raises(ConfigurationError, match=message):
         SignalWindower(**({"modalities": MODALITIES} | fields))
+
+
+@pytest.mark.parametrize("stride", [5e-324, 1e-40, 1e-5])
+def test_no_stride_makes_windows_without_end(stride: float) -> None:
+    """Their beginnings alone would fill memory."""
+    windower = SignalWindower(MODALITIES, window_s=4.0, stride_s=stride)
+    with pytest.raises(ConfigurationError, match=r"windows .* s apart; expected 4194304 at most"):
+        windower.window_starts(0.0, 300.0)
+    with pytest.raises(ConfigurationError, match=r"windows .* s apart; expected 4194304 at most"):
+        SignalWindower(MODALITIES, window_s=4.0).window_starts(0.0, 300.0, stride)
+    assert len(windower.window_starts(0.0, 300.0, 0.5)) == 1 + (300 - 4) / 0.5
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,11 @@
 """Clocks: what is refused, and how fast the others tick."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from meco_hub import read_signals
 from meco_hub.errors import RecordingError
 from meco_hub.recordings.signal_recording import (
     SignalRecording,
@@ -88,3 +91,29 @@ def test_clocks_that_both_count_from_1970_are_compared_with_each_other() -> None
 def test_what_to_do_about_a_clock_depends_on_how_it_is_wrong(times: np.ndarray, message: str) -> None:
     with pytest.raises(RecordingError, match=message):
         check_clock(times, "S.csv, stream 'eda'")
+
+
+@pytest.mark.parametrize(
+    ("first", "zone", "skips", "doubted"),
+    [
+        ("2024-03-31T01:59:00", "", 3600, True),  # Berlin
+        ("2024-03-31T00:59:00", "", 3600, True),  # London
+        ("2024-03-10T01:59:00", "", 3600, True),  # New York
+        ("2024-03-31T01:59:00", "+00:00", 3600, False),
+        ("2024-03-31T01:59:00", "Z", 3600, False),
+        ("2024-03-31T01:59:00", "", 0, False),
+        ("2024-03-31T01:59:00", "", 3500, False),
+        ("2024-03-31T01:50:00", "", 3600, False),  # at no full hour
+        ("2024-03-31T12:59:00", "", 3600, False),  # by day
+        ("2024-03-30T01:59:00", "", 3600, False),  # a Saturday
+    ],
+)
+def test_an_hour_that_local_time_leaves_out_is_doubted(
+    first: str, zone: str, skips: int, doubted: bool, tmp_path: Path
+) -> None:
+    begin, path = np.datetime64(first), tmp_path / "S.csv"
+    times = [begin + np.timedelta64(250 * at + (1000 * skips if at >= 240 else 0), "ms") for at in range(480)]
+    path.write_text("time,eda\n" + "".join(f"{time}{zone},{at}\n" for at, time in enumerate(times)))
+    recording = read_signals(path)
+    assert [one.code for one in recording.warnings] == ["summer_time_unclear"] * doubted
+    assert recording.end - recording.start == pytest.approx(120 + skips)

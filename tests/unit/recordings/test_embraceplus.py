@@ -145,6 +145,23 @@ def test_what_was_written_is_read(
     assert ibi.times[0] == pytest.approx(1.2, abs=1e-5)
 
 
+def test_a_damaged_member_of_a_zip_spoils_no_other(tmp_path: Path) -> None:
+    paths = [write(tmp_path / f"{at}.avro", session(at, 20, 30.0 * at)) for at in range(2)]
+    with zipfile.ZipFile(tmp_path / "day.zip", "w") as archive:
+        for path in paths:
+            archive.write(path, path.name)
+    content = bytearray((tmp_path / "day.zip").read_bytes())
+    content[content.index(b"1.avro") + 200] ^= 255
+    (tmp_path / "day.zip").write_bytes(content)
+    found, whole = read_signals(tmp_path / "day.zip"), read_signals(paths[0])
+    assert set(found.streams) == set(whole.streams)
+    for name, stream in found.streams.items():
+        np.testing.assert_array_equal(stream.values, whole.streams[name].values)
+    (doubt,) = (one for one in found.warnings if one.code == "part_left_out")
+    assert "1.avro" in doubt.message
+    assert {one.code for one in found.warnings} - {"part_left_out"} == {one.code for one in whole.warnings}
+
+
 def test_a_sensor_that_was_off_or_is_damaged_spoils_no_other(tmp_path: Path) -> None:
     off = write(tmp_path / "off.avro", session(0, 30, eda={**OFF, "values": []}))
     assert set(read_signals(off).streams) == {"acc", "temp", "bvp", "ibi"}

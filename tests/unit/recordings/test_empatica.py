@@ -56,6 +56,8 @@ def test_a_missing_file_is_an_absent_stream_and_one_without_samples_an_empty_one
         ("EDA.csv", b"", r"stream 'eda'.*the header says ''. Expected the start"),
         ("EDA.csv", b"1000.0\n", r"stream 'eda'.*Expected the rate in Hz"),
         ("EDA.csv", b"start\n4\n1\n", r"stream 'eda'.*'start'"),
+        ("EDA.csv", b"1,00E+03\n4\n1\n", r"the header says '1,00E\+03'. Expected the start"),
+        ("HR.csv", b"1010.0\n1,0\n80\n", r"the header says '1,0'. Expected the rate"),
         ("IBI.csv", b"1000, IBI\n4.0,0.7\n4.0,0.7\n", r"'ibi' \(IBI.csv\): after sample 0 .* 4.000000 s, is there twice"),
         ("IBI.csv", b"1000, IBI\n4.0,0.7\n5.0,1\n3.0,0.7\n", r"'ibi'.*after sample 1 .*it runs backwards"),
         ("IBI.csv", b"1000, IBI\n4.0,0.7\n5.0", r"stream 'ibi'.*not 2 numbers"),
@@ -74,10 +76,65 @@ def test_what_the_watch_did_not_write_is_named_and_spoils_nothing_else(file: str
         parse_empatica({file: content}, name="S02")
 
 
-def test_a_file_of_another_session_is_left_out() -> None:
-    found = parse_empatica(FILES | {"HR.csv": b"99991010.0\n1.0\n118\n"}, name="S02").recording
-    assert "hr" not in found.streams
-    assert "stream 'hr': HR.csv starts at 99991010 and another file at 1000" in found.warnings[0].message
+@pytest.mark.parametrize("damaged", ["TEMP.csv", "ACC.csv", "tags_S02.csv"])
+def test_a_damaged_member_of_a_zip_spoils_no_other(damaged: str, tmp_path: Path) -> None:
+    path = tmp_path / "S02.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, file in FILES.items():
+            archive.writestr(name, file)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(FILES[damaged], FILES[damaged][:-2] + b"9\n", 1))
+    session = read_empatica(path)
+    whole = parse_empatica(FILES, name="S02").recording
+    assert set(whole.streams) - set(session.recording.streams) == ({damaged[:-4].lower()} & set(whole.streams))
+    (doubt,) = session.recording.warnings
+    assert doubt.code == "part_left_out"
+    assert f"S02.zip, {damaged}, cannot be read (Bad CRC-32" in doubt.message
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("EDA.csv", FILES["EDA.csv"])
+    path.write_bytes(path.read_bytes().replace(b"0.2", b"0.3", 1))
+    with pytest.raises(RecordingError, match=r"EDA.csv, cannot be read \(Bad CRC-32"):
+        read_empatica(path)
+
+
+def test_what_is_called_as_a_file_and_is_none_or_two_is_named(tmp_path: Path) -> None:
+    for place in ("folder", "link", "twice"):
+        (tmp_path / place).mkdir()
+        for name, content in FILES.items():
+            if name != "EDA.csv" or place == "twice":
+                (tmp_path / place / name).write_bytes(content)
+    (tmp_path / "folder" / "EDA.csv").mkdir()
+    (tmp_path / "link" / "EDA.csv").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "twice" / "Eda.csv").write_bytes(FILES["EDA.csv"])
+    if len(list((tmp_path / "twice").iterdir())) == len(FILES):
+        pytest.skip("this file system takes both names for one")
+    for place, other in (("folder.zip", "EDA.csv/"), ("twice.zip", "eda.csv"), ("again.zip", "EDA.csv")):
+        with zipfile.ZipFile(tmp_path / place, "w") as archive:
+            for name, content in FILES.items():
+                if name != "EDA.csv" or place != "folder.zip":
+                    archive.writestr(name, content)
+            if place == "again.zip":
+                with pytest.warns(UserWarning, match="Duplicate name"):
+                    archive.writestr(other, FILES["EDA.csv"])
+            else:
+                archive.writestr(other, b"" if other.endswith("/") else FILES["EDA.csv"])
+    for place in ("folder", "link", "twice", "folder.zip", "twice.zip", "again.zip"):
+        recording = read_empatica(tmp_path / place).recording
+        assert list(recording.streams) == ["acc", "bvp", "temp", "hr", "ibi"], place
+        (doubt,) = recording.warnings
+        assert doubt.code == "part_left_out", place
+        assert "eda.csv" in doubt.message.lower(), place
+
+
+@pytest.mark.parametrize("start", [99991010, 9000, 10])
+def test_a_file_of_another_session_is_left_out_whether_it_is_older_or_newer(start: int) -> None:
+    found = parse_empatica(FILES | {"HR.csv": f"{start}.0\n1.0\n118\n".encode()}, name="S02").recording
+    whole = parse_empatica(FILES, name="S02").recording
+    assert set(whole.streams) - set(found.streams) == {"hr"}
+    (doubt,) = found.warnings
+    assert f"stream 'hr': HR.csv lasts from {start} to {start} and other files from 1000 to 10" in doubt.message
+    for name, stream in found.streams.items():
+        np.testing.assert_array_equal(stream.times, whole.streams[name].times)
 
 
 def test_a_zip_without_the_accelerometer_is_a_session_too(tmp_path: Path) -> None:

@@ -156,6 +156,8 @@ def test_where_nothing_is_the_error_says_so(tmp_path: Path) -> None:
     for source, words in (
         (f"tcp://127.0.0.1:{port}", "Nobody answers"),
         ("tcp://127.0.0.1", "names no host and port"),
+        ("tcp://127.0.0.1:99999", "names no host and port"),
+        ("tcp://[::1", "names no host and port"),
         (tmp_path / "none.csv", "There is no file"),
     ):
         with pytest.raises(RecordingError, match=words):
@@ -165,9 +167,45 @@ def test_where_nothing_is_the_error_says_so(tmp_path: Path) -> None:
         list(pieces_of(tmp_path / "one.edf"))
 
 
-def test_a_silent_socket_ends_after_so_long() -> None:
+def test_of_a_source_from_which_nothing_comes_that_is_said(serve: Any, tmp_path: Path) -> None:
+    (tmp_path / "header.csv").write_text("time,eda\n0.0,1")
+    (tmp_path / "none.npy").touch()
     with socket.create_server(("127.0.0.1", 0)) as server:
-        assert list(pieces_of(f"tcp://127.0.0.1:{server.getsockname()[1]}", idle_s=0.3)) == []
+        silent = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        for source in (silent, serve(b"", 1), tmp_path / "header.csv", tmp_path / "none.npy"):
+            with pytest.raises(RecordingError, match=r"silent for 0\.3 seconds, before a whole row or array"):
+                list(pieces_of(source, idle_s=0.3))
+
+
+@pytest.mark.parametrize("ending", ["csv", "npy"])
+@pytest.mark.parametrize("what", ["cut short", "replaced", "put elsewhere"])
+def test_a_file_that_does_not_only_grow_is_refused_when_what_was_before_is_told(
+    tmp_path: Path, ending: str, what: str
+) -> None:
+    path, other = tmp_path / f"recording.{ending}", tmp_path / "other"
+    content = saved(events(0), events(5000)) if ending == "npy" else b"t,x,y,p\n100,1,2,1\n150,3,4,0\n"
+    path.write_bytes(content)
+    other.write_bytes(content)
+    pieces = pieces_of(path, idle_s=0.4)
+    told = [next(pieces)]
+    told += [next(pieces)] if ending == "npy" else []
+    if what == "cut short":
+        path.write_bytes(content[:10])
+    elif what == "replaced":
+        other.replace(path)
+    else:  # as by a recorder that has finished
+        path.rename(other)
+        assert list(pieces) == []
+        return
+    with pytest.raises(RecordingError, match=f"{ending} was {what} while it was followed"):
+        next(pieces)
+
+
+def test_a_line_without_an_end_is_not_kept_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("meco_hub.recordings.live._BLOCK", 1000)
+    (tmp_path / "session.csv").write_bytes(b"time,eda\n" + b"1" * 5000)
+    with pytest.raises(RecordingError, match="a line of more than 1000 bytes"):
+        list(pieces_of(tmp_path / "session.csv", idle_s=0.3))
 
 
 def test_the_newest_is_kept_the_others_are_counted_and_an_error_arrives() -> None:

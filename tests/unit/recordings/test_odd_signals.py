@@ -130,6 +130,16 @@ TABLES = {
         [],
     ),
     "a clock in UTC": ({"eda": VALUES, "Timestamp (UTC)": ISO}, {}, []),
+    "time differences of pandas": (
+        {"time": [f"0 days 00:{int(one // 60):02d}:{one % 60:09.6f}" for one in TIMES], "eda": VALUES},
+        {},
+        [],
+    ),
+    "time differences of Python": (
+        {"time": [f"1 day, 0:{int(one // 60):02d}:{one % 60:05.2f}" for one in TIMES], "eda": VALUES},
+        {"sep": ";"},
+        [],
+    ),
     "elapsed": ({"Elapsed Time (s)": SECONDS, "eda": VALUES}, {}, []),
 }
 
@@ -501,8 +511,7 @@ def test_a_recording_in_bids_has_its_header_beside_it(tmp_path: Path) -> None:
 
 
 def test_packed_text_cannot_fill_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("meco_hub.reading.MAX_MEMBER", 10_000)
-    monkeypatch.setattr("meco_hub.recordings.signal_files.tables.MAX_MEMBER", 10_000)
+    monkeypatch.setattr("meco_hub.reading.PLENTY", 10_000)
     path = tmp_path / "bomb.csv.gz"
     path.write_bytes(gzip.compress(b"time,eda\n" + b"0" * 10_000_000))
     with pytest.raises(RecordingError, match="more than a hundred times as many"):

@@ -1,6 +1,8 @@
 """Files that a reader once failed on otherwise than by an error of ours: the fuzzer's finds that no test writes by itself."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -60,3 +62,33 @@ def test_the_name_of_a_video_is_no_address(tmp_path: Path, monkeypatch: pytest.M
         with pytest.raises(RecordingError, match="is not a video"):
             read_video(name)
     assert os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] == "threads;1"
+
+
+_PEAK = """
+import resource, sys
+import pyarrow.parquet
+from meco_hub.recordings.picture_tables import read_picture_row
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    read_picture_row(f"parquet://0::{sys.argv[1]}")
+except Exception as error:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, error)
+"""
+
+
+@pytest.mark.processes
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems count memory otherwise")
+def test_a_page_of_a_parquet_file_that_says_it_is_huge_fills_nothing(tmp_path: Path) -> None:
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    file = tmp_path / "shard.parquet"
+    parquet.write_table(pyarrow.table({"image": [bytes(200)]}), file, compression="none", use_dictionary=False)
+    content = file.read_bytes()
+    begin = content.index(b"\x15\x00\x15")  # of the page: its kind, then its two sizes, as numbers of variable length
+    sizes = content[begin + 3 : begin + 8]
+    assert sizes == bytes((sizes[0], sizes[1], 0x15, sizes[0], sizes[1]))
+    file.write_bytes(content[: begin + 6] + b"\xba\xff\xff\xff\x0f" + content[begin + 8 :])  # 2,147,483,613 bytes
+    done = subprocess.run([sys.executable, "-c", _PEAK, file], capture_output=True, text=True, timeout=120, check=True)
+    kib, said = done.stdout.split(" ", 1)
+    assert "shard.parquet cannot be read" in said
+    assert "than expected (2147483613)" in said
+    assert int(kib) < 200 * 1024  # the reader itself is loaded in it

@@ -231,6 +231,17 @@ def test_channels_are_gathered_on_request(tmp_path):
         read_signals(path, streams={"mix": ["ECG I", "GSR"]})
 
 
+def test_a_channel_that_none_of_very_many_is_called_by_is_refused_in_a_line(tmp_path):
+    edfio = pytest.importorskip("edfio", reason='the extra "signals" is not installed')
+    path = tmp_path / "S01.edf"
+    edfio.Edf([edfio.EdfSignal(np.arange(16.0), 16, label=f"EEG {place}") for place in range(139)]).write(path)
+    with pytest.raises(
+        RecordingError, match=r"S01.edf has no channel 'GSR', .* It has EEG 0, .*EEG 11 and 127 more\."
+    ) as error:
+        read_signals(path, streams={"eda": ["GSR"]})
+    assert len(str(error.value)) < 400
+
+
 def test_rates_that_the_file_does_not_say(tmp_path):
     path = tmp_path / "x.npz"
     np.savez(path, eda_values=np.zeros(9))
@@ -340,6 +351,16 @@ def test_a_stream_that_never_ended_is_read_and_named(tmp_path):
         ("time,eda\n0,1\n1,two\n", "S.csv: line 3, column 'eda' is 'two'"),
         ("0,1\n1,2\n", "Expected a header"),
         ("time,time\n0,1\n", "names every column once"),
+        ("time,eda\n0,1\n1,2\ntime,eda\n0,1\n", "S.csv: line 4 is the header again"),
+        ("time,eda\ns,µS\n0,1\ntime,eda\n0,1\n", "S.csv: line 4 is the header again"),
+        ("time,eda\n0,1\n1,2\n\0\0\0", "S.csv ends in 3 zero bytes"),
+        ("time,\0eda\n0,1\n", "S.csv is no text"),
+        ("Zeit,eda\n0,1.5\n0.25,1.25\n0.5,1.75\n", r"'time_ms'\. 'Zeit' may be it\. Name it so"),
+        ("eda,at [Berlin]\n1.5,2024-01-01T10:00:00\n1.25,2024-01-01T10:00:01\n", r"'at \[Berlin\]' may be it"),
+        ("sample,eda\n0,1.5\n1,1.25\n2,1.75\n", r"'time_ms'\. Name it so"),
+        ("who,eda\na,1.5\nb,1.25\n", r"'time_ms'\. Name it so"),
+        ("1600010000.0\n4.0\n1.5\n", "If it is of an Empatica E4, name the folder"),
+        ("1600010000.0, IBI\n4.0,0.7\n", "If it is of an Empatica E4, name the folder"),
     ],
 )
 def test_tables_that_cannot_be_right(text, message, tmp_path):
@@ -347,6 +368,49 @@ def test_tables_that_cannot_be_right(text, message, tmp_path):
     path.write_text(text)
     with pytest.raises(RecordingError, match=message):
         read_signals(path)
+
+
+@pytest.mark.parametrize("nothing", ["-", "--", ".", "?", "*", "", "NaN", "n/a"])
+def test_what_has_neither_letter_nor_digit_is_no_sample(nothing: str, tmp_path: Path) -> None:
+    path = tmp_path / "S.csv"
+    path.write_text(f"time,eda\n0,1.5\n1,{nothing}\n2,-2.5\n")
+    recording = read_signals(path)
+    np.testing.assert_array_equal(recording.streams["eda"].values[:, 0], [1.5, np.nan, -2.5])
+    assert recording.warnings == ()
+
+
+@pytest.mark.parametrize("units", ["s,µS,°C", "(s),(µS),(°C)", "[s],[µS],[°C]"])
+def test_a_row_of_units_may_be_in_brackets(units: str, tmp_path: Path) -> None:
+    path = tmp_path / "S.csv"
+    path.write_text(f"time,eda,temp\n{units}\n0,1,33\n1,2,34\n")
+    streams = read_signals(path).streams
+    assert [(one.units, one.times.tolist()) for one in streams.values()] == [
+        (("µS",), [0.0, 1.0]),
+        (("°C",), [0.0, 1.0]),
+    ]
+
+
+@pytest.mark.parametrize(
+    "header", ["# time eda temp\n", "time eda temp\n", "time   eda  temp\n", "# made by us\n# time  eda temp\n"]
+)
+def test_columns_may_stand_apart_by_spaces(header: str, tmp_path: Path) -> None:
+    path = tmp_path / "S.txt"
+    path.write_text(header + " 0.00  1.5   33\n 0.25 -2e0   33.5\n10.50  3     34\n")
+    streams = read_signals(path).streams
+    assert [one.times.tolist() for one in streams.values()] == [[0.0, 0.25, 10.5]] * 2
+    np.testing.assert_array_equal(streams["eda"].values[:, 0], [1.5, -2, 3])
+    np.testing.assert_array_equal(streams["temp"].values[:, 0], [33, 33.5, 34])
+
+
+def test_columns_of_one_name_are_told_apart_by_their_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "OpenBCI.txt"
+    rows = "".join(f"{at}, {at + 0.5}, {10 + at}, 7, {1600000000 + at / 250}\n" for at in range(4))
+    path.write_text(f"%OpenBCI Raw EXG Data\nSample Index, EXG Channel 0, Other, Other, Timestamp\n{rows}")
+    recording = read_signals(path)
+    assert list(recording.streams) == ["Sample Index", "EXG Channel 0", "Other#3", "Other#4"]
+    assert recording.streams["Other#3"].values[:, 0].tolist() == [10, 11, 12, 13]
+    assert recording.streams["Other#4"].values[:, 0].tolist() == [7, 7, 7, 7]
+    assert [one.code for one in recording.warnings] == ["stream_name_twice"]
 
 
 def test_arrays_that_cannot_be_right(tmp_path):
@@ -587,3 +651,17 @@ def test_npz_is_bounded(tmp_path, monkeypatch):
     monkeypatch.setattr(npz, "MAX_BYTES", 100)
     with pytest.raises(RecordingError, match=r"S01.npz says that it holds"):
         read_signals(write_npz(tmp_path))
+
+
+def test_a_recording_shows_what_it_holds_in_a_line_a_stream(tmp_path: Path) -> None:
+    path = tmp_path / "S.csv"
+    path.write_text("time,eda (µS),words\n" + "".join(f"{1711842600 + at / 4},{at % 7},a\n" for at in range(100_000)))
+    shown = repr(read_signals(path)).splitlines()
+    assert shown[0] == f"SignalRecording({str(path)!r}, 1711842600 to 1711867600 s"
+    assert shown[1] == "  eda: Stream(100000 samples of 1 channel (eda µS), 1711842600 to 1711867599.75 s, 4 Hz)"
+    assert "column 'words' is 'a'" in shown[2]
+    assert shown[2].endswith("[part_left_out])")
+    assert len(shown) == 3
+    assert "\x1b" not in repr(read_signals(path).streams["eda"]) + repr(
+        SignalRecording({"a\x1b[2J": Stream(np.zeros((0, 1)), np.zeros(0), None, ("b\x1b[2J",), (), "c\x1b[2J")})
+    )

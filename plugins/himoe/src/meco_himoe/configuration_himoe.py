@@ -17,7 +17,7 @@ from typing import Any, Literal, Self
 from huggingface_hub.dataclasses import strict
 
 from meco_hub.configuration import EmotionConfig
-from meco_hub.errors import ConfigurationError
+from meco_hub.errors import ConfigurationError, require_steps
 
 from .modalities import complete_modality, modality_layout
 
@@ -279,11 +279,7 @@ class HiMoEConfig(EmotionConfig):
     def validate_grid(self) -> None:
         self._require_positive("window_s", "grid_step_s", "max_lag_s")
         for key in ("window_s", "max_lag_s"):
-            steps = getattr(self, key) / self.grid_step_s
-            if abs(steps - round(steps)) > 1e-6 or round(steps) < 1:
-                raise ConfigurationError(
-                    f"{key} {getattr(self, key)} is {steps:g} grid steps of {self.grid_step_s} s; expected a whole number."
-                )
+            require_steps(key, getattr(self, key), self.grid_step_s)
         if self.context_margin_s < 0:
             raise ConfigurationError(f"context_margin_s is {self.context_margin_s}; expected 0 or more.")
         if not 0 < self.min_coverage <= 1:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...durable import whole_file
 from .. import case, deap, dreamer
 from .faces import Drawn, store
 from .marker import ARRAY, SAID
@@ -154,8 +155,8 @@ def write_case_npz(target: str | Path, *, seed: int, people: int = 6, films: int
     )
     root, name = (path.parent, path.name) if path.suffix == ".npz" else (path, "case_20hz.npz")
     if path.suffix == ".npz" and not path.exists():
-        root.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(stream.getvalue())
+        with whole_file(path, overwrite=False) as partial:
+            partial.write_bytes(stream.getvalue())
     else:
         store(path if path.suffix != ".npz" else root, [(name, stream.getvalue())])
     return drawn

@@ -15,7 +15,8 @@ import io
 import json
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +55,9 @@ def read(path: Path, rates: dict[str, float], found: StreamCollector) -> None:
     parts: dict[str, list[tuple[NDArray[np.float64], NDArray[np.float32]]]] = {}
     peaks: list[NDArray[np.float64]] = []
     devices: set[str] = set()
-    for name, content in _files(path):
+    for name, take in _files(path):
         with found.part(name):
-            for record in _records(content, name):
+            for record in _records(take(), name):
                 devices.add(str(record.get("deviceSn", "")))
                 _take(record.get("rawData") or {}, parts, peaks)
     if len(devices) > 1:
@@ -67,19 +68,19 @@ def read(path: Path, rates: dict[str, float], found: StreamCollector) -> None:
     _join(parts, peaks, found)
 
 
-def _files(path: Path) -> Iterator[tuple[str, bytes]]:
-    """(name, content) of every Avro file of a file, a folder or a zip."""
+def _files(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """(name, what reads its content) of every Avro file of a file, a folder or a zip."""
     if path.is_dir():
         for file in sorted(path.rglob("*.avro")):
-            yield str(file), read_bytes(file, RecordingError, MAX_BYTES)
+            yield str(file), partial(read_bytes, file, RecordingError, MAX_BYTES)
     elif path.suffix.lower() == ".zip":
         with zipfile.ZipFile(path) as archive:
             for info in sorted(archive.infolist(), key=lambda one: one.filename):
                 if holds_avro([info.filename]) and "__MACOSX" not in info.filename:
                     name = f"{path}!/{quote(info.filename)}"
-                    yield name, read_member(archive, info, name, RecordingError, MAX_BYTES)
+                    yield name, partial(read_member, archive, info, name, RecordingError, MAX_BYTES)
     else:
-        yield str(path), read_bytes(path, RecordingError, MAX_BYTES)
+        yield str(path), partial(read_bytes, path, RecordingError, MAX_BYTES)
 
 
 def _records(content: bytes, name: str) -> Iterator[Mapping[str, Any]]:

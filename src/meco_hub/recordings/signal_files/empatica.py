@@ -15,9 +15,11 @@ the earliest start of any of them. A file that is not there is a stream that was
 import contextlib
 import io
 import math
+import statistics
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from os import PathLike
 from pathlib import Path, PurePosixPath
 
@@ -41,14 +43,11 @@ E4_RATES = {"acc": 32.0, "bvp": 64.0, "eda": 4.0, "temp": 4.0, "hr": 1.0}
 """Hz, fixed in the watch."""
 
 _ACC_PER_G = 64.0
-_LONGEST = 30 * 86400.0
-"""The battery lasts two days, so clocks that lie a month apart are not of one session."""
-
 MAX_BYTES = 2**27
 """Of one file: what the battery lasts for has 90 MB at most, of the pulse's 64 Hz."""
 
 _APART = 60.0
-"""Sensors stop together, within seconds; a file that ends so much before the others was cut off, or its sensor failed."""
+"""Sensors start and stop together, within seconds; a file that ends so much before the others was cut off, or its sensor failed."""
 
 
 @dataclass(frozen=True)
@@ -96,17 +95,31 @@ def read_empatica(source: str | PathLike[str], *, folder: str = "") -> EmpaticaS
     """
     path = Path(source)
     remedy = "Expected a folder or a zip of an Empatica E4 session. Copy it again."
+    contents: dict[str, bytes] = {}
+    seen: set[str] = set()
+    unread = []
     with reading(f"{path} cannot be read", RecordingError, remedy):
-        files = _folder_files(path) if path.is_dir() else _zip_files(path, folder)
-    return parse_empatica(files, name=f"{path}{'!/' + folder if folder else ''}")
+        for file, take in _folder_files(path) if path.is_dir() else _zip_files(path, folder):
+            if file.upper() in seen:  # nobody can say which of them it is
+                contents.pop(file.upper(), None)
+                unread.append(f"{path} has two files called {quote(file)}. Expected one. Take the other away.")
+                continue
+            seen.add(file.upper())
+            try:
+                with reading(f"{path}, {quote(file)}, cannot be read", RecordingError, remedy):
+                    contents[file.upper()] = take()
+            except RecordingError as error:  # the others may be whole
+                unread.append(str(error))
+    return parse_empatica(contents, name=f"{path}{'!/' + folder if folder else ''}", unread=unread)
 
 
-def parse_empatica(files: Mapping[str, bytes], *, name: str) -> EmpaticaSession:
+def parse_empatica(files: Mapping[str, bytes], *, name: str, unread: Sequence[str] = ()) -> EmpaticaSession:
     """Make a session of the files' contents.
 
     Args:
         files: file name without folder ("ACC.csv") → content; others than those named above are ignored.
         name: what errors and the recording call it.
+        unread: why others have no content.
 
     Raises:
         RecordingError: no stream at all that can be used. A file that is truncated, not numbers, of another rate or with a clock
@@ -118,24 +131,35 @@ def parse_empatica(files: Mapping[str, bytes], *, name: str) -> EmpaticaSession:
     present = {
         stream: contents[f"{stream.upper()}.CSV"] for stream in E4_STREAMS if f"{stream.upper()}.CSV" in contents
     }
-    if not present:
+    if not present and not unread:
         raise RecordingError(
             f"{name} holds none of {', '.join(stream.upper() + '.csv' for stream in E4_STREAMS)}. Expected the files of an "
             "Empatica E4 session. Name the folder that holds them."
         )
     found, starts = StreamCollector(name), {}
+    for reason in unread:
+        found.leave_out(reason)
     for stream, content in present.items():
         with found.part(stream):
             starts[stream], found.streams[stream] = _parse(stream, content, name)
-    started = min((starts[stream] for stream in found.streams), default=0.0)
-    for stream, one in list(found.streams.items()):
-        with found.part(stream):
-            if starts[stream] - started > _LONGEST:
+    spans = {
+        stream: (starts[stream], starts[stream] + (float(one.times[-1]) if len(one) else 0.0))
+        for stream, one in found.streams.items()
+    }
+    usual = statistics.median_low(start for start, _ in spans.values()) if spans else 0.0
+    last = max((end for start, end in spans.values() if abs(start - usual) <= _APART), default=0.0)
+    for stream, (start, end) in spans.items():
+        if start > last + _APART or end < usual - _APART:
+            del found.streams[stream]
+            with found.part(stream):
                 raise RecordingError(
-                    f"{name}, stream {stream!r}: {stream.upper()}.csv starts at {starts[stream]:.0f} and another file at "
-                    f"{started:.0f} seconds since 1970. Expected the files of one session. Put those of one session together."
+                    f"{name}, stream {stream!r}: {stream.upper()}.csv lasts from {start:.0f} to {end:.0f} and other files from "
+                    f"{usual:.0f} to {last:.0f} seconds since 1970. Expected the files of one session. Put those of one session "
+                    "together."
                 )
-            found.streams[stream] = replace(one, times=one.times + (starts[stream] - started))
+    started = min((starts[stream] for stream in found.streams), default=0.0)
+    for stream, one in found.streams.items():
+        found.streams[stream] = replace(one, times=one.times + (starts[stream] - started))
     ends = {stream: float(one.times[-1]) for stream, one in found.streams.items() if len(one) and one.rate}
     for stream in ends:
         with found.part(stream):
@@ -172,15 +196,15 @@ def _parse(stream: str, content: bytes, name: str) -> tuple[float, Stream]:
 
 def _header(line: bytes, where: str, what: str) -> float:
     """The number that a header line repeats for every column."""
-    cells = line.decode("ascii", errors="replace").split(",")
+    text = line.decode("ascii", errors="replace").strip()
+    cells = [cell.strip() for cell in text.split(",") if cell.strip() and cell.strip().upper() != "IBI"]
     try:
-        value = float(cells[0])
+        values = {float(cell) for cell in cells}
     except ValueError:
-        value = math.nan
+        values = set()
+    value = values.pop() if len(values) == 1 else math.nan  # "1,6E+09" is a decimal comma of a spreadsheet
     if not math.isfinite(value) or value <= 0:
-        raise RecordingError(
-            f"{where}: the header says '{quote(cells[0].strip())}'. Expected {what}. Copy the file again."
-        )
+        raise RecordingError(f"{where}: the header says '{quote(text)}'. Expected {what}. Copy the file again.")
     return value
 
 
@@ -221,19 +245,19 @@ def _check_end(stream: str, ends: Mapping[str, float], content: bytes, found: St
     )
 
 
-def _folder_files(path: Path) -> dict[str, bytes]:
-    return {
-        one.name: read_bytes(one, RecordingError, MAX_BYTES)
-        for one in sorted(path.iterdir())
-        if one.is_file() and (one.name.upper() in _FILES or one.name.lower().startswith("tags"))
-    }
+def _folder_files(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    for one in sorted(path.iterdir()):
+        # what has such a name and is no file, is said
+        if one.name.upper() in _FILES or (one.is_file() and one.name.lower().startswith("tags")):
+            yield one.name, partial(read_bytes, one, RecordingError, MAX_BYTES)
 
 
-def _zip_files(path: Path, folder: str) -> dict[str, bytes]:
+def _zip_files(path: Path, folder: str) -> Iterator[tuple[str, Callable[[], bytes]]]:
     with zipfile.ZipFile(path) as archive:
-        names = {PurePosixPath(info.filename): info for info in archive.infolist() if not info.is_dir()}
+        names = [(PurePosixPath(info.filename), info) for info in archive.infolist()]
+        files = [name for name, info in names if not info.is_dir()]
         sessions = sorted(
-            {str(name.parent) for name in names if name.name.upper() in _FILES and "__MACOSX" not in name.parts}
+            {str(name.parent) for name in files if name.name.upper() in _FILES and "__MACOSX" not in name.parts}
         )
         chosen = folder.strip("/") if folder else (sessions[0] if len(sessions) == 1 else "")
         if not folder and len(sessions) > 1:
@@ -241,8 +265,9 @@ def _zip_files(path: Path, folder: str) -> dict[str, bytes]:
                 f"{path} holds {len(sessions)} sessions: {quote(', '.join(sessions[:5]))}. Expected one. Name the folder inside it."
             )
         inside = str(PurePosixPath(chosen or "."))
-        return {
-            name.name: read_member(archive, info, f"{path}!/{quote(name)}", RecordingError, MAX_BYTES)
-            for name, info in names.items()
-            if str(name.parent) == inside and (name.name.upper() in _FILES or name.name.upper().startswith("TAGS"))
-        }
+        for name, info in names:
+            if str(name.parent) == inside and (name.name.upper() in _FILES or name.name.upper().startswith("TAGS")):
+                yield (
+                    name.name,
+                    partial(read_member, archive, info, f"{path}!/{quote(name)}", RecordingError, MAX_BYTES),
+                )

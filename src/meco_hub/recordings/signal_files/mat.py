@@ -26,7 +26,7 @@ from ...apart import Answer, read_apart
 from ...errors import RecordingError, import_optional, quote
 from ...reading import check_dataset, check_packed, read_bytes, reading
 from ..signal_recording import StreamCollector
-from ..signal_times import TIME_UNITS
+from .mat_programs import arrange, structs_of
 from .npz import streams_of
 
 _NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
@@ -349,34 +349,11 @@ _PARTS = {
 
 
 def read(path: Path, rates: dict[str, float], found: StreamCollector) -> None:
-    """Streams of a MAT file: variables named as in npz, structs with values and a clock at whatever depth, or AcqKnowledge's."""
+    """Streams of a MAT file: variables named as in npz, structs with values and a clock at whatever depth, or a program's."""
     flat: dict[str, Any] = {}
-    for name, value in _channel_by_channel(read_mat(path)).items():
+    for name, value in arrange(read_mat(path), path, found).items():
         _flatten(name, value, flat)
     streams_of(flat, str(path), rates, found)
-
-
-def _channel_by_channel(variables: dict[str, Any]) -> dict[str, Any]:
-    """Variables as they are; of what AcqKnowledge writes (`data`, `isi` between samples, `labels`) a struct for each column."""
-    data, labels = variables.get("data"), variables.get("labels")
-    step = np.ravel(np.asarray(variables.get("isi", 0.0)))
-    if (
-        not isinstance(data, np.ndarray)
-        or not isinstance(labels, str)
-        or step.size != 1
-        or step.dtype.kind not in "iuf"
-    ):
-        return variables
-    names, units = (str(text).split("\n") for text in (labels, variables.get("units", "")))
-    unit = str(variables.get("isi_units", "s")).lower()
-    if len(names) != data.shape[1] or unit not in TIME_UNITS or not step[0] > 0:
-        return variables
-    rate = 1 / (float(step[0]) * TIME_UNITS[unit])
-    units = units if len(units) == len(names) else [""] * len(names)
-    return {
-        name.strip() or str(place + 1): {"values": data[:, place], "rate": np.array(rate), "units": units[place]}
-        for place, name in enumerate(names)
-    }
 
 
 def _flatten(name: str, value: Any, flat: dict[str, Any]) -> None:
@@ -384,7 +361,7 @@ def _flatten(name: str, value: Any, flat: dict[str, Any]) -> None:
 
     Of an array or a cell of structs each is called by its field `name` or `type`, or else by its place.
     """
-    several = _structs(value)
+    several = structs_of(value)
     if several:
         for place, one in enumerate(several, start=1):
             told = next((one[key] for key in one if key.lower() in ("name", "type") and isinstance(one[key], str)), "")
@@ -395,7 +372,7 @@ def _flatten(name: str, value: Any, flat: dict[str, Any]) -> None:
         return
     lower = {key.lower(): key for key in value}
     found = {part: next((lower[one] for one in spellings if one in lower), None) for part, spellings in _PARTS.items()}
-    if found["values"] is None or isinstance(value[found["values"]], dict) or _structs(value[found["values"]]):
+    if found["values"] is None or isinstance(value[found["values"]], dict) or structs_of(value[found["values"]]):
         for key, inner in value.items():
             _flatten(f"{name}.{key}", inner, flat)
         return
@@ -404,20 +381,6 @@ def _flatten(name: str, value: Any, flat: dict[str, Any]) -> None:
     for part, key in found.items():
         if key is not None:
             flat[f"{name}_{part}"] = _as_array(value[key])
-
-
-def _structs(value: Any) -> list[dict[str, Any]]:
-    """The structs of an array or a cell of them; version 7.3 keeps such an array as a struct of cells, one a field."""
-    if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
-        return value
-    cells = list(value.values()) if isinstance(value, dict) else []
-    if not cells or not all(isinstance(one, list) and len(one) == len(cells[0]) for one in cells):
-        return []
-    if all(
-        isinstance(one, dict) for several in cells for one in several
-    ):  # fields that are arrays of structs themselves
-        return []
-    return [dict(zip(value, one, strict=True)) for one in zip(*cells, strict=True)]
 
 
 def _as_array(value: Any) -> np.ndarray:

@@ -3,11 +3,13 @@
 Text is separated by commas, semicolons or tabs, packed by gzip or not. Read besides plain tables: lines that begin with `#` or
 `%`, or that tell of device and person, above the header; quoted cells, a comma for the decimal point, units in the header
 (`eda (µS)`) or in a row below it, times in ISO 8601 or as the time of day, a date in a column of its own, the unnamed column in
-which pandas writes an index; and the recordings of BIDS (`*_physio.tsv.gz`), whose columns and rate are in the json file beside
-them. Parquet and Feather have the columns that pandas wrote, an index of dates among them. A column of words is left out and
-named; so is a file of a folder that is no such table. Of several clocks the first is read.
+which pandas writes an index; the recordings of BIDS (`*_physio.tsv.gz`), whose columns and rate are in the json file beside
+them; and text that BIOPAC's AcqKnowledge exports, which says above its columns what they are. Parquet and Feather have the columns
+that pandas wrote, an index of dates among them. A column of words is left out and named; so is a file of a folder that is no such
+table. Of several clocks the first is read.
 """
 
+import contextlib
 import csv
 import gzip
 import io
@@ -20,8 +22,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...csv_files import line_of
 from ...errors import RecordingError, quote
-from ...reading import MAX_MEMBER, check_packed, ends_inside_line, read_json, reading
+from ...reading import check_packed, decode_text, ends_inside_line, most_unpacked, read_json, reading
 from ..signal_names import is_unit
 from ..signal_recording import Stream, StreamCollector, check_clock, even_rate
 from ..signal_times import TIME_UNITS, as_seconds
@@ -43,6 +46,11 @@ _LOOKED_AT = 64
 _INDEX = ("", "unnamed: 0", "index")
 """What the column is called in which pandas wrote its index."""
 _UNIT = re.compile(r"(.+?)\s*[(\[]([^()\[\]]*)[)\]]")
+_CHANNEL = re.compile(r"([^.(\[]*\w)\.(\w.*)")
+"""A stream and its channel; a dot in brackets or beside a space is one of a filter's name, such as "ECG (.5 - 35 Hz)"."""
+_EXPORT = re.compile(r'^[ "]*([\d.,]+) ?(\w+)/sample.*\n[ "]*(\d+) channels?[\s",;]*$', re.IGNORECASE | re.MULTILINE)
+_ROUNDED = 1e-4
+"""Share of the time from the first sample to the last by which an export's column of times may be off: it has few digits."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +80,7 @@ class _Table:
             chosen = [index for index, none in zip(chosen, empty, strict=True) if not none]
         filled = ~np.isnan(self.values[:, chosen]).all(axis=1) if len(chosen) < len(self.names) else slice(None)
         clock, units = self.times[filled], tuple(self.units[index] for index in chosen)
-        labels = tuple(self.names[index].split(".", 1)[-1] for index in chosen)
+        labels = tuple(_parts(self.names[index])[1] for index in chosen)
         return Stream(self.values[filled][:, chosen], clock, rate or even_rate(clock), labels, units)
 
 
@@ -102,14 +110,24 @@ def _read_mixed(path: Path, rates: dict[str, float], found: StreamCollector) -> 
     check_clock(table.times, f"{path}, column of times")
     columns: dict[str, list[int]] = {}
     for index, name in enumerate(table.names):
-        columns.setdefault(name.split(".", 1)[0] if "." in name else name, []).append(index)
+        columns.setdefault(_parts(name)[0], []).append(index)
     for name, chosen in columns.items():
         with found.part(name):
             found.streams[name] = table.stream(chosen, found)
 
 
+_NOTHING = r"[\W_]+"
+"""What has neither a letter nor a digit is no number: programs write "-", ".", "?", "*" where they have no sample."""
+
+
+def _parts(name: str) -> tuple[str, str]:
+    """The stream and the channel of a column called `stream.channel`; of any other its name for both."""
+    match = _CHANNEL.fullmatch(name)
+    return (match[1], match[2]) if match else (name, name)
+
+
 def _read_table(path: Path, rate: float | None, found: StreamCollector) -> _Table:
-    start = 0.0
+    start, step = 0.0, None
     if path.suffix.lower() in (".parquet", ".feather"):
         header, columns, first = *read_frame(path, found), 1
     elif (beside := _bids_columns(path)) is not None:
@@ -117,7 +135,9 @@ def _read_table(path: Path, rate: float | None, found: StreamCollector) -> _Tabl
         lines, first = _lines(path), 1
         columns = _parse(path, "\n".join(lines), header, _form(path, header, lines, 1, "\t"))
     else:
-        header, body, first, form = open_table(path)
+        lines, step = _without_export(path, _lines(path), found)
+        rate = rate if step is None else 1 / step
+        header, body, first, form = open_table(path, lines)
         columns = _parse(path, body, header, form)
         if path.suffix.lower() != ".gz" and ends_inside_line(path):
             found.doubt(
@@ -127,11 +147,15 @@ def _read_table(path: Path, rate: float | None, found: StreamCollector) -> _Tabl
         header, columns = header[:-1], columns[:-1]
     header, columns = _without_index(header, columns)
     names, units = _names_and_units(header)
-    if not all(names) or len(set(names)) != len(names) or any(_is_number(cell) for cell in names):
+    twice = {name for name in names if names.count(name) > 1}
+    if not all(names) or any(map(_is_time, twice)) or any(_is_number(cell) for cell in names):
+        of_watch = " If it is of an Empatica E4, name the folder, in which it is EDA.csv or the like."
+        watch = of_watch if _is_watch_header(names) else ""
         raise RecordingError(
             f"{path}: the first line is '{quote(', '.join(header), 120)}'. Expected a header that names every column once, "
-            "one of them 'time'. Add it."
+            f"one of them 'time'. Add it.{watch}"
         )
+    names = found.distinct(names, "columns")
     clocks = [index for index, cell in enumerate(header) if _is_time(cell)]
     others = [index for index, cell in enumerate(header) if index not in clocks and _says_time(cell)]
     likely = others or ([0] if "time" in header[0].lower().split() else [])
@@ -143,17 +167,21 @@ def _read_table(path: Path, rate: float | None, found: StreamCollector) -> _Tabl
             _time_unit(header[clock]) or _time_unit(f"t ({units[clock]})"),
         )
         written = columns[clock]
+        _check_one_header(path, written, (header[clock], names[clock]), first)
         if date is not None and _holds_words(written):
             written = [
                 f"{str(day).strip()}T{str(time).strip()}" for day, time in zip(columns[date], written, strict=True)
             ]
         times = as_seconds(written, where, found, unit=unit)
+        if step is not None and len(times):
+            even = times[0] + np.arange(len(times)) * step
+            times = even if np.abs(times - even).max() <= step + _ROUNDED * np.ptp(even) else times
     elif rate is not None:
         times = start + np.arange(len(columns[0])) / rate
     else:
         raise RecordingError(
             f"{path} has the columns {quote(', '.join(header[:8]))} and no column of times. Expected one named 'time', in seconds, "
-            "or 'time_ms'. Name it so, or pass rates={stream: samples per second}."
+            f"or 'time_ms'.{_likely_clock(header, columns)} Name it so, or pass rates={{stream: samples per second}}."
         )
     kept: dict[int, NDArray[np.float64]] = {}
     for index, name in enumerate(names):
@@ -163,6 +191,44 @@ def _read_table(path: Path, rate: float | None, found: StreamCollector) -> _Tabl
                 kept[index] = _numbers(columns[index], f"{path}: line {{line}}, column {name!r}", first)
     values = np.stack(list(kept.values()), axis=1) if kept else np.empty((len(times), 0))
     return _Table([names[index] for index in kept], [units[index] for index in kept], times, values)
+
+
+def _likely_clock(header: Sequence[str], columns: Sequence[Any]) -> str:
+    """ " 'Zeit' may be it.", for the first column that goes up like a clock: dates, or numbers that do not count samples."""
+    for name, column in zip(header, columns, strict=True):
+        with contextlib.suppress(RecordingError):
+            times = as_seconds(column, name, StreamCollector(name))
+            steps = np.diff(times)
+            if (
+                len(steps)
+                and (steps >= 0).all()
+                and steps.any()
+                and not (column.dtype.kind == "i" and (steps == 1).all())
+            ):
+                return f" {quote(name)!r} may be it."
+    return ""
+
+
+def _is_watch_header(names: Sequence[str]) -> bool:
+    """Whether the first line is a moment of this century in every column, as in the files of an Empatica E4."""
+    numbers = [float(cell) for cell in names if _is_number(cell)]
+    return bool(numbers) and 1e9 < numbers[0] < 1e10 and len(set(numbers)) == 1 and len(numbers) >= len(names) - 1
+
+
+def _check_one_header(path: Path, column: Any, header: tuple[str, str], first: int) -> None:
+    """Make sure that no line below is the header again, as where a recorder was started anew and went on in the same file.
+
+    Raises:
+        RecordingError: one is; names it.
+    """
+    if not _holds_words(column):
+        return
+    again = np.flatnonzero(np.asarray(column.astype("string").str.strip().isin(header), bool))
+    if len(again):
+        raise RecordingError(
+            f"{path}: line {first + int(again[0])} is the header again, as where a recorder was started anew. Expected one "
+            "recording. Make a file of each, or take the line out where the times go on."
+        )
 
 
 def _bids_columns(path: Path) -> tuple[list[str], float, float] | None:
@@ -232,14 +298,18 @@ def _lines(path: Path) -> list[str]:
         if packed:
             size = len(content)
             with gzip.open(io.BytesIO(content)) as file:
-                content = file.read(max(MAX_MEMBER, 100 * size) + 1)
+                content = file.read(most_unpacked(size) + 1)
             check_packed(len(content), size, str(path), RecordingError)
     try:
-        wide = content[:2] in (b"\xff\xfe", b"\xfe\xff")
-        text = content.decode("utf-16" if wide else "utf-8-sig")
+        text = decode_text(content)
     except UnicodeDecodeError:
         text = content.decode("latin-1")  # µ and ° of a spreadsheet's header
     if "\0" in text:
+        if "\0" not in (whole := text.rstrip("\0")) and whole:
+            raise RecordingError(
+                f"{path} ends in {len(text) - len(whole)} zero bytes, as where the power failed while it was written. Expected "
+                "rows of numbers. Cut them off, and the line before them."
+            )
         raise RecordingError(f"{path} is no text. Expected a header and rows of numbers. Name the right file.")
     lines = text.splitlines()
     while lines and not lines[-1].strip():
@@ -247,15 +317,15 @@ def _lines(path: Path) -> list[str]:
     return lines
 
 
-def open_table(path: Path) -> tuple[list[str], str, int, dict[str, Any]]:
+def open_table(path: Path, lines: Sequence[str] | None = None) -> tuple[list[str], str, int, dict[str, Any]]:
     """(cells of the header, the lines below it, the number of the first of these, how they are written) of one file.
 
-    How: `sep`, `quoting` and `decimal`, as `pandas.read_csv` takes them.
+    Its lines may have been read already. How: `sep`, `quoting` and `decimal`, as `pandas.read_csv` takes them.
 
     Raises:
         RecordingError: no text, empty, or a line with more or fewer cells than the header.
     """
-    lines = _lines(path)
+    lines = _with_tabs(_lines(path) if lines is None else lines)
     above = next((number for number, line in enumerate(lines) if not line.startswith(_NO_TABLE)), len(lines))
     if above == len(lines):
         raise RecordingError(
@@ -268,14 +338,65 @@ def open_table(path: Path) -> tuple[list[str], str, int, dict[str, Any]]:
         above, rows = above - 1, [lines[above - 1].lstrip("#%"), *rows]  # the header is the last of the comments
     header = [cell.strip() for cell in next(csv.reader(rows[:1], delimiter=delimiter))]
     if len(header) > 1:  # of one column, an empty line is a missing sample
-        rows = [line for line in rows if line.strip()]
+        clocked = any(
+            _is_time(cell) or _says_time(cell) for cell in header
+        )  # of others, a row of empty cells has its time
+        rows = [line for line in rows if line.strip() or (delimiter in line and not clocked)]
     form = _form(path, header, rows, above + 1, delimiter)
-    units = [cell.strip() for cell in next(csv.reader(rows[1:2], delimiter=delimiter), [])]
+    units = [
+        re.sub(r"^[(\[]|[)\]]$", "", cell.strip()) for cell in next(csv.reader(rows[1:2], delimiter=delimiter), [])
+    ]
     known = any(is_unit(unit) or unit.lower() in TIME_UNITS for unit in units)
     if known and not any(map(_is_number, units)):  # others may be of units that nobody converts
         header = [f"{name} ({unit})" if unit else name for name, unit in zip(header, units, strict=True)]
         above, rows = above + 1, rows[1:]
     return header, "\n".join(rows[1:]), above + 2, form
+
+
+def _with_tabs(lines: Sequence[str]) -> Sequence[str]:
+    """The lines, with tabs for runs of spaces where nothing else stands between the numbers, as NumPy's `savetxt` writes them."""
+    some = [line for line in lines[:_LOOKED_AT] if line.strip() and not line.startswith(_NO_TABLE)]
+    cells = some[-1].split() if some else []
+    if len(cells) < 2 or not all(map(_is_number, cells)) or any(mark in line for line in some for mark in ",;\t"):
+        return lines
+    return [line[: len(line) - len(bare)] + "\t".join(bare.split()) for line in lines for bare in [line.lstrip("#%")]]
+
+
+def _without_export(path: Path, lines: list[str], found: StreamCollector) -> tuple[list[str], float | None]:
+    """The lines with a plain header, and seconds between samples, of a text that AcqKnowledge exported; others as they are.
+
+    Above its columns stand a title, the time between samples ("0.5 msec/sample"), "3 channels", the name and the unit of each, one
+    a line; then what the columns are called, first a unit of time if there is a column of times; then how many samples each has.
+    """
+    top = "\n".join(lines[:_LOOKED_AT])
+    told = _EXPORT.search(top)
+    if told is None:
+        return lines, None
+    above, number, count = top.count("\n", 0, told.start()), told[1].replace(",", "."), int(told[3])
+    step = float(number) * TIME_UNITS.get(told[2].lower(), 0.0) if _is_number(number) else 0.0
+    below = above + 2 + 2 * count
+    columns = "".join(lines[below : below + 1])
+    delimiter = max("\t,;", key=columns.count)
+    cells = [cell.strip() for cell in columns.split(delimiter)]
+    spare = len(cells) - count - (count > 0 and not cells[-1])
+    odd = any(map(_is_number, cells)) or (spare == 1 and cells[0].lower() not in TIME_UNITS)
+    if not step > 0 or spare not in (0, 1) or odd:
+        raise RecordingError(
+            f"{path}: AcqKnowledge's header says '{quote(' '.join(told[0].split()))}', and the columns are "
+            f"'{quote(', '.join(cells))}'. Expected a time between samples, such as 1 msec/sample, and a column a channel, perhaps "
+            "with one of times. Export it again, with its header."
+        )
+    names = found.distinct([line.strip() for line in lines[above + 2 : below : 2]], "channels")
+    units = [re.sub(r"[()\[\]]", "", line).strip() for line in lines[above + 3 : below : 2]]
+    header = [f"time ({cells[0]})"] * spare + [f"{name} ({unit})" for name, unit in zip(names, units, strict=True)]
+    line = line_of(header + [""] * (len(cells) - len(header)), delimiter, quoted=delimiter)
+    counts = [cell for cell in "".join(lines[below + 1 : below + 2]).split(delimiter) if cell.strip()]
+    if len(counts) == count and all(cell.strip().isdigit() for cell in counts):
+        below, promised = below + 1, max(map(int, counts))
+        if len(lines) - below - 1 < promised:
+            there = f"the header promises {promised} samples; it has {len(lines) - below - 1} rows"
+            found.doubt("file_ends_early", f"{path}: {there}. It may have been cut off: copy it again.")
+    return ["#"] * below + [line, *lines[below + 1 :]], step
 
 
 def _skip_words(lines: Sequence[str], above: int) -> int:
@@ -345,7 +466,8 @@ def _numbers(column: Any, where: str, first: int) -> NDArray[np.float64]:
     # as text: whole numbers of hundreds of digits are objects by now, and no float
     text = column.astype("string").str.strip()
     numbers = np.asarray(pandas.to_numeric(text, errors="coerce"), np.float64)
-    bad = np.isnan(numbers) & np.asarray(text.notna() & (text != "") & (text.str.lower() != "nan"), bool)
+    missing = text.isna() | (text == "") | (text.str.lower() == "nan") | text.str.fullmatch(_NOTHING)
+    bad = np.isnan(numbers) & ~np.asarray(missing, bool)
     if bad.any():
         row = int(np.argmax(bad))
         raise RecordingError(

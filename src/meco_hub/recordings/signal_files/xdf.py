@@ -50,14 +50,9 @@ def read(path: Path, rates: dict[str, float], found: StreamCollector) -> None:
         )
     numeric = [one for one in streams if one["info"]["channel_format"][0] != "string" and len(one["time_stamps"])]
     origin = min((float(np.nanmin(one["time_stamps"])) for one in numeric), default=0.0)
-    names = [one["info"]["name"][0] or "stream" for one in numeric]
+    named = [one["info"]["name"][0] or "stream" for one in numeric]
+    names = found.distinct(named, "streams", [one["info"]["stream_id"] for one in numeric])
     for one, name in zip(numeric, names, strict=True):
-        twice = names.count(name) > 1
-        if twice:
-            short = quote(name)
-            doubled = f"{path}: {names.count(name)} streams are called '{short}'; this one is {short}#{one['info']['stream_id']}."
-            found.doubt("stream_name_twice", f"{doubled} Choose by streams={{'{short}': [it]}}.")
-            name = f"{name}#{one['info']['stream_id']}"
         with found.part(name):
             found.streams[name] = _stream(one, origin, f"{path}, stream '{quote(name)}'")
 
