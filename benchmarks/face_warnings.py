@@ -29,7 +29,7 @@ import meco_hub
 PHOTOS = ("skimage:data/coffee.png", "skimage:data/rocket.jpg", "skimage:data/brick.png", "skimage:data/gravel.png",
           "sklearn:datasets/images/china.jpg", "sklearn:datasets/images/flower.jpg")  # fmt: skip
 SHARES = (0.15, 0.2, 0.3, 0.4, 0.6, 0.8)
-PARTS = ("pasted", "closeups", "small", "cost", "warnings")
+PARTS = ("pasted", "boxes", "closeups", "small", "cost", "warnings")
 
 
 def photographs() -> list[Image.Image]:
@@ -51,12 +51,19 @@ def crops(archive: Path, fold: str, count: int, seed: int) -> tuple[list[Image.I
     return pictures, [row["label"] for row in drawn]
 
 
-def paste(photo: Image.Image, face: Image.Image, side: int, generator: np.random.Generator) -> Image.Image:
-    """A copy of the photograph with the face somewhere in it."""
+def put(
+    photo: Image.Image, face: Image.Image, side: int, generator: np.random.Generator
+) -> tuple[Image.Image, int, int]:
+    """A copy of the photograph with the face somewhere in it, and where: its left and upper edge."""
     made = photo.copy()
     x, y = (int(generator.integers(0, edge - side + 1)) for edge in photo.size)
     made.paste(face.resize((side, side), Image.Resampling.BILINEAR), (x, y))
-    return made
+    return made, x, y
+
+
+def paste(photo: Image.Image, face: Image.Image, side: int, generator: np.random.Generator) -> Image.Image:
+    """A copy of the photograph with the face somewhere in it."""
+    return put(photo, face, side, generator)[0]
 
 
 def turned_away(face: Image.Image, degrees: float) -> Image.Image:
@@ -106,6 +113,25 @@ class Benchmark:
             # what is lost without any finding: the same squares, cut out where they were pasted
             squares = [face.resize((side, side), Image.Resampling.BILINEAR) for face in faces]
             found[f"{share:g}, cut out exactly"] = right(squares, faces="cropped")
+        return found
+
+    def boxes(self) -> dict[str, Any]:
+        """Where boxes lie beside the pasted crops, as squares: medians and spreads of across, down (sides) and size (a factor)."""
+        faces, _ = crops(self.arguments.data_dir, self.arguments.fold, self.arguments.crops, self.arguments.seed)
+        finder = self.recognise.image_processor.face_finder
+        found: dict[str, Any] = {}
+        for share in SHARES:
+            side, placed = round(480 * share), []
+            for place, face in enumerate(faces):
+                photo, x, y = put(self.photos[place % len(self.photos)], face, side, self.generator)
+                for one in finder.find(photo, first=True)[:1]:
+                    middle_x, middle_y = (one.box[0] + one.box[2]) / 2 - x, (one.box[1] + one.box[3]) / 2 - y
+                    placed.append((middle_x / side - 0.5, middle_y / side - 0.5, one.side / side))
+            found[f"{share:g} of the photograph"] = {
+                "found": len(placed) / len(faces),
+                "medians": np.median(placed, axis=0).round(3).tolist(),
+                "spreads": np.std(placed, axis=0).round(3).tolist(),
+            }
         return found
 
     def closeups(self) -> dict[str, Any]:
@@ -187,9 +213,15 @@ class Benchmark:
             x, y = (int(generator.integers(0, edge // 2)) for edge in (640, 480))
             return photo(place).crop((x, y, x + 320, y + 240))
 
+        def half(place: int) -> Image.Image:
+            made, (x, y) = photo(place).copy(), ((-100, 140), (540, 140), (220, 380))[place % 3]  # left, right, below
+            made.paste(faces[place].resize((200, 200), Image.Resampling.BILINEAR), (x, y))
+            return made
+
         kinds: dict[str, Callable[[int], Image.Image]] = {
             "no_face_found": part,
             "several_faces": two,
+            "face_cut_off": half,
             "face_small": lambda place: faces[place].resize((18, 18), Image.Resampling.BOX),
             "face_blurred": lambda place: faces[place].filter(ImageFilter.GaussianBlur(3)),
             "face_turned": lambda place: paste(photo(place), faces[place], 200, generator).transpose(
@@ -216,6 +248,9 @@ class Benchmark:
                 f"on {good} good": statistics.mean(code in codes for codes in on_good),
                 f"on {bad} bad": statistics.mean(code in codes for codes in on_bad),
                 "any warning on bad": statistics.mean(bool(codes) for codes in on_bad),
+                "said on bad": {
+                    one: statistics.mean(one in codes for codes in on_bad) for one in sorted(set().union(*on_bad))
+                },
             }
         return found
 

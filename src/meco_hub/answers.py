@@ -24,9 +24,12 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from .errors import CheckpointError, ConfigurationError, InputError
+from .errors import CheckpointError, ConfigurationError, InputError, quote
 
 METHODS = ("temperature", "affine")
+
+SMALLEST_TEMPERATURE, LARGEST_TEMPERATURE = 0.1, 10.0
+"""Between which a temperature is fitted. By a smaller one every answer would be certain, whatever was seen."""
 
 
 def accepted_inputs(model: PreTrainedModel) -> frozenset[str]:
@@ -256,21 +259,37 @@ def _problem(found: Mapping[str, Any]) -> str:
         temperature, least = found.get("temperature"), found.get("least_scores", {})
         if not isinstance(least, Mapping) or not all(number(one) and 0 <= one <= 1 for one in least.values()):
             return "has least_scores that are no scores"
-        return "" if number(temperature) and temperature > 0 else "has no positive temperature"  # pyright: ignore[reportOptionalOperand]
+        fitted = number(temperature) and SMALLEST_TEMPERATURE <= float(temperature or 0) <= LARGEST_TEMPERATURE
+        return "" if fitted else f"has no temperature from {SMALLEST_TEMPERATURE:g} to {LARGEST_TEMPERATURE:g}"
     columns = [found.get(key) for key in ("names", "slope", "intercept")]
     if not all(isinstance(one, list | tuple) and one and len(one) == len(columns[0] or ()) for one in columns):
         return "needs names, slope and intercept of one length"
-    return "" if all(number(value) for one in columns[1:] for value in one or ()) else "has slopes that are no numbers"
+    if not all(number(value) for one in columns[1:] for value in one or ()):
+        return "has slopes that are no numbers"
+    return "" if min(columns[1] or ()) >= 0 else "has a slope below 0, which turns answers round"
 
 
 def calibration_of(config: Any) -> Calibration | None:
     """The calibration that a checkpoint's config holds; None when there is none.
 
     Raises:
-        CheckpointError: there is one, and it makes no sense.
+        CheckpointError: there is one, and it makes no sense, or is for other answers than this head's.
     """
     stored = getattr(config, "calibration", None)
-    return Calibration.from_dict(stored) if stored else None
+    if not stored:
+        return None
+    found = Calibration.from_dict(stored)
+    problem, targets = getattr(config, "problem_type", None), tuple(getattr(config, "target_names", None) or ())
+    of_values = found.method == "affine"
+    if (problem is not None and of_values != (problem == "regression")) or (
+        of_values and targets and targets != found.names
+    ):
+        own = f"the values {', '.join(targets)}" if problem == "regression" else "classes"
+        raise CheckpointError(
+            f"config.calibration is {'of the values ' + quote(', '.join(map(str, found.names))) if of_values else 'of classes'}; "
+            f"expected one for what this head answers, {own}, in this order. Remove the key, or calibrate again."
+        )
+    return found
 
 
 # --- Over time --------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import csv
 import gc
 import math
+import sys
 import threading
 import time
 from collections import Counter
@@ -19,7 +20,7 @@ from transformers import pipeline
 from films import noise, place_portrait, plain, write_film, write_sound
 from meco_hub.answer_warnings import DoubtfulInputWarning
 from meco_hub.cli import main
-from meco_hub.errors import ConfigurationError, DoubtfulInputError, FaceNotFoundError, RecordingError
+from meco_hub.errors import ConfigurationError, DependencyError, DoubtfulInputError, FaceNotFoundError, RecordingError
 from meco_hub.pipeline import EmotionRecognitionPipeline
 
 ASTRONAUT = (140, 20, 310, 190)
@@ -88,6 +89,30 @@ def test_a_single_frame_is_answered_as_the_picture_is(recognise, talk: Path) -> 
         assert (one["label"], one["scores"][0]) == (other["label"], pytest.approx(other["score"], abs=1e-6))
 
 
+def test_frames_that_are_not_searched_all_over_are_answered_alike(
+    recognise, smile: Image.Image, serious: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = []
+    for step in range(30):
+        frame = place_portrait(smile, 100 + 3 * step, 120, 130, size=(480, 270))
+        frames.append(place_portrait(serious, 380, 150, 120, onto=frame) if step >= 11 else frame)
+    film = write_film(tmp_path / "film.mp4", frames)
+    quick = recognise(film)
+    monkeypatch.setattr("meco_hub.processing.face_tracks.SEARCH_S", 0.0)
+    whole = recognise(film)
+    assert [one["frames"] for one in whole] == [30, 19]
+    assert quick[0]["frames"] == 30
+    assert (
+        15 <= quick[1]["frames"] <= 19
+    )  # a fifth of a second after the last search, or as soon as the smallest scale shows it
+    for one, other in zip(quick, whole, strict=True):
+        begin = other["frames"] - one["frames"]
+        apart = np.abs(np.subtract(one["boxes"], other["boxes"][begin:])).max(axis=1)
+        assert apart.max() < 0.05 * other["face_side"]
+        for mine, its in zip(one["expressions"], other["expressions"], strict=True):
+            assert (mine["label"], mine["score"]) == (its["label"], pytest.approx(its["score"], abs=0.02))
+
+
 def test_films_and_pictures_stand_in_one_list_and_a_bad_film_costs_the_others_nothing(
     recognise, talk: Path, astronaut: Path, tmp_path: Path
 ) -> None:
@@ -116,6 +141,18 @@ def test_a_film_that_does_not_stand_upright_says_so(recognise, smile, quarters: 
     assert all("face_turned" in {one["code"] for one in person["warnings"]} for person in answer)
     upright = write_film(tmp_path / "upright.mp4", [np.rot90(one, -quarters) for one in frames], rate=5)
     assert recognise(upright, on_warning="raise")
+
+
+def test_pyav_is_for_films_alone(recognise, talk: Path, astronaut: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from meco_hub.demo import build_page
+    from meco_hub.recordings.pictures import read_video
+
+    monkeypatch.setitem(sys.modules, "av", None)
+    assert recognise(astronaut)[0]["label"]
+    assert len(read_video(talk)) == 15  # frames of an eye, which OpenCV reads
+    assert build_page()
+    with pytest.raises(DependencyError, match=r"Reading films needs PyAV.*meco-hub\[video\]"):
+        recognise(talk)
 
 
 def test_where_nobody_is_found_the_error_says_what_is_wrong_with_the_file(recognise, tmp_path: Path) -> None:

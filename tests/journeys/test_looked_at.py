@@ -117,8 +117,37 @@ def test_what_is_in_doubt_has_a_code(recognise, portrait, crop) -> None:
     assert codes(top(recognise, both)) == ["several_faces"]
     assert [codes(face) for face in recognise(both, faces="all", on_warning="ignore")] == [[], []]
     assert codes(top(recognise, crop.filter(ImageFilter.GaussianBlur(4)))) == ["face_blurred"]
+    assert codes(top(recognise, 16 * np.asarray(crop.convert("L")).astype(np.uint16))) == ["value_range_doubtful"]
     small = top(recognise, crop.resize((16, 16), Image.Resampling.BOX))
     assert "face_small" in codes(small) or "no_face_found" in codes(small)
+
+
+@pytest.mark.parametrize("side", ["left", "right", "below"])
+def test_a_third_of_a_face_beyond_the_border_is_noticed_and_a_whole_one_at_it_is_not(recognise, portrait, side) -> None:
+    box = top(recognise, portrait)["box"]
+    x0, x1, y1 = (box[edge] for edge in ("xmin", "xmax", "ymax"))
+    for beyond, expected in ((0.0, False), (0.35, True)):
+        gone, whole = beyond * (x1 - x0), (0, 0, portrait.width, portrait.height)
+        edges = {"left": (x0 + gone, *whole[1:]), "right": (0, 0, x1 - gone, whole[3])}
+        edges["below"] = (0, 0, whole[2], y1 - gone)
+        cut = portrait.crop(tuple(round(edge) for edge in edges[side]))
+        assert ("face_cut_off" in codes(top(recognise, cut))) == expected, beyond
+
+
+@pytest.mark.parametrize("side", ["left", "right", "below", "above"])
+def test_a_face_that_is_half_out_of_the_picture_is_noticed(recognise, portrait, side: str) -> None:
+    answer = top(recognise, portrait)
+    (x, y), (width, height), reach = centre(answer), portrait.size, 0.6 * answer["face_side"]
+    half = {
+        "left": (x, 0, width, height),
+        "right": (0, 0, x, height),
+        "below": (0, 0, width, y),
+        "above": (0, y, width, height),
+    }[side]
+    said = codes(top(recognise, portrait.crop(tuple(map(round, half)))))
+    assert "face_cut_off" in said
+    whole = (x - reach, y - reach, x + reach, y + reach)
+    assert codes(top(recognise, portrait.crop(tuple(map(round, whole))))) == []
 
 
 def test_a_face_that_is_turned_away_is_noticed_by_its_eyes_that_draw_together(recognise, portrait) -> None:

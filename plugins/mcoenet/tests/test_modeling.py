@@ -375,6 +375,63 @@ def test_a_deep_expert_is_affine_only_as_published():
         assert torch.allclose(middle, mean, rtol=1e-3, atol=1e-3) is (activation is None)
 
 
+def _replace(expert: DeepExpert) -> None:
+    expert.up[0] = nn.Linear(expert.up[0].in_features, expert.up[0].out_features)
+
+
+def _write_around_the_counter(expert: DeepExpert) -> None:
+    for parameter in expert.parameters():
+        parameter.data.mul_(1.5)
+
+
+def _give_it_a_forward(layer: nn.Linear) -> None:
+    layer.forward = lambda input: F.linear(input, layer.weight, layer.bias).tanh()
+
+
+CHANGES = {
+    "in place": lambda expert: nn.init.normal_(expert.down[0].weight),
+    "one number": lambda expert: expert.residual_scale.fill_(0.9),
+    "one number of many": lambda expert: expert.up[1].weight[3].fill_(2.0),
+    "around the counter": _write_around_the_counter,
+    "other memory": lambda expert: setattr(expert.up[1].weight, "data", torch.randn(expert.up[1].weight.shape)),
+    "another layer": _replace,
+    "loaded": lambda expert: expert.load_state_dict({k: v + 0.1 for k, v in expert.state_dict().items()}),
+    "hooked": lambda expert: expert.up[0].register_forward_hook(lambda module, inputs, output: 2 * output),
+    "hooked where nothing drops out": lambda expert: expert.dropout.register_forward_hook(
+        lambda module, inputs, output: 2 * output
+    ),
+    "a forward of its own": lambda expert: _give_it_a_forward(expert.up[0]),
+    "trained on": lambda expert: nn.init.normal_(expert.train().classifier.bias) is None or expert.eval(),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_a_deep_expert_as_one_matrix_answers_as_its_layers_whatever_becomes_of_them(change):
+    expert = DeepExpert(MCOENetConfig(**TINY)).eval()
+    nn.init.normal_(expert.residual_scale)
+    hidden = torch.randn(5, 16)
+
+    def both() -> tuple[torch.Tensor, torch.Tensor]:
+        with torch.no_grad():
+            return expert(hidden), expert(hidden)
+
+    def layer_by_layer() -> torch.Tensor:
+        result = hidden
+        for up, down in zip(expert.up, expert.down, strict=True):
+            result = down(expert.dropout(up(result))) + expert.residual_scale * result
+        return expert.classifier(result).detach()
+
+    before = layer_by_layer()
+    for answer in both():
+        torch.testing.assert_close(answer, before, rtol=1e-6, atol=1e-6)
+    assert expert._kept is not None
+    with torch.no_grad():
+        change(expert)
+    for answer in both():
+        torch.testing.assert_close(answer, layer_by_layer(), rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(layer_by_layer(), before, atol=1e-3)
+
+
 # --- behaviour ----------------------------------------------------------------------------------------------------------
 
 
@@ -528,7 +585,8 @@ def test_a_missing_stream_is_refused_by_name(clips):
             model(**clips, modality_presence=presence)
     with pytest.raises(InputError, match="Neither pixel_values nor event_values"):
         model()
-    assert torch.equal(logits(model, clips), model(**clips, modality_presence=torch.ones(5, 2).bool()).logits)
+    there = {**clips, "modality_presence": torch.ones(5, 2).bool()}
+    assert torch.equal(logits(model, clips), logits(model, there))
 
 
 def test_zeros_take_the_place_of_a_missing_stream_if_the_config_says_so(clips):

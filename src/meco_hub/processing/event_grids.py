@@ -10,9 +10,9 @@ recording with all polarities reversed gives exactly the negative grid, and shif
 
 How the voxel grid is fast. In sorted time the events of one bin lie next to each other, so that no bin needs to be computed per
 event, and within a bin both halves of the linear weight follow from two sums per pixel: how many events, and their summed time
-since the bin's beginning. One pass finds both: 2ᵏ + time is added up in float64, whose 53 bits hold the count above bit k and the
-time below it. Whether that fitted is checked afterwards; where it did not (tens of thousands of events on one pixel), the two
-sums are made one by one.
+since the bin's beginning. One pass finds both: 2ᵏ + time is added up in int64, which holds the count above bit k and the time
+below it. Whether that fitted is checked afterwards; where it did not (hundreds of thousands of events on one pixel), the two sums
+are made one by one.
 
 Events must lie on the grid and be in the order of time: nothing is checked here.
 """
@@ -20,7 +20,6 @@ Events must lie on the grid and be in the order of time: nothing is checked here
 from abc import ABC, abstractmethod
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 GREY = 128
@@ -28,8 +27,8 @@ GREY = 128
 
 BACKGROUND = float(np.float32(GREY) / np.float32(255))
 
-_BLOCK = 1 << 17  # events whose temporaries stay in a processor's second-level cache
-_MANTISSA = 53
+_BLOCK = 1 << 16  # events whose temporaries stay in a processor's second-level cache
+_BITS = 63
 
 
 class EventGrid(ABC):
@@ -64,10 +63,9 @@ class EventGrid(ABC):
         row, flat, places = self._row_room[:number], self._flat_room[:number], self._places_room[:number]
         np.multiply(p, self.height, out=row, dtype=self._row_type)
         row += y
-        np.multiply(row, self.width, out=flat, dtype=self._flat_type)
-        flat += x
-        np.copyto(places, flat)
-        return places
+        np.copyto(flat, row)
+        flat *= self._flat_type(self.width)
+        return np.add(flat, x, out=places)
 
     def _add_block(self, places: NDArray[np.int64], t: NDArray[np.int64]) -> None:
         raise NotImplementedError  # for grids that take a whole part at once and override `add`
@@ -94,7 +92,7 @@ class VoxelGrid(EventGrid):
         self.intervals = bins - 1 if self.span > 0 else 0
         self.counts = np.zeros((max(self.intervals, 1), self.pixels), np.int64)  # signed, per interval between instants
         self.times = np.zeros((self.intervals, self.pixels), np.int64)  # signed µs since the interval's beginning
-        self._weights, self._late = np.empty(0), np.empty(0, np.int64)
+        self._weights = np.empty(0, np.int64)
 
     def add(self, x: NDArray, y: NDArray, t: NDArray[np.int64], p: NDArray[np.uint8]) -> None:
         if not self.intervals:
@@ -123,25 +121,22 @@ class VoxelGrid(EventGrid):
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Signed number of events and signed summed time since `since`, per pixel."""
         longest = int(t[-1]) - since
-        low_bits = (_MANTISSA + longest.bit_length() + 1) // 2
+        # half of what is left for the count; and however the events lie, their sum is no more than int64 holds
+        low_bits = min((_BITS + longest.bit_length()) // 2, _BITS - 1 - len(t).bit_length())
         unit = 1 << low_bits
-        packed = np.zeros(2 * self.pixels)
-        total = torch.from_numpy(packed)  # the same memory
+        packed = np.zeros(2 * self.pixels, np.int64)
         for first in range(0, len(t), _BLOCK):
             cut = np.s_[first : first + _BLOCK]
             number = len(t[cut])
             if len(self._weights) < number:
-                self._weights, self._late = np.empty(number), np.empty(number, np.int64)
-            weights = self._weights[:number]
-            np.copyto(weights, np.subtract(t[cut], since - unit, out=self._late[:number]))
-            places = torch.from_numpy(self._places(x[cut], y[cut], p[cut]))
-            total.scatter_add_(0, places, torch.from_numpy(weights))  # in place, and quicker than np.bincount
+                self._weights = np.empty(number, np.int64)
+            weights = np.subtract(t[cut], since - unit, out=self._weights[:number])
+            np.add.at(packed, self._places(x[cut], y[cut], p[cut]), weights)  # in place, and quicker than np.bincount
         # never less than the true number of events on one pixel: what is summed below the unit is not negative
-        most = int(packed.max(initial=0.0)) // unit + 1
-        if most * unit < 2**_MANTISSA and most * max(longest, 1) < unit:
-            whole = self._signed(packed.astype(np.int64))
-            counts = self._signed(packed.astype(np.int64) >> low_bits)
-            return counts, whole - (counts << low_bits)
+        most = int(packed.max(initial=0)) // unit + 1
+        if most * max(longest, 1) < unit:
+            counts = self._signed(packed >> low_bits)
+            return counts, self._signed(packed) - (counts << low_bits)
         counts, times = np.zeros(2 * self.pixels, np.int64), np.zeros(2 * self.pixels, np.int64)
         for first in range(0, len(t), _BLOCK):
             cut = np.s_[first : first + _BLOCK]

@@ -32,7 +32,7 @@ from transformers.image_utils import PILImageResampling
 from transformers.processing_utils import ImagesKwargs
 
 from ..answer_warnings import AnswerWarning
-from ..errors import ConfigurationError, InputError, RecordingError
+from ..errors import ConfigurationError, InputError, RecordingError, require_count
 from ..recordings.event_recording import EventRecording
 from ..recordings.eye_clips import FRAMES_PER_SECOND, EyeClip
 from ..recordings.images import read_image
@@ -43,6 +43,9 @@ GREY = (118.0, 138.0)
 
 _ENOUGH_EVENTS = 100
 """From which on a camera that is in order has seen both brighter and darker."""
+
+SLOW = 20.0
+"""Frames a second, below which an eye's movements between two frames are guessed rather than seen."""
 
 LONG = 300
 """Time steps, up to which a clip is one answer: ten seconds at 30 frames a second, as long as sequences of an experiment are."""
@@ -153,6 +156,25 @@ def events_in(clip: EyeClip, spans: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.diff(np.searchsorted(times, spans), axis=1)[:, 0]
 
 
+def doubt_rate(clip: EyeClip, steps: Sequence[int]) -> list[AnswerWarning]:
+    """That frames lie far apart between the first and the last time step: a low rate, or a gap in the recording."""
+    if (
+        clip.frames is None or clip.frame_times is None or clip.seen_at or len(steps) < 2
+    ):  # of a film its follower says so
+        return []
+    first, last = min(steps), max(steps)
+    rate = (last - first) / max(int(clip.frame_times[last] - clip.frame_times[first]) / 1e6, 1e-6)
+    return [slow_frames(rate)] if 0 < rate < SLOW else []
+
+
+def slow_frames(rate: float) -> AnswerWarning:
+    """The doubt about frames of so low a rate, a second."""
+    return AnswerWarning(
+        "frame_rate_low",
+        f"{rate:.3g} frames a second show the eye; expected {SLOW:g} or more. What it did between them is guessed.",
+    )
+
+
 def doubt_events(clip: EyeClip, steps: Sequence[int], window_us: int, alignment: str) -> list[AnswerWarning]:
     """Doubts about the events at the time steps of a clip; arguments as of `describe_steps`."""
     if isinstance(clip.events, EventRecording):
@@ -223,9 +245,7 @@ class ClipSampling:
 
     def __post_init__(self) -> None:
         for key in ("num_frames", "stride"):
-            value = getattr(self, key)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ConfigurationError(f"ClipSampling's {key} is {value!r}; expected a whole number from 1 on.")
+            require_count(f"ClipSampling's {key}", getattr(self, key))
         if self.sampling not in SAMPLING_RULES:
             raise ConfigurationError(
                 f"ClipSampling's sampling is {self.sampling!r}; expected {', '.join(SAMPLING_RULES)}."

@@ -30,6 +30,8 @@ PATIENCE_US = 500_000
 """How far the frames' clock may run ahead of the last event, until a clip does not wait for more."""
 
 _NO_FRAMES_US = 2_000_000  # of events, after which no frames are waited for that ought to come beside them
+_APART_US = 60_000_000  # of events, ahead of the frames: these have stopped, or each has a clock of its own
+_TRIES = 5  # clips without frames enough, and none with, until the recording is given up
 
 
 class EyeStream:
@@ -50,6 +52,8 @@ class EyeStream:
         self._frames: list[NDArray[np.uint8]] = []
         self._times = np.empty(0, np.int64)
         self._events: EventRecording | None = None
+        self._alone = 0  # microseconds of events since the last frame
+        self._made = self._failed = 0
 
     @property
     def nbytes(self) -> int:
@@ -64,7 +68,8 @@ class EyeStream:
                 `read_events` takes); or a clip. Both are on one clock.
 
         Raises:
-            RecordingError: none of these, frames without times, or times that do not rise from piece to piece.
+            RecordingError: none of these, frames without times, times that do not rise from piece to piece, too few frames a second
+                for any clip, or events without frames for a minute.
             UnknownNameError: the mapping has a key that means nothing.
         """
         if isinstance(piece, EyeClip):
@@ -80,6 +85,7 @@ class EyeStream:
             self._take_frames(piece["frames"], piece.get("frame_times"))
         if piece.get("events") is not None and "events" in self._streams:
             self._take_events(piece["events"])
+        self._check_clocks()
         self._begin = self._first_begin() if self._begin is None else self._begin
         return self._complete(waits=True)
 
@@ -101,6 +107,8 @@ class EyeStream:
         return found
 
     def _take_frames(self, frames: Any, times: Any) -> None:
+        if isinstance(frames, Sequence | np.ndarray) and not len(frames):
+            return
         pictures = as_pictures(frames, "frames")
         stamps = np.asarray([] if times is None else times)
         if stamps.shape != (len(pictures),) or stamps.dtype.kind not in "iu":
@@ -116,10 +124,14 @@ class EyeStream:
         check_pause(self._times[-1] / 1e6 if len(self._times) else None, stamps / 1e6, "a frame")
         self._frames += [np.asarray(one) for one in pictures.read(range(len(pictures)))]
         self._times = np.concatenate([self._times, stamps.astype(np.int64)])
+        self._alone = (
+            max(0, int(self._events.t[-1] - stamps[-1])) if self._events is not None and len(self._events) else 0
+        )
 
     def _take_events(self, events: Any) -> None:
         new = events if isinstance(events, EventRecording) else read_events({"events": events, "time_unit": "us"})
         old = self._events
+        self._alone += int(new.t[-1] - new.t[0]) if len(new) and len(self._times) else 0
         check_pause(old.t[-1] / 1e6 if old is not None and len(old) else None, new.t / 1e6, "an event")
         if old is None or not len(new):
             self._events = new if old is None else old
@@ -132,6 +144,14 @@ class EyeStream:
         self._events = EventRecording(
             x, y, t, p, new.width or old.width, new.height or old.height, warnings=old.warnings
         )
+
+    def _check_clocks(self) -> None:
+        """Refuse what would be kept for ever, because no frame comes beside it."""
+        if self._alone > _APART_US and self._events is not None:
+            raise RecordingError(
+                f"Events have come up to {self._events.t[-1]} µs, and frames up to {self._times[-1]} µs; expected both on one "
+                "clock, as they come. Check whether the camera still sends frames."
+            )
 
     def _first_begin(self) -> int | None:
         """When the first clip begins: as soon as what happened before its first frame is known. None before there is one."""
@@ -154,7 +174,15 @@ class EyeStream:
             times = begin + np.rint(np.arange(self._sampling.span) * 1e6 / FRAMES_PER_SECOND).astype(np.int64)
         chosen = self._sampling.nearest(times / 1e6, begin / 1e6)
         if chosen is None:
+            self._failed += 1
+            if self._failed >= _TRIES and not self._made:
+                gap = float(np.diff(times).max(initial=0)) / 1e6
+                raise RecordingError(
+                    f"Frames come {gap:.3g} seconds apart; expected one every "
+                    f"{self._sampling.stride / FRAMES_PER_SECOND:.3g} seconds or more often. Record more a second."
+                )
             return None
+        self._made += 1
         within = (
             None if events is None else events.between(begin - 2 * self._before, begin + self._span + 2 * self._before)
         )

@@ -30,9 +30,9 @@ from ..recordings.eye_clips import FRAMES_PER_SECOND, EyeClip
 from ..recordings.pictures import PictureArray
 from ..recordings.video import Frame
 from .event_simulation import THRESHOLD, simulate_events
-from .eye_preprocessor import EVERY, ClipSampling, fit_square
+from .eye_preprocessor import EVERY, SLOW, ClipSampling, fit_square, slow_frames
 from .face_finder import Face, FaceFinder, cut_square
-from .face_tracks import PATIENCE_S, FaceTracker, Stance
+from .face_tracks import PATIENCE_S, FilmFaces
 from .picture_processor import TURNED_YAW, describe_box
 
 REACH = 0.8
@@ -43,9 +43,6 @@ RAISED = 0.1
 
 EYE_SMALL = 32.0
 """Pixels of the crop's side, below which a lid moves by less than a pixel; half of what the bundled network is shown."""
-
-SLOW = 20.0
-"""Frames a second, below which an eye's movements between two frames are guessed rather than seen."""
 
 _KEPT = 2.0  # sides of the crop that are kept of a frame, so that it can still be moved
 _TRIES = 5  # clips that fail, one after another and before any succeeded, until a film is given up
@@ -97,14 +94,14 @@ class EyeFollower:
         min_face: float | None = None,
         finder: FaceFinder | None = None,
     ) -> None:
-        self._sampling, self._side, self._mode, self._min_face = sampling, side, faces or "all", min_face
+        self._sampling, self._side, self._mode = sampling, side, faces or "all"
         self._steps = np.arange(sampling.num_frames) * (sampling.stride / FRAMES_PER_SECOND)
         self._near = sampling.stride / FRAMES_PER_SECOND / 2  # a step that is farther from its frame is another
         self._lead = window_us / 1e6
         self._before = 2 * max(self._lead, self._near)  # seconds before a clip, from which on frames are kept
         self._every = max(EVERY, sampling.span) / FRAMES_PER_SECOND
-        self._finder, self._tracker = finder or FaceFinder(), FaceTracker()
-        self._stance = Stance(self._finder)
+        self._finder = finder or FaceFinder()
+        self._film_faces = FilmFaces(self._finder, min_face)
         self._watches: dict[int, _Watch] = {}
         self._made = self._failed = self._faces = self._eyes = 0
         self._gap = 0.0  # seconds between frames, where the last clip failed for it
@@ -143,11 +140,11 @@ class EyeFollower:
     def state(self) -> dict[str, Any]:
         """Who is who and by which eye, as JSON has it; not the frames of clips that have begun."""
         eyes = [[person, one.right, one.seen] for person, one in self._watches.items()]
-        return {"tracker": self._tracker.state(), "eyes": eyes, "counts": [self._made, self._faces, self._eyes]}
+        return {"people": self._film_faces.state(), "eyes": eyes, "counts": [self._made, self._faces, self._eyes]}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on as the one that `state` is of, with new clips."""
-        self._tracker.restore(state["tracker"])
+        self._film_faces.restore(state["people"])
         self._made, self._faces, self._eyes = state["counts"]
         self._watches = {person: _Watch(seen + self._lead, right, seen=seen) for person, right, seen in state["eyes"]}
 
@@ -155,7 +152,7 @@ class EyeFollower:
         """Why a film that ended gave no clip."""
         called = name or "The film"
         if not self._faces:
-            lies = "".join(f" {one.message}" for one in self._stance.doubts)
+            lies = "".join(f" {one.message}" for one in self._film_faces.doubts)
             return FaceNotFoundError(
                 f"No face was found in {called} ({seconds:.1f} seconds); expected at least one. If every frame shows one eye, pass "
                 f'faces="cropped".{lies}'
@@ -184,11 +181,9 @@ class EyeFollower:
             picture = fit_square(Image.fromarray(frame.image).convert("L"), self._side)
             return [(0, _Look(frame.time, picture, (0, 0), None))]
         picture = Image.fromarray(frame.image)
-        self._stance.see(picture)
-        faces = self._finder.find(picture, min_face=self._min_face, upright=True)
-        persons = self._tracker([face.box for face in faces], frame.time, frame.cut)
+        people = self._film_faces(picture, frame.time, frame.cut)
         looks: list[tuple[int, _Look]] = []
-        for person, face in list(zip(persons, faces, strict=True))[: 1 if self._mode == "largest" else None]:
+        for person, face in people[: 1 if self._mode == "largest" else None]:
             self._faces += 1
             watch = self._watch(person, frame.time)
             if frame.time < watch.begin - self._before:
@@ -224,19 +219,14 @@ class EyeFollower:
             return None
         self._made += 1
         nearest = [step + 1 for step in steps]
-        doubts, where = [_simulated(), *self._stance.doubts], {"looked_at": "eye", "box": None}
+        doubts, where = [_simulated(), *self._film_faces.doubts], {"looked_at": "eye", "box": None}
         pictures = [look.region for look in looks]
         if looks[0].face is not None:
             pictures, where, more = self._cut(looks, bool(watch.right), nearest)
             doubts += more
         rate = 1 / float(np.median(np.diff(times)))
         if rate < SLOW:
-            doubts.append(
-                AnswerWarning(
-                    "frame_rate_low",
-                    f"{rate:.3g} frames a second show the eye; expected {SLOW:g} or more. What it did between them is guessed.",
-                )
-            )
+            doubts.append(slow_frames(rate))
         frames = np.stack([np.asarray(one) for one in pictures])
         stamps = np.rint(times * 1e6).astype(np.int64)
         events = simulate_events(frames, stamps, name=name)

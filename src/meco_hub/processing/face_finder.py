@@ -14,9 +14,17 @@ Where no face is found, what may be one, with a score of 0.3 and more, counts wh
 LFW's folds 0 to 2, pasted with 72 pixels into photographs of 640×480, 10 have no score of 0.7, and 9 of these are found so; of 150
 parts of such photographs without a face none is.
 
+In a film most frames show the faces of the frame before. `find_again` looks at the finer scale around them alone, in the
+same pixels as `find` does; `benchmarks/video.py --again` tells how close it comes. `face_tracks.FilmFaces` says when
+that is enough.
+
 Where no face is certain, the picture is turned by quarters: YuNet finds some faces that stand on their head, with less confidence
 and with the landmarks of an upright one. How far a face leans is told by a closer look, at which it has 160 pixels: at fewer
 than 100, YuNet's landmarks stay level while the face leans by 30 degrees.
+
+The box of a face is that of its closer look, and a face that is certain by it keeps it, whatever another scale shows: so a face has
+one box, however it was asked for. Boxes of first looks depend on the scale: `benchmarks/face_warnings.py --only boxes`. Where the
+closer look reaches over the picture's border, as in the crop of a face, the first box stays: repeated pixels draw the face long.
 
 A crop that reaches over the picture's border repeats the border's pixels: moving it inside would move the face out of its
 place, scaling it would change the face's size, and place and size are what a network was trained on.
@@ -49,16 +57,29 @@ _SMALLEST = (
     48  # pixels, as shown, of a face that `min_face` asks for: at 28, a quarter of crops of LFW reduced to 30 is found
 )
 _PART = 1280  # pixels, as shown, of the parts in which such faces are searched
-_POSSIBLE, _CONFIRMED = 0.3, 0.8  # scores from which on something may be a small face, and is one when looked at closer
-# Score of a closer look from which on no other scale and no turn is tried: of 150 upright faces of LFW 98 % have 0.89 and more, of
-# those found while standing on their head 98 % have 0.89 and less.
-_CERTAIN = 0.885
+POSSIBLE, _CONFIRMED = 0.3, 0.8  # scores from which on something may be a small face, and is one when looked at closer
+# Score of a closer look from which on no other scale and no turn is tried: of 100 crops of LFW's folds 0 to 2, pasted into
+# photographs, 99 have 0.89 and more, and none that lies on its side or stands on its head; one of 300 such has 0.885.
+_CERTAIN = 0.89
 _LARGE = 64  # pixels, as shown, from which on another face as large would have been seen too
 _QUARTERS = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270)
 _CLOSE, _CLOSE_SIDE = 1.25, 200  # a closer look: sides of the face, pixels as shown; the face then has 160
 _LEANING = 0.75  # of its angle, by which YuNet's landmarks lean with a face of 160 pixels, by rotating crops of LFW
 _LEVEL_SIDE = 512  # pixels, at most, of a face that is turned level
+_HINT = 0.05  # score of a closer look from which on its landmarks say why something is not taken for a face
+# Score from which on something may be a face that is turned away: of 150 crops of LFW's folds 0 to 2, turned by 60° on a cylinder
+# and pasted, a third is not found, and of these less than a half scores 0.3. Of 120 parts of photographs without a face it calls
+# 3 in 100 turned, too.
+_FAINT = 0.12
+# Half a face beside the border and its mirror image beyond make a whole one. Scores of a first and of a closer look from which on
+# it counts, and how far from the border the middle of its box may be, in sides of it: chosen on 330 halves of LFW's folds 0 to 2,
+# most of which no other rule told; it adds no 500 crops of FER-2013, and 1 of 100 faces that lie whole at a border.
+_MIRRORED_SIDES = (160, 480)  # pixels, least and most, of the picture's longer side as it is shown
+_MIRRORED = 0.3  # of that side, what is mirrored beyond each border
+_HALF, _HALF_CLOSE, _OFF_BORDER = 0.25, 0.25, 0.15
 _BETTER = 0.05  # a box of a smaller scale replaces that of a larger one when its score is so much higher
+_ROOM, _LEAST_ROOM = 0.5, 32  # around faces of the frame before: sides of the largest, or pixels as shown
+_GRID = 32  # pixels, as shown: YuNet's coarsest; a part of a picture that begins on it is seen as in the whole
 _SHORTER_SIDE = 64  # pixels; in narrower pictures OpenCV now and then finds faces in memory that nobody wrote
 _OVERLAP = 0.3  # of two boxes, above which they are one face (OpenCV's default)
 _CANDIDATES = 5000
@@ -77,6 +98,8 @@ class Face:
             camera, beyond ±0.5 for a profile; None until somebody looks closer, and where that shows no face.
         drop: how far the mouth lies below the eyes, likewise: about 1, and more where the face is turned away, which brings the
             eyes together.
+        room: from the landmark that is nearest to the picture's border to that border, in sides of the face, negative beyond it;
+            None as `yaw`.
         close_score: the confidence of the closer look, 0 where it shows no face; None until somebody looks closer.
         eyes: (x, y) of the middle of the person's right and left eye, pixels of the picture in which the closer look was taken;
             None until then, and where it shows no face.
@@ -87,6 +110,7 @@ class Face:
     tilt: float = 0.0
     yaw: float | None = None
     drop: float | None = None
+    room: float | None = None
     close_score: float | None = None
     eyes: tuple[tuple[float, float], tuple[float, float]] | None = None
 
@@ -131,7 +155,8 @@ class FaceFinder:
         self.detector = detector
         self.threshold = threshold
         self.model_file = None if model_file is None else Path(model_file)
-        self._networks: dict[bool, Any] = {}  # another for closer looks: each change of size costs OpenCV a new plan
+        # one for each kind of look: each change of size costs OpenCV a new plan, half the time of a large picture
+        self._networks: dict[str, Any] = {}
         self._lock = threading.Lock()  # OpenCV's detector keeps the picture's size between two of its calls
 
     def __getstate__(self) -> dict[str, Any]:
@@ -165,17 +190,45 @@ class FaceFinder:
         faces: list[Face] = []
         possible: list[Face] = []
         for scale in scales:
-            seen = self._look(picture, scale, min(self.threshold, _POSSIBLE))
+            seen = self._look(picture, scale, min(self.threshold, POSSIBLE))
             possible = _merge([face for face in seen if face.score < self.threshold], possible)
-            seen = [face for face in seen if face.score >= self.threshold]
-            faces = self._by_prominence(picture, _merge(seen, faces))
-            if first and _is_certain(faces) and faces[0].side * scale >= _LARGE:
-                return faces
+            faces = self._by_prominence(picture, _merge([face for face in seen if face.score >= self.threshold], faces))
+            if first and is_certain(faces) and faces[0].side * scale >= _LARGE:
+                # of faces half hidden or cut off, some are certain at the next scale only
+                rivals = [one for one in possible if 2 * one.area >= faces[0].area and not _same(one, faces[0])]
+                if not rivals:
+                    return faces
         if min_face is not None and _SMALLEST / min_face > max(scales):
             faces = self._by_prominence(picture, _merge(self._search(picture, _SMALLEST / min_face), faces))
         if not (faces or upright):  # of films, other frames show the face
             faces = self._by_prominence(picture, self._confirmed(picture, possible))
-        return faces if upright or _is_certain(faces) else self._turned(picture, scales, faces)
+        return faces if upright or is_certain(faces) else self._turned(picture, scales, faces)
+
+    def find_again(
+        self, picture: Image.Image, before: Sequence[Face], *, min_face: float | None = None
+    ) -> list[Face] | None:
+        """The faces of the frame before in the next frame of a film, from looking around them alone; else as `find`.
+
+        Args:
+            picture: RGB, upright.
+            before: what was found in the frame before; at least one.
+            min_face: as of `find`.
+
+        Returns:
+            None where there are not as many faces, each of which overlaps one of those before: then all of it is to be searched.
+        """
+        faces: list[Face] = []
+        scales = self._scales(max(picture.size))
+        for (
+            scale
+        ) in scales:  # a part of the smallest, which costs little, would move boxes: the network sees less around it
+            seen = self._look(picture, scale, around=before if scale == scales[-1] else ())
+            faces = self._by_prominence(picture, _merge(seen, faces))
+            if len(before) == 1 and is_certain(faces) and _are_same(faces, before):
+                return faces  # no finer scale would move its box
+        if min_face is not None and _SMALLEST / min_face > max(scales):
+            faces = self._by_prominence(picture, _merge(self._search(picture, _SMALLEST / min_face, before), faces))
+        return faces if _are_same(faces, before) else None
 
     def _by_prominence(self, picture: Image.Image, faces: list[Face]) -> list[Face]:
         """Sorted by score × area, the first with a closer look."""
@@ -187,14 +240,15 @@ class FaceFinder:
         """By what a picture is made larger, one after the other, the smallest first."""
         return sorted({min(max(longer, low), high) / longer for low, high in _LONGER_SIDES})
 
-    def _search(self, picture: Image.Image, scale: float) -> list[Face]:
+    def _search(self, picture: Image.Image, scale: float, around: Sequence[Face] = ()) -> list[Face]:
         """The small faces of a large picture, part by part: whatever may be one and is one when looked at closer."""
+        x0, y0, x1, y1 = _surroundings(around, picture.size, 1.0)
         edge, step = math.ceil(_PART / scale), math.ceil((_PART - 3 * _SMALLEST) / scale)
         found: list[Face] = []
-        for upper in range(0, picture.height, step):
-            for left in range(0, picture.width, step):
-                part = picture.crop((left, upper, min(left + edge, picture.width), min(upper + edge, picture.height)))
-                seen = self._look(part, scale, min(self.threshold, _POSSIBLE))
+        for upper in range(y0, y1, step):
+            for left in range(x0, x1, step):
+                part = picture.crop((left, upper, min(left + edge, x1), min(upper + edge, y1)))
+                seen = self._look(part, scale, min(self.threshold, POSSIBLE))
                 moved = [replace(one, box=_moved(one.box, left, upper)) for one in seen]
                 found = _merge(moved, found)
         return self._confirmed(picture, found)
@@ -209,27 +263,44 @@ class FaceFinder:
         ]
 
     def _turned(self, picture: Image.Image, scales: Sequence[float], upright: list[Face]) -> list[Face]:
-        """The faces of a picture that lies on its side or stands on its head, or `upright`, where no turn shows a better one."""
+        """The faces of a picture that lies on its side or stands on its head, or `upright`, where no turn shows a certain one.
+
+        All turns are tried: of a face on its head YuNet is now and then as good as certain.
+        """
+        best, surest = upright, 0.0
         for quarters, turn in enumerate(_QUARTERS, start=1):
             turned = picture.transpose(turn)
             for scale in scales:
                 faces = self._by_prominence(turned, self._look(turned, scale))
-                if _is_certain(faces):
-                    return [_turn_back(face, quarters, picture.size) for face in faces]
-        return upright
+                if is_certain(faces):
+                    if (faces[0].close_score or 0.0) > surest:
+                        surest = faces[0].close_score or 0.0
+                        best = [_turn_back(face, quarters, picture.size) for face in faces]
+                    break
+        return best
 
-    def _look(self, picture: Image.Image, scale: float, threshold: float | None = None) -> list[Face]:
-        """The faces that are seen at one scale."""
-        width, height = (max(1, round(side * scale)) for side in picture.size)
-        shown = picture
-        if shown.size != (width, height):
-            gap = 1.0 if max(width, height) <= _LONGER_SIDES[0][1] else 2.0  # what everybody waits for is half as dear
-            shown = picture.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=gap)
-        if min(width, height) < _SHORTER_SIDE:  # black beyond the picture
-            shown = shown.crop((0, 0, max(width, _SHORTER_SIDE), max(height, _SHORTER_SIDE)))
-        rows = self._detect(_bgr(shown), threshold)
+    def _look(
+        self, picture: Image.Image, scale: float, threshold: float | None = None, around: Sequence[Face] = ()
+    ) -> list[Face]:
+        """The faces that are seen at one scale, in all of the picture or around some faces."""
+        whole = width, height = tuple(max(1, round(side * scale)) for side in picture.size)
         across, down = picture.width / width, picture.height / height
-        return [Face((x * across, y * down, (x + w) * across, (y + h) * down), score) for x, y, w, h, *_, score in rows]
+        part = left, upper, right, lower = _surroundings(around, whole, scale)
+        if whole == picture.size:
+            shown = picture if part == (0, 0, *whole) else picture.crop(part)
+        else:
+            gap = 1.0 if max(whole) <= _LONGER_SIDES[0][1] else 2.0  # what everybody waits for is half as dear
+            edges = (left * across, upper * down, min(right * across, picture.width), min(lower * down, picture.height))
+            box = None if part == (0, 0, *whole) else edges
+            shown = picture.resize((right - left, lower - upper), Image.Resampling.BILINEAR, box, reducing_gap=gap)
+        if min(shown.size) < _SHORTER_SIDE:  # black beyond the picture
+            shown = shown.crop((0, 0, max(shown.width, _SHORTER_SIDE), max(shown.height, _SHORTER_SIDE)))
+        kind = "small" if max(whole) <= _LONGER_SIDES[0][1] else "large"
+        rows = self._detect(_bgr(shown), "part" if around else kind, threshold)
+        return [
+            Face(((left + x) * across, (upper + y) * down, (left + x + w) * across, (upper + y + h) * down), score)
+            for x, y, w, h, *_, score in rows
+        ]
 
     def find_largest(self, image: ImageSource, name: str = "") -> Face:
         """The most prominent face, by score × area.
@@ -251,20 +322,62 @@ class FaceFinder:
         return faces[0]
 
     def look_closer(self, picture: Image.Image, face: Face) -> Face:
-        """The same face with `tilt`, `yaw`, `drop`, `close_score` and `eyes`, as the closer look shows them.
+        """The same face with `box`, `tilt`, `yaw`, `drop`, `room`, `close_score` and `eyes`, as the closer look shows them.
 
         Args:
             picture: RGB, in which the face was found.
             face: what `find` gave.
         """
-        if face.close_score is not None:
-            return face
-        seen = self._look_at(view_face(picture, face.box, face.tilt, _CLOSE, _CLOSE_SIDE))
-        if seen is None:
+        return face if face.close_score is not None else self._look_closer(picture, face)
+
+    def _look_closer(self, picture: Image.Image, face: Face, threshold: float | None = None) -> Face:
+        row = self._look_at(view_face(picture, face.box, face.tilt, _CLOSE, _CLOSE_SIDE), threshold)
+        if row is None:
             return replace(face, close_score=0.0)
-        eyes = None if seen.eyes is None else tuple(_place_in_picture(face, eye) for eye in seen.eyes)
+        seen = _describe(row)
+        marks = [_place_in_picture(face, (x, y)) for x, y in zip(row[4:14:2], row[5:14:2], strict=True)]
+        room = min(min(x, y, picture.width - x, picture.height - y) for x, y in marks) / face.side
+        box = _box_in_picture(face, seen.box) if _has_room(picture, face) else face.box
         tilt = _wrap(face.tilt + seen.tilt)
-        return replace(face, tilt=tilt, yaw=seen.yaw, drop=seen.drop, close_score=seen.score, eyes=eyes)  # type: ignore[arg-type]
+        looked = {"yaw": seen.yaw, "drop": seen.drop, "room": room, "close_score": seen.score}
+        return replace(face, box=box, tilt=tilt, eyes=(marks[0], marks[1]), **looked)
+
+    def find_possible(self, picture: Image.Image) -> list[Face]:
+        """What may be faces in an RGB picture in which `find` found none: the surest of each scale, the surest of all first.
+
+        Each has a closer look, which may say why it is not taken for one; its `score` is that of the first look.
+        """
+        scales = self._scales(max(picture.size))
+        seen = [faces for scale in scales if (faces := self._look(picture, scale, min(self.threshold, _FAINT)))]
+        surest = sorted((max(faces, key=lambda face: face.score) for faces in seen), key=lambda face: -face.score)
+        return [self._look_closer(picture, face, _HINT) for face in surest]
+
+    def find_half(self, picture: Image.Image) -> Face | None:
+        """A face through the middle of which the border of an RGB picture goes: where it would lie, if it were whole.
+
+        YuNet finds few halves of faces. So it is shown the picture with its mirror image beyond each border, where a half is
+        a whole face. For a picture in which no face is certain: such a look costs as much as one for smaller faces.
+        """
+        longer = max(picture.size)
+        low, high = _MIRRORED_SIDES
+        scale = min(max(longer, low), high) / longer
+        width, height = (max(1, round(side * scale)) for side in picture.size)
+        shown = picture.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
+        room = round(_MIRRORED * max(width, height))
+        mirrored = Image.fromarray(np.pad(np.asarray(shown), ((room, room), (room, room), (0, 0)), mode="symmetric"))
+        halves: list[Face] = []
+        for x, y, w, h, *_, score in self._detect(_bgr(mirrored), "mirrored", min(self.threshold, _HALF)):
+            left, upper = x - room, y - room
+            beyond = max(-left / w, (left + w - width) / w, -upper / h, (upper + h - height) / h)
+            if abs(beyond - 0.5) <= _OFF_BORDER:
+                halves.append(Face((x, y, x + w, y + h), score))
+        if not halves:
+            return None
+        closer = self._look_closer(mirrored, max(halves, key=lambda face: face.score), _HINT)
+        if (closer.close_score or 0.0) < _HALF_CLOSE:
+            return None
+        x0, y0, x1, y1 = ((edge - room) / scale for edge in closer.box)
+        return replace(closer, box=(x0, y0, x1, y1), room=None, eyes=None)
 
     def level(self, picture: Image.Image, face: Face, reach: float) -> tuple[Image.Image, Face] | None:
         """A leaning face turned level: the square around it, and the face in it; None where it cannot be seen there.
@@ -274,10 +387,10 @@ class FaceFinder:
             face: what `look_closer` gave.
             reach: side of the square in sides of the face.
         """
-        seen = self._look_at(view_face(picture, face.box, face.tilt, _CLOSE, _CLOSE_SIDE))
-        if seen is None:
+        row = self._look_at(view_face(picture, face.box, face.tilt, _CLOSE, _CLOSE_SIDE))
+        if row is None:
             return None
-        wide = max(reach, _CLOSE)
+        seen, wide = _describe(row), max(reach, _CLOSE)
         square = view_face(picture, face.box, face.tilt, wide, round(min(face.side, _LEVEL_SIDE) * wide))
         # from the closer look's pixels to the square's, about the middle that both share
         grow = square.width / wide * _CLOSE / _CLOSE_SIDE
@@ -285,28 +398,21 @@ class FaceFinder:
         tilt = _wrap(face.tilt + seen.tilt)
         return square, replace(face, box=box, tilt=tilt, yaw=seen.yaw, drop=seen.drop, eyes=None)  # type: ignore[arg-type]
 
-    def _look_at(self, square: Image.Image) -> Face | None:
-        """The face in the middle of a square that was cut around it, with its tilt there."""
-        rows = [row for row in self._detect(_bgr(square)) if row[0] < square.width / 2 < row[0] + row[2]]
-        if not rows:
-            return None
-        x, y, w, h, x0, y0, x1, y1, u, v, a0, b0, a1, b1, score = max(rows, key=lambda row: row[2] * row[3] * row[-1])
-        across, down = x1 - x0, y1 - y0
-        apart = max(math.hypot(across, down), 1.0)
-        yaw = ((u - (x0 + x1) / 2) * across + (v - (y0 + y1) / 2) * down) / apart**2
-        below = ((b0 + b1 - y0 - y1) * across - (a0 + a1 - x0 - x1) * down) / 2 / apart**2
-        tilt = math.degrees(math.atan2(down, across)) / _LEANING
-        return Face((x, y, x + w, y + h), score, tilt, yaw, below, eyes=((x0, y0), (x1, y1)))
+    def _look_at(self, square: Image.Image, threshold: float | None = None) -> list[float] | None:
+        """The face in the middle of a square that was cut around it, as `_detect` gives it."""
+        rows = [
+            row for row in self._detect(_bgr(square), "close", threshold) if row[0] < square.width / 2 < row[0] + row[2]
+        ]
+        return max(rows, key=lambda row: row[2] * row[3] * row[-1], default=None)
 
-    def _detect(self, bgr: np.ndarray, threshold: float | None = None) -> list[list[float]]:
-        """x, y, width, height, five landmarks (x, y), and score of each face in a BGR uint8 array (H, W, 3)."""
+    def _detect(self, bgr: np.ndarray, kind: str, threshold: float | None = None) -> list[list[float]]:
+        """x, y, width, height, five landmarks (x, y), and score of each face in a BGR uint8 array (H, W, 3), for a kind of look."""
         cv2 = _opencv()
         with self._lock:
             try:
-                close = bgr.shape[:2] == (_CLOSE_SIDE, _CLOSE_SIDE)
-                if close not in self._networks:
-                    self._networks[close] = self._load(cv2)
-                network = self._networks[close]
+                if kind not in self._networks:
+                    self._networks[kind] = self._load(cv2)
+                network = self._networks[kind]
                 network.setScoreThreshold(self.threshold if threshold is None else threshold)
                 network.setInputSize((bgr.shape[1], bgr.shape[0]))
                 found = network.detect(bgr)[1]
@@ -326,6 +432,17 @@ class FaceFinder:
             return cv2.FaceDetectorYN.create(str(file), "", (320, 320), self.threshold, _OVERLAP, _CANDIDATES)
         finally:
             cv2.utils.logging.setLogLevel(level)
+
+
+def _describe(row: Sequence[float]) -> Face:
+    """A row of `_detect` of a closer look as a face there."""
+    x, y, w, h, x0, y0, x1, y1, u, v, a0, b0, a1, b1, score = row
+    across, down = x1 - x0, y1 - y0
+    apart = max(math.hypot(across, down), 1.0)
+    yaw = ((u - (x0 + x1) / 2) * across + (v - (y0 + y1) / 2) * down) / apart**2
+    below = ((b0 + b1 - y0 - y1) * across - (a0 + a1 - x0 - x1) * down) / 2 / apart**2
+    tilt = math.degrees(math.atan2(down, across)) / _LEANING
+    return Face((x, y, x + w, y + h), score, tilt, yaw, below)
 
 
 def _is_possible(row: Sequence[float], width: int, height: int) -> bool:
@@ -350,11 +467,14 @@ def view_face(picture: Image.Image, box: Sequence[float], tilt: float, reach: fl
     x0, y0, x1, y1 = box
     middle_x, middle_y, extent = (x0 + x1) / 2, (y0 + y1) / 2, reach * max(x1 - x0, y1 - y0)
     room = math.sqrt(2) if tilt % 90 else 1.0  # what turning takes from the corners
-    outer = max(1, math.ceil(extent * room))
-    square = cut_square(picture, round(middle_x - outer / 2), round(middle_y - outer / 2), outer)
-    shown = max(1, round(side * outer / extent))
-    if shown != outer:
-        square = square.resize((shown, shown), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    outer = extent * room
+    left, upper = math.floor(middle_x - outer / 2), math.floor(middle_y - outer / 2)
+    square = cut_square(picture, left, upper, math.ceil(outer) + 1)
+    shown = max(1, round(side * room))
+    # to a fraction of a pixel: of a small face one pixel is much
+    x, y = middle_x - outer / 2 - left, middle_y - outer / 2 - upper
+    place = (x, y, x + outer, y + outer)
+    square = square.resize((shown, shown), Image.Resampling.BILINEAR, place, 2.0)
     if tilt:
         square = square.rotate(tilt, Image.Resampling.BICUBIC)
     edge = (shown - side) // 2
@@ -372,29 +492,62 @@ def _place_in_picture(face: Face, point: tuple[float, float]) -> tuple[float, fl
     )
 
 
+def _box_in_picture(face: Face, box: Sequence[float]) -> tuple[float, float, float, float]:
+    """Where a box of a closer look at a face, found upright or turned by quarters, lies in its picture."""
+    (x0, y0), (x1, y1) = (_place_in_picture(face, corner) for corner in ((box[0], box[1]), (box[2], box[3])))
+    return min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)
+
+
+def _has_room(picture: Image.Image, face: Face) -> bool:
+    """Whether a closer look at a face shows the picture alone, and nothing repeated of its border."""
+    x0, y0, x1, y1 = face.box
+    across, down, half = (x0 + x1) / 2, (y0 + y1) / 2, _CLOSE * face.side / 2
+    return min(across, picture.width - across) >= half and min(down, picture.height - down) >= half
+
+
 def _bgr(picture: Image.Image) -> np.ndarray:
     """(H, W, 3) uint8, as OpenCV wants it."""
-    return np.ascontiguousarray(np.asarray(picture)[..., ::-1])
+    cv2 = _opencv()  # six times as fast as numpy at this
+    return cv2.cvtColor(np.asarray(picture), cv2.COLOR_RGB2BGR)
 
 
 def _wrap(degrees: float) -> float:
     return (degrees + 180) % 360 - 180
 
 
-def _is_certain(faces: Sequence[Face]) -> bool:
+def is_certain(faces: Sequence[Face]) -> bool:
     """Whether the most prominent face is one, and upright, beyond doubt."""
     return bool(faces) and (faces[0].close_score or 0.0) >= _CERTAIN
 
 
+def _are_same(seen: Sequence[Face], before: Sequence[Face]) -> bool:
+    """Whether these faces are those of the frame before: as many, each of which has moved little and overlaps one alone."""
+    return len(seen) == len(before) and all(sum(_same(one, other) for one in seen) == 1 for other in before)
+
+
 def _merge(fine: list[Face], coarse: list[Face]) -> list[Face]:
-    """The faces of two scales, each once: the box of the finer one, unless the coarser one is surer of it.
+    """The faces of two scales, each once: the box of the finer one, unless the coarser one, or a closer look at it, is surer of it.
 
     What the finer one sees inside a larger face (an eye, a nostril) is no face.
     """
     kept = [
-        one for one in coarse if not any(_same(one, other) and other.score + _BETTER >= one.score for other in fine)
+        one
+        for one in coarse
+        if is_certain([one]) or not any(_same(one, other) and other.score + _BETTER >= one.score for other in fine)
     ]
     return kept + [one for one in fine if not any(_same(one, other) or _inside(one, other) for other in kept)]
+
+
+def _surroundings(faces: Sequence[Face], size: Sequence[int], scale: float) -> tuple[int, int, int, int]:
+    """Edges, in pixels as shown, of the part of a picture (width, height) around some faces; of all of it, where none is in it."""
+    if faces:
+        boxes = scale * np.array([face.box for face in faces])
+        room = max(_ROOM * scale * max(face.side for face in faces), _LEAST_ROOM)
+        low = np.maximum(_GRID * np.floor((boxes[:, :2].min(axis=0) - room) / _GRID), 0).astype(int)
+        high = np.minimum(_GRID * np.ceil((boxes[:, 2:].max(axis=0) + room) / _GRID), size).astype(int)
+        if (low < high).all():
+            return (*low.tolist(), *high.tolist())
+    return (0, 0, size[0], size[1])
 
 
 def _moved(box: Sequence[float], x: float, y: float) -> tuple[float, float, float, float]:

@@ -9,6 +9,10 @@ A face is associated with the person whose box it overlaps or comes close to, wh
 pairs are taken in the order of how well they fit. That is boxes alone, nobody is recognised: who leaves for longer than
 `PATIENCE_S`, or is seen again after a cut, is another person.
 
+A frame is searched all over at a cut, while nobody or not everybody is seen, and `SEARCH_S` after the last such search. In between
+the smallest scale is looked at, and of others the surroundings of the faces of the frame before; what is found so counts where
+it is the same faces.
+
 Smoothing is a mean of the network's outputs, weighted by e^(−age / seconds), of the past alone, so it is the same in a film and
 live: an answer comes late by about `seconds`. Of classes the label changes when another's smoothed probability is larger by
 `margin`.
@@ -26,11 +30,15 @@ from PIL import Image
 from ..answer_warnings import AnswerWarning
 from ..errors import ConfigurationError, FaceNotFoundError
 from ..recordings.video import Frame
-from .face_finder import FaceFinder
+from .face_finder import Face, FaceFinder, is_certain
 from .picture_processor import LYING, Picture, PictureProcessor
 
 PATIENCE_S = 2.0
 """Seconds, or three frames where that is longer, for which a face may go unseen, behind another for example."""
+
+SEARCH_S = 0.2
+"""Seconds from which on after a search all over a frame the next one follows: who comes in is found as much later at most. Films of
+which no more than five frames a second are looked at are searched all over in each."""
 
 SMOOTH_S = 0.5
 """Seconds of smoothing by default."""
@@ -118,6 +126,11 @@ class FaceTracker:
                 self._persons += 1
         return [found[face].person for face in range(len(states))]
 
+    @property
+    def complete(self) -> bool:
+        """Whether everybody who is known was seen in the latest frame, and somebody was."""
+        return bool(self._tracks) and all(one.time == self._last for one in self._tracks)
+
     def state(self) -> dict[str, Any]:
         """All that it knows, as JSON has it."""
         tracks = [{**vars(one), "state": one.state.tolist(), "speed": one.speed.tolist()} for one in self._tracks]
@@ -152,10 +165,10 @@ def _distance(expected: NDArray[np.float64], seen: NDArray[np.float64]) -> float
 
 
 class Stance:
-    """Whether a film stands upright: `stance.see(image)` of every frame, then `stance.doubts`.
+    """Whether a film stands upright: `stance.see(image, faces)` of every frame, then `stance.doubts`.
 
     Films are searched for upright faces alone. Now and then, in the frames 0, 1, 3, 7, 15, …, this one looks as into a photograph,
-    which is turned where no face is certain. It counts what it found there.
+    which is turned where no upright face is certain. It counts what it found there.
     """
 
     def __init__(self, finder: FaceFinder) -> None:
@@ -163,12 +176,12 @@ class Stance:
         self._frames = self._upright = self._lying = 0
         self._tilt = 0.0
 
-    def see(self, image: Image.Image) -> None:
-        """Look at a frame, RGB, if it is one of those."""
+    def see(self, image: Image.Image, faces: Sequence[Face]) -> None:
+        """Look at a frame, RGB, if it is one of those; `faces` are its upright ones."""
         self._frames += 1
         if self._frames & (self._frames - 1):
             return
-        for face in self._finder.find(image)[:1]:
+        for face in faces[:1] if is_certain(faces) else self._finder.find(image)[:1]:
             lies = abs(face.tilt) > LYING
             self._lying, self._upright = self._lying + lies, self._upright + (not lies)
             self._tilt = face.tilt if lies else self._tilt
@@ -188,8 +201,56 @@ class Stance:
         )
 
 
+class FilmFaces:
+    """The faces of a film's frames, each with the number of its person: `film_faces(picture, time, cut)`, frame by frame.
+
+    Args:
+        finder: of faces.
+        min_face: as of `FaceFinder.find`.
+    """
+
+    def __init__(self, finder: FaceFinder, min_face: float | None = None) -> None:
+        self._finder, self._min_face = finder, min_face
+        self._tracker, self._stance = FaceTracker(), Stance(finder)
+        self._faces: list[Face] = []  # of the frame before
+        self._searched = 0.0  # when a frame was searched all over
+
+    def __call__(self, picture: Image.Image, time: float, cut: bool = False) -> list[tuple[int, Face]]:
+        """(person, face) of everybody in a frame, the most prominent face first.
+
+        Args:
+            picture: RGB.
+            time, cut: as of `FaceTracker`.
+        """
+        faces = None
+        if self._tracker.complete and not cut and time - self._searched < SEARCH_S - 1e-6:
+            faces = self._finder.find_again(picture, self._faces, min_face=self._min_face)
+        if faces is None:
+            faces = self._finder.find(picture, min_face=self._min_face, upright=True)
+            self._searched = time
+        self._stance.see(picture, faces)
+        self._faces = faces
+        return list(zip(self._tracker([face.box for face in faces], time, cut), faces, strict=True))
+
+    @property
+    def doubts(self) -> tuple[AnswerWarning, ...]:
+        """That the film does not stand upright, where it seems so."""
+        return self._stance.doubts
+
+    def state(self) -> dict[str, Any]:
+        """Who is who and where, as JSON has it."""
+        faces = [[list(face.box), face.score] for face in self._faces]
+        return {**self._tracker.state(), "faces": faces, "searched": self._searched}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on as the one that `state` is of."""
+        self._tracker.restore(state)
+        self._faces = [Face(tuple(box), score) for box, score in state["faces"]]
+        self._searched = state["searched"]
+
+
 class FaceFollower:
-    """The faces of a film's frames, each with the number of its person: `follower(frame)`.
+    """The faces of a film's frames, cut out, each with the number of its person: `follower(frame)`.
 
     Args:
         processor: of pictures; its finder and its way of cutting faces out are used.
@@ -201,30 +262,27 @@ class FaceFollower:
     counted = "frames"
 
     def __init__(self, processor: PictureProcessor, *, faces: str | None = None, min_face: float | None = None) -> None:
-        self._processor, self._mode, self._min_face = processor, faces or "all", min_face
-        self._tracker, self._stance = FaceTracker(), Stance(processor.face_finder)
+        self._processor, self._mode = processor, faces or "all"
+        self._faces = FilmFaces(processor.face_finder, min_face)
 
     def __call__(self, frame: Frame, name: str = "") -> list[tuple[int, Picture]]:
         picture = Picture(Image.fromarray(frame.image), name)
         if self._mode == "cropped":
             return [(0, picture)]
-        self._stance.see(picture.image)
-        faces = self._processor.faces_of_film(picture, self._min_face)
-        persons = self._tracker([face.box for face in faces], frame.time, frame.cut)
-        shown = list(zip(persons, faces, strict=True))[: 1 if self._mode == "largest" else None]
-        return [(person, self._processor.show(picture, face, self._stance.doubts)) for person, face in shown]
+        shown = self._faces(picture.image, frame.time, frame.cut)[: 1 if self._mode == "largest" else None]
+        return [(person, self._processor.show(picture, face, self._faces.doubts)) for person, face in shown]
 
     def state(self) -> dict[str, Any]:
-        """Who is who, as JSON has it."""
-        return self._tracker.state()
+        """Who is who and where, as JSON has it."""
+        return self._faces.state()
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on as the one that `state` is of."""
-        self._tracker.restore(state)
+        self._faces.restore(state)
 
     def nothing(self, name: str, seconds: float) -> FaceNotFoundError:
         """Why a film that ended gave no face."""
-        lies = "".join(f" {one.message}" for one in self._stance.doubts)
+        lies = "".join(f" {one.message}" for one in self._faces.doubts)
         return FaceNotFoundError(
             f"No face was found in {name or 'the film'} ({seconds:.1f} seconds); expected at least one. If every frame is a "
             f'cropped face already, pass faces="cropped".{lies}'

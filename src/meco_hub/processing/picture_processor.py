@@ -12,10 +12,10 @@ import numpy as np
 from PIL import Image
 from transformers import FeatureExtractionMixin, ProcessorMixin
 
-from ..answer_warnings import AnswerWarning
+from ..answer_warnings import AnswerWarning, once_a_code
 from ..errors import ConfigurationError, DependencyError, FaceNotFoundError
-from ..recordings.images import SEVERAL, describe_source, read_image
-from .face_finder import Face, FaceFinder
+from ..recordings.images import RANGE, SEVERAL, describe_source, read_image
+from .face_finder import POSSIBLE, Face, FaceFinder, is_certain
 from .face_preprocessor import FacePreprocessor
 from .preprocessor import RecordingProcessor
 
@@ -35,11 +35,15 @@ BLURRED = 0.05
 pixels."""
 
 TURNED_YAW = 0.4
-"""Of the nose beside the middle of the eyes, in distances of the eyes; 1 in 100 crops of LFW is above 0.37."""
+"""Of the nose beside the middle of the eyes, in distances of the eyes, from which on an eye is not seen; 1 in 100 crops of LFW is
+above 0.37."""
 
 TURNED_DROP = 1.25
 """Of the mouth below the eyes, in distances of the eyes; 1 in 100 crops of LFW is above 1.25, of crops turned by 60° on a cylinder
 9 in 10."""
+
+NEAR_BORDER = 0.08
+"""Sides of the face from its nearest landmark to the border; of 180 crops pasted whole at a border 98 in 100 have 0.15 or more."""
 
 LYING = 60.0
 """Degrees of tilt from which on a picture lies on its side or stands on its head."""
@@ -102,11 +106,11 @@ class PictureProcessor(RecordingProcessor):
 
     def read(self, source: Any) -> Picture:
         image = read_image(source)
-        picture, several = Picture(image, describe_source(source)), image.info.get(SEVERAL)
-        if not several:
-            return picture
-        said = f"{picture.name} holds {several} frames; the first one was looked at. Export it as mp4 to have all looked at."
-        return _doubtful(picture, "first_of_several", said)
+        picture = Picture(image, describe_source(source))
+        if several := image.info.get(SEVERAL):
+            said = f"{picture.name} holds {several} frames; the first one was looked at. Export it as mp4 to have all looked at."
+            picture = _doubtful(picture, "first_of_several", said)
+        return _doubtful(picture, "value_range_doubtful", image.info[RANGE]) if RANGE in image.info else picture
 
     def blank(self) -> Picture:
         return Picture(Image.new("RGB", (64, 64)))
@@ -146,17 +150,25 @@ class PictureProcessor(RecordingProcessor):
         if mode == "auto" and self._is_crop(image, found[0]):
             face = found[0]
             upright = image.rotate(90 * round(face.tilt / 90), expand=True) if abs(face.tilt) > LYING else image
-            return [replace(recording, image=upright, face=face, warnings=(*crowd, *_doubts(upright, face)))]
+            half = self._half(image, face)
+            return [
+                replace(recording, image=upright, face=face, warnings=(*crowd, *half, *_doubts(upright, face, half)))
+            ]
         return [self.show(recording, face, crowd) for face in (found if mode == "all" else found[:1])]
-
-    def faces_of_film(self, frame: Picture, min_face: float | None = None) -> list[Face]:
-        """The faces of one frame of a film, which stands upright; most prominent first."""
-        return self.face_finder.find(frame.image, min_face=min_face, upright=True)
 
     def show(self, recording: Picture, face: Face, doubts: Sequence[AnswerWarning] = ()) -> Picture:
         """One face of a picture, cut out as the network wants to see it; `doubts` are about the whole picture."""
         crop, closer = self._ours.cut_out(recording.image, face)
-        return Picture(crop, recording.name, closer, (*doubts, *_doubts(crop, closer)), "face")
+        cut = _cut_off(closer) or self._half(recording.image, closer)
+        found = (*doubts, *cut, *_doubts(crop, closer, cut))
+        return Picture(crop, recording.name, closer, found, "face")
+
+    def _half(self, picture: Image.Image, face: Face) -> tuple[AnswerWarning, ...]:
+        """The doubt about a face beside the border that no closer look is certain of: whether it is the half of one."""
+        (x0, y0, x1, y1), near = face.box, NEAR_BORDER * face.side
+        inside = min(x0, y0, picture.width - x1, picture.height - y1) > near
+        half = None if inside or is_certain([face]) else self.face_finder.find_half(picture)
+        return () if half is None or not _is_part(face, half) else (_is_half(half),)
 
     def _takes_whole(self, mode: str, asked: bool) -> bool:
         """Whether a picture without a face is answered for; `on_no_face` says so where it is not just a default."""
@@ -174,12 +186,21 @@ class PictureProcessor(RecordingProcessor):
                 f"No face was found in {recording.name} ({size}); expected at least one of score {threshold}. If the picture is a "
                 'cropped face already, pass faces="cropped".'
             )
-        return _doubtful(
+        recording = _doubtful(
             recording,
             "no_face_found",
             f"No face of score {threshold} was found in the picture ({size}), so all of it was taken for one. Pass "
             'faces="cropped" if it is one.',
         )
+        half = self.face_finder.find_half(recording.image)
+        doubts = [] if half is None else [_is_half(half)]
+        for one in self.face_finder.find_possible(recording.image):
+            # of what is too small, landmarks say nothing
+            if one.close_score and one.side >= SMALL_SIDE and not (half is not None and _is_part(one, half)):
+                said = (*(_cut_off(one) if one.score >= POSSIBLE else ()), *_turned_away(one))
+                seen = f"Of what may be a face, with a score of {one.score:.2f}: "
+                doubts += [replace(doubt, message=seen + doubt.message) for doubt in said]
+        return replace(recording, warnings=(*recording.warnings, *once_a_code(doubts)))
 
     def _is_crop(self, image: Image.Image, face: Face) -> bool:
         """Whether a picture shows about what would be cut out of it for its face."""
@@ -225,8 +246,35 @@ def _crowd(found: Sequence[Face]) -> tuple[AnswerWarning, ...]:
     )
 
 
-def _doubts(shown: Image.Image, face: Face) -> list[AnswerWarning]:
-    """What is in doubt about a face, as it is shown to the network."""
+def _cut_off(face: Face) -> tuple[AnswerWarning, ...]:
+    """The doubt about a face of which the picture may show a part only."""
+    if face.room is None or face.room >= NEAR_BORDER:
+        return ()
+    text = (
+        f"An eye, the nose or a corner of the mouth lies {face.room:.2f} sides of the face from the picture's border (negative: "
+        f"beyond it); expected {NEAR_BORDER:g} or more. Take a picture of all of the face."
+    )
+    return (AnswerWarning("face_cut_off", text),)
+
+
+def _is_half(half: Face) -> AnswerWarning:
+    """The doubt about what `find_half` found."""
+    x0, y0, x1, y1 = (round(edge) for edge in half.box)
+    text = (
+        f"With the picture's mirror image beyond its border, a face is seen across the border ({x0} to {x1} pixels across, {y0} to "
+        f"{y1} down; score {half.score:.2f}), as where a part of it is missing. Take a picture of all of the face."
+    )
+    return AnswerWarning("face_cut_off", text)
+
+
+def _is_part(face: Face, half: Face) -> bool:
+    """Whether what was taken for a face is the half of what `find_half` found."""
+    (a0, b0, a1, b1), (c0, d0, c1, d1) = face.box, half.box
+    return half.side >= 0.7 * face.side and c0 < (a0 + a1) / 2 < c1 and d0 < (b0 + b1) / 2 < d1
+
+
+def _doubts(shown: Image.Image, face: Face, cut: Sequence[AnswerWarning] = ()) -> list[AnswerWarning]:
+    """What is in doubt about a face, as it is shown to the network, beside `cut`, that a part of it is missing."""
     found: list[AnswerWarning] = []
     if face.side < SMALL_SIDE:
         found.append(
@@ -243,9 +291,8 @@ def _doubts(shown: Image.Image, face: Face) -> list[AnswerWarning]:
                 "at. Turn the picture upright, if it lies on its side.",
             )
         )
-    elif seen := _turned_away(face):
-        text = f"The face seems to be turned away from the camera: {seen}. Take a picture from the front."
-        found.append(AnswerWarning("face_turned", text))
+    elif not (cut and face.close_score == 0):  # of half a face a closer look may show nothing
+        found += _turned_away(face)
     sharp = sharpness(shown)
     if sharp < BLURRED and face.side >= SMALL_SIDE:
         found.append(
@@ -257,15 +304,18 @@ def _doubts(shown: Image.Image, face: Face) -> list[AnswerWarning]:
     return found
 
 
-def _turned_away(face: Face) -> str:
-    """By what a face is told to be turned away; empty where nothing says so."""
+def _turned_away(face: Face) -> list[AnswerWarning]:
+    """The doubt about a face that is not seen from the front."""
     if face.close_score == 0:  # of 600 upright crops, alone and in photographs, none
-        return "a closer look does not show it"
-    if face.yaw is not None and abs(face.yaw) > TURNED_YAW:
-        return f"its nose lies {abs(face.yaw):.2f} distances of the eyes beside their middle; expected {TURNED_YAW:g} or less"
-    if face.drop is not None and face.drop > TURNED_DROP:
-        return f"its mouth lies {face.drop:.2f} distances of the eyes below them; expected {TURNED_DROP:g} or less"
-    return ""
+        seen = "a closer look does not show it"
+    elif face.yaw is not None and abs(face.yaw) > TURNED_YAW:
+        seen = f"its nose lies {abs(face.yaw):.2f} distances of the eyes beside their middle; expected {TURNED_YAW:g} or less"
+    elif face.drop is not None and face.drop > TURNED_DROP:
+        seen = f"its mouth lies {face.drop:.2f} distances of the eyes below them; expected {TURNED_DROP:g} or less"
+    else:
+        return []
+    text = f"The face seems to be turned away from the camera: {seen}. Take a picture from the front."
+    return [AnswerWarning("face_turned", text)]
 
 
 def sharpness(face: Image.Image) -> float:

@@ -28,6 +28,9 @@ from .preprocessor import PublishedProcessor
 # What transformers writes into a saved processor beside its fields.
 _BOOKKEEPING = {"image_processor_type", "feature_extractor_type", "processor_class", "auto_map"}
 
+_CONTRAST, _BRIGHTEST = 1e-3, 1e6
+"""How far white lies above black at least, and how large a value is at most, where a network shall see a picture."""
+
 
 class PixelPreprocessor(PublishedProcessor, NoRemoteCode, PilBackend):
     """Pictures to `pixel_values` (pictures, 3, height, width), float32.
@@ -129,6 +132,14 @@ class PixelPreprocessor(PublishedProcessor, NoRemoteCode, PilBackend):
                 raise ConfigurationError(
                     f"image_mean {mean} and image_std {std} must be finite, and the latter positive."
                 )
+        # any other factor or deviation shows the network one colour, for which it answers all the same
+        with np.errstate(all="ignore"):
+            black, white = _pixel_tables(kwargs)[:, [0, -1]].T
+        if not (np.abs([black, white]) <= _BRIGHTEST).all() or not (white - black >= _CONTRAST).all():
+            raise ConfigurationError(
+                f"rescale_factor, image_mean and image_std make {black.max():g} of black and {white.min():g} of white; expected "
+                f"finite numbers up to {_BRIGHTEST:g}, white the larger one by {_CONTRAST:g} at least. Correct them."
+            )
 
     def _to_batch(self, pictures: Sequence[Image.Image], **kwargs: Any) -> BatchFeature:
         """Pictures of one size, in grey or RGB, to `pixel_values`; grey is repeated on three channels."""

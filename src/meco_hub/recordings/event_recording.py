@@ -372,7 +372,7 @@ def guess_order(rows: NDArray[Any], usual: str, called: str) -> dict[str, int]:
         seen = f"fit {' and '.join(chosen)} alike" if chosen else f"fit none of the usual orders ({', '.join(_ORDERS)})"
         raise RecordingError(
             f"{called} is a table of four columns without names that {seen}: its first row is "
-            f'{rows[0].tolist() if len(rows) else []}. Say columns="txyp", or whatever it is.'
+            f'{quote(rows[0].tolist() if len(rows) else [])}. Say columns="txyp", or whatever it is.'
         )
     logger.info("%s: the columns are taken as %s, %s.", called, chosen[0], _ORDERS[chosen[0]])
     return {column: chosen[0].index(column) for column in "xytp"}

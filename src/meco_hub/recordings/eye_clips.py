@@ -7,6 +7,7 @@
 
     read_eye_clip("SEE/frame/happiness/1_001_man_…")                  # event pictures in SEE/event/happiness/1_001_man_…
     read_eye_clip("recording/")                                       # holds frame/ and event/, or frames/ and events/
+    read_eye_clip("recording/")                                       # or a video, or frames/ with times, and a file of events
     read_eye_clip("davis.aedat4")                                     # a camera that records both into one file
     read_eye_clip({"frames": "eye.mp4", "events": "eye.raw"})         # video and event file; offset_us where their clocks differ
     read_eye_clip({"frames": "eye.mp4", "events": "eye.csv", "time_unit": "ns", "columns": "txyp"})  # options of `read_events`
@@ -28,10 +29,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..answer_warnings import AnswerWarning, once_a_code
-from ..errors import ConfigurationError, RecordingError, unknown_name
-from ..reading import reading
+from ..errors import ConfigurationError, RecordingError, quote, unknown_name
+from ..reading import MAX_JSON, decode_text, read_bytes, reading
 from .event_recording import EventRecording, column_labels
-from .events import OPTIONS, iterate_events, read_events
+from .events import OPTIONS, SUFFIXES, iterate_events, read_events
 from .images import PICTURE_SUFFIXES, describe_source
 from .pictures import (
     VIDEO_SUFFIXES,
@@ -46,6 +47,8 @@ from .pictures import (
 
 FOLDERS = (("frame", "event"), ("frames", "events"))
 """Names of the two folders in which pictures of a recording lie."""
+TIMES = ("frame_times.txt", "timestamps.txt")
+"""Names of a file of the frames' times, in the recording's folder or among the frames."""
 
 KEYS = ("frames", "events", "frame_times", "frames_per_second", "offset_us", "name", *OPTIONS)
 MARGIN_US = 200_000
@@ -262,8 +265,8 @@ class EyeClip:
     def _check_clocks(self, events: EventRecording) -> list[AnswerWarning]:
         if self.frame_times is None or not len(self.frame_times):
             raise RecordingError(
-                f"{self.called}: the frames have no times, so it is unknown which events belong to which frame. Give frame_times "
-                "in microseconds on the clock of the events."
+                f"{self.called}: the frames have no times, so it is unknown which events belong to which frame. Give frame_times, "
+                "or timestamps.txt in the folder, in microseconds on the clock of the events."
             )
         if {"simulated", "live"} & events.notes.keys():  # on the frames' own clock, and none where nothing moved
             return []
@@ -312,21 +315,21 @@ def read_eye_clip(source: Any, *, margin_us: int = MARGIN_US) -> EyeClip:
         if isinstance(source, Mapping):
             return _from_mapping(source, margin_us)
         if isinstance(source, str | os.PathLike):
-            return _from_path(Path(source))
+            return _from_path(Path(source), margin_us)
     raise RecordingError(
         f"{describe_source(source)} is no eye clip; expected an EyeClip, a path, or a mapping with frames and events."
     )
 
 
-def _from_path(path: Path) -> EyeClip:
+def _from_path(path: Path, margin_us: int) -> EyeClip:
     if path.is_dir():
-        return _from_folder(path)
+        return _from_folder(path, margin_us)
     if not path.is_file():
         raise RecordingError(f"There is no file or folder {path}. Check the path.")
     if path.suffix.lower() in VIDEO_SUFFIXES:
         raise RecordingError(
-            f'{path} is a video: frames without events. Pass {{"frames": video, "events": event file}}; or, of faces, the '
-            "film to the pipeline, which simulates events."
+            f"{path} is a video: frames without events. Pass a folder with it and the file of events, or "
+            '{"frames": video, "events": event file}; or, of faces, the film to the pipeline, which simulates events.'
         )
     return _from_camera(read_events(path))
 
@@ -342,7 +345,7 @@ def _from_camera(recording: EventRecording) -> EyeClip:
     return EyeClip(PictureArray(recording.frames), recording, recording.frame_times, name=name)
 
 
-def _from_folder(path: Path) -> EyeClip:
+def _from_folder(path: Path, margin_us: int) -> EyeClip:
     for first, second in FOLDERS:
         if (path / first).is_dir() and (path / second).is_dir():
             return _paired(path / first, path / second, path.name)
@@ -359,10 +362,44 @@ def _from_folder(path: Path) -> EyeClip:
                     )
                 frames, events = (path, partner) if own == first else (partner, path)
                 return _paired(frames, events, path.name)
-    raise RecordingError(
-        f"{path} is a folder without a second stream; expected one that holds frame/ and event/, or that lies below one of them, "
-        'as SEE/frame/<emotion>/<sequence>. Or pass {"frames": folder, "events": folder or event file}.'
-    )
+    return _from_mapping(_one_of_each(path), margin_us)
+
+
+def _one_of_each(path: Path) -> dict[str, Any]:
+    """What lies in a folder, as a mapping: a video or a folder of frames, perhaps with their times, and a file of events."""
+    inside = [one for one in sorted(path.iterdir()) if not one.name.startswith(".")]
+    names = [first for first, _ in FOLDERS]
+    frames = [one for one in inside if (one.name in names if one.is_dir() else one.suffix.lower() in VIDEO_SUFFIXES)]
+    events = [one for one in inside if one.is_file() and one.suffix.lower() in SUFFIXES and one.name not in TIMES]
+    if len(frames) == len(events) == 1:
+        times = [one / name for one in (path, frames[0]) for name in TIMES if (one / name).is_file()]
+        found = {"frames": frames[0], "events": events[0], "name": path.name}
+        return found | ({"frame_times": _read_times(times[0])} if times else {})
+    if frames and events:
+        several = quote(", ".join(one.name for one in (frames if len(frames) > 1 else events)))
+        problem = f"{path} holds several videos, folders of frames or files of events: {several}; expected one of each."
+    else:
+        problem = (
+            f"{path} is a folder without a second stream; expected one that holds frame/ and event/, or that lies below one of "
+            "them, as SEE/frame/<emotion>/<sequence>; or a video, or frames/, and one file of events."
+        )
+    raise RecordingError(f'{problem} Or pass {{"frames": video or folder, "events": folder or event file}}.')
+
+
+def _read_times(file: Path) -> NDArray[np.int64]:
+    """Times of frames, one a line, whole microseconds, as DSEC writes them."""
+    try:
+        text = decode_text(read_bytes(file, RecordingError, MAX_JSON))
+    except UnicodeDecodeError as error:
+        raise RecordingError(f"{file} is no text ({error}); expected UTF-8 or UTF-16. Save it as UTF-8.") from error
+    lines = [line.strip() for line in text.splitlines()]
+    lines = [line for line in lines if line and line[0] != "#"]
+    wrong = [line for line in lines if not re.fullmatch(r"-?[0-9]{1,18}", line)]
+    if wrong:
+        raise RecordingError(
+            f"{file} holds {quote(wrong[0])}; expected the time of one frame a line, in whole microseconds."
+        )
+    return np.array(lines, np.int64)
 
 
 def _paired(frames: Path, events: Path, name: str) -> EyeClip:

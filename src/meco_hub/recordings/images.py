@@ -3,14 +3,14 @@
 What is done on the way, and on purpose:
 - The EXIF orientation is applied.
 - Transparent pixels are laid on white, as transformers does; dropping alpha would bring hidden colours to light.
-- 16-bit grey is scaled by the range of its type (0…65535 → 0…255), not clipped; 16-bit colour PNGs give their high byte.
+- Values of more than 8 bits are scaled by the range of their type (0…65535 → 0…255), not clipped; 16-bit colour gives its
+  high byte. Cameras of 10, 12 or 14 bits leave the upper ones of 16 empty; `_to_bytes` tells these, and says so in `info`.
 - CMYK goes through Pillow's conversion, which knows Adobe's inverted files; embedded colour profiles are not applied.
 - Of an animation, the first frame is read and a warning is logged.
 - The size is judged by the header, before a pixel is decoded, so that a decompression bomb costs nothing.
 - Only the raster formats of `FORMATS` are tried: Pillow would hand an EPS file to Ghostscript.
 
-Floating-point arrays hold [0, 1], integer ones uint8; anything else is an error that names what it saw. No global state
-of Pillow is touched, and all functions may be called from several threads.
+No global state of Pillow is touched, and all functions may be called from several threads.
 """
 
 import base64
@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, TiffImagePlugin
 
 from ..errors import ImageError, quote, suggest
 from ..reading import find_member, read_member, reading, reason, refuse_special
@@ -69,8 +69,12 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/\s]+|[A-Za-z0-9_\-\s]+")  # the second is tha
 _BASE64_BYTES = re.compile(_BASE64.pattern.encode())
 _ROUNDING = 1e-3  # by which floating-point values may lie outside [0, 1]: resampling and half precision overshoot
 SEVERAL = "meco_frames"  # in the `info` of a picture that was read: how many its file holds, where these are several
+RANGE = "meco_range"  # likewise: for what range its values were taken, where the type does not say so
+_BITS = (8, 10, 12, 14, 16)  # what cameras write into a type that holds more
 _AT_ONCE = 2**22  # pixels that are laid on white
-_ORIENTATION = 0x0112  # the EXIF tag
+_ORIENTATION, _PHOTOMETRIC = 0x0112, 262  # tags of EXIF and of TIFF
+_BITS_A_SAMPLE, _SAMPLES, _SAMPLE_FORMAT = 258, 277, 339  # likewise
+_SAMPLE_KINDS = {1: "whole numbers", 2: "whole numbers with a sign", 3: "floating point"}
 _AGAIN = "Copy or download it again."
 
 
@@ -82,7 +86,7 @@ def read_image(source: ImageSource) -> Image.Image:
             `parquet://17::/path/shard.parquet`; an http(s) or file address;
             the bytes of an image file, also in base64 or as a data URL; an open file or BytesIO; a mapping with "bytes" or
             "path", as `datasets.Image(decode=False)` gives; a PIL image; a numpy array or torch tensor (H, W), (H, W, C) or
-            (C, H, W) with C = 1, 3 or 4, uint8 or floating point in [0, 1].
+            (C, H, W) with C = 1, 3 or 4: uint8 or floating point in [0, 1], or other numbers that fit 0…255 or 8 to 16 bits.
 
     Returns:
         A PIL image of mode RGB, 8 bits per channel, upright. It may be `source` itself when nothing had to be done.
@@ -90,7 +94,8 @@ def read_image(source: ImageSource) -> Image.Image:
     Raises:
         ImageError: the source cannot be used; the message names the file, or the array's shape and dtype.
     """
-    name = describe_source(source)
+    with reading(f"A {type(source).__name__} cannot be read", ImageError, "Expected one that is open."):
+        name = describe_source(source)
     with reading(f"{name} cannot be read", ImageError, _AGAIN):
         return _read(source, name)
 
@@ -98,10 +103,11 @@ def read_image(source: ImageSource) -> Image.Image:
 def _read(source: ImageSource, name: str) -> Image.Image:
     if isinstance(source, Image.Image):
         return _to_rgb(source, name)
-    if isinstance(source, np.ndarray):
-        return _to_rgb(_from_array(source, name), name)
-    if _is_tensor(source):
-        return _to_rgb(_from_array(_tensor_values(source), name), name)
+    if isinstance(source, np.ndarray) or _is_tensor(source):
+        # before a value is copied: one number can stand for any size
+        _check_shape(cast("np.ndarray", source).shape, name)
+        values = source if isinstance(source, np.ndarray) else _tensor_values(source)
+        return _to_rgb(_from_array(values, name), name)
     if isinstance(source, Mapping):
         data, path = source.get("bytes"), source.get("path")
         if data is None and path is None:
@@ -223,6 +229,11 @@ def _decode(data: bytes, name: str) -> Image.Image:
             heif = data[4:8] == b"ftyp" and data[8:12] in _HEIF and "HEIF" not in _formats()
             image = _open_heif(data, name) if heif else Image.open(io.BytesIO(data), formats=_formats())
         except Image.UnidentifiedImageError as error:
+            if kind := _kind_of_tiff(data):
+                raise ImageError(
+                    f"{name} is a TIFF of {kind}, which Pillow does not read; expected 8 or 16 bits without a sign, or one channel "
+                    "of 32-bit floating point. Convert it, or pass its values as an array."
+                ) from error
             # whoever names a recording, and no checkpoint, comes here: the default one looks at pictures
             ending = Path(name).suffix.lower()
             other = f" {OTHER_CHECKPOINT}" if ending and ending not in PICTURE_SUFFIXES else ""
@@ -238,6 +249,21 @@ def _decode(data: bytes, name: str) -> Image.Image:
         return _to_rgb(image, name)
 
 
+def _kind_of_tiff(data: bytes) -> str:
+    """What the values of a TIFF file are, which has not been identified; empty where it is none, or does not say so."""
+    if data[:4] not in (b"II*\0", b"MM\0*"):
+        return ""
+    try:
+        tags, stream = TiffImagePlugin.ImageFileDirectory_v2(data[:8]), io.BytesIO(data)
+        stream.seek(tags.next)
+        tags.load(stream)
+        bits, form = tags[_BITS_A_SAMPLE], tags.get(_SAMPLE_FORMAT, (1,))
+        kind = _SAMPLE_KINDS.get(form[0], "another kind")
+        return f"{int(tags.get(_SAMPLES, 1))} × {int(bits[0])} bits a pixel, {kind}"
+    except Exception:  # noqa: BLE001 — whatever Pillow raises: then it is damaged, which is what is said
+        return ""
+
+
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:
     """Decode, turn upright and convert; `image` may still be lazy."""
     _check_size(*image.size, name)
@@ -247,12 +273,22 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
         if getattr(image, "is_animated", False) and image.format != "MPO" and image.tell() == 0:
             several = getattr(image, "n_frames", 2)
             logger.warning("%s holds several frames; the first one is read.", name)
+        layout = " ".join(str(tile[3]) for tile in getattr(image, "tile", ()))  # Pillow forgets it when it decodes
+        tags = getattr(image, "tag_v2", {})
+        inverted, signed = tags.get(_PHOTOMETRIC) == 0, 2 in tags.get(_SAMPLE_FORMAT, ())
         image.load()
-        converted = _convert(_turn_upright(image, name), name)
-        if several:
+        upright = _turn_upright(image, name)
+        deep = _from_deep(upright, layout, name, inverted=inverted, signed=signed)
+        converted = _convert(deep)
+        found = {SEVERAL: several, RANGE: deep.info.get(RANGE)}
+        if found[RANGE]:
+            logger.warning(
+                "%s: %s", name, found[RANGE]
+            )  # for who reads pictures without a pipeline, whose answers say it
+        if any(found.values()):
             if converted is image:
                 converted = converted.copy()  # which no longer knows of the others
-            converted.info[SEVERAL] = several
+            converted.info.update({key: value for key, value in found.items() if value})
         return converted
 
 
@@ -279,13 +315,12 @@ def _turn_upright(image: Image.Image, name: str) -> Image.Image:
         return image
 
 
-def _convert(image: Image.Image, name: str) -> Image.Image:
-    """To mode RGB, from every mode Pillow decodes to."""
+def _convert(image: Image.Image) -> Image.Image:
+    """To mode RGB, from every mode of 8 bits that Pillow decodes to."""
     if image.mode == "RGB" and not image.has_transparency_data:
         return image
-    if image.mode == "F" or image.mode.startswith("I"):
-        return _from_deep_grey(image, name)
     if image.has_transparency_data:
+        image = image.convert("LA") if image.mode == "La" else image
         whole, rows = Image.new("RGB", image.size), max(1, _AT_ONCE // image.width)
         for top in range(0, image.height, rows):  # on the way a pixel takes sixteen bytes
             box = (0, top, image.width, min(top + rows, image.height))
@@ -296,52 +331,100 @@ def _convert(image: Image.Image, name: str) -> Image.Image:
     return image.convert("RGB")
 
 
-def _from_deep_grey(image: Image.Image, name: str) -> Image.Image:
-    """16-bit integer or floating-point grey (Pillow's modes I;16…, I and F) to RGB."""
-    values = np.asarray(image)
-    if image.mode == "F":
-        return _from_array(values, f"{name} (floating-point grey)").convert("RGB")
-    low, high = int(values.min()), int(values.max())
-    if low < 0 or high > 65535:
-        raise ImageError(
-            f"{name} has grey values from {low} to {high}; expected 0…65535 (16 bits). Scale it to 8 or 16 bits."
-        )
-    return Image.fromarray(((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB")
+def _from_deep(image: Image.Image, layout: str, name: str, *, inverted: bool, signed: bool) -> Image.Image:
+    """In 8 bits without a sign; `layout` is Pillow's word for the file's, `inverted` a TIFF whose white is 0, which Pillow knows in
+    8 bits, `signed` one whose numbers have a sign, of which Pillow forgets how many bits they have, and in 8 bits the sign."""
+    if signed and image.mode == "L":
+        return _from_array(np.asarray(image).view(np.int8), name)
+    if image.mode == "F" or image.mode.startswith("I"):
+        values = np.asarray(image)
+        grey = _from_array(values.astype(np.int16) if signed and "16" in layout else values, name)
+        if not inverted:
+            return grey
+        opposite = ImageOps.invert(grey)
+        opposite.info.update(grey.info)
+        return opposite
+    return _brightened(image) if ";16" in layout else image
 
 
-def _from_array(array: np.ndarray, name: str) -> Image.Image:
-    """A PIL image of mode L, RGB or RGBA from an array in any of the layouts that `read_image` names."""
-    if array.ndim == 4:
+def _check_shape(shape: tuple[int, ...], name: str) -> None:
+    """Refuse an array that has none of the layouts that `read_image` names, or that is too large or too small."""
+    if len(shape) == 4:
         raise ImageError(
             f"{name} has 4 dimensions, a batch; expected one picture. Pass array[i], or the batch to a processor."
         )
-    if array.ndim not in (2, 3) or array.size == 0:
+    if len(shape) not in (2, 3) or 0 in shape:
         raise ImageError(
             f"{name} is no picture; expected (H, W), (H, W, C) or (C, H, W) with C = 1, 3 or 4, not empty."
         )
+    last = len(shape) == 2 or shape[-1] in (1, 3, 4)
+    if not last and shape[0] not in (1, 3, 4):
+        raise ImageError(f"{name} is no picture; expected 1, 3 or 4 channels in the first or last dimension.")
+    first = 0 if last else 1
+    _check_size(shape[first + 1], shape[first], name)
+
+
+def _from_array(array: np.ndarray, name: str) -> Image.Image:
+    """A PIL image of mode L, RGB or RGBA from an array whose shape was checked."""
     if array.ndim == 3 and array.shape[-1] not in (1, 3, 4):
-        if array.shape[0] not in (1, 3, 4):
-            raise ImageError(f"{name} is no picture; expected 1, 3 or 4 channels in the first or last dimension.")
         array = np.moveaxis(array, 0, -1)
     if array.ndim == 3 and array.shape[-1] == 1:
         array = array[..., 0]
-    if np.issubdtype(array.dtype, np.floating):
-        if not np.isfinite(array).all():
-            raise ImageError(f"{name} holds NaN or infinity; expected finite values in [0, 1].")
-        low, high = float(array.min()), float(array.max())
-        if low < -_ROUNDING or high > 1 + _ROUNDING:
-            raise ImageError(
-                f"{name} holds values from {low:.4g} to {high:.4g}; expected floating point in [0, 1]. Divide by 255, undo a "
-                "normalisation, or convert to uint8."
-            )
-        array = np.multiply(np.clip(array, 0, 1), 255, dtype=np.float32).round().astype(np.uint8)
-    elif array.dtype != np.uint8:
-        seen = f"values from {array.min()} to {array.max()}" if array.dtype.kind in "iub" else "no numbers"
+    values, doubt = _to_bytes(array, name)
+    image = Image.fromarray(np.ascontiguousarray(values))
+    if doubt:
+        image.info[RANGE] = doubt
+    return image
+
+
+def _to_bytes(values: np.ndarray, name: str) -> tuple[np.ndarray, str]:
+    """Values of any type as uint8, and what is in doubt about their range: one rule for files and arrays.
+
+    A type has a range: bool 0…1, floats 0…1, int16 0…32767, others 0…65535. Where the largest value is below a quarter of it (of
+    floats: is 16 or more), the smallest of `_BITS` that holds it is taken, in doubt; unless all values are multiples of the
+    256th part of the range, as where 8 bits were widened: then it is a dark picture.
+    """
+    if values.dtype == np.uint8:
+        return values, ""
+    if values.dtype.kind not in "fbiu":
+        raise ImageError(f"{name} holds no numbers; expected uint8 (0…255) or floating point in [0, 1].")
+    floating = values.dtype.kind == "f"
+    if floating and not np.isfinite(values).all():
+        raise ImageError(f"{name} holds NaN or infinity; expected finite values in [0, 1].")
+    low, high = float(values.min()), float(values.max())
+    own = 1 if values.dtype.kind in "fb" else min(np.iinfo(values.dtype).max, 65535)
+    tops = [2**bits - 1 for bits in _BITS if round(high) < 2**bits <= own or (floating and 16 <= high < 2**bits - 0.5)]
+    widened = bool(tops) and not floating and int(np.gcd.reduce(values, axis=None)) > own // 256
+    top = own if widened or not tops else tops[0]
+    slack = _ROUNDING * top if floating else 0
+    if low < -slack or high > top + slack:
         raise ImageError(
-            f"{name} holds {seen}; expected uint8 (0…255) or floating point in [0, 1]. Scale it and convert it with "
-            ".astype(np.uint8)."
+            f"{name} holds values from {low:.6g} to {high:.6g}; expected uint8 (0…255), floating point in [0, 1], or whole numbers "
+            "of 8 to 16 bits. Undo a normalisation, or scale it and convert it to uint8."
         )
-    return Image.fromarray(np.ascontiguousarray(array))
+    scaled = np.multiply(np.clip(values, 0, top), 255 / top, dtype=np.float32).round().astype(np.uint8)
+    return scaled, _doubt(high, top) if top != own and high > 0 else ""
+
+
+def _brightened(image: Image.Image) -> Image.Image:
+    """16-bit colour, of which Pillow gives the upper eight, by the same rule; only what is left of 10 to 14 bits can be shown."""
+    bands = image.getbands()
+    extremes: Any = image.getextrema()
+    high = max(top for band, (_, top) in zip(bands, extremes, strict=True) if band != "A")
+    top = next((2**bits for bits in _BITS[:-1] if 0 < high < 2 ** (bits - 8)), 0)
+    if not top:
+        return image
+    same, scaled = list(range(256)), [min(255, round(value * 255 / max(1, top // 256 - 1))) for value in range(256)]
+    image = image.point([value for band in bands for value in (same if band == "A" else scaled)])
+    image.info[RANGE] = _doubt(high * 256, top - 1) + " Of these, the upper 8 of 16 bits were looked at."
+    return image
+
+
+def _doubt(high: float, top: int) -> str:
+    return (
+        f"The largest value is {high:.5g}, in a type that holds more or other ones, so that 0…{top} was taken for its range. "
+        "Convert the picture to 8 bits."
+    )
 
 
 # where the bytes come from: a file, a member of a zip file, an http(s) address

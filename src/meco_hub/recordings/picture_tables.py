@@ -68,8 +68,8 @@ def read_picture_row(name: str) -> bytes:
 
 def _open(path: str) -> Any:
     parquet = import_optional("pyarrow.parquet", "Reading pictures from Parquet files", "train", "pyarrow")
-    # in pieces, not a row group's column at once
-    return parquet.ParquetFile(path, buffer_size=1 << 16, pre_buffer=False)
+    # page by page, not a row group's column at once; a page of which a damaged file says that it is huge fills nothing so
+    return parquet.ParquetFile(path, memory_map=True, pre_buffer=False)
 
 
 def _columns(file: Any) -> list[str]:

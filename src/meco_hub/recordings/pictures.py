@@ -25,7 +25,7 @@ from PIL import Image
 
 from ..errors import ImageError, RecordingError, import_optional
 from ..reading import reading
-from .images import ImageSource, describe_source, read_image
+from .images import RANGE, ImageSource, describe_source, read_image
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +98,17 @@ class Pictures(ABC):
             )
 
 
+def _read_frame(source: ImageSource) -> Image.Image:
+    """One of several pictures, all of which must be as bright as they are in their files."""
+    image = read_image(source)
+    if RANGE in image.info:
+        raise ImageError(
+            f"{describe_source(source)}, a frame of several: {image.info[RANGE]} Scale all frames alike, as each by itself would "
+            "flicker."
+        )
+    return image
+
+
 class PictureFiles(Pictures):
     """Pictures that lie one by one: paths, zip members, encoded bytes, PIL images, arrays."""
 
@@ -109,7 +120,7 @@ class PictureFiles(Pictures):
 
     def read(self, places: Sequence[int]) -> list[Image.Image]:
         self._check(places)
-        return [read_image(self.sources[place]) for place in places]
+        return [_read_frame(self.sources[place]) for place in places]
 
 
 class PictureArray(Pictures):
@@ -129,7 +140,7 @@ class PictureArray(Pictures):
     def read(self, places: Sequence[int]) -> list[Image.Image]:
         self._check(places)
         grey = self.values.ndim == 3 and self.values.dtype == np.uint8 and min(self.values.shape[1:]) > 0
-        return [Image.fromarray(one) if grey else read_image(one) for one in (self.values[place] for place in places)]
+        return [Image.fromarray(one) if grey else _read_frame(one) for one in (self.values[place] for place in places)]
 
 
 class _ChangedPictures(Pictures):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from meco_hub.processing.eye_preprocessor import describe_steps, doubt_events
+from meco_hub.processing.eye_preprocessor import describe_steps, doubt_events, doubt_rate
 from meco_hub.recordings.event_recording import EventRecording
 from meco_hub.recordings.eye_clips import EyeClip
 from meco_hub.recordings.pictures import PictureArray
@@ -34,6 +34,19 @@ def test_events_on_another_clock_leave_windows_empty(unit: int, empty: int) -> N
     found = doubt_events(clip_of(times), [2, 5], 33_000, "before")
     assert [one.code for one in found] == (["no_events_in_window"] if empty else [])
     assert not empty or f"{empty} of the 2 windows" in found[0].message
+
+
+@pytest.mark.parametrize(("rate", "gap_s", "doubtful"), [
+    (30, 0, False), (21, 0, False), (19, 0, True), (0.1, 0, True), (30, 0.1, False), (30, 1, True), (30, 10_800, True),
+    (200, 0, False), (200, 0.1, False),
+])  # fmt: skip
+def test_frames_that_lie_far_apart_are_told(rate: float, gap_s: float, doubtful: bool) -> None:
+    times = np.rint(1e6 * np.arange(10) / rate).astype(np.int64)
+    times[5:] += round(1e6 * gap_s)
+    clip = EyeClip(PictureArray(np.zeros((10, 8, 8), np.uint8)), None, times)
+    assert [one.code for one in doubt_rate(clip, [0, 3, 6, 9])] == ["frame_rate_low"] * doubtful
+    assert doubt_rate(clip, [0, 3]) == (doubt_rate(clip, [0, 3, 6, 9]) if not gap_s else [])
+    assert doubt_rate(EyeClip(PictureArray(np.zeros((10, 8, 8), np.uint8)), None), [0, 9]) == []
 
 
 @pytest.mark.parametrize(("grey", "codes"), [(128, []), (0, ["background_not_grey"]), (255, ["background_not_grey"])])

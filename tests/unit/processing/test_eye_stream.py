@@ -75,6 +75,53 @@ def test_a_still_scene_is_waited_for_half_a_second_and_no_longer(drawn: DrawnSeq
     assert len(clip.events) == 0
 
 
+def some(begin_us: int, end_us: int, *, frames_us: int = 33_333, events: bool = True) -> dict[str, Any]:
+    times, moments = np.arange(begin_us, end_us, frames_us), np.arange(begin_us, end_us, 1000)
+    ones = np.ones(len(moments), int)
+    return {
+        "frames": np.zeros((len(times), 24, 24), np.uint8),
+        "frame_times": times,
+        "events": {"x": ones, "y": ones, "p": ones, "t": moments} if events else None,
+    }
+
+
+def test_frames_that_stop_end_it_after_a_minute_of_events_and_a_shorter_gap_costs_its_clips_alone() -> None:
+    own, second = stream(), 1_000_000
+    made = []
+    for at in range(60):
+        gap = {"frames": None} if 4 <= at < 40 else {}
+        made += own.push(some(at * second, (at + 1) * second) | gap)
+    assert len(made) == 60 - 36
+    assert own.nbytes < 1_000_000
+    stopped = (some(at * second, (at + 1) * second) | {"frames": None} for at in range(60, 200))
+    with pytest.raises(RecordingError, match=r"Events have come up to 1\d+ µs, and frames up to 59\d+ µs"):
+        list(map(own.push, stopped))
+    assert own.nbytes < 2_000_000
+
+
+def test_clocks_that_are_apart_and_too_few_frames_are_refused() -> None:
+    own, second = stream(), 1_000_000
+    apart = [
+        some(at, at + second) | {"events": {"x": [1], "y": [1], "p": [1], "t": [90 * second + at]}}
+        for at in (0, second)
+    ]
+    with pytest.raises(RecordingError, match="expected both on one clock"):
+        list(map(own.push, apart))
+    few = (some(at * second, (at + 1) * second, frames_us=250_000) for at in range(20))
+    with pytest.raises(RecordingError, match=r"Frames come 0\.25 seconds apart; expected one every 0\.133 seconds"):
+        list(map(stream().push, few))
+
+
+def test_an_hour_in_which_nothing_moves_is_answered_and_kept_small_and_a_piece_may_be_empty() -> None:
+    own, second = stream(), 1_000_000
+    made = own.push(some(0, 2 * second))
+    for at in range(2, 3600):
+        made += own.push(some(at * second, (at + 1) * second, frames_us=100_000, events=False))
+    assert len(made) == 3599  # the last waits for events
+    assert own.nbytes < 100_000
+    assert own.push({"frames": [], "frame_times": [], "events": {name: [] for name in "xytp"}}) == []
+
+
 def test_events_alone_are_clips_of_a_thirtieth_of_a_second(drawn: DrawnSequence) -> None:
     own = stream(("events",))
     clips = [clip for piece in pieces(drawn, 100_000) for clip in own.push(piece)]

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from meco_hub.errors import FaceNotFoundError
-from meco_hub.processing.face_finder import Face
+from meco_hub.processing.face_finder import Face, FaceFinder
+from meco_hub.processing.face_preprocessor import FacePreprocessor
 from meco_hub.processing.picture_processor import Picture, PictureProcessor, describe_box
 
 PICTURE = Image.new("RGB", (64, 48))
@@ -26,6 +27,9 @@ class Preprocessor:
     def find(self, image: Image.Image, **options: Any) -> list[Face]:
         assert image is PICTURE
         return self._faces
+
+    def find_half(self, image: Image.Image) -> None:
+        return None
 
     def cut_out(self, image: Image.Image, face: Face) -> tuple[Image.Image, Face]:
         return image.crop(tuple(int(edge) for edge in face.box)), face  # type: ignore[arg-type]
@@ -82,3 +86,73 @@ def test_the_preprocessor_says_what_is_meant_by_default() -> None:
 def test_boxes_are_told_by_name() -> None:
     assert describe_box(None) is None
     assert describe_box(LARGE) == {"xmin": 10.0, "ymin": 5.0, "xmax": 40.0, "ymax": 41.0}
+
+
+def test_what_may_be_a_face_says_why_none_was_found() -> None:
+    class Finder(FaceFinder):
+        possible: Face | None = None
+        half: Face | None = None
+
+        def find_half(self, picture: Image.Image) -> Face | None:
+            return self.half
+
+        def find(self, *_: object, **__: object) -> list[Face]:
+            return []
+
+        def find_possible(self, picture: Image.Image) -> list[Face]:
+            return [self.possible] if self.possible else []
+
+    processor, finder = FacePreprocessor(), Finder()
+    processor.face_finder = finder
+    box = (10.0, 10.0, 50.0, 50.0)
+    for possible, codes in (
+        (None, []),
+        (Face(box, 0.4, close_score=0.0), []),
+        (Face(box, 0.4, yaw=0.1, drop=1.0, room=0.2, close_score=0.4), []),
+        (Face(box, 0.4, yaw=0.6, drop=1.0, room=0.2, close_score=0.4), ["face_turned"]),
+        (Face(box, 0.4, yaw=0.1, drop=1.0, room=-0.1, close_score=0.4), ["face_cut_off"]),
+        (Face(box, 0.2, yaw=0.1, drop=1.0, room=-0.1, close_score=0.4), []),
+        (Face(box, 0.2, yaw=0.6, drop=1.0, room=0.2, close_score=0.4), ["face_turned"]),
+        (Face((10.0, 10.0, 20.0, 20.0), 0.4, yaw=0.6, drop=1.0, room=0.2, close_score=0.4), []),
+    ):
+        finder.possible = possible
+        (picture,) = PictureProcessor(processor).cut(Picture(Image.new("RGB", (64, 64))))
+        assert [one.code for one in picture.warnings] == ["no_face_found", *codes]
+        assert picture.looked_at == "picture"
+        assert all(
+            f"Of what may be a face, with a score of {possible and possible.score:.2f}" in one.message
+            for one in picture.warnings[1:]
+        )
+    finder.half = Face((-20.0, 10.0, 30.0, 50.0), 0.3)
+    for middle, codes in (
+        (10, ["face_cut_off"]),
+        (50, ["face_cut_off", "face_turned"]),
+    ):  # half a face may look like a profile
+        finder.possible = Face(
+            (middle - 13, 20.0, middle + 13, 46.0), 0.4, yaw=0.6, drop=1.0, room=0.2, close_score=0.4
+        )
+        (picture,) = PictureProcessor(processor).cut(Picture(Image.new("RGB", (64, 64))))
+        assert [one.code for one in picture.warnings] == ["no_face_found", *codes]
+
+
+@pytest.mark.parametrize(
+    ("box", "close_score", "looks"),
+    [((0, 10, 20, 40), 0.0, 1), ((0, 10, 20, 40), 0.8, 1), ((0, 10, 20, 40), 0.9, 0), ((20, 15, 40, 40), 0.0, 0)],
+)
+def test_a_half_is_looked_for_only_where_a_face_at_the_border_is_not_certain(box, close_score, looks) -> None:
+    class Finder(FaceFinder):
+        looked = 0
+
+        def find(self, *_: object, **__: object) -> list[Face]:
+            return [Face(box, 0.8, yaw=0.0, drop=1.0, room=0.2, close_score=close_score)]
+
+        def find_half(self, picture: Image.Image) -> Face | None:
+            self.looked += 1
+            return Face((-20.0, 10.0, 20.0, 40.0), 0.6)
+
+    processor, finder = FacePreprocessor(), Finder()
+    processor.face_finder = finder
+    (picture,) = PictureProcessor(processor).cut(Picture(Image.new("RGB", (640, 480))))
+    assert finder.looked == looks
+    said = ["face_cut_off"] if looks else ["face_turned"] * (close_score == 0)
+    assert [one.code for one in picture.warnings if one.code not in ("face_small", "face_blurred")] == said

@@ -31,6 +31,9 @@ class Finder:
         x, y = next(self._middles)
         return [Face((x - 70, y - 60, x + 70, y + 90), 0.9)]
 
+    def find_again(self, picture: Image.Image, before: list[Face], **options: Any) -> None:
+        """It has to look all over."""
+
     def look_closer(self, picture: Image.Image, face: Face) -> Face:
         x, y = (face.box[0] + face.box[2]) / 2, face.box[1] + 60
         across, down = (APART / 2 * turn(math.radians(self._tilt)) for turn in (math.cos, math.sin))

@@ -176,6 +176,66 @@ def test_threads_share_a_finder_and_workers_copy_it(finder, astronaut, hopper):
 
 
 @needs_detector
+@pytest.mark.parametrize("size", [(320, 240), (640, 480), (1920, 1080)])
+@pytest.mark.parametrize("share", [0.15, 0.4, 0.9])
+def test_around_the_faces_of_the_frame_before_the_same_are_seen(finder, astronaut, hopper, size, share):
+    (width, height), side = size, round(share * size[1])
+    portrait = astronaut.crop((140, 20, 310, 190)).resize((side, side))
+    other = hopper.crop((130, 80, 410, 360)).resize((height // 5, height // 5))
+    before, shown = None, 0  # part of the face lies beyond the border at first
+    for step in range(5):
+        frame = Image.new("RGB", size, (96, 96, 96))
+        if share < 0.9:
+            frame.paste(other, (width - height // 5, height - height // 5))
+        frame.paste(portrait, (round((step - 1) * 0.06 * side), round(0.05 * height)))
+        whole = finder.find(frame, upright=True)
+        again = finder.find_again(frame, before) if before else None
+        if again is not None:
+            shown += 1
+            assert len(again) == len(whole)
+            for one, two in zip(again, whole, strict=True):
+                assert np.abs(np.subtract(one.box, two.box)).max() <= 0.05 * two.side
+                assert one.score == pytest.approx(two.score, abs=0.05)
+            assert (again[0].close_score or 0) > 0.8
+        before = whole
+    assert shown >= 3
+
+
+@needs_detector
+def test_where_not_the_same_faces_are_around_all_is_to_be_searched(finder, astronaut, hopper):
+    frame = Image.new("RGB", (640, 480), (96, 96, 96))
+    face = astronaut.crop((140, 20, 310, 190))
+    frame.paste(face, (100, 100))
+    before = finder.find(frame, upright=True)
+    two, moved_on = frame.copy(), Image.new("RGB", (640, 480), (96, 96, 96))
+    two.paste(hopper.crop((130, 80, 410, 360)).resize((80, 80)), (232, 150))
+    moved_on.paste(face, (400, 100))
+    for other in (
+        Image.new("RGB", (640, 480)),
+        two,
+        moved_on,
+        moved_on.crop((0, 0, 70, 70)),
+        moved_on.resize((64, 48)),
+    ):
+        assert finder.find_again(other, before) is None
+    assert len(finder.find_again(frame, before) or []) == 1
+    outside = [replace(before[0], box=(900.0, 900.0, 1000.0, 1000.0))]
+    assert finder.find_again(frame, outside) is None
+
+
+@needs_detector
+def test_small_faces_are_searched_for_again_too(finder, hopper):
+    small = hopper.crop((130, 80, 410, 360)).resize((40, 40))
+    frames = [Image.new("RGB", (3000, 2000), (96, 96, 96)) for _ in range(2)]
+    for frame, x in zip(frames, (1500, 1504), strict=True):
+        frame.paste(small, (x, 900))
+    before = finder.find(frames[0], min_face=25, upright=True)
+    (again,) = finder.find_again(frames[1], before, min_face=25) or []
+    (whole,) = finder.find(frames[1], min_face=25, upright=True)
+    assert np.abs(np.subtract(again.box, whole.box)).max() <= 0.1 * whole.side
+
+
+@needs_detector
 def test_carried_weights_are_the_published_ones():
     """The digest of face_detection_yunet_2023mar.onnx in OpenCV's model zoo."""
     file = face_finder._carried_model()
@@ -327,3 +387,73 @@ def test_what_may_be_a_face_is_one_where_a_closer_look_confirms_it(
     assert finder.find(hopper, upright=True) == (faces if loss == 0 else [])  # of films, other frames show it
     monkeypatch.setattr(FaceFinder, "look_closer", lambda self, picture, face: replace(face, close_score=0.5))
     assert len(finder.find(hopper)) == (loss == 0)
+
+
+@needs_detector
+@pytest.mark.parametrize("longer", [112, 250, 500, 900, 2000])
+def test_a_face_has_one_box_however_it_is_asked_for(finder, astronaut, hopper, longer: int) -> None:
+    for picture in (astronaut, hopper):
+        scale = longer / max(picture.size)
+        shown = picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.BILINEAR)
+        quick = finder.find(shown, first=True)[0]
+        assert finder.find(shown)[0] == quick
+        assert finder.find(shown, upright=True)[0] == quick
+        assert finder.look_closer(shown, quick) == quick
+
+
+@needs_detector
+@pytest.mark.parametrize("loss", [0.0, 0.35])
+def test_a_face_that_the_first_scale_doubts_may_be_the_most_prominent(
+    finder, astronaut, hopper, monkeypatch, loss
+) -> None:
+    look, (x0, y0, x1, y1) = FaceFinder._look, HOPPER_FACE
+    picture = Image.new("RGB", (640, 640))
+    picture.paste(hopper.resize((512, 606)))
+    picture.paste(astronaut.crop((130, 10, 320, 230)).resize((247, 286)), (380, 340))
+
+    def unsure(self, picture, scale, *args):
+        seen = look(self, picture, scale, *args)
+        return [replace(one, score=one.score - loss * (one.side > 180 and scale < 1)) for one in seen]
+
+    monkeypatch.setattr(FaceFinder, "_look", unsure)
+    faces = finder.find(picture)
+    assert len(faces) == 2
+    assert overlap(faces[0].box, (x0, y0, x1, y1)) > 0.6
+    assert finder.find(picture, first=True)[0] == faces[0]
+
+
+@needs_detector
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_a_picture_on_its_side_shows_the_same_face(finder, astronaut, hopper, quarters: int) -> None:
+    """Seen from the wrong side, a face on its side is now and then almost certain."""
+    for picture in (astronaut, hopper):
+        upright, turned = finder.find_largest(picture), picture.rotate(90 * quarters, expand=True)
+        face = finder.find_largest(turned)
+        assert (face.tilt + 90 * quarters - upright.tilt + 180) % 360 - 180 == pytest.approx(0, abs=8)
+        x0, y0, x1, y1 = upright.box
+        corners = [(x0, y0), (x1, y1)]
+        width, height = picture.size
+        for _ in range(quarters):
+            corners = [(y, width - x) for x, y in corners]
+            width, height = height, width
+        (x0, y0), (x1, y1) = corners
+        assert overlap(face.box, (min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))) > 0.95
+
+
+@needs_detector
+def test_the_box_of_a_face_that_was_found_turned_stays_on_it(finder, hopper) -> None:
+    """Of all but the first face of a turned picture nobody has looked closer yet."""
+    x0, y0, x1, y1 = finder.find_largest(hopper).box
+    turned = hopper.rotate(90, expand=True)
+    box = (y0, hopper.width - x1, y1, hopper.width - x0)
+    closer = finder.look_closer(turned, Face(box, 0.9, tilt=-90.0))
+    assert closer.close_score > 0.9
+    assert overlap(closer.box, box) > 0.95
+
+
+@pytest.mark.parametrize("middle", [10.0, 10.25, 10.5, 10.8])
+def test_a_view_shows_its_middle_in_its_middle(middle: float) -> None:
+    """To a fraction of a pixel: a slope of brightness is read off at the place that was asked for."""
+    slope = Image.fromarray(np.tile(np.arange(0, 250, 10, dtype=np.uint8), (25, 1)))
+    view = np.asarray(face_finder.view_face(slope, (middle - 4, 8, middle + 4, 16), 0.0, 1.0, 80), float)
+    assert view[:, 39:41].mean() == pytest.approx(10 * (middle - 0.5), abs=1)

@@ -280,9 +280,9 @@ def test_bad_pictures_are_our_errors(tmp_path, pixels):
     for source, message in (
         (bad, r"bad\.png"),
         (tmp_path / "goood.png", r"Did you mean 'good\.png'"),
-        (pixels.astype(np.float32), r"holds values from 0 to 25\d"),
+        (pixels.astype(np.float32) - 128, r"holds values from -128 to 12\d"),
         (np.full((20, 20, 3), np.nan), "NaN"),
-        (pixels.astype(np.int64), "int64"),
+        (pixels.astype(np.int64) * 300, r"holds values from 0 to 7\d{4}"),
         (Image.new("RGB", (1, 1)), "1×1"),
         (None, "None is no picture"),
         (3.5, r"3\.5 is no picture"),
@@ -307,6 +307,10 @@ def test_bad_pictures_are_our_errors(tmp_path, pixels):
         ({"on_no_face": "guess"}, "on_no_face is 'guess'; expected one of error, whole_image"),
         ({"do_normalize": True, "image_std": [0.0, 1.0, 1.0]}, "image_std"),
         ({"do_normalize": True, "image_mean": [0.5, 0.5]}, "one number or three"),
+        # each shows the network one colour, or the negative
+        *(({"rescale_factor": factor}, "white the larger one") for factor in (0, -1, 1e-40, 1e12, float("nan"))),
+        ({"do_normalize": True, "image_std": [0.5, 0.5, 1e12]}, "white the larger one"),
+        ({"do_normalize": True, "image_mean": 1e12}, "white the larger one"),
         ({"do_rescale": "yes"}, "do_rescale"),
     ],
 )

@@ -1,5 +1,6 @@
 """Who is who from frame to frame, by boxes alone; and what smoothing does to outputs and labels."""
 
+import json
 import math
 from collections.abc import Sequence
 
@@ -7,9 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from meco_hub.errors import ConfigurationError
-from meco_hub.processing.face_tracks import PATIENCE_S, FaceTracker, Smoothing
+from meco_hub.processing.face_finder import Face
+from meco_hub.processing.face_tracks import PATIENCE_S, SEARCH_S, FaceTracker, FilmFaces, Smoothing
 
 Box = tuple[float, float, float, float]
 
@@ -90,6 +93,79 @@ def test_who_is_far_away_or_of_another_size_is_another() -> None:
     tracker([square(100)], 0.0)
     assert tracker([square(300)], 0.1) == [1]
     assert tracker([square(100, side=200)], 0.2) == [2]
+
+
+class Finder:
+    """Knows the faces of each frame, and notes whether a frame was searched all over; around faces it sees those alone."""
+
+    def __init__(self) -> None:
+        self.shown: list[Box] = []
+        self.searched: list[bool] = []
+
+    def find(self, image: Image.Image, **options: object) -> list[Face]:
+        if options.get("upright"):
+            self.searched.append(True)
+        return [Face(box, 0.9, close_score=0.95) for box in self.shown]
+
+    def find_again(self, image: Image.Image, before: list[Face], **options: object) -> list[Face] | None:
+        near = [one for one in self.shown if any(math.dist(one, face.box) < 60 for face in before)]
+        if len(near) != len(before):
+            return None
+        self.searched.append(False)
+        return [Face(box, 0.9, close_score=0.95) for box in near]
+
+
+def seen(faces: FilmFaces, finder: Finder, boxes: list[Box], time: float, cut: bool = False) -> list[int]:
+    finder.shown = boxes
+    return [person for person, _ in faces(Image.new("RGB", (8, 8)), time, cut)]
+
+
+def film() -> tuple[FilmFaces, Finder]:
+    finder = Finder()
+    return FilmFaces(finder), finder  # type: ignore[arg-type]
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 120), st.floats(0, 2), st.floats(0, 50))
+def test_who_comes_in_is_found_after_as_long_as_is_said_at_most(rate: int, enters: float, begin: float) -> None:
+    faces, finder = film()
+    found: dict[int, float] = {}
+    for step in range(round(3.5 * rate) + 4):
+        time = begin + step / rate
+        boxes = [square(100 + step), *([square(500)] if time >= begin + enters else [])]
+        for person in seen(faces, finder, boxes, time):
+            found.setdefault(person, time)
+    assert set(found) == {0, 1}
+    assert found[1] <= begin + enters + SEARCH_S + 1 / rate + 1e-6
+    if rate <= 5:
+        assert all(finder.searched)
+    elif rate >= 25:
+        assert sum(finder.searched) <= 0.3 * len(finder.searched)
+
+
+def test_a_frame_is_searched_all_over_at_a_cut_and_while_somebody_is_lost() -> None:
+    faces, finder = film()
+    two, one = [square(100), square(400)], [square(100)]
+    for step in range(60):
+        boxes = one if 22 <= step < 40 else two
+        assert seen(faces, finder, boxes, step / 25, cut=step == 13) == ([0, 1] if step < 13 else [2, 3])[: len(boxes)]
+    expected = {0, 5, 10, 13, 18, *range(22, 41), 45, 50, 55}
+    assert {step for step, all_over in enumerate(finder.searched) if all_over} == expected
+    for step in range(60, 120):  # who stays away is waited for, and no longer
+        seen(faces, finder, one, step / 25)
+    assert not all(finder.searched[-8:])
+
+
+@pytest.mark.parametrize("stop", range(3, 9))
+def test_a_film_that_is_gone_on_with_is_searched_as_if_it_had_not_stopped(stop: int) -> None:
+    whole, first, again = film(), film(), film()
+    for step in range(20):
+        if step == stop:
+            again[0].restore(json.loads(json.dumps(first[0].state())))
+        part = first if step < stop else again
+        boxes = [square(100 + 3 * step), *([square(400)] if step > 6 else [])]
+        assert seen(*part, boxes, step / 25) == seen(*whole, boxes, step / 25)
+    assert first[1].searched + again[1].searched == whole[1].searched
 
 
 def test_smoothing_is_a_mean_that_forgets_by_the_clock_and_not_by_the_frame() -> None:

@@ -21,7 +21,7 @@ ROWS = 200_000
 @pytest.fixture(autouse=True)
 def a_mebibyte(monkeypatch: pytest.MonkeyPatch) -> None:
     """What may be unpacked in any case, here, so that the files of these tests need no gigabytes."""
-    monkeypatch.setattr(reading, "MAX_MEMBER", 2**20)
+    monkeypatch.setattr(reading, "PLENTY", 2**20)
 
 
 def _mat73(path: Path, fill: Callable[[Any], None]) -> None:

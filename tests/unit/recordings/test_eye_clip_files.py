@@ -63,6 +63,40 @@ def test_a_folder_that_holds_both_is_read(tmp_path: Path, drawn: DrawnSequence) 
     np.testing.assert_array_equal(pixels(clip.frames, 10), drawn.frames[10])
 
 
+def test_a_folder_of_frames_and_one_file_of_events_is_read(tmp_path: Path, drawn: DrawnSequence) -> None:
+    clip = tmp_path / "clip"
+    (clip / "frames").mkdir(parents=True)
+    for place, picture in enumerate(drawn.frames):
+        Image.fromarray(picture).save(clip / "frames" / f"{place}.png")
+    times = FRAME_US * (1 + np.arange(len(drawn.frames)))
+    np.savez(clip / "recorded.npz", x=drawn.x, y=drawn.y, t=drawn.t, p=drawn.p, width=32, height=32)
+    with pytest.raises(RecordingError, match="frame_times"):
+        read_eye_clip(clip)
+    for place in (clip, clip / "frames"):
+        file = place / "timestamps.txt"
+        file.write_text("# us\n" + "\n".join(map(str, times)) + "\n")
+        found, given = read_eye_clip(clip), {"frames": clip / "frames", "events": clip / "recorded.npz"}
+        expected = read_eye_clip({**given, "frame_times": times})
+        assert (found.name, len(found), found.is_raw) == ("clip", len(drawn.frames), True)
+        np.testing.assert_array_equal(found.frame_times, times)
+        assert isinstance(found.events, EventRecording)
+        assert isinstance(expected.events, EventRecording)
+        np.testing.assert_array_equal(found.events.t, expected.events.t)
+        for encoding in ("utf-8-sig", "utf-16"):  # as editors of Windows save them
+            file.write_text("\r\n".join(map(str, times)), encoding, newline="")
+            np.testing.assert_array_equal(read_eye_clip(clip).frame_times, times)
+        file.write_bytes(b"1\n\xb5s\n")
+        with pytest.raises(RecordingError, match=r"timestamps\.txt is no text .*expected UTF-8"):
+            read_eye_clip(clip)
+        file.write_text("0.1\n0.2\n")
+        with pytest.raises(RecordingError, match=r"timestamps\.txt holds 0\.1; expected .*whole microseconds"):
+            read_eye_clip(clip)
+        file.unlink()
+    (clip / "labels.csv").touch()
+    with pytest.raises(RecordingError, match=r"several .*: labels\.csv, recorded\.npz; expected one of each"):
+        read_eye_clip(clip)
+
+
 def test_frames_without_events_and_the_reverse(folders: Path, tmp_path: Path) -> None:
     (folders / "event" / "surprise" / "sequence" / "00004.png").unlink()
     with pytest.raises(RecordingError, match=r"1 frames have no events: .*lacks 00004"):

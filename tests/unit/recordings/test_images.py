@@ -4,6 +4,8 @@ import http.server
 import io
 import logging
 import pickle
+import re
+import struct
 import subprocess
 import sys
 import threading
@@ -12,6 +14,7 @@ import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +22,8 @@ from PIL import Image, ImageFile
 
 from meco_hub.errors import ImageError
 from meco_hub.recordings import images as image_bytes
-from meco_hub.recordings.images import MAX_PIXELS, SEVERAL, describe_source, read_image
+from meco_hub.recordings.images import MAX_PIXELS, RANGE, SEVERAL, describe_source, read_image
+from meco_hub.recordings.pictures import as_pictures
 
 
 @pytest.fixture
@@ -211,7 +215,7 @@ def test_sixteen_bit_grey_is_scaled_not_clipped():
     wide = Image.fromarray(values.astype(np.int32))
     assert wide.mode == "I"
     np.testing.assert_array_equal(np.asarray(read_image(wide))[..., 2], expected)
-    with pytest.raises(ImageError, match=r"grey values from 0 to 70000; expected 0…65535"):
+    with pytest.raises(ImageError, match=r"values from 0 to 70000; expected .*whole numbers of 8 to 16 bits"):
         read_image(Image.fromarray(np.linspace(0, 70000, 100).astype(np.int32).reshape(10, 10)))
 
 
@@ -219,14 +223,150 @@ def test_sixteen_bit_colour_png():
     cv2 = pytest.importorskip("cv2", reason="Pillow writes no 16-bit colour")
     colour = np.full((12, 12, 3), (1000, 30000, 65535), np.uint16)  # BGR for OpenCV
     data = cv2.imencode(".png", colour)[1].tobytes()
-    assert read_image(data).getpixel((3, 3)) == (255, 30000 // 256, 1000 // 256)
+    read = read_image(data)
+    assert read.getpixel((3, 3)) == (255, 30000 // 256, 1000 // 256)
+    assert RANGE not in read.info
+
+
+def tiff(values: np.ndarray, white: int = 1, order: str = "<") -> bytes:
+    """A TIFF of values (H, W) or (H, W, C) without compression; Pillow writes few kinds, and none whose white is 0."""
+    height, width, channels = *values.shape[:2], values.size // (values.shape[0] * values.shape[1])
+    data = values.astype(values.dtype.newbyteorder(order)).tobytes()  # type: ignore[call-overload]
+    tags = {256: width, 257: height, 258: 8 * values.itemsize, 259: 1, 262: 2 if channels > 2 else white, 273: 0}
+    tags |= {277: channels, 278: height, 279: len(data)}
+    tags |= {338: 2} if channels in (2, 4) else {}  # the last one is alpha
+    tags[339] = " uif".index(values.dtype.kind)
+    tags[273] = 8 + 2 + 12 * len(tags) + 4
+    rows = b"".join(struct.pack(f"{order}HHII", tag, 4, 1, value) for tag, value in tags.items())
+    head = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HIH", 42, 8, len(tags))
+    return head + rows + bytes(4) + data
+
+
+def read_or_refused(source: bytes) -> Image.Image | str:
+    """The picture, or what the error says."""
+    try:
+        return read_image(source)
+    except ImageError as error:
+        return str(error)
+
+
+def deep_sources(shares: np.ndarray, top: int) -> dict[str, object]:
+    """Whatever can hold values 0…`top`, as shares (H, W) of it, and does not say how many of its bits are used."""
+    whole = np.rint(shares * top)
+    grey = whole.astype(np.uint16)
+    found: dict[str, object] = {
+        "PNG": encoded(Image.fromarray(grey), "PNG"),
+        "TIFF": encoded(Image.fromarray(grey), "TIFF"),
+        "PGM": b"P5 %d %d 65535\n" % shares.shape[::-1] + grey.astype(">u2").tobytes(),
+        "white is 0": tiff((top - whole).astype(np.uint16), white=0),
+        "mode I": Image.fromarray(whole.astype(np.int32)),
+        "float TIFF": encoded(Image.fromarray(whole.astype(np.float32)), "TIFF"),
+        **{str(kind): whole.astype(kind) for kind in (np.uint16, np.int32, np.int64, np.float32, np.float64)},
+    }
+    if top < 2**15:
+        found |= {"signed TIFF": tiff(whole.astype(np.int16)), "int16": whole.astype(np.int16)}
+    if top < 2**11:  # which half precision holds
+        found["float16"] = whole.astype(np.float16)
+    return found
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize(("darkest", "brightest"), [(0, 1), (0.1, 0.6), (0.25, 0.3)])
+def test_the_range_of_values_is_told_from_the_largest(
+    bits: int, darkest: float, brightest: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One rule for files and arrays: what a camera of fewer bits wrote into 16 is as bright as in 8 bits, and in doubt.
+
+    Of floats that fill 16 bits nothing is in doubt but the type; a float says 0…1.
+    """
+    shares = np.random.default_rng(bits).permutation(np.linspace(darkest, brightest, 30 * 20)).reshape(30, 20)
+    expected = np.rint(shares * 255)
+    for kind, source in deep_sources(shares, 2**bits - 1).items():
+        read = read_image(source)  # type: ignore[arg-type]
+        values = np.asarray(read).astype(int)
+        assert np.abs(values - expected[..., None]).max() <= 1, kind
+        assert (RANGE in read.info) == (bits < 16 or "float" in kind), kind
+        assert ("was taken for its range" in caplog.text) == (RANGE in read.info), kind  # where no answer could say it
+        caplog.clear()
+        assert RANGE not in read_image(values.astype(np.uint8)).info
+
+
+def test_signed_numbers_of_sixteen_bits_have_fifteen() -> None:
+    shares = np.linspace(0, 1, 30 * 20).reshape(30, 20)
+    values = np.rint(shares * 32767).astype(np.int16)
+    for source in (values, tiff(values), tiff(values, order=">")):
+        read = read_image(source)
+        assert np.abs(np.asarray(read)[..., 0] - 255 * shares).max() <= 1
+        assert RANGE not in read.info
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("kind", ["u1", "u2", "u4", "i1", "i2", "i4", "f2", "f4", "f8"])
+def test_a_tiff_of_any_numbers_is_read_right_or_refused_by_name(kind: str, channels: int, order: str) -> None:
+    """Pillow reads some kinds, takes others for what they are not, and has no word for the rest."""
+    shares = np.linspace(0, 1, 30 * 20).reshape(30, 20)
+    top = 1 if kind[0] == "f" else min(np.iinfo(kind).max, 65535)
+    values = np.repeat((shares * top)[..., None], channels, -1).astype(kind)
+    if channels in (2, 4):
+        values[..., -1] = top
+    refused = (
+        f"is a TIFF of {channels} × {8 * int(kind[1])} bits a pixel, .*Pillow does not read; expected 8 or 16 bits"
+    )
+    read = read_or_refused(tiff(values, order=order))
+    if isinstance(read, str):
+        assert re.search(refused, read)
+        assert (kind, channels) not in (("u1", 1), ("u2", 1), ("i2", 1), ("f4", 1), ("u1", 3), ("u2", 3))
+    else:
+        assert np.abs(np.asarray(read) - 255 * shares[..., None]).max() <= 3
+        assert RANGE not in read.info
+    if kind[0] in "if":  # numbers below 0 are no picture, whoever reads them
+        with pytest.raises(ImageError, match=f"{refused}|holds values from -.*expected uint8"):
+            read_image(tiff((values - values.dtype.type(max(1, top // 2))).astype(kind), order=order))
+
+
+@pytest.mark.parametrize("widen", [256, 257])
+def test_a_dark_picture_of_eight_bits_that_was_widened_stays_dark(widen: int) -> None:
+    dark = np.random.default_rng(0).integers(0, 40, (20, 30))
+    for source in ((dark * widen).astype(np.uint16), encoded(Image.fromarray((dark * widen).astype(np.uint16)), "PNG")):
+        read = read_image(source)
+        assert np.abs(np.asarray(read)[..., 0].astype(int) - dark).max() <= 1
+        assert RANGE not in read.info
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14])
+@pytest.mark.parametrize("ending", [".png", ".tiff"])
+@pytest.mark.parametrize("alpha", [False, True])
+def test_colour_of_fewer_bits_than_sixteen_is_no_black_picture(bits: int, ending: str, alpha: bool) -> None:
+    cv2 = pytest.importorskip("cv2", reason="Pillow writes no 16-bit colour")
+    shares = np.linspace(0, 1, 30 * 20 * 3).reshape(30, 20, 3)
+    values = np.rint(shares * (2**bits - 1)).astype(np.uint16)
+    opaque = [np.full((30, 20, 1), 65535, np.uint16)] if alpha else []
+    read = read_image(cv2.imencode(ending, np.concatenate([values, *opaque], axis=-1))[1].tobytes())
+    off = np.abs(np.asarray(read)[..., ::-1].astype(int) - 255 * shares).max()
+    assert off <= 255 / (2 ** (bits - 8) - 1)  # one step of what Pillow shows
+    assert "upper 8 of 16 bits" in read.info[RANGE]
+
+
+def test_frames_of_one_film_are_not_scaled_one_by_one(tmp_path: Path) -> None:
+    """Each by its own largest value, they would flicker; as they were, they are all but black."""
+    frames = np.linspace(0, 4095, 3 * 20 * 30).reshape(3, 20, 30).astype(np.uint16)
+    paths = [tmp_path / f"frame_{place}.png" for place in range(3)]
+    for path, frame in zip(paths, frames, strict=True):
+        Image.fromarray(frame).save(path)
+    for source in (frames, paths):
+        with pytest.raises(
+            ImageError, match=r"a frame of several: The largest value is 1363, .*0…4095.*Scale all frames alike"
+        ):
+            as_pictures(source, "frames").read([0])
 
 
 def test_floating_point_grey():
     values = np.linspace(0, 1, 256, dtype=np.float32).reshape(16, 16)
     np.testing.assert_array_equal(np.asarray(read_image(Image.fromarray(values)))[..., 0].ravel(), np.arange(256))
-    with pytest.raises(ImageError, match=r"floating-point grey.* holds values from 0 to 255"):
-        read_image(Image.fromarray(values * 255))
+    read = read_image(Image.fromarray(values * 255))
+    np.testing.assert_array_equal(np.asarray(read)[..., 0].ravel(), np.arange(256))
+    assert "0…255 was taken for its range" in read.info[RANGE]
 
 
 def test_transparent_pixels_lie_on_white():
@@ -252,7 +392,9 @@ def test_transparent_colour_of_a_palette_lies_on_white():
     assert read.getpixel((8, 1)) == (200, 100, 50)
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "YCbCr", "HSV", "RGBX", "PA", "RGBa", "I;16", "I", "F"])
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "LA", "La", "P", "LAB", "CMYK", "YCbCr", "HSV", "RGBX", "PA", "RGBa", "I;16", "I", "F"]
+)
 def test_every_mode_becomes_rgb(mode):
     image = Image.new(mode, (10, 10))
     assert read_image(image).mode == "RGB"
@@ -363,6 +505,25 @@ def test_pictures_of_too_many_pixels_are_refused(pixels, monkeypatch):
         assert read_image(source).size == (32, 24)
 
 
+def test_arrays_are_judged_by_their_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One number can stand for an array of any size, which takes memory once it is copied."""
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(image_bytes, "MAX_PIXELS", 99)
+    monkeypatch.delattr(image_bytes, "_from_array")
+    monkeypatch.delattr(image_bytes, "_tensor_values")
+    for shape in ((10, 10), (10, 10, 3), (3, 10, 10)):
+        for wide in (np.broadcast_to(np.float32(0.5), shape), torch.tensor(0.5, dtype=torch.float16).expand(shape)):
+            with pytest.raises(ImageError, match=r"10×10 = 0 million pixels; at most"):
+                read_image(wide)
+
+
+def test_what_was_closed_is_named_by_what_it_is() -> None:
+    view: Any = memoryview(b"picture")
+    view.release()
+    with pytest.raises(ImageError, match="A memoryview cannot be read"):
+        read_image(view)
+
+
 def test_missing_file_offers_the_nearest(tmp_path):
     (tmp_path / "portrait.jpg").touch()
     (tmp_path / "unrelated.txt").touch()
@@ -428,13 +589,16 @@ def test_bad_zip_paths(tmp_path):
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.zeros((9, 9, 3), np.int64) + 300, r"array of shape \(9, 9, 3\), dtype int64 holds values from 300 to 300"),
-        (np.zeros((9, 9, 3), np.uint16), r"dtype uint16 holds values from 0 to 0; expected uint8"),
-        (np.zeros((9, 9), bool), r"dtype bool holds values from False to False"),
+        (
+            np.zeros((9, 9, 3), np.int64) + 65536,
+            r"array of shape \(9, 9, 3\), dtype int64 holds values from 65536 to 65536",
+        ),
+        (np.zeros((9, 9, 3), np.int16) - 1, r"dtype int16 holds values from -1 to -1; expected uint8"),
         (np.full((9, 9), "x"), "holds no numbers"),
         (np.full((9, 9), None), "holds no numbers"),
         (np.zeros((9, 9), np.complex64), "holds no numbers"),
-        (np.full((9, 9, 3), 255.0), r"dtype float64 holds values from 255 to 255; expected floating point in \[0, 1\]"),
+        (np.full((9, 9, 3), 15.0), r"dtype float64 holds values from 15 to 15; expected .*floating point in \[0, 1\]"),
+        (np.full((9, 9, 3), 1e6), r"dtype float64 holds values from 1e\+06 to 1e\+06; expected"),
         (np.full((9, 9, 3), -0.5, np.float32), r"holds values from -0\.5 to -0\.5"),
         (np.full((9, 9, 3), np.nan), "holds NaN or infinity"),
         (np.full((9, 9, 3), np.inf), "holds NaN or infinity"),
@@ -453,8 +617,8 @@ def test_bad_arrays(array, message):
 
 def test_bad_tensors_are_named_so():
     torch = pytest.importorskip("torch")
-    with pytest.raises(ImageError, match=r"tensor of shape \(3, 9, 9\), dtype int64 holds values from 0 to 0"):
-        read_image(torch.zeros(3, 9, 9, dtype=torch.int64))
+    with pytest.raises(ImageError, match=r"tensor of shape \(3, 9, 9\), dtype int64 holds values from -1 to -1"):
+        read_image(torch.full((3, 9, 9), -1, dtype=torch.int64))
     with pytest.raises(ImageError, match=r"tensor of shape \(3, 9, 9\), dtype float16 holds NaN"):
         read_image(torch.full((3, 9, 9), torch.nan, dtype=torch.float16))
 
@@ -505,7 +669,7 @@ def test_floats_that_overshoot_by_rounding_are_clipped(dtype, off) -> None:
     assert (pixels[0, 0] == 255).all()
     assert (pixels[1, 1] == 0).all()
     values[0, 0] = 1.1
-    with pytest.raises(ImageError, match=r"expected floating point in \[0, 1\]"):
+    with pytest.raises(ImageError, match=r"expected .*floating point in \[0, 1\]"):
         read_image(values)
 
 

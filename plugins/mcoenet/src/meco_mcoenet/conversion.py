@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from huggingface_hub.errors import StrictDataclassError
 
-from meco_hub.conversion import ConversionReport, name_classes, read_state_dict, require_new_folder, save_converted
+from meco_hub.conversion import ConversionReport, name_classes, read_state_dict, refuse_unasked, save_converted
 from meco_hub.errors import CheckpointError, ConversionError
 from meco_hub.reading import reading
 
@@ -88,15 +88,16 @@ def convert(
 
     Raises:
         ConversionError: the file is damaged or of another network (the message names what is missing, too much, or of another
-            shape), or the folder is not empty.
+            shape).
+        ConfigurationError: the folder is not empty.
     """
     source, output_dir = Path(source), Path(output_dir)
-    require_new_folder(output_dir, overwrite)
+    refuse_unasked(output_dir, overwrite)
     with reading(f"{source} cannot be converted", ConversionError, "Is the file undamaged?"):
-        return _convert(source, output_dir, labels)
+        return _convert(source, output_dir, labels, overwrite)
 
 
-def _convert(source: Path, output_dir: Path, labels: str | Sequence[str] | None) -> Report:
+def _convert(source: Path, output_dir: Path, labels: str | Sequence[str] | None, overwrite: bool) -> Report:
     try:
         released = read_state_dict(source)
     except CheckpointError as error:
@@ -124,7 +125,7 @@ def _convert(source: Path, output_dir: Path, labels: str | Sequence[str] | None)
         model = MCOENetForEmotionRecognition(config)
     model.load_state_dict(translate(source, wanted, model.state_dict(), config), assign=True)
     processor = MCOENetProcessor(image_processor={"size": {"shortest_edge": config.image_size}})
-    save_converted(model.eval(), processor, output_dir, source)
+    save_converted(model.eval(), processor, output_dir, source, overwrite=overwrite)
     report = Report(
         source=str(source),
         output_dir=str(output_dir),

@@ -26,7 +26,7 @@ from meco_hub.answer_warnings import AnswerWarning
 from meco_hub.configuration import NoRemoteCode
 from meco_hub.errors import ConfigurationError, InputError, RecordingError
 from meco_hub.processing.event_voxelizer import EventVoxelizer
-from meco_hub.processing.eye_preprocessor import ClipSampling, EyePreprocessor, describe_steps, doubt_events
+from meco_hub.processing.eye_preprocessor import ClipSampling, EyePreprocessor, describe_steps, doubt_events, doubt_rate
 from meco_hub.processing.eye_stream import EyeStream
 from meco_hub.processing.face_eyes import EyeFollower
 from meco_hub.processing.preprocessor import RecordingProcessor
@@ -190,9 +190,12 @@ class MCOENetProcessor(RecordingProcessor, NoRemoteCode, ProcessorMixin):
         return describe_steps(*self._looked_at(clip))
 
     def check(self, recording: EyeClip, clips: Sequence[EyeClip]) -> list[AnswerWarning]:
-        return (
-            [one for clip in clips for one in doubt_events(*self._looked_at(clip))] if "events" in self.streams else []
-        )
+        found: list[AnswerWarning] = []
+        for clip in clips:
+            looked_at = self._looked_at(clip)
+            found += doubt_rate(*looked_at[:2])
+            found += doubt_events(*looked_at) if "events" in self.streams else []
+        return found
 
     def _looked_at(self, clip: EyeClip) -> tuple[EyeClip, Sequence[int], int, str]:
         chosen = clip if clip.chosen is not None else self.clip_sampling.centered(clip)

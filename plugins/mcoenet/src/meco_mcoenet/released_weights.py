@@ -15,6 +15,7 @@ import torch
 
 from meco_hub.conversion import State, list_misfits
 from meco_hub.errors import ConversionError
+from meco_hub.weight_files import require_finite_weights
 
 from .configuration_mcoenet import MCOENetConfig
 
@@ -169,15 +170,14 @@ def translate(
             f"{source} does not fit the network that its sizes describe: {misfits}. Expected the authors' MCO-E Net, undamaged: "
             f"{RELEASED_ENTRIES} entries in the published size."
         )
-    broken = [name for name, value in released.items() if value.is_floating_point() and not value.isfinite().all()]
+    require_finite_weights(released.items(), str(source), ConversionError)
     integral = [
         name for name, value in state.items() if value.is_floating_point() != expected[name].is_floating_point()
     ]
-    if broken or integral:
-        what = (
-            f"NaN or infinity in {', '.join(broken[:4])}" if broken else f"whole numbers in {', '.join(integral[:4])}"
+    if integral:
+        raise ConversionError(
+            f"{source} holds whole numbers in {', '.join(integral[:4])}; expected weights. Is the file undamaged?"
         )
-        raise ConversionError(f"{source} holds {what}; expected finite weights. Is the file undamaged?")
     return state
 
 

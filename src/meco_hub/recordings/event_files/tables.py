@@ -204,10 +204,16 @@ def _one_array(stream: _ArrayStream, request: ReadRequest, file: EventFile) -> I
             _require_numbers(rows[fields["t"]], f"{stream.called}: {fields['t']}")
             yield rows[fields["x"]], rows[fields["y"]], rows[fields["t"]], rows[fields["p"]]
         return
-    if len(stream.shape) != 2 or stream.shape[1] < 4 or stream.dtype.kind not in "iuf":
+    lies = len(stream.shape) == 2 and stream.shape[0] == 4 < stream.shape[1]
+    if (
+        len(stream.shape) != 2
+        or stream.shape[1] < 4
+        or stream.dtype.kind not in "iuf"
+        or (lies and not request.columns)
+    ):
         raise RecordingError(
             f"{stream.called} has shape {stream.shape} and dtype {stream.dtype}; expected a structured array with x, y, t and p, "
-            "or a table (events, 4) of numbers."
+            f"or a table (events, 4) of numbers.{' Transpose it: one row an event.' if lies else ''}"
         )
     held = stream.read(min(SAMPLE, stream.rows)) if stream.rows else stream.read(0)
     places = table_places(request, lambda: held, "xytp", file)

@@ -28,6 +28,6 @@ def test_more_events_than_such_a_file_can_hold(
         makers.aedat4(path, type(events)(*(np.full_like(column, column[0]) for column in events)), compression=3)
     assert path.stat().st_size < 2**16
     assert len(read_events(path)) == COUNT
-    monkeypatch.setattr(reading, "MAX_MEMBER", 2**20)
+    monkeypatch.setattr(reading, "PLENTY", 2**20)
     with pytest.raises(RecordingError, match="more than a hundred times"):
         read_events(path)

@@ -463,6 +463,16 @@ def test_the_transpose_of_stacked_columns(order: str, makers, tmp_path: Path) ->
     )
 
 
+def test_a_table_that_lies_on_its_side_is_told_so(tmp_path: Path) -> None:
+    np.save(tmp_path / "lying.npy", np.zeros((4, 5000), np.int64))
+    with pytest.raises(RecordingError, match=r"Transpose it: one row an event\.$"):
+        read_events(tmp_path / "lying.npy")
+    np.save(tmp_path / "wide.npy", np.full((3000, 400), 7))
+    with pytest.raises(RecordingError, match=r"fit none.*1200 characters\)") as error:
+        read_events(tmp_path / "wide.npy")
+    assert len(str(error.value)) < 500 + len(str(tmp_path))
+
+
 @pytest.mark.parametrize("words", [("off", "ON"), ("False", "True"), (False, True)])
 def test_polarity_in_memory_may_be_words(words: tuple[Any, Any], makers) -> None:
     events = makers.events(300)
