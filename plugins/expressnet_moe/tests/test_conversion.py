@@ -20,7 +20,7 @@ from meco_expressnet_moe.keras_weights.hdf5 import read_keras_hdf5
 from meco_expressnet_moe.keras_weights.mapping import find_network
 from meco_expressnet_moe.modeling_expressnet_moe import ExpressNetMoEForEmotionRecognition
 from meco_hub import AutoModelForEmotionRecognition
-from meco_hub.errors import ConversionError, DependencyError
+from meco_hub.errors import ConfigurationError, ConversionError, DependencyError
 
 GOLDEN = Path(__file__).parent / "golden"
 FILES = {"config.json", "model.safetensors", "preprocessor_config.json"}
@@ -493,12 +493,12 @@ def test_an_existing_folder_is_replaced_on_request_only(
     out.mkdir()
     convert(source, out)
     (out / "README.md").write_text("mine")
-    with pytest.raises(ConversionError, match="not an empty folder"):
+    with pytest.raises(ConfigurationError, match="is not empty"):
         convert(source, out)
     convert(source, out, labels="raf_db", overwrite=True)
     assert {path.name for path in out.iterdir()} == FILES | {"README.md"}
     assert ExpressNetMoEConfig.from_pretrained(out).id2label[0] == "surprise"
-    with pytest.raises(ConversionError, match="exists"):
+    with pytest.raises(ConfigurationError, match="exists"):
         convert(source, source, overwrite=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "w.h5"]
 

@@ -20,9 +20,9 @@ from transformers import PreTrainedModel
 
 from .. import plugins
 from ..durable import begin, remove, swap_in
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, require_count
 from .checkpoints import BEST, list_checkpoints, recover_checkpoints
-from .recipes import Recipe, override, read_recipe_file, recipe_from_dict
+from .recipes import STEPS, Recipe, override, read_recipe_file, recipe_from_dict
 
 logger = logging.getLogger(__name__)
 
@@ -83,9 +83,10 @@ def _bare(hint: Any) -> Any:
 
 
 def _positive(text: str) -> int:
-    if text.isdecimal() and int(text) > 0:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
+    try:
+        return require_count("it", int(text), most=STEPS.most)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def build_parser() -> argparse.ArgumentParser:

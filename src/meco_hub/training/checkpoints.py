@@ -33,11 +33,8 @@ SCHEMA, SCHEMA_VERSION = "meco_hub/checkpoint", 1
 BEST = "best"
 """Folder of the kept weights while the run goes on, in the run's folder and in each checkpoint."""
 
-RESULT = "result"
-"""Name under which the files that a run ends with are written before they move into its folder."""
-
 _NAME = re.compile(r"(step|epoch)_\d+")
-_WRITTEN = re.compile(rf"{_NAME.pattern}|{BEST}|{RESULT}")
+_WRITTEN = re.compile(rf"{_NAME.pattern}|{BEST}")
 
 _STATE_KEYS = ("model_type", "model.", "labels", "optimizer", "frozen_modules")
 """Recipe keys, or beginnings of keys, whose change makes a saved state the state of something else."""
@@ -151,7 +148,7 @@ def recover_checkpoints(output_dir: Path) -> None:
     """Finish or remove what was being written when a run was killed; called by the main process before anyone resumes."""
     for line in durable.restore_after_kill(output_dir, _WRITTEN, _is_complete):
         logger.warning("In %s: %s.", output_dir, line)
-    # recipe and records, of which a kill leaves a part under a name of its own
+    # recipe, records and weights, of which a kill leaves a part under a name of its own
     durable.remove_abandoned(output_dir, 0.0)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -157,7 +158,10 @@ def build(recipe: Recipe, task: Task) -> tuple[PreTrainedModel, Any]:
     config_class = plugins.load_dotted(entry.config)
     fields = [one.name for one in dataclasses.fields(config_class)]
     _refuse_unknown(recipe.model, fields, "model", config_class.__name__)
-    config = config_class(**{**_outputs(recipe, task, fields, config_class.__name__), **recipe.model})
+    try:
+        config = config_class(**{**_outputs(recipe, task, fields, config_class.__name__), **recipe.model})
+    except StrictDataclassError as error:  # transformers wraps what a config's own checks say
+        raise ConfigurationError(f"Recipe key 'model': {error.__cause__ or error}") from error
     model = plugins.load_dotted(entry.head)(config)
     processor = _build_processor(entry, config, recipe.processor)
     if recipe.backbone_weights is not None:

@@ -38,7 +38,7 @@ from .loaders import ImageSizes, build_criterion, build_loaders
 from .losses import Distillation, SoftLabelHead, build_teacher, mix_batch
 from .recipes import Recipe, check_recipe_code, recipe_to_dict, write_recipe
 from .result import fit_reference, flatten, write_result
-from .validation import Validator, choose_after_training
+from .validation import Validator, choose_after_training, keep_best_mean
 
 logger = logging.getLogger(__name__)
 
@@ -361,11 +361,16 @@ class TrainingRun:
         else:
             model = self.bare_model
             model.load_state_dict(kept.state_dict())
-        result = self.validator.validate(model, together=False)
-        choices = choose_after_training(model, result, self.validator)
+        means: dict[str, float] = {}
+        if self.recipe.average_with_start:
+            start, _ = build(self.recipe, self.data.task)
+            result, means = keep_best_mean(model, start.state_dict(), self.validator)
+        else:
+            result = self.validator.validate(model, together=False)
+        choices = replace(choose_after_training(model, result, self.validator), means=means)
         record = None
         if accelerator.is_main_process:
-            with checkpoints.writing(folder / checkpoints.RESULT):
+            with checkpoints.writing(folder / "run.json"):
                 record = write_result(self, model, choices)
         accelerator.wait_for_everyone()
         return record

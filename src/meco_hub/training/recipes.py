@@ -7,6 +7,7 @@ a recipe: those are flags only (`arguments.py`).
 """
 
 import dataclasses
+import math
 import os
 import typing
 from collections.abc import Callable, Mapping
@@ -18,7 +19,7 @@ import yaml
 
 from .. import plugins
 from ..durable import whole_file
-from ..errors import ConfigurationError, UnknownNameError, unknown_name
+from ..errors import LARGEST, ConfigurationError, UnknownNameError, unknown_name
 from ..reading import read_yaml
 from ..typed_yaml import FieldReader
 
@@ -37,16 +38,22 @@ Precision = Literal["no", "fp16", "bf16"]
 
 
 class Bound(NamedTuple):
-    """What a number of a recipe must be: a test, and the same in words."""
+    """What a number of a recipe must be: a test, the same in words, and the largest one where it counts something."""
 
     holds: Callable[[float], bool]
     expected: str
+    most: int = LARGEST
 
 
 POSITIVE = Bound(lambda number: number > 0, "a positive number")
 NOT_NEGATIVE = Bound(lambda number: number >= 0, "zero or a positive number")
 SHARE = Bound(lambda number: 0 <= number <= 1, "a share from 0 to 1")
 BELOW_ONE = Bound(lambda number: 0 <= number < 1, "a share from 0 to below 1")
+SEED = Bound(
+    lambda number: 0 <= number < 2**32, "a whole number from 0 to 4294967295, which all generators take", 2**32
+)
+PROCESSES = Bound(lambda number: 0 <= number <= 256, "from 0 to 256 processes, of which each fills memory of its own")
+STEPS = POSITIVE._replace(most=10**9)
 HELD_OUT = Bound(lambda number: 0 < number < 1, "a share between 0 and 1")
 
 
@@ -84,7 +91,7 @@ class ValidationRecipe:
     stratified: Annotated[
         float | None, "share of the training set, held out class by class; for want of identities", HELD_OUT
     ] = None
-    seed: Annotated[int, "seed of the part held out"] = 0
+    seed: Annotated[int, "seed of the part held out", SEED] = 0
 
 
 @dataclass(frozen=True)
@@ -96,7 +103,7 @@ class ProtocolRecipe:
     ]
     fold: Annotated[str, "which fold is left out for testing: a number, a subject, or subject/part"]
     n_folds: Annotated[int, "into how many folds P0, P1 and P3 cut, and P4 its stimuli"] = 5
-    seed: Annotated[int, "seed of the folds"] = 0
+    seed: Annotated[int, "seed of the folds", SEED] = 0
 
 
 @dataclass(frozen=True)
@@ -207,14 +214,14 @@ class Recipe:
         bool, "leave out, in each epoch others, the last samples that fill no batch on every process"
     ] = True
     num_train_epochs: Annotated[int, "epochs, at most", POSITIVE] = 10
-    max_train_steps: Annotated[int | None, "optimiser steps, at most; overrides num_train_epochs", POSITIVE] = None
+    max_train_steps: Annotated[int | None, "optimiser steps, at most; overrides num_train_epochs", STEPS] = None
     lr_scheduler_type: Annotated[
         Schedule,
         "exponential_per_epoch is learning_rate · lr_decay^epoch with epochs counted from 1, so that the first epoch "
         "is decayed already; step_per_epoch the same counted from 0",
     ] = "cosine"
     lr_decay: Annotated[float, "factor per epoch of exponential_per_epoch and step_per_epoch", POSITIVE] = 0.95
-    num_warmup_steps: Annotated[int, "optimiser steps of linear warm-up", NOT_NEGATIVE] = 0
+    num_warmup_steps: Annotated[int, "optimiser steps of linear warm-up", NOT_NEGATIVE._replace(most=STEPS.most)] = 0
     warmup_ratio: Annotated[float | None, "the same as a share of all steps; overrides num_warmup_steps", BELOW_ONE] = (
         None
     )
@@ -286,6 +293,12 @@ class Recipe:
     ] = None
 
     # --- after training
+    average_with_start: Annotated[
+        list[float],
+        "shares of the trained weights in their mean with those of model_name_or_path; of the means and the trained weights alone "
+        "validation keeps the best, by the operating point's objective (Wortsman et al. 2022)",
+        SHARE,
+    ] = field(default_factory=list)
     operating_point: Annotated[OperatingPointRecipe, "class-prior correction chosen on validation"] = field(
         default_factory=OperatingPointRecipe
     )
@@ -302,11 +315,11 @@ class Recipe:
     ] = True
 
     # --- execution
-    seed: Annotated[int, "seed of weights, order, augmentation and dropout"] = 0
+    seed: Annotated[int, "seed of weights, order, augmentation and dropout", SEED] = 0
     torch_compile: Annotated[bool, "compile the model by torch.compile, for training and validation"] = False
     torch_compile_backend: Annotated[str, "what compiles it, as torch.compile names it"] = "inductor"
     dataloader_num_workers: Annotated[
-        int, "processes that prepare batches; 0: the training process itself", NOT_NEGATIVE
+        int, "processes that prepare batches; 0: the training process itself", PROCESSES
     ] = 0
     mixed_precision: Annotated[Precision, "Accelerate's mixed precision"] = "no"
     channels_last: Annotated[bool, "lay images out channels_last: several times faster convolutions on CPU"] = True
@@ -318,7 +331,7 @@ class Recipe:
         _check_numbers(self)
         for module, factor in self.learning_rate_factors.items():
             number = isinstance(factor, int | float) and not isinstance(factor, bool)
-            _demand(number and factor >= 0, f"learning_rate_factors.{module}", factor, NOT_NEGATIVE.expected)
+            _demand(number and 0 <= factor < math.inf, f"learning_rate_factors.{module}", factor, NOT_NEGATIVE.expected)
         _check_combinations(self)
 
 
@@ -338,8 +351,18 @@ def _check_numbers(part: Any, prefix: str = "") -> None:
         value = getattr(part, one.name)
         if dataclasses.is_dataclass(value):
             _check_numbers(value, f"{prefix}{one.name}.")
-        for bound in hints[one.name].__metadata__[1:]:
-            _demand(value is None or bound.holds(value), f"{prefix}{one.name}", value, bound.expected)
+        finite = not isinstance(value, float) or math.isfinite(value)
+        _demand(finite, f"{prefix}{one.name}", value, "a finite number")
+        bounds = hints[one.name].__metadata__[1:]
+        for bound in bounds:
+            held = all(map(bound.holds, value)) if isinstance(value, list) else value is None or bound.holds(value)
+            _demand(held, f"{prefix}{one.name}", value, bound.expected)
+        if one.name == "options":  # a corpus's or a teacher's, which may be seeds, and are checked there
+            continue
+        most = bounds[0].most if bounds else LARGEST
+        for number in value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]:
+            held = not isinstance(number, int) or abs(number) <= most
+            _demand(held, f"{prefix}{one.name}", value, f"whole numbers up to {most}, which nobody exceeds on purpose")
 
 
 def _check_combinations(recipe: Recipe) -> None:
@@ -350,6 +373,12 @@ def _check_combinations(recipe: Recipe) -> None:
         "model_name_or_path",
         recipe.model_name_or_path,
         "no backbone_weights beside it, because the checkpoint brings its own",
+    )
+    _demand(
+        not recipe.average_with_start or recipe.model_name_or_path is not None,
+        "average_with_start",
+        recipe.average_with_start,
+        "a checkpoint to start from beside it, model_name_or_path",
     )
     _demand(
         recipe.soft_labels_of is None or bool(recipe.soft_label_weight or recipe.soft_label_head),

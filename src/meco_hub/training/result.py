@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from ..durable import begin, move_files, remove, write_json
+from ..durable import files_together, remove, write_json
 from ..evaluation.predict import RecordingRows
 from ..evaluation.references import STATISTICS, fit_logistic, fit_ridge, window_statistics
 from ..evaluation.report import library_versions
@@ -25,7 +25,7 @@ from ..evaluation.report_file import control_of
 from ..evaluation.series import mean_ratings
 from ..weight_files import hash_weights
 from .arguments import save_model
-from .checkpoints import BEST, RESULT, limit_checkpoints, list_checkpoints
+from .checkpoints import BEST, limit_checkpoints, list_checkpoints
 from .data import TrainingData
 from .recipes import recipe_to_dict
 from .validation import PostTrainingChoices
@@ -54,8 +54,6 @@ def write_result(run: "TrainingRun", model: PreTrainedModel, choices: PostTraini
     """Write weights, config, processor and record into the run's folder; called by the main process."""
     recipe, options, data, progress = run.recipe, run.options, run.data, run.progress
     folder = options.output_dir
-    written = begin(folder / RESULT)
-    save_model(model, run.processor, written)
     described = data.describe()
     if run.reference is not None:
         described["train"]["reference"] = run.reference
@@ -64,7 +62,7 @@ def write_result(run: "TrainingRun", model: PreTrainedModel, choices: PostTraini
         "schema_version": SCHEMA_VERSION,
         "model_type": recipe.model_type,
         "class": type(model).__name__,
-        "weights_sha256": hash_weights(written),
+        "weights_sha256": None,  # known when they are written
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "labels": data.names,
         "control": control_of(model.config, None),
@@ -77,6 +75,7 @@ def write_result(run: "TrainingRun", model: PreTrainedModel, choices: PostTraini
         "epochs": progress.epoch,
         "steps": progress.step,
         "selection": {"criterion": recipe.selection, "best_epoch": progress.best_epoch, "value": progress.best},
+        **({"average_with_start": dict(choices.means)} if choices.means else {}),
         "validation": choices.validation,
         "operating_point": choices.operating_point.to_dict() if choices.operating_point else None,
         "calibration": choices.calibration.to_dict() if choices.calibration else None,
@@ -88,12 +87,14 @@ def write_result(run: "TrainingRun", model: PreTrainedModel, choices: PostTraini
         "recipe": recipe_to_dict(recipe),
         "history": progress.history,
     }
-    write_json(record, written / "run.json")
     numbers = {f"eval_{key}": value for key, value in choices.validation.items() if isinstance(value, int | float)}
-    write_json({"epoch": progress.epoch, **numbers}, written / "all_results.json")
+    with files_together(folder, "run.json", lambda: None) as written:
+        save_model(model, run.processor, written)
+        record["weights_sha256"] = hash_weights(written)
+        write_json(record, written / "run.json")
+        write_json({"epoch": progress.epoch, **numbers}, written / "all_results.json")
     # a kill may have come between the last checkpoint and the removal of those beyond the limit
     limit_checkpoints(folder, options.checkpoints_total_limit)
-    move_files(folder / RESULT, folder, last="run.json")
     if not list_checkpoints(folder):  # whoever resumes one may want to look at the kept weights
         remove(folder / BEST)
     return record

@@ -5,8 +5,8 @@ what is reported. After training, the operating point and the calibration are ch
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
 import numpy as np
@@ -161,9 +161,7 @@ class Validator:
         if criterion == "balanced_score" and isinstance(computed, ClassificationMetrics):
             return (computed.uar + computed.war) / 2
         if criterion == "operating_point":
-            point = self.choose_point(result)
-            # weights that miss the floor lose against any that meet it, whatever their objective
-            return -math.inf if point is None else point.objective - (0 if point.floor_met else 1)
+            return _worth(self.choose_point(result))
         value = result.within if criterion == "within_nuisances" else getattr(computed, criterion)
         if value is None or math.isnan(value):
             raise ConfigurationError(
@@ -207,13 +205,52 @@ def describe_metrics(metrics: ClassificationMetrics | ValueMetrics) -> dict[str,
     }
 
 
+def _worth(point: OperatingPoint | None) -> float:
+    """Its objective; weights that miss the floor lose against any that meet it, whatever theirs."""
+    return -math.inf if point is None else point.objective - (0 if point.floor_met else 1)
+
+
 @dataclass(frozen=True)
 class PostTrainingChoices:
-    """What was chosen, and the validation metrics with it."""
+    """What was chosen, and the validation metrics with it; `means` as of `keep_best_mean`."""
 
     validation: dict[str, Any]
     operating_point: OperatingPoint | None
     calibration: Calibration | None
+    means: Mapping[str, float] = field(default_factory=dict)
+
+
+def keep_best_mean(
+    model: PreTrainedModel, start: Mapping[str, torch.Tensor], validator: Validator
+) -> tuple[ValidationResult, dict[str, float]]:
+    """Give the model the best mean of its weights and those it started from, as the recipe's `average_with_start` says.
+
+    Between two points that a training leads from one to the other, weights in the middle are often better than either.
+
+    Returns:
+        its result, and share → what it was chosen by: the operating point's objective, where there is a rule, or else the
+        recipe's criterion, both larger where better. Of equal ones the larger share is kept.
+    """
+    trained = {name: weight.detach().clone() for name, weight in model.state_dict().items()}
+    found: dict[float, tuple[float, ValidationResult]] = {}
+
+    def take(share: float) -> None:
+        # counters and other whole numbers are those of the training
+        model.load_state_dict(
+            {
+                name: torch.lerp(start[name].to(weight), weight, share) if weight.is_floating_point() else weight
+                for name, weight in trained.items()
+            }
+        )
+
+    for share in sorted({1.0, *validator.recipe.average_with_start}):
+        take(share)
+        result = validator.validate(model, together=False)
+        point = validator.choose_point(result)
+        found[share] = (validator.value(result) if point is None else _worth(point), result)
+    best = max(found, key=lambda share: (found[share][0], share))
+    take(best)
+    return found[best][1], {f"{share:g}": value for share, (value, _) in found.items()}
 
 
 def choose_after_training(

@@ -1,6 +1,10 @@
 """Recipes and flags: every key checked, nearest names offered, flags over recipe, written and read again."""
 
+import dataclasses
 import json
+import math
+import typing
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,7 @@ from meco_hub.train import main
 from meco_hub.training.arguments import build_parser, parse_arguments
 from meco_hub.training.recipes import (
     AUGMENTATIONS,
+    Recipe,
     check_recipe_code,
     find_recipe,
     load_recipe,
@@ -40,6 +45,23 @@ def test_keys_that_are_numbers_survive_json() -> None:
     assert recipe_from_dict(json.loads(json.dumps(recipe_to_dict(recipe)))).image_sizes == {0: 64, 12: 96}
 
 
+_STEPS = ("max_train_steps", "num_warmup_steps")
+
+
+def _counted(before: str, part: type = Recipe) -> Iterator[str]:
+    """Every key of a recipe that is a whole number, but for those with bounds of their own."""
+    hints = typing.get_type_hints(part)
+    for one in dataclasses.fields(part):
+        if dataclasses.is_dataclass(kind := hints[one.name]):
+            yield from _counted(f"{before}{one.name}.", typing.cast("type", kind))
+        elif kind in (int, int | None) and one.name not in ("seed", "dataloader_num_workers"):
+            yield before + one.name
+
+
+def test_settings_that_count_are_seen() -> None:
+    assert {*_STEPS, "num_train_epochs", "per_device_eval_batch_size", "clips_per_recording"} < {*_counted("")}
+
+
 @pytest.mark.parametrize(
     ("key", "value", "says"),
     [
@@ -53,7 +75,17 @@ def test_keys_that_are_numbers_survive_json() -> None:
         ("learning_rate", -1, "positive"),
         ("learning_rate", True, "float"),
         ("learning_rate", 10**400, "float"),
+        ("learning_rate", math.inf, "finite"),
+        ("learning_rate_factors", {"head": math.inf}, "positive"),
         ("seed", 1.5, "int"),
+        *((key, value, "4294967295") for key in ("seed", "data.validation.seed") for value in (-1, 2**32, 2**70)),
+        ("dataloader_num_workers", 10**6, "256"),
+        *((key, 10**12, "up to 1048576") for key in _counted("") if key not in _STEPS),
+        *((key, 10**12, "up to 1000000000") for key in _STEPS),
+        ("data.protocol", {"name": "P3", "fold": "1", "n_folds": 10**12}, "up to 1048576"),
+        ("data.train.folds", [0, 10**12], "up to 1048576"),
+        ("image_sizes", {0: 10**12}, "up to 1048576"),
+        ("model", {"image_size": 10**12}, "up to 1048576"),
         ("per_device_train_batch_size", 0, "positive"),
         ("class_balance", 1.5, "from 0 to 1"),
         ("ema_decay", 1.0, "below 1"),
@@ -66,6 +98,8 @@ def test_keys_that_are_numbers_survive_json() -> None:
         ("selection", "operating_point", "operating_point.rule"),
         ("soft_labels_of", "x", "soft_label_weight or soft_label_head beside it"),
         ("operating_point.tau_min", 5.0, "no more than tau_max"),
+        ("average_with_start", [0.5], "model_name_or_path"),
+        ("average_with_start", [1.5], "from 0 to 1"),
     ],
 )
 def test_what_makes_no_sense_is_refused(key: str, value: Any, says: str) -> None:
@@ -185,3 +219,13 @@ def test_every_key_explains_itself() -> None:
     text = build_parser().format_help()
     for word in ("--learning_rate", "--per_device_train_batch_size", "--resume_from_checkpoint", "--ema_decay"):
         assert word in text
+
+
+def test_what_a_config_says_of_a_recipe_is_one_error_of_ours() -> None:
+    from meco_hub.answers import Task
+    from meco_hub.training import construction
+
+    modalities = {"eda": {"channels": 1, "sampling_rate": 4, "patch_s": 1.0}}
+    settings = build(model_type="meco_himoe", model={"modalities": modalities, "modality_names": ["edaa"]})
+    with pytest.raises(ConfigurationError, match=r"^Recipe key 'model': modality_names are \['edaa'\]"):
+        construction.build(settings, Task(("calm", "tense")))

@@ -175,6 +175,25 @@ def test_a_checkpoint_s_answers_to_whole_pictures_stand_for_votes(corpus: Path, 
     run.accelerator.end_training()
 
 
+def test_the_best_mean_of_the_start_and_what_was_trained_is_kept(corpus: Path, tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    plain = recipe(num_train_epochs=1, **{"data.options": {}, "operating_point.rule": "max_mean"})
+    train(plain, RunOptions(corpus, tmp_path / "start", progress=False))
+    onward = replace(plain, model_name_or_path=str(tmp_path / "start"), average_with_start=[0.0, 0.3, 0.6])
+    record = train(onward, RunOptions(corpus, tmp_path / "out", checkpointing_steps="epoch", progress=False))
+    assert record is not None
+    found = record["average_with_start"]
+    assert set(found) == {"0", "0.3", "0.6", "1"}
+    share = max(found, key=lambda one: (found[one], float(one)))
+    assert found[share] == record["operating_point"]["objective"]
+    start, trained, kept = (load_model(str(tmp_path / one)).state_dict() for one in ("start", "out/best", "out"))
+    assert any(not torch.equal(start[name], trained[name]) for name in start)
+    for name, weight in kept.items():
+        if name != "classifier.bias":  # which the operating point moves
+            mean = torch.lerp(start[name], trained[name], float(share)) if weight.is_floating_point() else trained[name]
+            torch.testing.assert_close(weight, mean)
+
+
 def test_a_checkpoint_of_other_classes_gives_no_targets(corpus: Path, tmp_path: Path) -> None:
     other = recipe(labels=NAMES[:3], num_train_epochs=1, **{"data.options": {}, "data.drop_labels": NAMES[3:]})
     train(other, RunOptions(corpus, tmp_path / "three", progress=False))

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from meco_hub.conversion import ConversionReport, name_classes, require_new_folder, save_converted
+from meco_hub.conversion import ConversionReport, name_classes, refuse_unasked, save_converted
 from meco_hub.errors import ConversionError
 from meco_hub.labels import LabelSpace
 from meco_hub.reading import reading
@@ -99,11 +99,12 @@ def convert(
         overwrite: replace those three files in a folder that is there; other files in it stay.
 
     Raises:
-        ConversionError: the file is damaged, not Keras's, of another network, or ambiguous; or the folder is not empty.
+        ConversionError: the file is damaged, not Keras's, of another network, or ambiguous.
+        ConfigurationError: the folder is not empty.
         DependencyError: h5py is not installed.
     """
     source, output_dir = Path(source), Path(output_dir)
-    require_new_folder(output_dir, overwrite)
+    refuse_unasked(output_dir, overwrite)
     file = read_keras_hdf5(source)
     network = find_network(file)
     notes = list(network.notes)
@@ -130,7 +131,7 @@ def convert(
         )
     model.load_state_dict(state, strict=False)  # all but num_batches_tracked, which Keras does not have
     processor = ExpressNetMoEImageProcessor(size={"height": config.image_size, "width": config.image_size})
-    save_converted(model, processor, output_dir, source)
+    save_converted(model, processor, output_dir, source, overwrite=overwrite)
     report = Report(
         source=str(source),
         output_dir=str(output_dir),

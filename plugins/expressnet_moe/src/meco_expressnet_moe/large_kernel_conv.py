@@ -261,21 +261,19 @@ class _Convolution(torch.autograd.Function):
         if torch.is_grad_enabled():  # somebody differentiates twice: rare, so torch's own slow rules will do
             return *_differentiable_gradients(x, weight, gradient, geometry, (wants_x, wants_weight)), dbias, None
         grid, top, left = geometry.grid, geometry.pad_top, geometry.pad_left
-        spectrum = torch.fft.rfft2(weight, s=grid) if wants_x else None  # (O, I, F)
+        spectrum = _spectrum(weight, grid) if wants_x else None  # (O, I, F)
         dx = torch.empty_like(x) if wants_x else None
         dw = None
         for piece in _pieces(x, weight, grid):
-            dy = torch.fft.rfft2(gradient[piece].contiguous(), s=grid)  # (B, O, F)
+            dy = _spectrum(gradient[piece], grid)  # (B, O, F)
             if dx is not None and spectrum is not None:
-                part = torch.fft.irfft2(_contract(dy, spectrum), s=grid)
-                dx[piece] = part[..., top : top + x.shape[-2], left : left + x.shape[-1]]
+                dx[piece] = _invert(_contract(dy, spectrum), grid, x.shape[-2:], (top, left))
             if wants_weight:
-                part = _contract(
-                    dy.conj().resolve_conj().transpose(0, 1), _spectrum_of(x[piece], geometry)
-                )  # (O, I, F)
+                of_x = _spectrum(x[piece], grid, (top, left))
+                part = _contract(dy.conj().resolve_conj().transpose(0, 1), of_x)  # (O, I, F)
                 dw = part if dw is None else dw.add_(part)
         if dw is not None:
-            dw = torch.fft.irfft2(dw, s=grid)[..., : weight.shape[-2], : weight.shape[-1]].contiguous()
+            dw = _invert(dw, grid, weight.shape[-2:]).contiguous()
         return dx, dw, dbias, None
 
 
@@ -285,10 +283,13 @@ def _convolve(x: torch.Tensor, spectrum: torch.Tensor, bias: torch.Tensor | None
     last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
     layout = torch.channels_last if last else torch.contiguous_format
     result = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=layout)
-    shift = 0.0 if bias is None else bias[:, None, None]
-    for piece in _pieces(x, spectrum, geometry.grid):
-        whole = torch.fft.irfft2(_contract(_spectrum_of(x[piece], geometry), spectrum.transpose(0, 1)), s=geometry.grid)
-        result[piece] = whole[..., : geometry.height, : geometry.width] + shift
+    grid, padding, size = geometry.grid, (geometry.pad_top, geometry.pad_left), (geometry.height, geometry.width)
+    for piece in _pieces(x, spectrum, grid):
+        product = _contract(_spectrum(x[piece], grid, padding), spectrum.transpose(0, 1))
+        if bias is not None:
+            # a constant is the frequency 0: one pass less over the result
+            product[..., 0, 0] += bias * (grid[0] * grid[1])
+        result[piece] = _invert(product, grid, size)
     return result
 
 
@@ -361,12 +362,28 @@ def _contract(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     return result
 
 
-def _spectrum_of(x: torch.Tensor, geometry: Geometry) -> torch.Tensor:
-    return torch.fft.rfft2(F.pad(x.contiguous(), (geometry.pad_left, 0, geometry.pad_top, 0)), s=geometry.grid)
+# What rfft2 and irfft2 give, to the digit. These transform no row that is empty or that nobody reads, and one dimension after the
+# other is up to four times as fast as both at once.
+
+
+def _spectrum(x: torch.Tensor, grid: tuple[int, int], before: tuple[int, int] = (0, 0)) -> torch.Tensor:
+    """(P, Q, H, W), that far from the upper left corner of an empty grid → (P, Q, G, F)."""
+    (height, width), (top, left) = x.shape[-2:], before
+    rows = torch.fft.rfft(F.pad(x.contiguous(), (left, grid[1] - left - width)))
+    return torch.fft.fft(F.pad(rows, (0, 0, top, grid[0] - top - height)), dim=-2)
+
+
+def _invert(
+    spectrum: torch.Tensor, grid: tuple[int, int], size: Sequence[int], before: tuple[int, int] = (0, 0)
+) -> torch.Tensor:
+    """The reverse: (P, Q, G, F) → (P, Q, H, W)."""
+    (height, width), (top, left) = size, before
+    rows = torch.fft.ifft(spectrum, dim=-2)[..., top : top + height, :]
+    return torch.fft.irfft(rows, n=grid[1])[..., left : left + width]
 
 
 def _kernel_spectrum(weight: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
-    return torch.fft.rfft2(weight, s=grid).conj().resolve_conj()
+    return _spectrum(weight, grid).conj().resolve_conj()
 
 
 def _pieces(x: torch.Tensor, weight: torch.Tensor, grid: tuple[int, int]) -> Iterator[slice]:
