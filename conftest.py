@@ -16,8 +16,10 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-# how long a busy machine takes says nothing of a test
-settings.register_profile("meco", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# how long a busy machine takes says nothing of a test; and what is drawn is the same in every run, so that a red test is of the
+# change it ran on. `--hypothesis-profile random` draws anew.
+settings.register_profile("meco", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+settings.register_profile("random", settings.get_profile("meco"), derandomize=False)
 settings.load_profile("meco")
 
 _FIXTURES = {"run_python", "training_server", "surroundings"}

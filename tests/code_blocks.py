@@ -101,10 +101,19 @@ def differences(expected: str, printed: str, *, vary: bool = False) -> str:
     if found is None:
         return f"The words differ.\nThe page says:\n{expected}\nIt printed:\n{printed}"
     for said, number in zip(numbers, found.groups(), strict=True):
-        allowed = 0.02 * abs(float(said)) + 0.021 if "." in said else 0
+        allowed = _rounding(said)
         if not vary and abs(float(said) - float(number)) > allowed:
             return f"The page says {said}, and it printed {number}, in:\n{printed}"
     return ""
+
+
+def _rounding(said: str) -> float:
+    """How far another processor may end up: half a hundredth, or of large numbers half a percent, and one in the last place."""
+    mantissa, _, exponent = said.partition("e")
+    if "." not in mantissa:
+        return 0
+    last = 10.0 ** (int(exponent or 0) - len(mantissa.partition(".")[2]))
+    return last + (0.005 * max(1.0, abs(float(said))) if not exponent else last)
 
 
 def _squeeze(text: str) -> str:

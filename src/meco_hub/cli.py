@@ -25,7 +25,16 @@ from typing import Any
 
 from . import plugins
 from .durable import plain, refuse_overwriting, whole_file
-from .errors import CardError, ConfigurationError, MecoError, TrainingInterrupted, naming_extras, unknown_name, visible
+from .errors import (
+    CardError,
+    ConfigurationError,
+    MecoError,
+    TrainingInterrupted,
+    naming_extras,
+    require_count,
+    unknown_name,
+    visible,
+)
 from .train import TERMINATED, VisibleRecord, explain
 from .version import __version__
 
@@ -231,7 +240,7 @@ def _predict(
             "--output was passed with --annotate, --csv, --plot, --top_k, --streams or --overwrite; expected it alone: its "
             "table holds every score and no picture, of streams as they are named, and goes on where it ended. Leave one out."
         )
-    report = predict_folder(inputs, output, part_size=part_size or PART_SIZE, **options)
+    report = predict_folder(inputs, output, part_size=PART_SIZE if part_size is None else part_size, **options)
 
     def summary() -> Iterator[str]:
         _aside(NOTICE)
@@ -677,8 +686,9 @@ def _synthetic(corpus: str, output: Path, seed: int, people: int | None) -> Said
     options = {} if people is None else {"people": people}
     if not options.keys() <= inspect.signature(write).parameters.keys():
         raise ConfigurationError(f"{corpus} does not tell people apart. Leave --people out.")
-    if people is not None and people < 1:
-        raise ConfigurationError(f"--people is {people}; expected 1 or more.")
+    if people is not None:
+        require_count("--people", people)
+    require_count("--seed", seed, least=0, most=2**32 - 1)
     try:
         drawn = write(output, seed=seed, **options)
     except OSError as error:

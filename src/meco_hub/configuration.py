@@ -14,7 +14,7 @@ from typing import Any, Self
 from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedConfig
 
-from .errors import ConfigurationError, quote, suggest
+from .errors import LARGEST, ConfigurationError, quote, require_count, suggest
 from .labels import for_another_head
 from .reading import reading
 
@@ -59,8 +59,6 @@ class NoRemoteCode(NoCopiedSources):
 # the names.
 
 
-LARGEST = 1 << 20
-"""No size, count or length in a config or a processor's file is larger: what is written in a file is not allocated on its word."""
 _ENTRIES, _LETTERS, _DEPTH, _PICTURE = 1 << 18, 1 << 16, 16, 1 << 26
 
 
@@ -107,6 +105,19 @@ def hold_to_limits(value: Any, key: str = "", depth: int = 0) -> int:
     return count
 
 
+def _refuse_odd_answers(content: dict[str, Any]) -> None:
+    """Refuse what transformers goes by before, or after, anybody has looked at the fields of a config."""
+    named = content.get("architectures")
+    if named is not None and not (isinstance(named, list) and all(isinstance(one, str) for one in named)):
+        raise ConfigurationError(f"architectures is {quote(repr(named))}; expected a list of names. Leave it out.")
+    for key in ("return_dict", "use_return_dict"):
+        if content.get(key, True) is not True:
+            raise ConfigurationError(
+                f"{key} is {quote(repr(content[key]))}; expected true, because whoever loads a checkpoint reads answers by their "
+                "names. Leave it out; single calls take return_dict=False."
+            )
+
+
 def _refuse_code_of_the_hub(content: dict[str, Any]) -> None:
     """Refuse a file whose `attn_implementation`, or another like it, is a repository: transformers would fetch and run its code."""
     for key, value in content.items():
@@ -135,10 +146,8 @@ class EmotionConfig(NoRemoteCode, PreTrainedConfig):
         hold_to_limits({**{one.name: getattr(self, one.name, None) for one in fields(self)}, **kwargs})
         self._refuse_misspelt(kwargs, read=kwargs.pop(_FROM_FILE, False))
         count = kwargs.pop("num_labels", None)
-        if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
-            raise ConfigurationError(
-                f"num_labels is {count!r}; expected a whole number, 1 or more. Leave it out: it is counted."
-            )
+        if count is not None:
+            require_count("num_labels", count, "Leave it out: it is counted.")
         if self.id2label is None and self.label2id is not None:
             self.id2label = {int(index): name for name, index in self.label2id.items()}
         if self.id2label is None:
@@ -163,6 +172,7 @@ class EmotionConfig(NoRemoteCode, PreTrainedConfig):
         with reading(f"The config is none of {cls.__name__}", ConfigurationError, remedy):
             hold_to_limits(config_dict)
             _refuse_code_of_the_hub(config_dict)
+            _refuse_odd_answers(config_dict)
             own, wanted = config_dict.get("id2label") or {}, kwargs.get("id2label")
             if wanted and sorted(map(str, own.values())) == sorted(map(str, wanted.values())):
                 if [own[key] for key in sorted(own, key=int)] != [wanted[key] for key in sorted(wanted, key=int)]:

@@ -1,11 +1,9 @@
 """What converters of the authors' weights share: reading files of others, fitting tensors, naming classes, writing a folder.
 
 Files are read as safetensors, or by `torch.load(weights_only=True)`, which refuses code. All or nothing: names and shapes are
-compared before a model is filled, and a folder is written beside the wanted one, whose name it then takes.
+compared before a model is filled, and its files appear together.
 """
 
-import shutil
-import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,10 +13,11 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from .durable import naming, refuse_overwriting, sync_tree
+from .durable import files_together, refuse_filled, refuse_unwritable
 from .errors import CheckpointError, ConversionError, quote
 from .labels import canonical_or_own
 from .reading import check_size, reading
+from .weight_files import require_finite_weights
 
 State = dict[str, torch.Tensor]
 
@@ -70,42 +69,32 @@ class ConversionReport:
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 
 
-def require_new_folder(output_dir: Path, overwrite: bool) -> None:
-    """Make sure that a conversion replaces nothing unasked.
+def refuse_unasked(output_dir: Path, overwrite: bool) -> None:
+    """Refuse a folder that holds something, unless what a conversion writes may replace it.
 
     Raises:
-        ConversionError: it exists and is no folder, or holds something and `overwrite` is False.
+        ConfigurationError: it does, or nothing can be written there.
     """
-    if output_dir.exists() and not (output_dir.is_dir() and (overwrite or not any(output_dir.iterdir()))):
-        raise ConversionError(
-            f"{output_dir} exists and is not an empty folder; expected a new one. Choose another, or pass overwrite=True "
-            "(--overwrite) to replace the model in it."
-        )
+    if overwrite and output_dir.is_dir():
+        refuse_unwritable(output_dir, inside=True)
+    else:
+        refuse_filled(output_dir, "Choose another, or pass overwrite=True (--overwrite) to replace the model in it.")
 
 
-def save_converted(model: Any, processor: Any, output_dir: Path, source: Path | None = None) -> None:
+def save_converted(model: Any, processor: Any, output_dir: Path, source: Path, *, overwrite: bool = False) -> None:
     """Save both, or nothing; other files in the folder stay.
 
     Raises:
-        ConfigurationError: `source`, the file that was converted, has the name of one that would be written there.
+        ConfigurationError: see `refuse_unasked`; or `source`, the file that was converted, would be written over.
+        ConversionError: weights are no numbers, as where those of the file are too large for the model's dtype.
     """
-    output_dir.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{output_dir.name}-", dir=output_dir.parent))
-    try:
-        with naming(output_dir, draft):
-            model.save_pretrained(draft)
-            processor.save_pretrained(draft)
-            sync_tree(draft)
-        refuse_overwriting(
-            (output_dir / path.name for path in draft.iterdir()),
-            overwrite=True,
-            read=[] if source is None else [source],
-        )
-        output_dir.mkdir(exist_ok=True)
-        for written in sorted(draft.iterdir()):
-            written.replace(output_dir / written.name)
-    finally:
-        shutil.rmtree(draft)
+    weights: State = getattr(model, "state_dict", dict)()
+    require_finite_weights(weights.items(), f"The model of {source}", ConversionError)
+    with files_together(
+        output_dir, "config.json", lambda: refuse_unasked(output_dir, overwrite), read=[source]
+    ) as draft:
+        model.save_pretrained(draft)
+        processor.save_pretrained(draft)
 
 
 def name_classes(
@@ -205,7 +194,7 @@ def fit_backbone(weights: State, expected: State, origin: str, advice: str) -> S
         origin, advice: for the error: where they are from, what to check.
 
     Raises:
-        ConversionError: names or shapes do not fit; the message lists them.
+        ConversionError: names or shapes do not fit; the message lists them. Or they are no numbers.
     """
     # Files older than torch 0.4.1 do not count BatchNorm's batches, and nothing here reads the count.
     missing = [name for name in expected if name not in weights and not name.endswith("num_batches_tracked")]
@@ -219,6 +208,7 @@ def fit_backbone(weights: State, expected: State, origin: str, advice: str) -> S
         raise ConversionError(
             f"The weights of {origin} do not fit the backbone: {listing}. Nothing was loaded. {advice}"
         )
+    require_finite_weights(weights.items(), origin, ConversionError)
     return {**expected, **weights}
 
 

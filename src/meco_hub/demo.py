@@ -10,7 +10,9 @@ import contextlib
 import html
 import os
 import platform
+import re
 import shutil
+import socket
 import tempfile
 import threading
 import time
@@ -25,7 +27,7 @@ from PIL import Image
 
 from . import plugins
 from .answers import accepted_inputs
-from .durable import plain, refuse_filled, whole_folder
+from .durable import files_together, plain, refuse_filled
 from .errors import ConfigurationError, MecoError, naming_extras
 from .loading import load_processor, read_config
 from .pipeline import EmotionRecognitionPipeline, recogniser
@@ -48,12 +50,21 @@ _FRAMES_SHOWN = 8
 """Of a film, at most."""
 _CLEANING_S = (60, 300)
 """How often uploads and pictures are looked through, and at what age they are deleted."""
-_PREFIX = "meco-demo-"
+_SIZE = re.compile(r"([1-9][0-9]*) *([KMGT]?)B", re.IGNORECASE)
+_LOOPBACK = ["127.0.0.1", "localhost"]
+_BESIDE_FILE = 1 << 20
+"""Bytes of a request beside the file that it uploads."""
+_PREFIX, _SUFFIX = "meco-demo-", ".uploads"
+_OURS = re.compile(rf"{_PREFIX}([0-9]{{1,9}})-[a-z0-9_]{{8}}{_SUFFIX}")
+"""Folders of uploads, with the number of the process: what else begins like one is somebody's own."""
 _SPACE_APP = '''"""A Hugging Face Space: the page of `meco demo`."""
+
+import os
 
 from meco_hub.demo import serve
 
-serve(host="0.0.0.0", port=7860).block_thread()
+host = os.environ.get("GRADIO_SERVER_NAME", "0.0.0.0")  # both are set on a Space
+serve(host=host, port=int(os.environ.get("GRADIO_SERVER_PORT", "7860"))).block_thread()
 '''
 _SPACE_README = """---
 title: meco_hub
@@ -246,6 +257,13 @@ def build_page() -> Any:
     return page
 
 
+def _as_uploaded(upload: Any) -> Any:
+    """A part of the page that hands on the file itself: Gradio would open or convert it first, and tell of what it does not know
+    with paths of this machine; of films, by a program `ffmpeg` that may not be there."""
+    upload.preprocess = lambda payload: None if payload is None else payload.path
+    return upload
+
+
 def _model_choice(gradio: Any, names: list[str]) -> Any:
     return gradio.Dropdown(names, value=names[0], label="Checkpoint", interactive=len(names) > 1)
 
@@ -263,7 +281,8 @@ def _explained(gradio: Any, *, routing: bool = True) -> list[Any]:
 def _face_tab(gradio: Any, names: list[str]) -> None:
     with gradio.Row():
         with gradio.Column():
-            picture = gradio.Image(type="filepath", sources=["upload", "webcam", "clipboard"], label="A photograph")
+            sources = ["upload", "webcam", "clipboard"]
+            picture = _as_uploaded(gradio.Image(type="filepath", sources=sources, label="A photograph"))
             faces = gradio.Radio(["auto", "all", "cropped"], value="auto", label="Faces")
             model = _model_choice(gradio, names)
             button = gradio.Button("Recognise", variant="primary")
@@ -280,7 +299,7 @@ def _film_tab(gradio: Any, names: list[str]) -> None:
             # no player, which refuses what browsers do not decode: MPEG-4 part 2, AVI, ProRes …
             film = gradio.File(label="A film: mp4, mov, mkv, avi, webm …")
             with gradio.Accordion("Record one", open=False):
-                recorded = gradio.Video(sources=["webcam"], include_audio=False, label="The webcam")
+                recorded = _as_uploaded(gradio.Video(sources=["webcam"], include_audio=False, label="The webcam"))
             fps = gradio.Slider(1, 30, value=5, step=1, label="Frames a second that are looked at")
             model = _model_choice(gradio, names)
             button = gradio.Button("Recognise", variant="primary")
@@ -346,29 +365,91 @@ def serve(*, host: str = "127.0.0.1", port: int | None = None, max_file_size: st
 
     Args:
         host: the address to listen at. Any other than loopback lets other machines in.
-        port: None: the first that is free from 7860 on.
-        max_file_size: of one upload.
+        port: 1 to 65535; None: the first that is free from 7860 on.
+        max_file_size: of one upload, a number and B, KB, MB, GB or TB.
 
     Returns:
         The page: `local_url` is its address, `block_thread()` waits for Ctrl-C, `close()` ends it.
 
     Raises:
+        ConfigurationError: nobody can listen there, or the size is none.
         DependencyError: Gradio is not installed.
     """
+    _check_place(host, port, max_file_size)
     for old in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        if not _is_alive(old.name.removeprefix(_PREFIX).partition("-")[0]):
+        if (named := _OURS.fullmatch(old.name)) and not _is_alive(int(named[1])):
             shutil.rmtree(old, ignore_errors=True)
-    uploads = tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-")
+    uploads = tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", suffix=_SUFFIX)
     atexit.register(shutil.rmtree, uploads, ignore_errors=True)
     # not Gradio's own cleaning, which passes over what was left of an upload that it refused
     threading.Thread(target=_clean, args=(Path(uploads), *_CLEANING_S), daemon=True).start()
     os.environ["GRADIO_TEMP_DIR"] = uploads  # before the page is built: each of its parts remembers it
     page = build_page()
+    from starlette.middleware import Middleware  # comes with Gradio
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    before = [Middleware(BoundedBodies, most=_bytes_of(max_file_size) + _BESIDE_FILE)]
+    # otherwise a page of a stranger, whose name is made to lead to this machine, could read the answers
+    if host in _LOOPBACK:
+        before.append(Middleware(TrustedHostMiddleware, allowed_hosts=_LOOPBACK))
     page.launch(
         server_name=host, server_port=port, share=False, max_file_size=max_file_size, prevent_thread_lock=True, quiet=True,
         show_error=True, ssr_mode=False, run_history=False, footer_links=["api"], enable_monitoring=False,
+        app_kwargs={"middleware": before},
     )  # fmt: skip
     return page
+
+
+class BoundedBodies:
+    """Refuses a request as soon as its body is too long: Gradio counts uploads only, and holds all others in memory.
+
+    Args:
+        app: an ASGI application.
+        most: bytes of a body.
+    """
+
+    def __init__(self, app: Any, most: int) -> None:
+        self.app, self.most = app, most
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """As ASGI has it."""
+        from starlette.exceptions import HTTPException
+
+        seen = 0
+
+        async def counted() -> Any:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body") or b"")
+            if seen > self.most:
+                raise HTTPException(413, f"A request of more than {self.most} bytes is not read.")
+            return message
+
+        await self.app(scope, counted if scope["type"] == "http" else receive, send)
+
+
+def _bytes_of(size: str) -> int:
+    number, unit = _SIZE.fullmatch(size).groups()  # pyright: ignore[reportOptionalMemberAccess] — was checked
+    return int(number) * 1024 ** " KMGT".index(unit.upper() or " ")
+
+
+def _check_place(host: str, port: int | None, max_file_size: str) -> None:
+    """Refuse where Gradio would wait for ever, or end in errors of its own."""
+    if port is not None and not 1 <= port <= 65535:
+        raise ConfigurationError(f"The port is {port}; expected 1 to 65535. Leave it out for the first that is free.")
+    if not _SIZE.fullmatch(max_file_size):
+        raise ConfigurationError(
+            f"max_file_size is {max_file_size!r}; expected a number and B, KB, MB, GB or TB, as 64mb."
+        )
+    try:
+        bare = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
+        family, *_, address = socket.getaddrinfo(bare, port or 0, type=socket.SOCK_STREAM)[0]
+        socket.create_server(address[:2], family=family).close()
+    except (OSError, UnicodeError) as error:
+        place = host if port is None else f"{host}, port {port}"
+        raise ConfigurationError(
+            f"The page cannot listen at {place}: {error}. Name an address of this machine, and a port that is free."
+        ) from error
 
 
 def _clean(folder: Path, every_s: float, age_s: float) -> None:
@@ -380,10 +461,10 @@ def _clean(folder: Path, every_s: float, age_s: float) -> None:
                     path.unlink()
 
 
-def _is_alive(process: str) -> bool:
+def _is_alive(process: int) -> bool:
     try:
-        os.kill(int(process), 0)
-    except (ValueError, ProcessLookupError):
+        os.kill(process, 0)
+    except ProcessLookupError:
         return False
     except PermissionError:
         pass
@@ -410,7 +491,7 @@ def write_space(folder: str | Path) -> list[str]:
         "requirements.txt": "\n".join([f"meco-hub[demo,faces,signals,events,video]=={__version__}", *owners, ""]),
         "README.md": _SPACE_README.format(gradio=gradio.__version__, python=python, notice=NOTICE),
     }
-    with whole_folder(place) as staged:
+    with files_together(place, "app.py") as staged:
         for name, text in files.items():
             (staged / name).write_text(text, encoding="utf-8")
     return sorted(files)

@@ -1,7 +1,7 @@
 """Files and folders that are complete or absent, whatever kills the process that writes them; and nothing of others written over.
 
 Every output goes this way: `refuse_overwriting` and `refuse_unwritable` say before the work what may not or cannot be written, and
-`whole_file` writes one file, `whole_folder` a folder.
+`whole_file` writes one file, `files_together` several that belong together.
 
 What is written gets a hidden name first (`.best.partial`), reaches the disk, and takes its place by renaming, which a file
 system does wholly or not at all. What it replaces steps aside (`.best.replaced`) and what is to go is renamed
@@ -17,14 +17,16 @@ import os
 import re
 import secrets
 import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from .errors import ConfigurationError
+from .errors import ConfigurationError, quote
+
+_LONGEST_NAME = 255
+"""Bytes of one name, of Linux, macOS and Windows alike."""
 
 PARTIAL, REPLACED, REMOVED = "partial", "replaced", "removed"
 
@@ -57,13 +59,25 @@ def sync_names(folder: Path) -> None:
         _sync(folder)
 
 
+def _with_companions(file: Path) -> list[Path]:
+    """A file, and what readers take with it unasked: EEGLAB's samples, the description of a table in BIDS."""
+    name, beside = file.name.lower(), []
+    if name.endswith(".set"):
+        with suppress(OSError, ValueError):  # a folder that is not there, or an address
+            beside = [one for one in file.parent.iterdir() if one.suffix.lower() == ".fdt"]
+    elif name.endswith((".tsv", ".tsv.gz")):
+        beside = [file.with_name(file.name.split(".")[0] + ".json")]
+    return [file, *beside]
+
+
 def refuse_overwriting(targets: Iterable[Path], *, overwrite: bool = False, read: Iterable[Path] = ()) -> None:
     """Refuse, before any work, to write where something lies.
 
     Args:
         targets: the files that will be written.
         overwrite: files that lie there may be replaced, but never one of `read`.
-        read: files that are read; under whatever name, links included. A folder stands for all that lies below it.
+        read: files that are read; under whatever name, links included. A folder stands for all that lies below it,
+            and a file for what is read with it.
 
     Raises:
         ConfigurationError: names the first file that would be lost, or cannot be written.
@@ -83,11 +97,20 @@ def refuse_overwriting(targets: Iterable[Path], *, overwrite: bool = False, read
             raise ConfigurationError(
                 f"{target} is read, and would be written over; expected another place. Name another file or folder to write to."
             )
+        _refuse_device(name)
         if target.is_dir() or not overwrite:
             raise ConfigurationError(
                 f"{target} exists already; expected nothing there, because no file of another run is replaced unasked. Name "
                 "another place, or pass --overwrite (overwrite=True) where it may go."
             )
+
+
+def _refuse_device(place: Path) -> None:
+    """Refuse to put a file where a device, pipe or socket is, which nobody else would find any more: /dev/null, for one."""
+    if place.exists() and not place.is_file() and not place.is_dir():
+        raise ConfigurationError(
+            f"{place} is a device or pipe; expected the name of a file, which takes its place. Name one."
+        )
 
 
 def refuse_unwritable(place: Path, *, inside: bool = False) -> None:
@@ -100,6 +123,7 @@ def refuse_unwritable(place: Path, *, inside: bool = False) -> None:
         ConfigurationError: it is one.
     """
     above = Path(place).absolute()
+    _refuse_long_names(above)
     above = above if inside else above.parent
     while not os.path.lexists(above):
         above = above.parent
@@ -111,20 +135,31 @@ def refuse_unwritable(place: Path, *, inside: bool = False) -> None:
         )
 
 
+def _refuse_long_names(place: Path) -> None:
+    long = next((part for part in place.parts if len(os.fsencode(part)) > _LONGEST_NAME), None)
+    if long is not None:
+        raise ConfigurationError(
+            f"The name {quote(long)} has {len(os.fsencode(long))} bytes; expected {_LONGEST_NAME} at most, which is all that file "
+            "systems take. Name another place."
+        )
+
+
 def refuse_filled(folder: Path, advice: str = "Name another.") -> None:
     """Refuse to write a folder where a file or a folder with something in it lies, or where nothing can be written.
 
     Raises:
         ConfigurationError: one does, or nothing can.
     """
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+    _refuse_long_names(folder)
+    # what is being written there, or was when its process was killed, is nobody's file
+    if folder.is_file() or (folder.is_dir() and not all(one.match(_UNNAMED) for one in folder.iterdir())):
         raise ConfigurationError(f"{folder} exists and is not empty; expected a new folder. {advice}")
     refuse_unwritable(folder, inside=True)
 
 
 def _identities(read: Iterable[Path]) -> set[tuple[int, int]]:
     found: set[tuple[int, int]] = set()
-    for path in read:
+    for path in (one for named in read for one in _with_companions(Path(named))):
         with suppress(OSError, ValueError):  # an address, or a file that is not there: nothing to lose
             found.add(_identity(path))
             for below in path.rglob("*") if path.is_dir() else ():
@@ -147,12 +182,13 @@ def whole_file(place: Path, *, overwrite: bool = True) -> Iterator[Path]:
         overwrite: it may replace one that came there meanwhile. What lay there before is for `refuse_overwriting`.
 
     Raises:
-        ConfigurationError: a file is there, and may not be replaced.
+        ConfigurationError: a file is there, and may not be replaced; or a device or pipe.
         OSError: there is no room, for one; names `place`.
     """
+    _refuse_device(place)
     place.parent.mkdir(parents=True, exist_ok=True)
     # its ending stays, by which some writers choose the format
-    partial = place.with_name(f".{secrets.token_hex(8)}.{PARTIAL}{place.suffix}")
+    partial = place.with_name(_unnamed() + place.suffix[:20])
     try:
         with naming(place, partial):
             yield partial
@@ -168,34 +204,6 @@ def whole_file(place: Path, *, overwrite: bool = True) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(place: Path) -> Iterator[Path]:
-    """An empty folder to write into; when the block ends without an error, it is on the disk and stands at `place`, all of it.
-
-    Args:
-        place: where the folder shall be; new or empty, as `refuse_filled` says before the work. Each of several who write there at
-            once has a folder of its own until then.
-
-    Raises:
-        ConfigurationError: somebody else wrote there meanwhile.
-        OSError: there is no room, for one; names `place`. Nothing of what was written stays.
-    """
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(prefix=f".{place.name}.", dir=place.parent) as inside,
-        naming(place, Path(inside)),
-    ):
-        written = Path(inside, place.name)
-        written.mkdir()
-        yield written
-        sync_tree(written)
-        refuse_filled(place)
-        if place.is_dir():
-            place.rmdir()
-        written.rename(place)
-        sync_names(place.parent)
-
-
-@contextmanager
 def naming(place: Path, partial: Path) -> Iterator[None]:
     """Let an error name `place`: of a disk that is full the system names nothing, and of what is half written a hidden name."""
     try:
@@ -207,12 +215,20 @@ def naming(place: Path, partial: Path) -> Iterator[None]:
         raise
 
 
+def _unnamed() -> str:
+    """A hidden name that nothing else has."""
+    return f".{secrets.token_hex(8)}.{PARTIAL}"
+
+
+_UNNAMED = f".{16 * '[0-9a-f]'}.{PARTIAL}*"
+
+
 def remove_abandoned(folder: Path, age_s: float) -> None:
-    """Remove what `whole_file` left in a folder when its process was killed, if nobody has touched it for so many seconds."""
-    for path in folder.glob(f".{16 * '[0-9a-f]'}.{PARTIAL}*"):
+    """Remove what a killed process was writing in a folder, if nobody has touched it for so many seconds."""
+    for path in folder.glob(_UNNAMED):
         with suppress(OSError):  # its writer lives, and has just renamed it
-            if path.is_file() and time.time() - path.stat().st_mtime > age_s:
-                path.unlink()
+            if time.time() - path.stat().st_mtime > age_s:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def hash_file(file: Path) -> str:
@@ -275,52 +291,138 @@ def swap_in(place: Path) -> None:
         shutil.rmtree(replaced)
 
 
-def move_files(written: Path, folder: Path, last: str) -> None:
-    """Move the files that were written into the folder of `begin(written)` into `folder`, beside what it holds already.
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """A folder into which nobody else who asks here moves files meanwhile: who comes second waits, and then sees what is there.
 
-    Args:
-        written: the name they were written under, on the same file system.
-        folder: where they go, one by one.
-        last: name of the file that is moved last, and whose old version goes first: while it is there, all the rest fits it.
+    Where the system locks no folders (Windows, some network drives), everybody goes ahead.
     """
-    partial = hidden(written, PARTIAL)
-    sync_tree(partial)
-    (folder / last).unlink(missing_ok=True)
-    sync_names(folder)
-    for path in sorted(partial.iterdir(), key=lambda path: (path.name == last, path.name)):
-        if path.is_dir() and (folder / path.name).is_dir():
-            remove(folder / path.name)
-        path.replace(folder / path.name)
-    sync_names(folder)
-    partial.rmdir()
+    held = None
+    try:
+        with suppress(ImportError, OSError):
+            import fcntl
+
+            held = os.open(folder, os.O_RDONLY)
+            fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        if held is not None:
+            os.close(held)  # which ends the lock, as the end of the process does
 
 
 @contextmanager
-def files_together(folder: Path, last: str) -> Iterator[Path]:
-    """An empty folder to write into; when the block ends without an error, its files stand in `folder`, beside what it holds.
+def files_together(
+    folder: Path,
+    last: str,
+    check: Callable[[], None] | None = None,
+    *,
+    read: Iterable[Path] = (),
+    stale: Sequence[str] = (),
+) -> Iterator[Path]:
+    """An empty folder to write into; when the block ends without an error, its files are on the disk and stand in `folder`.
+
+    A folder that is there keeps its other files, and may be a mount point: what is written waits inside it, on the same file
+    system. One that is not there is written beside its place, and appears at once.
 
     Args:
-        folder: where they go; made when missing. Each of several who write there at once has a folder of its own until then.
-        last: as of `move_files`. Other files of `folder` stay, in its own folders too.
+        folder: where they go; made when missing. Each of several who write there at once has a place of its own until then.
+        last: name of the file that comes last, and whose old version goes first: while it is there, all the rest fits it.
+        check: called when all is written and nobody else may move files there; what it raises keeps them out. None: as
+            `refuse_filled`.
+        read: files that are read, and therefore never written over.
+        stale: patterns of files of an earlier work, which go when those of this one come.
 
     Raises:
+        ConfigurationError: of `check`; a folder stands where a file goes; a file would be written over that is read.
         OSError: there is no room, for one; names `folder`. Nothing of what was written stays, and what lay there is as it was.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(prefix=".", suffix=f".{PARTIAL}", dir=folder) as place,
-        naming(folder, Path(place)),
-    ):
-        written = Path(place)
-        yield written
-        sync_tree(written)
-        names = [path.relative_to(written) for path in written.rglob("*") if not path.is_dir()]
-        (folder / last).unlink(missing_ok=True)
-        sync_names(folder)
-        for name in sorted(names, key=lambda name: (name == Path(last), name)):
-            (folder / name).parent.mkdir(exist_ok=True)
-            (written / name).replace(folder / name)
-        sync_names(folder)
+    check = check or (lambda: refuse_filled(folder))
+    place = folder if folder.is_dir() else folder.parent
+    made = [one for one in (place, *place.parents) if not one.exists()]
+    place.mkdir(parents=True, exist_ok=True)
+    written = place / _unnamed()
+    try:
+        with naming(folder, written):
+            written.mkdir()
+            yield written
+            sync_tree(written)
+            if place is folder or not _appears(written, folder, check):
+                _move_files(written, folder, last, check, read, stale)
+    except BaseException:
+        shutil.rmtree(written, ignore_errors=True)
+        for one in made:
+            with suppress(OSError):  # somebody else writes there, too
+                one.rmdir()
+        raise
+    shutil.rmtree(written, ignore_errors=True)
+
+
+def _appears(written: Path, folder: Path, check: Callable[[], None]) -> bool:
+    """Give a folder its name, unless there is one with something in it, whoever made it a moment ago."""
+    check()
+    try:
+        written.rename(folder)
+    except OSError:
+        if folder.is_dir():
+            return False
+        raise
+    sync_names(folder.parent)
+    return True
+
+
+def _move_files(
+    written: Path, folder: Path, last: str, check: Callable[[], None], read: Iterable[Path], stale: Sequence[str]
+) -> None:
+    """Move the files in, `last` at the end; where that fails or is interrupted, what was there comes back."""
+    names = [path.relative_to(written) for path in written.rglob("*") if not path.is_dir()]
+    places = [folder / name for name in sorted(names, key=lambda name: (name == Path(last), name))]
+    with alone_in(folder):
+        refuse_overwriting(places, overwrite=True, read=read)
+        check()
+        leaving = {folder / last, *places}
+        leaving |= {path for pattern in stale for path in folder.glob(pattern) if not path.is_dir()}
+        aside = {place: place.with_name(_unnamed()) for place in leaving if os.path.lexists(place)}
+        made = [one for one in {above for place in places for above in place.parents} if not one.exists()]
+        try:
+            for place in sorted(aside, key=lambda place: place != folder / last):
+                try:  # a file stays where it is until another takes its place, since nothing comes back after a kill
+                    os.link(place, aside[place], follow_symlinks=False)
+                except (OSError, NotImplementedError):  # as on file systems that know one name a file
+                    place.rename(aside[place])
+            (folder / last).unlink(missing_ok=True)
+            sync_names(folder)
+            for place in places:
+                place.parent.mkdir(parents=True, exist_ok=True)
+                _move(written / place.relative_to(folder), place)
+            for place in leaving.difference(places):
+                place.unlink(missing_ok=True)
+            for changed in {place.parent for place in [*places, *aside]}:
+                sync_names(changed)
+        except BaseException:
+            for place in places:
+                if place not in aside:
+                    place.unlink(missing_ok=True)
+            for place, waiting in aside.items():
+                if os.path.lexists(waiting):
+                    place.unlink(missing_ok=True)  # of two names of one file, renaming would leave both
+                    waiting.rename(place)
+            for one in sorted(made, reverse=True):
+                with suppress(OSError):
+                    one.rmdir()
+            raise
+        for waiting in aside.values():
+            waiting.unlink()
+
+
+def _move(file: Path, place: Path) -> None:
+    """Rename a file, or copy it where a folder on the way is another file system's."""
+    try:
+        file.rename(place)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with whole_file(place) as partial:
+            shutil.copyfile(file, partial)
 
 
 def remove(place: Path) -> None:
@@ -357,7 +459,7 @@ def restore_after_kill(folder: Path, names: re.Pattern[str], is_complete: Callab
     """Bring a folder in order after a kill: finish what only lacked its renaming, undo and remove the rest.
 
     Args:
-        folder: in which `swap_in`, `move_files` and `remove` were under way.
+        folder: in which `swap_in` and `remove` were under way.
         names: of what was written in it; anything else is left alone.
         is_complete: says whether something that was being written is whole.
 

@@ -24,12 +24,19 @@ Where a caller would expect a built-in error, the class derives from it too, so 
 
 import difflib
 import importlib
+import operator
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 QUOTED, _LONGEST = 200, 2000
+LARGEST = 1 << 20
+"""No size, count or length in a config, a recipe or a flag is larger: nothing is allocated on the word of who wrote it."""
+
+
+_COMPARED, _MOST_COMPARED = 1000, 1 << 23
+"""Characters of a name that are compared with others, and pairs of them in all: a file may hold a million names that are alike."""
 
 
 def quote(value: object, most: int = QUOTED) -> str:
@@ -50,7 +57,11 @@ class MecoError(Exception):
     """Root of every error that meco_hub raises on purpose."""
 
     def __init__(self, *arguments: object) -> None:
-        super().__init__(*(limit_length(one) if isinstance(one, str) else one for one in arguments))
+        # names that a stranger chose stand in it, and whoever prints a traceback would obey them; a line break is often meant
+        shown = (
+            "\n".join(map(visible, limit_length(one).split("\n"))) if isinstance(one, str) else one for one in arguments
+        )
+        super().__init__(*shown)
 
 
 class InputError(MecoError, ValueError):
@@ -98,6 +109,42 @@ class DependencyError(MecoError, ImportError):
 
 class ConfigurationError(MecoError, ValueError):
     """A recipe, a flag or a config field that makes no sense."""
+
+
+def require_count(name: str, value: Any, advice: str = "Correct it.", *, least: int = 1, most: int = LARGEST) -> int:
+    """A setting that counts something, held to limits before anything is made by it.
+
+    Raises:
+        ConfigurationError: it is no whole number from `least` to `most`.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool) or not least <= number <= most:
+        raise ConfigurationError(
+            f"{name} is {quote(repr(value))}; expected a whole number from {least} to {most}. {advice}"
+        )
+    return number
+
+
+def require_steps(name: str, seconds: float, step: float, *, most: int = 1 << 14) -> int:
+    """How many steps of a grid a time has, held to limits before anything is made by them.
+
+    Args:
+        name: of the setting that says the time.
+        seconds, step: of the time, and of a step; positive.
+        most: steps; layers that compare all with all take the square of it.
+
+    Raises:
+        ConfigurationError: no whole number of them, or more than `most`.
+    """
+    steps = seconds / step
+    if not 0.5 < steps < most + 0.5 or abs(steps - round(steps)) > 1e-6:
+        raise ConfigurationError(
+            f"{name} {seconds:g} is {steps:g} grid steps of {step:g} s; expected a whole number from 1 to {most}. Change either."
+        )
+    return round(steps)
 
 
 class CorpusError(MecoError, ValueError):
@@ -160,7 +207,23 @@ def suggest(name: object, known: Iterable[str], count: int = 3, cutoff: float = 
         count: how many are offered at most.
         cutoff: how alike they must be, 0…1 (`difflib.get_close_matches`).
     """
-    near = difflib.get_close_matches(str(name), list(known), n=count, cutoff=cutoff)
+    wanted = str(name)[:_COMPARED]
+    match = difflib.SequenceMatcher(b=wanted)
+    bounds: list[tuple[float, str]] = []
+    for one in known:
+        match.set_seq1(one[:_COMPARED])
+        if match.real_quick_ratio() >= cutoff and (bound := match.quick_ratio()) >= cutoff:
+            bounds.append((bound, one))
+    best: list[tuple[float, str]] = []
+    work = 0
+    for bound, one in sorted(bounds, reverse=True):  # no name is nearer than its bound
+        if work > _MOST_COMPARED or (len(best) >= count and bound < best[-1][0]):
+            break
+        match.set_seq1(one[:_COMPARED])
+        work += len(one[:_COMPARED]) * len(wanted)
+        if (ratio := match.ratio()) >= cutoff:
+            best = sorted([*best, (ratio, one)], reverse=True)[:count]
+    near = [one for _, one in best]
     return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 

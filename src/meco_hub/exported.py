@@ -63,7 +63,7 @@ def graph_inputs(model: Any, batch: Mapping[str, Any]) -> Tensors:
 def is_exported(folder: str | os.PathLike[str] | None) -> bool:
     """Whether a folder holds a graph and no weights."""
     path = Path(folder or "")
-    graph = any((path / name).is_file() for name in (ONNX_FILE, PROGRAM_FILE))
+    graph = any(os.path.isfile(path / name) for name in (ONNX_FILE, PROGRAM_FILE))  # noqa: PTH113 — a Path raises the system's
     return folder is not None and graph and not any(path.glob("*.safetensors"))
 
 

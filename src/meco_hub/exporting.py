@@ -14,7 +14,6 @@ import copy
 import io
 import json
 import random
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -27,7 +26,7 @@ from torch import nn
 
 from . import plugins
 from .answers import require_finite
-from .durable import naming, refuse_filled, sync_tree
+from .durable import files_together, refuse_filled
 from .errors import ConfigurationError, naming_extras
 from .exported import METADATA, ONNX_FILE, PROGRAM_FILE, Tensors, graph_inputs, is_exported, load_exported, unflatten
 from .loading import load_model, load_processor
@@ -258,13 +257,15 @@ def write_export(
     Args:
         card: write README.md; for a model of no plugin's, or in memory alone, there is nothing to write one from.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as place,
-        naming(folder, Path(place)),
-    ):
-        staged = Path(place, "export")
-        staged.mkdir()
+    graph = ONNX_FILE if format == "onnx" else PROGRAM_FILE
+
+    def check() -> None:
+        if not overwrite:
+            refuse_filled(folder)  # somebody else may have written there meanwhile
+
+    # of an earlier export its graph goes; what else lies there is not ours
+    with files_together(folder, graph, check, stale=[ONNX_FILE, PROGRAM_FILE]) as staged:
+        file = staged / graph
         model.config.save_pretrained(staged)
         processor.save_pretrained(staged)
         example = example_batch(model, processor)
@@ -274,13 +275,11 @@ def write_export(
         program = trace(traced, example)
         quantization: dict[str, Any] = {}
         if format == "onnx":
-            file = staged / ONNX_FILE
             opset = _write_onnx(program, list(example), opset, file)
             exported = load_exported(staged, model.config)
             difference = _difference(model, lambda batch: exported(**unflatten(batch)).logits, example)
             inputs = {one.name: list(one.shape) for one in exported.session.get_inputs()}
         else:
-            file = staged / PROGRAM_FILE
             run = program.module()
             difference = _difference(model, lambda batch: run(*batch.values()), example)
             inputs = _shapes(program, list(example))
@@ -304,14 +303,6 @@ def write_export(
             _write_metadata(file, staged, made, model)
         if card:
             (staged / "README.md").write_text(_card(source, staged, made), encoding="utf-8")
-        sync_tree(staged)
-        if not overwrite:
-            refuse_filled(folder)  # somebody else may have written there meanwhile
-        folder.mkdir(exist_ok=True)
-        for name in (ONNX_FILE, PROGRAM_FILE):  # of an earlier export; what else lies there is not ours
-            (folder / name).unlink(missing_ok=True)
-        for written in sorted(staged.iterdir(), key=lambda path: path.name == file.name):
-            written.replace(folder / written.name)
     return made
 
 

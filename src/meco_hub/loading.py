@@ -1,5 +1,6 @@
 """Loading a checkpoint's model and processor, with our errors where transformers would answer with a riddle."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from . import plugins
 from .configuration import hold_to_limits
 from .errors import CheckpointError, MecoError
 from .exported import is_exported, load_exported
-from .reading import read_json
+from .reading import MAX_JSON, check_size, read_json
 from .weight_files import CONFIG, check_folder, explain_absence
 
 PROCESSOR_FILE = "preprocessor_config.json"
@@ -35,13 +36,16 @@ def read_config(checkpoint: str, trust_remote_code: bool = False) -> PreTrainedC
     Raises:
         CheckpointError: it is not there, or nobody can read it.
     """
+    folder = Path(checkpoint)
     try:
+        for file in folder.glob("*.json"):  # transformers reads them to their end
+            if os.path.isfile(file):  # noqa: PTH113 — a Path raises the system's
+                check_size(file.stat().st_size, str(file), CheckpointError, MAX_JSON)
         return AutoConfig.from_pretrained(checkpoint, trust_remote_code=trust_remote_code)
     except CheckpointError:
         raise
     except Exception as error:  # whatever transformers and a config's class raise on a file that was written by hand
-        folder = Path(checkpoint)
-        if folder.is_dir() and not (folder / CONFIG[0]).is_file():
+        if folder.is_dir() and not os.path.isfile(folder / CONFIG[0]):  # noqa: PTH113 — a Path raises the system's
             check_folder(folder)  # says what lies there instead
         absence = explain_absence(checkpoint, CONFIG) if isinstance(error, OSError) else None
         raise absence or CheckpointError(

@@ -43,6 +43,7 @@ from .weight_files import (
     explain_absence,
     list_some,
     read_weights,
+    require_finite_weights,
 )
 
 
@@ -136,13 +137,6 @@ class EmotionPreTrainedModel(NoCopiedSources, PreTrainedModel):
             raise CheckpointError(
                 f"The safetensors weights of {name} cannot be read: {error}. Expected a whole file; copy or download it again."
             ) from error
-        except (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, TypeError) as error:
-            if isinstance(error, MecoError):
-                raise
-            raise CheckpointError(
-                f"No network can be made by the config of {name} ({type(error).__name__}: {str(error)[:200]}). Expected what was "
-                "saved with the weights; copy the checkpoint again."
-            ) from error
         except RuntimeError as error:
             if "ignore_mismatched_sizes" not in str(error):  # transformers names the way out wherever shapes differ
                 raise
@@ -162,6 +156,13 @@ class EmotionPreTrainedModel(NoCopiedSources, PreTrainedModel):
             raise CheckpointError(
                 f"{name} offers no safetensors weights, and pickled ones can run code when read. "
                 f"Ask its author for {WEIGHTS}."
+            ) from error
+        except Exception as error:  # whatever transformers and torch raise of values that nobody thought of
+            if isinstance(error, MecoError):
+                raise
+            raise CheckpointError(
+                f"No network can be made by the config of {name} ({type(error).__name__}: {str(error)[:200]}). Expected what was "
+                "saved with the weights; copy the checkpoint again."
             ) from error
         model, info = loaded
         if name is not None and not local and (folder := _cached_folder(str(name), kwargs)) is not None:
@@ -192,7 +193,9 @@ class EmotionPreTrainedModel(NoCopiedSources, PreTrainedModel):
                 f"{list_some(left_over)}. Expected the weights of this model alone, but for those of its head. Is it the "
                 "checkpoint of another model, or does its config.json belong to another?"
             )
-        self._refuse_other_types(source, entries or {})
+        if getattr(self, "hf_quantizer", None) is None:
+            self._refuse_other_types(source, entries or {})
+            require_finite_weights(self.state_dict().items(), f"The weights of {source}")
 
     def _head_keys(self) -> set[str]:
         """Names of the weights that this base model's head has beside it."""
@@ -206,8 +209,6 @@ class EmotionPreTrainedModel(NoCopiedSources, PreTrainedModel):
 
     def _refuse_other_types(self, source: str, entries: Mapping[str, TensorEntry]) -> None:
         """A file may call floating-point numbers whole ones of the same width: transformers would convert them silently."""
-        if getattr(self, "hf_quantizer", None) is not None:
-            return
         prefix = f"{self.base_model_prefix}."
         for name, value in self.state_dict().items():
             entry = entries.get(name) or entries.get(prefix + name) or entries.get(name.removeprefix(prefix))

@@ -17,9 +17,9 @@ scores are those of inferred expressions, not of felt emotions.
 """
 
 import inspect
-import operator
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set, ValuesView
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -44,9 +44,10 @@ from .errors import (
     MecoError,
     RecordingError,
     naming_extras,
+    require_count,
 )
 from .films import FilmAnswers
-from .loading import load_processor, read_config
+from .loading import load_model, load_processor, read_config
 from .processing.face_tracks import FaceFollower, Smoothing
 from .processing.picture_processor import MODES, PictureProcessor, recording_processor
 from .processing.preprocessor import FilmFollower
@@ -138,14 +139,27 @@ def _choose_streams(piece: Any, streams: Mapping[str, Any]) -> Any:
     return {names.get(name, name): one for name, one in piece.items()} if isinstance(piece, Mapping) else piece
 
 
-def _whole(name: str, value: Any, advice: str) -> int:
+@contextmanager
+def _evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """Nothing is dropped out, which would answer by chance; whoever trains the model goes on with it as it was."""
+    training = [one for one in model.modules() if one.training]
+    if training:
+        model.eval()
     try:
-        number = 0 if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        number = 0
-    if number < 1:
-        raise ConfigurationError(f"{name}={value!r} was passed; expected a whole number, 1 or more. {advice}")
-    return number
+        yield
+    finally:
+        for one in training:
+            one.training = True
+
+
+def lay_out(model: torch.nn.Module) -> None:
+    """Lay convolutions' weights out as a CPU convolves: of weights in another layout it makes a copy for every picture.
+
+    For models that nobody else holds: an optimiser, another process or a file's writer may need the layout that they have.
+    """
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.Conv2d) and layer.weight.device.type == "cpu":
+            layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
@@ -194,7 +208,7 @@ class EmotionRecognitionPipeline(ChunkPipeline):
 
     def __init__(self, model: Any, *args: Any, processor: Any = None, **kwargs: Any) -> None:
         if kwargs.get("batch_size") is not None:
-            _whole("batch_size", kwargs["batch_size"], "Leave it out for 1.")
+            require_count("batch_size", kwargs["batch_size"], "Leave it out for 1.")
         super().__init__(model, *args, processor=processor, **kwargs)
         entry = plugins.architectures().healthy.get(getattr(self.model.config, "model_type", ""))
         # transformers finds the image processor inside a processor of several parts, and would take it for the whole
@@ -304,7 +318,7 @@ class EmotionRecognitionPipeline(ChunkPipeline):
                 usual.seconds if smooth is None else smooth, usual.margin if label_margin is None else label_margin
             )
         if top_k is not None:
-            after["top_k"] = _whole("top_k", top_k, "Leave it out for all labels.")
+            after["top_k"] = require_count("top_k", top_k, "Leave it out for all labels.")
         if abstain_below is not None:
             # at construction there are no answers yet: __init__ of transformers asks for the parameters first
             known = self._answers if "_answers" in self.__dict__ else Answers(self.model)
@@ -319,7 +333,7 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         Several are a list, tuple, series of pandas, column of datasets; or a generator, map, or any other iterator.
         """
         if kwargs.get("batch_size") is not None:
-            _whole("batch_size", kwargs["batch_size"], "Leave it out for 1.")
+            require_count("batch_size", kwargs["batch_size"], "Leave it out for 1.")
         if isinstance(inputs, Iterator) and not hasattr(inputs, "read"):  # an open file is one input
             # not transformers' own iterator, which has no `next` until somebody has called `iter`
             answers: Any = super().__call__((one for one in inputs), **kwargs)
@@ -406,8 +420,9 @@ class EmotionRecognitionPipeline(ChunkPipeline):
             last = place == len(clips) - 1
             if last and len(silent) == len(clips) and not live:
                 raise RecordingError(
-                    f"{getattr(recording, 'name', '') or 'The recording'} has no sample in any of its {len(clips)} window(s); "
-                    "expected some of any sensor. What it holds lies outside of its own start and end: check its clocks."
+                    f"{getattr(recording, 'name', '') or 'The recording'} has nothing to go by in any of its {len(clips)} "
+                    "window(s); expected some of any sensor. What it holds lies outside of its own start and end, or in parts that "
+                    "are too short: check its clocks, or record longer."
                 )
             streams = processor.report(recording) if last else None
             if silent and streams is not None:
@@ -441,8 +456,9 @@ class EmotionRecognitionPipeline(ChunkPipeline):
             for key, value in (_join(tensors) if isinstance(tensors, list) else tensors).items()
             if key in self._takes
         }
-        logits = self.model(**inputs).logits.float()
-        return {"logits": mirrored_too(self.model, inputs, logits) if mirror else logits, **beside}
+        with _evaluating(self.model):
+            logits = self.model(**inputs).logits.float()
+            return {"logits": mirrored_too(self.model, inputs, logits) if mirror else logits, **beside}
 
     def _cast(self, key: str, value: Any) -> Any:
         if isinstance(value, dict):
@@ -743,7 +759,8 @@ def recogniser(
         UnknownNameError: no such checkpoint.
         CheckpointError: a checkpoint that is incomplete or unsafe, or no model was named and no plugin bundles a default.
     """
-    if not isinstance(model, PreTrainedModel):
+    loaded = isinstance(model, PreTrainedModel)
+    if not loaded:
         model = plugins.locate_checkpoint(model)
         # whose error says what is missing, where transformers' own does not
         read_config(model, bool(options.get("trust_remote_code")))
@@ -753,9 +770,12 @@ def recogniser(
         made = build(TASK, model=model, **{name: value for name, value in options.items() if value is not None})
     except Exception as error:
         if not isinstance(error, MecoError) and isinstance(model, str):
-            load_processor(model)  # where the trouble is in its file, this says so
+            load_processor(model)  # where the trouble is in a file, one of these says so
+            load_model(model)
         raise
     # now, and not for each input: what its file says is tried on a recording of nothing
     with reading("The checkpoint's processor makes nothing of a blank recording", CheckpointError, "Copy it again."):
         made._tensors(made._recordings.blank())
+    if not loaded:
+        lay_out(made.model)
     return made

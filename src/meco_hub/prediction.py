@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from . import plugins
 from .durable import refuse_overwriting, refuse_unwritable, whole_file
-from .errors import ConfigurationError, DependencyError, ImageError, InputError
+from .errors import ConfigurationError, DependencyError, ImageError, InputError, require_count
 from .recordings.images import CLUTTER, OTHER_CHECKPOINT, PICTURE_SUFFIXES, read_image
 from .recordings.picture_tables import SCHEME, picture_rows
 from .recordings.video import Video, frame_step, is_video
@@ -174,7 +174,7 @@ def predict_files(
         ConfigurationError: a picture or file would be written over one that is read, or one that is there.
         UnknownNameError, CheckpointError: the model cannot be found or loaded.
     """
-    _check_batch(batch_size)
+    require_count("batch_size", batch_size)
     if annotate is not None and annotate.exists() and not annotate.is_dir():
         raise ConfigurationError(
             f"{annotate} is a file; expected a folder to write annotated pictures to. Name another."
@@ -422,7 +422,7 @@ def predict_folder(
     from .long_films import LongFilm, forget
     from .pipeline import recogniser
 
-    _check_batch(batch_size)
+    require_count("batch_size", batch_size)
     if output.exists() and not output.is_dir():
         raise ConfigurationError(f"{output} is a file; expected a folder for the data set of answers. Name another.")
     refuse_unwritable(output / ANSWERS)
@@ -502,8 +502,3 @@ def predict_folder(
                 time.sleep(0.5)
             bar.update(bar.total - bar.n)
     return {**run.counts(), "answers": str(output / ANSWERS)}
-
-
-def _check_batch(batch_size: int) -> None:
-    if batch_size < 1:
-        raise ConfigurationError(f"The batch size is {batch_size}; expected 1 or more.")

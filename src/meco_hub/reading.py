@@ -21,6 +21,10 @@ from .errors import MecoError, quote
 MAX_MEMBER = 2**30
 """Bytes of a file in a zip, unless a format needs less."""
 
+PLENTY = 2**25
+"""Bytes to which any file may unpack, be it ever so small: a day of zeros takes less. Text takes twenty times as much while it is
+read."""
+
 MAX_YAML, _DEEPEST = 2**20, 100
 """Bytes of YAML, and lists within lists of it: people write it, and its parser takes the square of the depth."""
 
@@ -83,9 +87,14 @@ def check_size(size: int, name: str, kind: type[MecoError], limit: int) -> None:
         )
 
 
+def most_unpacked(packed: int) -> int:
+    """Bytes that a file of that size may unpack to: a hundred times as many, or `PLENTY`."""
+    return max(PLENTY, 100 * packed)
+
+
 def check_packed(unpacked: int, packed: int, name: str, kind: type[MecoError]) -> None:
-    """Refuse what claims to become more than `MAX_MEMBER` and a hundred times its size: recordings cannot be packed so tightly."""
-    if unpacked > max(MAX_MEMBER, 100 * packed):
+    """Refuse what claims to become more than `most_unpacked`: recordings cannot be packed so tightly."""
+    if unpacked > most_unpacked(packed):
         raise kind(
             f"{name} says that its {packed} bytes hold {unpacked}, more than a hundred times as many. It is damaged, or made to "
             "fill memory. Unpack it yourself if you trust it."
@@ -117,6 +126,15 @@ def ends_inside_line(file: Path) -> bool:
     with file.open("rb") as stream:
         stream.seek(max(0, stream.seek(0, 2) - 4))
         return not stream.read().rstrip(b"\0").endswith((b"\n", b"\r"))
+
+
+def decode_text(content: bytes) -> str:
+    """A text in UTF-8, or in UTF-16 with the mark that Windows' editor and Excel begin it with.
+
+    Raises:
+        UnicodeDecodeError: it is neither.
+    """
+    return content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
 
 
 def read_json(file: Path, kind: type[MecoError], expected: str, **options: Any) -> Any:

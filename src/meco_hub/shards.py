@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .durable import hash_file, refuse_overwriting, remove_abandoned, whole_file, write_json
-from .errors import ConfigurationError, InputError, MecoError
+from .errors import ConfigurationError, InputError, MecoError, require_count
 from .reading import read_json, reading
 
 if TYPE_CHECKING:  # of the extra `train`, which answers for single files need not have
@@ -222,8 +222,7 @@ def open_run(
         ConfigurationError: another list, model or setting began in this folder; or something else lies there. Nothing is changed.
         InputError: the list is empty.
     """
-    if part_size < 1:
-        raise ConfigurationError(f"A part of {part_size} files was asked for; expected 1 or more.")
+    require_count("part_size", part_size)
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
         manifest = folder / _MANIFEST

@@ -4,17 +4,20 @@ Opening a safetensors file reads its header alone (name → dtype, shape, place)
 itself, or that is none, before any number is used.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from huggingface_hub import HfApi, constants, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError
 from safetensors import safe_open
 
 from .durable import hash_file
-from .errors import CheckpointError, quote
+from .errors import CheckpointError, MecoError, quote
 from .reading import read_json, reading
 
 WEIGHTS = "model.safetensors"
@@ -165,6 +168,48 @@ def check_hash(folder: Path) -> None:
             )
 
 
+def require_finite_weights(
+    weights: Iterable[tuple[str, torch.Tensor]], whose: str, kind: type[MecoError] = CheckpointError
+) -> None:
+    """Refuse weights that are no numbers, because no answer by them would be one.
+
+    Args:
+        weights: names and tensors.
+        whose: the beginning of a sentence.
+
+    Raises:
+        MecoError: of that kind: one holds NaN or infinity, or in float64 what is infinite in float32.
+    """
+    for name, values in weights:
+        if values.is_meta or not (values.is_floating_point() or values.is_complex()):
+            continue
+        with reading(f"{whose}: {quote(name)} cannot be looked at", kind, "Expected them in float32."):
+            values = values.detach()
+            values = torch.view_as_real(values) if values.is_complex() else values
+            if values.element_size() == 1:  # of which torch asks nothing
+                values = values.float()
+            # a sum is finite only if all its parts are; where it overflowed, each part is looked at, as networks compute with it
+            finite = math.isfinite(values.sum(dtype=torch.float32)) or bool(values.float().isfinite().all())
+        if not finite:
+            raise kind(
+                f"{whose}: {quote(name)} holds NaN or infinity; expected weights that are numbers. The training diverged, the file "
+                "is damaged, or the dtype is too small for them: take earlier weights, copy the file again, or load it in float32."
+            )
+
+
+def check_numbers(folder: Path) -> None:
+    """Refuse a folder whose weights are not those of its records, or are no numbers; every one is read.
+
+    Raises:
+        CheckpointError: see `check_hash` and `require_finite_weights`.
+    """
+    check_hash(folder)
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as tensors:
+            names: list[str] = tensors.keys()
+            require_finite_weights(((name, tensors.get_tensor(name)) for name in names), str(file))
+
+
 def check_folder(folder: Path, variant: str | None = None) -> dict[str, TensorEntry] | None:
     """Refuse a local model folder that lacks its config or sound safetensors weights, before anything in it is used.
 
@@ -179,6 +224,8 @@ def check_folder(folder: Path, variant: str | None = None) -> dict[str, TensorEn
         CheckpointError: says which files were seen, which were expected, and how to get them; or which file is cut off or
             contradicts itself, and where.
     """
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise CheckpointError(f"{folder} is a folder that may not be read. Ask its owner, or name another.")
     present = sorted(path.name for path in folder.iterdir() if path.is_file())
     listing = ", ".join(present[:12]) + (", …" if len(present) > 12 else "") or "no files"
     if "config.json" not in present:

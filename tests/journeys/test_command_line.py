@@ -149,10 +149,11 @@ def test_no_table_or_plot_is_written_over_what_is_read(
 
 
 def test_a_comparison_writes_no_table_over_what_it_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file, data = tmp_path / "comparison.yaml", tmp_path / "data"
-    file.write_text("corpus: image_folder\nmodels: {forest: random_forest}\n")
+    file, seen, data = tmp_path / "comparison.yaml", tmp_path / "seen.yaml", tmp_path / "data"
+    file.write_text(f"corpus: image_folder\nmodels: {{forest: {{baseline: random_forest, sees: '{seen}'}}}}\n")
+    seen.write_text("model_type: meco_expressnet_moe\n")
     (path,) = _write_faces(data / "happiness", 1)
-    before = {one: one.read_bytes() for one in (file, path)}
+    before = {one: one.read_bytes() for one in (file, path, seen)}
     for target in before:
         words = ["compare", str(file), "--data_dir", str(data), "--output_dir", str(tmp_path / "out")]
         assert main([*words, "--csv", str(target), "--overwrite"]) == 1
@@ -161,9 +162,10 @@ def test_a_comparison_writes_no_table_over_what_it_reads(tmp_path: Path, capsys:
 
 
 def _spoil(tiny_checkpoint: Path, folder: Path) -> Path:
+    """Weights that are numbers all, by which no answer is one."""
     shutil.copytree(tiny_checkpoint, folder)
     weights = load_file(folder / "model.safetensors")
-    weights["classifier.bias"][1] = float("nan")
+    weights[next(name for name in weights if name.endswith("running_var"))].fill_(-1.0)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     return folder
 
@@ -260,6 +262,8 @@ def test_a_disk_that_fills_keeps_the_parts_that_were_finished(
         with full_disk.room(1_000 if part == 1 else 10_000_000):
             write(run, part, *tables, **options)
 
+    assert main([*words[:-1], "0"]) == 1
+    assert "part_size is 0; expected a whole number from 1" in capsys.readouterr().err
     with monkeypatch.context() as patched:
         patched.setattr(ResumableRun, "write_tables", filling)
         assert main(words) == 1

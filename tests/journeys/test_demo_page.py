@@ -1,19 +1,27 @@
 """`meco demo`: each tab answers as the pipeline does, through the API and in a browser, and keeps nothing that is uploaded."""
 
+import contextlib
+import http.client
 import json
 import os
 import pickle
+import re
 import shutil
+import socket
 import subprocess
 import sys
 import time
+import types
+import urllib.parse
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import skimage
+from packaging.requirements import Requirement
 from PIL import Image
 
 from films import write_film
@@ -23,6 +31,11 @@ from meco_hub.corpora.synthetic.faces import draw_face
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ASTRONAUT = Path(skimage.__file__).parent / "data" / "astronaut.png"
+HOSTILE = {
+    "pickle.jpg": pickle.dumps({"label": "happiness"}),
+    "page.jpg": b"<html><script>alert(1)</script></html>",
+    "empty.jpg": b"",
+}
 SERVE = """
 import sys
 from meco_hub import demo
@@ -31,6 +44,76 @@ page = demo.serve(max_file_size="1mb")
 print("SERVED", page.local_url, flush=True)
 page.block_thread()
 """
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--port", "99999"], "The port is 99999; expected 1 to 65535"),
+        (["--port", "0"], "The port is 0; expected 1 to 65535"),
+        (["--max_file_size", "lots"], "max_file_size is 'lots'; expected a number and B, KB"),
+        (["--host", "192.0.2.1"], "cannot listen at 192.0.2.1: "),  # RFC 5737: nobody's
+        (["--port", "{taken}"], "cannot listen at 127.0.0.1, port "),
+    ],
+)
+def test_a_place_where_nobody_can_listen_is_refused(
+    flags: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        assert main(["demo", *(flag.format(taken=other.getsockname()[1]) for flag in flags)]) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_a_request_is_read_no_further_than_it_may_be_long() -> None:
+    from starlette.applications import Starlette
+    from starlette.middleware import Middleware
+    from starlette.requests import Request
+    from starlette.responses import JSONResponse
+    from starlette.routing import Route
+    from starlette.testclient import TestClient
+
+    def parts(count: int) -> Iterator[bytes]:
+        yield from [bytes(100)] * count
+
+    async def length(request: Request) -> JSONResponse:
+        return JSONResponse(len(await request.body()))
+
+    bounded = Middleware(demo.BoundedBodies, most=1000)
+    app = Starlette(routes=[Route("/", length, methods=["POST"])], middleware=[bounded])
+    with TestClient(app) as client:
+        assert client.post("/", content=parts(10)).json() == 1000
+        assert client.post("/", content=parts(11)).status_code == 413
+
+
+def test_the_page_bounds_what_it_reads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    found: dict[str, Any] = {}
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(demo, "build_page", lambda: types.SimpleNamespace(launch=found.update))
+    monkeypatch.setattr("threading.Thread", lambda **_: types.SimpleNamespace(start=lambda: None))
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "")
+    demo.serve(max_file_size="3 kB", host="0.0.0.0")
+    (bounded,) = found["app_kwargs"]["middleware"]
+    assert (bounded.cls, bounded.kwargs["most"] - demo._BESIDE_FILE) == (demo.BoundedBodies, 3 * 1024)
+
+
+def test_folders_of_others_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a killed page left behind goes; a folder with such a name, and a number that is no process's, is somebody's own."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(demo, "build_page", lambda: types.SimpleNamespace(launch=lambda **_: None))
+    monkeypatch.setattr("threading.Thread", lambda **_: types.SimpleNamespace(start=lambda: None))
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "")
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait(timeout=60)
+    theirs = [
+        tmp_path / f"meco-demo-{name}" for name in ("results", f"{ended.pid}-holidays", f"{10**30}-abcd1234.uploads")
+    ]
+    left = tmp_path / f"meco-demo-{ended.pid}-abcd1234.uploads"
+    for folder in (*theirs, left):
+        folder.mkdir()
+        (folder / "picture.png").touch()
+    demo.serve()
+    assert all((folder / "picture.png").exists() for folder in theirs)
+    assert not left.exists()
 
 
 def _start(place: Path) -> tuple[subprocess.Popen[str], str]:
@@ -63,6 +146,20 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]
 
 def _uploads(place: Path) -> list[Path]:
     return [path for path in place.glob("meco-demo-*/**/*") if path.is_file()]
+
+
+def test_only_who_names_this_machine_is_answered(page: tuple[str, Path]) -> None:
+    """A stranger's page, whose name is made to lead here, would be of one origin with ours."""
+    place = urllib.parse.urlsplit(page[0])
+    for host, status in (
+        (f"localhost:{place.port}", 200),
+        (place.netloc, 200),
+        (f"elsewhere.example:{place.port}", 400),
+    ):
+        connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=60)
+        connection.request("GET", "/config", headers={"Host": host})
+        assert connection.getresponse().status == status
+        connection.close()
 
 
 def write_recording(file: Path) -> Path:
@@ -113,6 +210,18 @@ def test_frames_and_events_of_an_eye_are_shown_and_answered(tmp_path: Path) -> N
     assert answer[0]["events"] > 0
 
 
+def test_what_is_uploaded_or_recorded_is_handed_on_as_it_is() -> None:
+    from gradio.data_classes import FileData, ImageData
+
+    inputs = {one for fn in demo.build_page().fns.values() for one in fn.inputs}
+    blocks = [one for one in inputs if type(one).__name__ in ("Image", "Video", "Audio")]
+    assert len(blocks) == 2
+    for block in blocks:
+        payload = (ImageData if type(block).__name__ == "Image" else FileData)(path="/there/is/none.png")
+        assert block.preprocess(payload) == "/there/is/none.png"
+        assert block.preprocess(None) is None
+
+
 def test_a_space_is_three_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "--space", str(tmp_path / "space")]) == 0
     assert {path.name for path in (tmp_path / "space").iterdir()} == {"README.md", "app.py", "requirements.txt"}
@@ -127,6 +236,35 @@ def test_a_space_is_three_files(tmp_path: Path, capsys: pytest.CaptureFixture[st
     capsys.readouterr()
     assert main(["demo", "--space", str(tmp_path / "space")]) == 1
     assert "not empty" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_space_starts_by_its_own_app_and_answers_through_its_api(tmp_path: Path) -> None:
+    from gradio_client import Client, handle_file
+
+    space = tmp_path / "space"
+    assert main(["demo", "--space", str(space)]) == 0
+    for line in (space / "requirements.txt").read_text(encoding="utf-8").split():
+        wanted = Requirement(line)
+        assert wanted.specifier.contains(metadata.version(wanted.name), prereleases=True)
+        assert wanted.extras <= set(metadata.metadata(wanted.name).get_all("Provides-Extra") or ())
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    places = {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": str(port), "TMPDIR": str(tmp_path)}
+    environment = {**os.environ, **places, "SYSTEM": "spaces", "SPACE_ID": "somebody/meco"}
+    process = subprocess.Popen([sys.executable, "app.py"], cwd=space, env=environment)
+    try:
+        for _ in range(1800):  # more than ten times what it takes on a quiet machine
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                break
+            assert process.poll() is None
+            time.sleep(0.1)
+        client = Client(f"http://127.0.0.1:{port}", verbose=False, download_files=str(tmp_path / "got"))
+        *_, answer = client.predict(handle_file(str(ASTRONAUT)), "meco-expressnet-lfw5", "auto", api_name="/face")
+        assert answer[0]["label"] == "happiness"
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
 
 
 @pytest.mark.slow
@@ -158,14 +296,11 @@ def test_the_api_answers_as_the_pipeline_does_and_keeps_nothing(page: tuple[str,
     assert (
         "no_face_found" in client.predict(handle_file(str(small)), "meco-expressnet-lfw5", "auto", api_name="/face")[2]
     )
-    for name, content in (
-        ("pickle.jpg", pickle.dumps({"label": "happiness"})),
-        ("page.png", b"<html><script>alert(1)</script></html>"),
-        ("empty.jpg", b""),
-    ):
+    for name, content in HOSTILE.items():
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(AppError):
+        with pytest.raises(AppError, match=rf"(?i)^{name} .*expected") as refused:
             client.predict(handle_file(str(tmp_path / name)), "meco-expressnet-lfw5", "auto", api_name="/face")
+        assert str(tmp_path.parent) not in str(refused.value)
     (tmp_path / "text.edf").write_text("no recording", encoding="utf-8")
     with pytest.raises(AppError, match=r"^text\.edf"):
         client.predict(handle_file(str(tmp_path / "text.edf")), "meco-himoe-stress", [], api_name="/recording")
@@ -185,15 +320,48 @@ def test_a_browser_gets_an_answer(page: tuple[str, Path], tmp_path: Path) -> Non
     from playwright.sync_api import sync_playwright
 
     address, _ = page
+    astronaut = Image.open(ASTRONAUT).convert("RGB")
+    seen = Image.new("RGB", (1280, 640), "gray")  # what the camera sees: two people
+    for left in (0, 640):
+        seen.paste(astronaut.resize((640, 640)), (left, 0))
+    seen.save(tmp_path / "seen.jpg", quality=95)
+    (tmp_path / "camera.mjpeg").write_bytes((tmp_path / "seen.jpg").read_bytes() * 30)
+    camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    camera.append(f"--use-file-for-fake-video-capture={tmp_path / 'camera.mjpeg'}")
     with sync_playwright() as play:
         browser = play.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", *camera],
         )
         tab = browser.new_page(viewport={"width": 1280, "height": 1000})
         asked: list[str] = []
         tab.on("request", lambda request: asked.append(request.url))
         tab.goto(address)
         tab.get_by_text("not felt emotions").first.wait_for()
+
+        (tmp_path / "large.jpg").touch()
+        os.truncate(tmp_path / "large.jpg", 100 << 20)
+        tab.locator("input[type=file]").first.set_input_files(tmp_path / "large.jpg")
+        tab.get_by_text("exceed the maximum allowed size").first.wait_for()
+        for file, content in HOSTILE.items():  # and the page lives on
+            (tmp_path / file).write_bytes(content)
+            tab.locator("input[type=file]").first.set_input_files(tmp_path / file)
+            tab.get_by_role("button", name="Remove Image").first.wait_for()
+            tab.get_by_role("button", name="Recognise").first.click()
+            tab.get_by_text(re.compile(rf"^{file} .*expected", re.IGNORECASE)).first.wait_for()
+            tab.get_by_role("button", name="Remove Image").first.click()
+        assert tab.get_by_text("Traceback").count() == 0
+
+        tab.get_by_role("button", name="Capture from camera").first.click()
+        tab.get_by_role("button", name="Click to Access Webcam").first.click()
+        tab.get_by_role("button", name="capture photo").first.click()
+        tab.get_by_role("button", name="Remove Image").first.wait_for()
+        tab.get_by_role("button", name="Recognise").first.click()
+        tab.get_by_text("several_faces").first.wait_for(timeout=120_000)
+        assert tab.get_by_text("happiness").first.is_visible()
+        tab.get_by_role("button", name="Remove Image").first.click()
+        tab.get_by_role("button", name="Upload file").first.click()
+
         tab.locator("input[type=file]").first.set_input_files(ASTRONAUT)
         tab.get_by_role("button", name="Recognise").first.click()
         tab.get_by_text("Nothing is in doubt").first.wait_for(timeout=120_000)

@@ -80,12 +80,15 @@ def test_the_readme_is_short_and_shows_what_comes_out() -> None:
     ("expected", "printed", "same"),
     [
         ("happiness 0.93", "happiness 0.94", True),
-        ("happiness 0.93", "happiness 0.83", False),
+        ("happiness 0.93", "happiness 0.91", False),
+        ("happiness 0.930", "happiness 0.937", False),
+        ("n 120.5", "n 120.9", True),
+        ("2.5e-03", "2.8e-03", False),
         ("happiness 0.93", "neutral 0.93", False),
         ("n = 48", "n = 49", False),
         ("a …\nlast 1", "a b\nc\nlast 1", True),
         ("a …\nlast 1", "a b\nc", False),
-        ("0.50  ##########", "0.52  ###########", True),
+        ("0.50  ##########", "0.51  ###########", True),
         ("", "something", False),
     ],
 )

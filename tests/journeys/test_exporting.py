@@ -203,13 +203,11 @@ def test_a_graph_that_answers_otherwise_is_not_written(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_network_that_answers_no_numbers_is_not_written(
-    tiny_checkpoint: Path, tmp_path: Path, value: float, capsys: pytest.CaptureFixture[str]
+    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = load_model(str(tiny_checkpoint))
-    with torch.no_grad():
-        list(model.parameters())[-1][0] = value
+    next(one for name, one in model.named_buffers() if name.endswith("running_var")).fill_(-1.0)
     model.save_pretrained(tmp_path / "spoilt")
     load_processor(str(tiny_checkpoint)).save_pretrained(tmp_path / "spoilt")
     assert main(["export", str(tmp_path / "spoilt"), str(tmp_path / "out")]) == 1
@@ -225,7 +223,7 @@ def test_a_disk_without_room_gets_no_graph(
         assert main(["export", str(tiny_checkpoint), str(tmp_path / "disk" / "out"), "--format", format]) == 1
     (line,) = [one for one in capsys.readouterr().err.splitlines() if one.startswith("meco:")]
     assert f"OSError: [Errno 27] File too large: '{tmp_path / 'disk' / 'out'}'" in line
-    assert list((tmp_path / "disk").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
     gc.collect()  # which ends the process where torch's writer of such a file is left behind
 
 

@@ -9,15 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from meco_hub.corpora.synthetic.faces import write_fer2013_folders
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "benchmarks" / "gpu" / "run.sh"
 
 
-@pytest.mark.timeout(300)
 def test_one_command_trains_and_writes_figures_and_no_weights(tmp_path: Path) -> None:
     write_fer2013_folders(tmp_path / "fer.zip", seed=3, train_per_class=24, public_per_class=3, private_per_class=0)
     words = "--device cpu --limit --only environment scan fer2013"

@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 from transformers import pipeline
 
+from meco_hub import AutoModelForEmotionRecognition
 from meco_hub.errors import CheckpointError, ConfigurationError, FaceNotFoundError, ImageError, InputError
-from meco_hub.pipeline import EmotionRecognitionPipeline
+from meco_hub.pipeline import EmotionRecognitionPipeline, recogniser
 
 LABELS = {"anger", "disgust", "sadness", "happiness", "fear", "neutral", "surprise"}
 
@@ -74,6 +75,34 @@ def test_every_source_gives_the_same_answer(recognise, pictures, tmp_path: Path)
     sources = [picture, str(tmp_path / "face.png"), encoded.getvalue(), np.asarray(picture)]
     answers = [recognise(source) for source in sources]
     assert all(answer == answers[0] for answer in answers)
+
+
+def test_weights_lie_as_a_cpu_convolves_and_are_saved_as_they_were(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    model = recogniser(tiny_checkpoint).model
+    large = [one.weight for one in model.modules() if isinstance(one, torch.nn.Conv2d) and min(one.weight.shape) > 1]
+    assert large
+    assert all(one.is_contiguous(memory_format=torch.channels_last) for one in large)
+    model.save_pretrained(tmp_path)
+    saved = (tmp_path / "model.safetensors").read_bytes()
+    assert saved == (tiny_checkpoint / "model.safetensors").read_bytes()
+
+
+def test_a_model_that_was_just_trained_answers_without_dropout(recognise, pictures, tiny_checkpoint: Path) -> None:
+    model = AutoModelForEmotionRecognition.from_pretrained(tiny_checkpoint).train()
+    trained = pipeline("emotion-recognition", model=model, image_processor=recognise.image_processor)
+    next(model.children()).eval()  # frozen
+    modes = [one.training for one in model.modules()]
+    assert trained(pictures[0]) == recognise(pictures[0])
+    assert [one.training for one in model.modules()] == modes
+    assert trained(pictures[0], mirror=True) == recognise(pictures[0], mirror=True)
+
+
+def test_a_model_that_was_passed_keeps_its_weights_where_and_as_they_lie(recognise, tiny_checkpoint: Path) -> None:
+    model = AutoModelForEmotionRecognition.from_pretrained(tiny_checkpoint)
+    before = [(one.data_ptr(), one.stride()) for one in model.parameters()]
+    recogniser(model, image_processor=recognise.image_processor)
+    assert [(one.data_ptr(), one.stride()) for one in model.parameters()] == before
+    torch.nn.utils.parameters_to_vector(model.parameters())  # plain layouts only
 
 
 def test_top_k_and_function(recognise, pictures) -> None:

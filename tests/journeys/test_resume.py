@@ -128,7 +128,8 @@ def _kill_and_resume(
             told = server.train(TINY, data, folder, flags=_flags(), kill=kill, ranks=ranks)
         if told["codes"] == [0] * ranks:
             break
-        assert set(told["codes"]) == {-signal.SIGKILL}, told["logs"]
+        # of two ranks one may be over while the other still does its last lines, and only that one is killed then
+        assert set(told["codes"]) <= {0, -signal.SIGKILL}, told["logs"]
         hit.append(told["doing"])
         saved = max(saved, told["saved"])
     else:

@@ -106,7 +106,7 @@ def test_a_full_disk_at_the_end_of_a_training(
         patched.setattr(loop, "write_result", write_without_room)
         assert main(_words(tmp_path, look_alike, out)) == 1
     (line,) = [one for one in capsys.readouterr().err.splitlines() if one.startswith("meco train:")]
-    assert "result cannot be written" in line
+    assert "run.json cannot be written" in line
     assert not (out / "run.json").exists()
     assert sorted(path.name for path in out.iterdir()) == [BEST, "recipe.yaml"]  # its room is free again
     assert main(_words(tmp_path, look_alike, out, "--resume_from_checkpoint", "auto")) == 0

@@ -1,11 +1,13 @@
 """Configs of strangers: nothing is made by what they say before it is known to be possible, and only our errors come of them."""
 
 import json
+import os
 import random
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from huggingface_hub.errors import StrictDataclassError
 
@@ -180,6 +182,40 @@ def test_a_config_names_no_code_of_the_hub(name: str, key: str, value: Any, tmp_
     for load in (read_config, load_model, recogniser):
         with pytest.raises(MecoError, match="code from the Hub"):
             load(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"architectures": 5}, "architectures is 5"),
+        ({"return_dict": False}, "return_dict is False"),
+        ({"model_type": "bert"}, "no architecture named 'bert'"),
+        ({"attn_implementation": "flash_attention_2"}, "No network can be made|Flash|flash"),
+        ({"quantization_config": {"load_in_4bit": True}}, "No network can be made"),
+        ({"quantization_config": 7}, "cannot be read"),
+        ({"dtype": "no_such"}, "cannot be read|No network can be made"),
+    ],
+)
+def test_what_transformers_itself_reads_of_a_config(change: dict[str, Any], said: str, tmp_path: Path) -> None:
+    """Keys that are none of our fields: an error of ours."""
+    name = "meco-expressnet-lfw5"
+    folder = _with(tmp_path, name, {**_config(name), **change})
+    picture = np.zeros((64, 64, 3), np.uint8)
+    with pytest.raises(MecoError, match=said):
+        recogniser(folder)(picture, faces="cropped")
+
+
+@pytest.mark.parametrize("file", ["config.json", "generation_config.json", "preprocessor_config.json"])
+def test_a_file_of_gigabytes_is_not_read(file: str, tmp_path: Path) -> None:
+    name = "meco-expressnet-lfw5"
+    folder = _with(tmp_path, name, _config(name))
+    place = Path(folder, file)
+    content = place.read_bytes() if place.is_file() else b"{}"
+    place.unlink(missing_ok=True)
+    place.write_bytes(content)
+    os.truncate(place, 2**33)  # of which the disk holds nothing
+    with pytest.raises(CheckpointError, match=f"{file} says that it holds 8589934592 bytes"):
+        read_config(folder)
 
 
 def test_transformers_own_pipeline_asks_nobody_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,10 @@
 """The tree of errors: what catches what, and how messages read."""
 
+import difflib
 import inspect
+import random
 import sys
+from typing import Any
 
 import pytest
 
@@ -53,6 +56,44 @@ def test_unknown_name_offers_the_nearest() -> None:
     assert (
         message == "There is no corpus named 'fer2031'. Did you mean 'fer2013'? Known: fer2013, raf_db. See the list."
     )
+
+
+def test_offers_are_those_of_difflib() -> None:
+    draw = random.Random(0)
+
+    def word() -> str:
+        return "".join(draw.choices("abc_", k=draw.randint(1, 12)))
+
+    for _ in range(300):
+        name, known = word(), [word() for _ in range(20)]
+        near = difflib.get_close_matches(name, known, n=2, cutoff=0.6)
+        offer = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+        assert errors.suggest(name, known, count=2, cutoff=0.6) == offer
+
+
+def test_names_that_are_long_and_alike_are_not_all_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A zip of twenty thousand such names cost a minute and more for every picture that it lacks."""
+    compared: list[int] = []
+
+    class Counting(difflib.SequenceMatcher):
+        def ratio(self) -> float:
+            mine: Any = self
+            compared.append(len(mine.a) * len(mine.b))
+            return 0.5
+
+    monkeypatch.setattr(difflib, "SequenceMatcher", Counting)
+    errors.suggest("ab" * 100, [f"{number:04}{'ba' * 98}" for number in range(2000)], count=1)
+    assert 100 < len(compared) < 500
+    compared.clear()
+    errors.suggest("ab" * 4_000_000, ["ab" * 4_000_000])
+    assert compared == [1000 * 1000]
+
+
+def test_a_message_is_obeyed_by_no_terminal() -> None:
+    name = "\x1b]0;title\x07\u202egpj.\udce9\x9b2J"
+    said = str(errors.ImageError(f"{name} cannot be read.\nCopy it."))
+    assert said == "\\u001b]0;title\\u0007\\u202egpj.\\udce9\\u009b2J cannot be read.\nCopy it."
+    assert "\x1b" not in str(errors.unknown_name("corpus", name, [name, "fer2013"]))
 
 
 def test_unknown_name_with_nothing_known() -> None:

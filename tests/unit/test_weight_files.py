@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import save_file
 
 from meco_hub.errors import CheckpointError
-from meco_hub.weight_files import INDEX, WEIGHTS, TensorEntry, read_header, read_weights
+from meco_hub.weight_files import INDEX, WEIGHTS, TensorEntry, read_header, read_weights, require_finite_weights
 
 
 @pytest.fixture
@@ -151,3 +152,24 @@ def test_an_index_that_is_none_or_leads_elsewhere_is_refused(tmp_path: Path, ind
     (tmp_path / INDEX).write_text(index)
     with pytest.raises(CheckpointError, match=INDEX):
         read_weights(tmp_path)
+
+
+_DTYPES = {one for one in vars(torch).values() if isinstance(one, torch.dtype)}
+_FLOATS = sorted((one for one in _DTYPES if one.is_floating_point or one.is_complex), key=str)
+
+
+@pytest.mark.parametrize("dtype", _FLOATS, ids=str)
+def test_no_dtype_hides_what_is_no_number(dtype: torch.dtype) -> None:
+    """Of some, torch cannot tell what is none; and networks compute in float32 with each."""
+
+    def check(*values: float) -> None:
+        require_finite_weights([("a", torch.tensor(values, dtype=torch.float64).to(dtype))], "They")
+
+    if "float4" in str(dtype):  # two in a byte, which nothing is converted to
+        with pytest.raises(CheckpointError, match="They: a cannot be looked at"):
+            require_finite_weights([("a", torch.zeros(2, dtype=torch.uint8).view(dtype))], "They")
+        return
+    check(1.0, 0.5)
+    for bad in (float("nan"), *([1e300] if dtype in (torch.float64, torch.complex128) else [])):
+        with pytest.raises(CheckpointError, match="They: a holds NaN or infinity"):
+            check(1.0, bad)

@@ -41,7 +41,7 @@ def compare(
     folder, state = Path(output_dir), join_processes()
     files = dict(written or {})
     named = [data_dir or comparison.data_dir]
-    named += [name for one in comparison.models.values() for name in (one.recipe, one.checkpoint)]
+    named += [name for one in comparison.models.values() for name in (one.recipe, one.checkpoint, one.sees)]
     read = [Path(name) for name in named if name is not None]
     refuse_overwriting(files.values(), overwrite=overwrite, read=read)
     if pictures:

@@ -15,6 +15,7 @@ class.
 """
 
 import csv
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -194,8 +195,10 @@ def summarise_cells(plan: Plan, reports: Mapping[Cell, Mapping[str, Any]], outpu
         difference = None
         if compared is not None and model != against:
             difference = compare_people(compared, people[model], people[against])
-        wanted = sum(cell.model == model for cell in plan.cells)
-        rows.append(Row(model, figures, difference, len(own), wanted, _notes(list(own.values()), wanted)))
+        wanted = len(plan.cells_of(model))
+        chosen = Counter(cell.chosen for cell in own if cell.chosen is not None)
+        notes = [f"chose {', '.join(f'{name} {times} ×' for name, times in chosen.most_common())}"] if chosen else []
+        rows.append(Row(model, figures, difference, len(own), wanted, notes + _notes(list(own.values()), wanted)))
     corrected = iter(holm([row.difference.p for row in rows if row.difference]))
     rows = [
         replace(row, difference=replace(row.difference, p_holm=next(corrected))) if row.difference else row

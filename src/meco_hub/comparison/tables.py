@@ -4,27 +4,16 @@ Every form but csv holds the same cells: mean ± SD, difference with interval, p
 caption says what the figures are of: corpus, protocol, folds, people, samples, seeds, and what is tested.
 """
 
-import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..csv_files import write_rows
 from ..evaluation.pictures import draw_bars, draw_degradation
+from ..evaluation.report_file import METRIC_NAMES
 from .plan import file_name
 from .statistics import Figure, Row, Summary
 
-_WORDS = {
-    "balanced_accuracy": "balanced accuracy",
-    "uar": "UAR",
-    "war": "WAR",
-    "macro_f1": "macro F1",
-    "auroc": "AUROC",
-    "macro_auroc": "macro AUROC",
-    "rmse": "RMSE",
-    "mae": "MAE",
-    "ccc": "CCC",
-    "pcc": "PCC",
-}
 _LATEX = {mark: f"\\{mark}" for mark in "&%$#_{}"}
 _LATEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "…": r"\ldots{}"}
 _LATEX |= {"±": r"$\pm$", "−": r"$-$", "<": r"$<$", "Δ": r"$\Delta$"}
@@ -33,7 +22,7 @@ _LATEX |= {"±": r"$\pm$", "−": r"$-$", "<": r"$<$", "Δ": r"$\Delta$"}
 def metric_name(metric: str) -> str:
     """A metric's name for people: "AUROC within session minute"."""
     stem, _, rest = metric.partition("_within_")
-    words = _WORDS.get(stem, stem.replace("_", " "))
+    words = METRIC_NAMES.get(stem, stem.replace("_", " ")).partition(" (")[0]
     return f"{words} within {rest.replace('_', ' ')}" if rest else words
 
 
@@ -144,15 +133,15 @@ def latex(summary: Summary) -> str:
 def csv_text(summary: Summary) -> str:
     """The numbers, a row a model; an empty cell where there is none."""
     stream = io.StringIO(newline="")
-    writer = csv.writer(stream, lineterminator="\n")
     parts = [f"{metric}_{part}" for metric in summary.metrics for part in ("mean", "sd")]
     compared = ["metric", "people", "mean", "low", "high", "p", "p_holm"]
-    writer.writerow(["model", "runs", *parts, *(f"difference_{part}" for part in compared), "note"])
+    head = ["model", "runs", *parts, *(f"difference_{part}" for part in compared), "note"]
+    lines = []
     for row in summary.rows:
         numbers = [getattr(row.figures[metric], part) for metric in summary.metrics for part in ("mean", "sd")]
         differences = [getattr(row.difference, part) if row.difference else None for part in compared]
-        told = ["" if value is None else value for value in (*numbers, *differences)]
-        writer.writerow([row.model, row.cells, *told, "; ".join(row.notes)])
+        lines.append([row.model, row.cells, *numbers, *differences, "; ".join(row.notes)])
+    write_rows(stream, head, lines)
     return stream.getvalue()
 
 

@@ -171,7 +171,7 @@ def leak_check(
     if raises and not report.clean:
         raise LeakError(
             f"{report} Expected nobody and nothing on both sides. Split by identity (by_identity), take the duplicates "
-            "out, or go on with raises=False and let the report say so."
+            "out, or go on with `allow_leak: true` under `data` of the recipe (raises=False in Python) and let the report say so."
         )
     return report
 

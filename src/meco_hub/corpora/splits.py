@@ -90,8 +90,9 @@ def by_fold(dataset: "Dataset", folds: Iterable[int]) -> "Sides":
     present = Counter(column(dataset, "fold"))
     if -1 in present:
         raise CorpusError(
-            f"{present[-1]} of {len(dataset)} rows have no fold. Expected one for every row: give the index a column "
-            "fold, or make folds with assign_folds."
+            f"{present[-1]} of {len(dataset)} rows, of {len(set(column(dataset, 'identity')))} people, have no fold. Expected one "
+            "for every row, and as many people as folds at least. Ask for fewer folds, give the index a column fold, or make folds "
+            "with assign_folds."
         )
     absent = [fold for fold in wanted if fold not in present]
     if absent or not wanted:

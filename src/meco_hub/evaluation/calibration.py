@@ -18,7 +18,7 @@ from scipy.optimize import root_scalar
 from torch import nn
 from transformers import PreTrainedModel
 
-from ..answers import Calibration
+from ..answers import LARGEST_TEMPERATURE, SMALLEST_TEMPERATURE, Calibration
 from ..errors import ConfigurationError, InputError
 from .metrics import Floats, Ints, calibration_error, count_confusion, cross_entropy, scores_of_confusion, softmax
 
@@ -176,7 +176,6 @@ def write_operating_point(model: PreTrainedModel, point: OperatingPoint) -> None
 # Neither is worse on the fitting data than doing nothing, by the criterion that it minimises. Both records hold the figures
 # before and after; those are of validation and flatter.
 
-SMALLEST_TEMPERATURE, LARGEST_TEMPERATURE = 0.1, 10.0
 _SMALLEST_SD = 1e-8
 
 

@@ -29,8 +29,8 @@ from ..corpora import Corpus
 from ..corpora.leaks import fingerprint
 from ..corpora.recording_rows import corpus_streams
 from ..corpora.splits import PROTOCOLS, find_fold
-from ..durable import files_together, refuse_filled, refuse_overwriting, refuse_unwritable, whole_folder, write_json
-from ..errors import ConfigurationError, InputError
+from ..durable import files_together, refuse_filled, refuse_overwriting, refuse_unwritable, write_json
+from ..errors import ConfigurationError, InputError, require_count
 from ..loading import load_model, load_processor
 from ..processing.picture_processor import recording_processor
 from ..shards import join_processes
@@ -110,6 +110,11 @@ class EvaluationSettings:
     overwrite: bool = False
     progress: bool = True
 
+    def __post_init__(self) -> None:
+        for name in ("protocol_folds", "batch_size", "runs"):
+            require_count(name, getattr(self, name))
+        require_count("workers", self.workers, most=256)
+
 
 def evaluate_checkpoint(
     checkpoint: str | Path,
@@ -160,7 +165,13 @@ def write_evaluation(
     predictions = evaluation.predict(doubts=not evaluation.task.regression)
     under_conditions = evaluation.predict_under_conditions(predictions)
     main = _is_main_process()
-    with files_together(folder, last="report.json") if main else nullcontext(folder) as place:
+
+    def check() -> None:
+        _check_output(folder, settings)  # somebody else may have written there meanwhile
+
+    # a former evaluation of more runs would be averaged in
+    together = files_together(folder, "report.json", check, stale=["runs/run_*.json"])
+    with together if main else nullcontext(folder) as place:
         report = evaluation.report(
             predictions,
             place,
@@ -179,9 +190,6 @@ def write_evaluation(
             if settings.people:
                 write_people(place / "people.csv", evaluation.by_person(predictions))
             write_json(report, place / "report.json")
-            _check_output(folder, settings)  # somebody else may have written there meanwhile
-            for stale in (folder / "runs").glob("run_*.json"):
-                stale.unlink()  # a former evaluation of more runs would be averaged in
     if main and settings.pictures:
         ending = settings.pictures if isinstance(settings.pictures, str) else FORMATS[0]
         write_pictures(read_report(folder / "report.json"), folder, ending)
@@ -228,7 +236,7 @@ def calibrate_checkpoint(
         said = "%d of %d people were trained on; a calibration fitted to them promises too much. Choose other rows."
         logger.warning(said, seen["trained_on"], seen["people"])
     write_calibration(evaluation.model, calibration)
-    with whole_folder(folder) as staged:
+    with files_together(folder, "config.json") as staged:
         evaluation.model.save_pretrained(staged)
         evaluation.processor.save_pretrained(staged)
         for name in ("card.yaml", "recipe.yaml", "run.json"):  # not the report, which is of the answers before
@@ -253,6 +261,11 @@ _WRITTEN = (
 def _check_output(folder: Path, settings: EvaluationSettings) -> None:
     """Refuse a folder that holds what would be written, unless it is of an earlier evaluation that may go."""
     refuse_unwritable(folder / "report.json")
+    if (folder / "runs").is_symlink():
+        raise ConfigurationError(
+            f"{folder / 'runs'} is a link; expected a folder, or nothing, because files in it are written and replaced. Name "
+            "another folder."
+        )
     there = sorted(path for pattern in _WRITTEN for path in folder.glob(pattern))
     refuse_overwriting(there, overwrite=settings.overwrite)
     if there:

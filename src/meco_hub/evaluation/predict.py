@@ -28,7 +28,7 @@ from transformers import PreTrainedModel
 from ..answers import accepted_inputs, combine_clips, mirrored_too, require_finite
 from ..corpora import Corpus
 from ..durable import whole_file
-from ..errors import ConfigurationError, CorpusError, FaceNotFoundError, InputError
+from ..errors import ConfigurationError, CorpusError, FaceNotFoundError, InputError, require_count
 from ..processing.eye_preprocessor import ClipSampling
 from ..processing.picture_processor import PictureProcessor, recording_processor
 from ..processing.preprocessor import RecordingProcessor
@@ -408,8 +408,7 @@ def check_runs(processor: Any, runs: int) -> ClipSampling:
         raise ConfigurationError(
             f"{type(processor).__name__} has no clip_sampling, so every run would be the same. Evaluate once."
         )
-    if isinstance(runs, bool) or not isinstance(runs, int) or runs < 1:
-        raise ConfigurationError(f"runs is {runs!r}; expected a whole number from 1 on.")
+    require_count("runs", runs)
     return rule
 
 

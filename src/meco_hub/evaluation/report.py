@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from pyarrow import parquet
 
 from ..corpora import Corpus
+from ..csv_files import write_rows
 from ..durable import whole_file
 from ..version import __version__
 from .intervals import Intervals
@@ -220,7 +221,7 @@ def write_people(file: Path, figures: Mapping[str, Mapping[str, float | None]]) 
 
 def _write_csv(file: Path, head: Sequence[str], lines: Iterable[Sequence[Any]]) -> None:
     with whole_file(file) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream, lineterminator="\n").writerows([head, *lines])
+        write_rows(stream, head, lines)
 
 
 def write_pictures(report: Mapping[str, Any], folder: str | Path, suffix: str = "png") -> list[Path]:

@@ -29,6 +29,26 @@ _LATER: dict[str, Any] = {
     "warnings": [],
 }
 
+METRIC_NAMES = {
+    "n": "answered samples",
+    "uar": "UAR (mean recall of the classes)",
+    "war": "WAR (accuracy)",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "auroc": "AUROC",
+    "macro_auroc": "macro AUROC",
+    "ovo_auroc": "one-vs-one AUROC",
+    "ece": "expected calibration error",
+    "mce": "maximum calibration error",
+    "brier": "Brier score",
+    "cross_entropy": "cross-entropy (nats)",
+    "rmse": "RMSE",
+    "mae": "MAE",
+    "ccc": "CCC",
+    "pcc": "PCC",
+}
+"""Metric → how it is written for people."""
+
 PERMUTED = "permuted_labels"
 """`training_control` in the config, and `control` in run.json and report, of a checkpoint whose training labels were permuted."""
 

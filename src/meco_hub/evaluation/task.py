@@ -60,7 +60,7 @@ def take_split(splits: datasets.DatasetDict, split: str | None) -> datasets.Data
     if split is None or split == EVERY_SPLIT:
         parts = list(splits.values())
         return parts[0] if len(parts) == 1 else datasets.concatenate_datasets(parts)
-    raise unknown_name("split", split, [*map(str, splits), EVERY_SPLIT])
+    raise unknown_name("split", split, dict.fromkeys([*map(str, splits), EVERY_SPLIT]))
 
 
 def take_folds(dataset: datasets.Dataset, folds: Sequence[int] | None) -> datasets.Dataset:

@@ -6,6 +6,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from ..evaluation.report_file import METRIC_NAMES
 from ..plugins import Architecture
 from .card_notes import CardNotes, Figures, Source
 
@@ -273,26 +274,6 @@ _NATIVE_TAGS = {
     "AutoModelForAudioClassification": "audio-classification",
 }
 
-NAMES = {
-    "n": "answered samples",
-    "uar": "UAR (mean recall of the classes)",
-    "war": "WAR (accuracy)",
-    "balanced_accuracy": "balanced accuracy",
-    "macro_f1": "macro F1",
-    "auroc": "AUROC",
-    "macro_auroc": "macro AUROC",
-    "ovo_auroc": "one-vs-one AUROC",
-    "ece": "expected calibration error",
-    "mce": "maximum calibration error",
-    "brier": "Brier score",
-    "cross_entropy": "cross-entropy (nats)",
-    "rmse": "RMSE",
-    "mae": "MAE",
-    "ccc": "CCC",
-    "pcc": "PCC",
-}
-"""Metric → how it is written in a card."""
-
 _HUB_NAMES = {
     "uar": "recall",
     "war": "accuracy",
@@ -309,13 +290,13 @@ _DATA = ("picture", "image", "frame", "event", "video", "clip", "signal", "recor
 
 def metric_name(key: str) -> str:
     """How a metric's key is written: "RMSE, valence" for "rmse_valence"."""
-    if key in NAMES:
-        return NAMES[key]
+    if key in METRIC_NAMES:
+        return METRIC_NAMES[key]
     stem, within, place = key.partition("_within_")
-    if within and stem in NAMES:
-        return f"{NAMES[stem]} within one {place.replace('_', ' ')}"
+    if within and stem in METRIC_NAMES:
+        return f"{METRIC_NAMES[stem]} within one {place.replace('_', ' ')}"
     stem, _, target = key.partition("_")
-    return f"{NAMES[stem]}, {target}" if stem in NAMES and target else key.replace("_", " ")
+    return f"{METRIC_NAMES[stem]}, {target}" if stem in METRIC_NAMES and target else key.replace("_", " ")
 
 
 def pipeline_tag(entry: Architecture, regression: bool) -> str:
@@ -328,7 +309,7 @@ def pipeline_tag(entry: Architecture, regression: bool) -> str:
 
 def _named(row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """The metrics of a row, without the counts and the words that stand among them."""
-    return ((key, value) for key, value in row.items() if key in NAMES or key.partition("_")[0] in NAMES)
+    return ((key, value) for key, value in row.items() if key in METRIC_NAMES or key.partition("_")[0] in METRIC_NAMES)
 
 
 def _figures(report: Mapping[str, Any]) -> Iterator[tuple[str, str, Any, str | None, dict[str, Any] | None]]:
@@ -446,7 +427,7 @@ def build_metadata(
         if source.hub_id or any(word in source.role for word in _DATA)
     ]
     keys = [result.metric_type for result in results] + [slug(c) for figures in notes.figures for c in figures.columns]
-    metrics = dict.fromkeys(_HUB_NAMES.get(key, key) for key in keys if key in NAMES and key != "n")
+    metrics = dict.fromkeys(_HUB_NAMES.get(key, key) for key in keys if key in METRIC_NAMES and key != "n")
     tags = [*TAGS, *(["synthetic"] if synthetic else []), *(["control"] if control else []), *notes.tags]
     return ModelCardData(
         model_name=name,

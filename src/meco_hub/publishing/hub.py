@@ -34,7 +34,7 @@ from ..durable import write_json
 from ..errors import MecoError, PublishingError
 from ..exported import is_exported
 from ..loading import load_processor
-from ..weight_files import INDEX, WEIGHTS, check_folder, list_some, read_index, same_shape
+from ..weight_files import INDEX, WEIGHTS, check_folder, check_numbers, list_some, read_index, same_shape
 from . import PushOptions
 from .contents import CARD, SHARD, Contents, is_ours, read_contents, read_json
 from .remote import MAIN, Remote
@@ -230,8 +230,8 @@ def blame_disk() -> Iterator[None]:
         )
 
 
-# Does a folder load? Asked before it is pushed, without reading the weights: config, processor, names, and the heads of the
-# files.
+# Does a folder load? Asked before it is pushed: config, processor, names, the heads of the files, and whether the weights are
+# numbers.
 #
 # The network is built on the meta device, where it takes no memory, and its parameters are compared with what the
 # safetensors say of themselves: a file that is cut short, lies about its length or belongs to another model is found before
@@ -253,6 +253,7 @@ def check_ready(folder: Path, contents: Contents) -> None:
     _check_names(folder, cls, config)
     with torch.device("meta"):
         model = cls(config)
+    check_numbers(folder)
     _compare(folder, model, {name: entry.shape for name, entry in entries.items()})
     try:
         load_processor(str(folder))

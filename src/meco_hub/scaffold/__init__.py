@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from .. import plugins
-from ..durable import whole_folder
+from ..durable import files_together
 from ..errors import ConfigurationError, PluginError
 from ..version import __version__
 
@@ -208,7 +208,7 @@ def write_plugin(name: str, kind: str, output: str | Path | None = None) -> Path
     slots = names.slots() | own | {"kind": kind}
     for part in sorted((_TEMPLATES / "shared").glob("*.inc")):
         slots[part.stem] = part.read_text(encoding="utf-8").rstrip("\n")
-    with whole_folder(folder) as staged:
+    with files_together(folder, "pyproject.toml") as staged:
         for side in ("shared", kind) if kind in KINDS else (kind,):
             for template in sorted((_TEMPLATES / side).rglob("*.tmpl")):
                 relative = template.relative_to(_TEMPLATES / side).as_posix().removesuffix(".tmpl")

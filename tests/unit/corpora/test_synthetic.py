@@ -2,6 +2,7 @@
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,6 +58,16 @@ def test_never_over_what_is_there(name: str, tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="exists and is not empty"):
         write(tmp_path, seed=0, **options)
     assert contents(tmp_path) == {"precious": b"real data"}
+
+
+@pytest.mark.parametrize("name", ["new/faces", "new/faces.zip"])
+def test_a_writer_that_is_stopped_leaves_nothing(name: str, tmp_path: Path) -> None:
+    """Half of a corpus looks like a small one."""
+    files: Any = [("neutral/1.png", b"picture"), ("neutral/2.png", None)]
+    with pytest.raises(TypeError):
+        synthetic.store(tmp_path / name, files)
+    assert [path for path in tmp_path.rglob("*") if not path.is_dir()] == []
+    assert not (tmp_path / name).exists()
 
 
 def test_faces_differ_by_expression_person_and_take() -> None:

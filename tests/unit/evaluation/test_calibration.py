@@ -1,6 +1,7 @@
 """Calibration: finds what was distorted, never makes the fitting data worse, stays in bounds, and is read back as written."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -167,16 +168,38 @@ def test_round_trip_through_a_config(calibration: Calibration) -> None:
     [
         {"method": "isotonic"},
         {"method": "temperature", "temperature": 0.0},
+        {"method": "temperature", "temperature": 1e-40},
+        {"method": "temperature", "temperature": 11.0},
         {"method": "temperature", "temperature": "warm"},
         {"method": "temperature"},
         {"method": "affine", "names": ["v"], "slope": [1.0], "intercept": []},
         {"method": "affine", "names": ["v"], "slope": [None], "intercept": [0.0]},
+        {"method": "affine", "names": ["v"], "slope": [-1.0], "intercept": [0.0]},
         "temperature",
     ],
 )
 def test_nonsense_in_a_config_is_refused(stored: object) -> None:
     with pytest.raises(CheckpointError, match=r"config\.calibration"):
         calibration_of(SimpleNamespace(calibration=stored))
+
+
+@pytest.mark.parametrize(
+    ("stored", "head"),
+    [
+        ({"method": "temperature", "temperature": 2.0}, {"problem_type": "regression", "target_names": ["v", "a"]}),
+        ({"names": ["a", "v"]}, {"problem_type": "regression", "target_names": ["v", "a"]}),
+        ({"names": ["v", "a"]}, {"problem_type": "single_label_classification"}),
+    ],
+)
+def test_a_calibration_of_other_answers_is_refused(stored: dict[str, Any], head: dict[str, Any]) -> None:
+    """The slope of one value would be laid on another's."""
+    line = {"method": "affine", "slope": [1.0, 0.5], "intercept": [0.0, 1.0]}
+    with pytest.raises(CheckpointError, match="for what this head answers"):
+        calibration_of(SimpleNamespace(calibration={**line, **stored}, **head))
+    own = {**line, "names": ["v", "a"]}
+    assert calibration_of(
+        SimpleNamespace(calibration=own, problem_type="regression", target_names=["v", "a"])
+    ) == Calibration.from_dict(own)
 
 
 def test_nothing_to_fit_on_is_refused() -> None:

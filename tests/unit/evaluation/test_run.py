@@ -164,3 +164,14 @@ def test_runs_that_would_all_be_the_same_are_refused_before_anything_is_computed
     with pytest.raises(ConfigurationError, match="no clip_sampling, so every run would be the same"):
         evaluate(checkpoint, corpus, tmp_path / "out", runs=3)
     assert not (tmp_path / "out").exists()
+
+
+def test_runs_that_lie_elsewhere_are_not_replaced(checkpoint: Path, corpus: Path, tmp_path: Path) -> None:
+    others = tmp_path / "others"
+    others.mkdir()
+    (others / "run_07.json").write_text("of somebody")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "runs").symlink_to(others)
+    with pytest.raises(ConfigurationError, match="runs is a link"):
+        evaluate(checkpoint, corpus, tmp_path / "out")
+    assert (others / "run_07.json").read_text() == "of somebody"

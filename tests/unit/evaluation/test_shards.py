@@ -188,7 +188,7 @@ def test_what_is_no_run_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="exists already"):
         begin(tmp_path / "e")
     assert (tmp_path / "e" / "files.jsonl").read_text() == "somebody else's\n"
-    with pytest.raises(ConfigurationError, match="part of 0"):
+    with pytest.raises(ConfigurationError, match="part_size is 0"):
         begin(tmp_path / "d", part_size=0)
 
 

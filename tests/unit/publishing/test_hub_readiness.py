@@ -12,8 +12,11 @@ from safetensors.torch import load_file, save_file
 
 from meco_hub import plugins
 from meco_hub.errors import CardError, CheckpointError, MecoError, PublishingError
+from meco_hub.evaluation.evaluate import evaluate_checkpoint
+from meco_hub.loading import load_model
+from meco_hub.pipeline import recogniser
 from meco_hub.publishing.hub import check_destination, push_folder
-from meco_hub.weight_files import read_index
+from meco_hub.weight_files import read_index, require_finite_weights
 
 if TYPE_CHECKING:
     from loopback_hub.server import LoopbackHub
@@ -182,6 +185,42 @@ def test_where_no_push_could_go_is_said_before_a_training(monkeypatch: pytest.Mo
         check_destination("me/mine")
     monkeypatch.setenv("HF_TOKEN", "a word that is long enough")
     check_destination("me/mine")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+@pytest.mark.parametrize("sharded", [False, True])
+def test_weights_that_are_no_numbers_pass_no_door(folder: Path, value: float, sharded: bool) -> None:
+    """Whoever loads or publishes them hears the same, with or without a record of what they were."""
+    if sharded:
+        _shard(folder)
+    for file in sorted(folder.glob("model*.safetensors"))[-1:]:
+        weights = load_file(file)
+        weights[min(weights)].view(-1)[0] = value
+        save_file(weights, file, metadata={"format": "pt"})
+    doors: list[Callable[[], Any]] = [
+        lambda: push_folder(folder, "me/model", dry_run=True),
+        lambda: load_model(str(folder)),
+        lambda: load_model(str(folder)).base_model.from_pretrained(folder),
+        lambda: recogniser(folder),
+        lambda: evaluate_checkpoint(folder, "image_folder", folder, folder / "out"),
+    ]
+    for door in doors:
+        with pytest.raises(CheckpointError, match=f"{min(weights)} holds NaN or infinity"):
+            door()
+
+
+def test_weights_are_those_of_their_record_when_they_are_pushed(folder: Path) -> None:
+    (folder / "run.json").write_text(json.dumps({"data": {}, "weights_sha256": 64 * "0"}), encoding="utf-8")
+    with pytest.raises(CheckpointError, match="has SHA-256"):
+        push_folder(folder, "me/model", dry_run=True)
+
+
+def test_large_weights_are_numbers() -> None:
+    """Their sum is none."""
+    largest = torch.full((4,), torch.finfo(torch.float32).max)
+    require_finite_weights(
+        [("a", largest), ("b", torch.ones(3, dtype=torch.int64)), ("c", largest.half().clamp(max=6e4))], "x"
+    )
 
 
 def test_no_hash_of_a_person_is_published(folder: Path, hub: "LoopbackHub") -> None:

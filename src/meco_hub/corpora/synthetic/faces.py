@@ -13,11 +13,13 @@ import random
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from ...durable import files_together, whole_file
 from ...errors import CorpusError, unknown_name
 from .marker import marker
 
@@ -314,13 +316,17 @@ def store(target: Path, files: Iterable[tuple[str, bytes]]) -> None:
         raise CorpusError(
             f"{target} exists and is not empty. Expected a new place for synthetic data. Name another path."
         )
+    mark = marker()
     if target.suffix.lower() == ".zip":
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
-            for name, content in (*files, marker()):  # a fixed date, or the same seed would give other bytes tomorrow
+        with (
+            whole_file(target, overwrite=False) as partial,
+            zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive,
+        ):
+            for name, content in chain(files, [mark]):  # a fixed date, or the same seed would give other bytes tomorrow
                 archive.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), content)
         return
-    for name, content in (*files, marker()):
-        path = target / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+    with files_together(target, mark[0]) as staged:
+        for name, content in chain(files, [mark]):
+            path = staged / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
