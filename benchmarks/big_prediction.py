@@ -6,9 +6,10 @@
 
 Pictures of 36×36 of noise and a network of a few thousand parameters are made here, and no face is looked for (in noise the finder
 looks four times, which takes three quarters of the time), so what is measured is everything but the two. The first run is left
-alone: a tenth's rate is its files over the time between the parts that end it and the one before, and its memory the largest that
-a process has then (Pss, which shares out what is mapped together). The second one is killed, all its processes at once, at random
-moments, and begun again after each; its answers must be those of the first.
+alone: a tenth's rate is its files over the time between the parts that end it and the one before, or over the processor's time
+that was used meanwhile, and its memory the largest that a process has then (Pss, which shares out what is mapped together). The
+second one is killed, all its processes at once, at random moments, and begun again after each; its answers must be those of the
+first.
 """
 
 import argparse
@@ -101,16 +102,17 @@ class Run:
         assert self.process is not None
         return self.process.poll() is None
 
-    def memory(self) -> float:
-        """MB of the largest process."""
+    def usage(self) -> tuple[float, float]:
+        """MB of the largest process, and processor's seconds that all have used so far."""
         assert self.process is not None
-        found = [0.0]
+        found, seconds = [0.0], 0.0
         try:
             for one in psutil.Process(self.process.pid).children(recursive=True):
                 found.append(one.memory_full_info().pss / 1e6)
+                seconds += sum(one.cpu_times()[:2])
         except psutil.NoSuchProcess:  # it has just ended
             pass
-        return max(found)
+        return max(found), seconds
 
     def kill(self) -> None:
         """All processes at once, as a machine that goes down ends them."""
@@ -133,24 +135,29 @@ def run_alone(run: Run, total: int, part_size: int) -> None:
     """Rate and memory by tenth, of a run that is left alone."""
     run.begin()
     parts = -(-total // part_size)
-    peaks, done = [0.0] * 10, 0
+    peaks, used, first, done = [0.0] * 10, [0.0] * 10, 0.0, 0
     while run.running():
         done = max(done, run.parts())
         tenth = min(9, 10 * done // parts)
-        peaks[tenth] = max(peaks[tenth], run.memory())
+        memory, seconds = run.usage()
+        if not done:  # what starting costs
+            first = seconds
+        peaks[tenth], used[tenth] = max(peaks[tenth], memory), max(used[tenth], seconds)
         time.sleep(0.5)
     assert run.process is not None
     assert run.process.returncode == 0, run._log.read_text(errors="replace")[-3000:]
     times = sorted(file.stat().st_mtime for file in (run.output / "done").iterdir())
-    print("| tenth | files a second | largest process, MB |\n|---|---|---|")
+    print("| tenth | files a second | files a processor's second | largest process, MB |\n|---|---|---|---|")
     ends = [times[max(0, parts * (tenth + 1) // 10 - 1)] for tenth in range(10)]
     counts = [max(0, parts * (tenth + 1) // 10 - 1) for tenth in range(10)]
     for tenth in range(10):
         # the first part's beginning is not known, so the first tenth is counted from its end
         before, since = (counts[tenth - 1], ends[tenth - 1]) if tenth else (0, times[0])
         seconds, files = ends[tenth] - since, (counts[tenth] - before) * part_size
+        spent = used[tenth] - (used[tenth - 1] if tenth else first)
         rate = f"{files / seconds:.0f}" if seconds > 0 and files else "–"
-        print(f"| {tenth + 1} | {rate} | {peaks[tenth]:.0f} |" if peaks[tenth] else f"| {tenth + 1} | {rate} | – |")
+        by_processor = f"{files / spent:.0f}" if spent > 0 and files else "–"
+        print(f"| {tenth + 1} | {rate} | {by_processor} | {f'{peaks[tenth]:.0f}' if peaks[tenth] else '–'} |")
 
 
 def run_killed(run: Run, kills: int, parts: int, chance: random.Random) -> None:

@@ -9,7 +9,6 @@ line per epoch), utilisation.csv (one line per second), report.json. No weights.
 """
 
 import argparse
-import csv
 import json
 import os
 import statistics
@@ -21,6 +20,7 @@ from typing import Any
 
 import torch
 
+from meco_hub.csv_files import write_rows
 from meco_hub.durable import write_json
 from meco_hub.evaluation.evaluate import EvaluationSettings, evaluate_checkpoint
 from meco_hub.evaluation.report import library_versions
@@ -184,11 +184,10 @@ def main() -> None:
             EvaluationSettings(split="validation", batch_size=arguments.batch_size),
         )
     with (out / "curve.csv").open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, list(run["history"][0]))
-        writer.writeheader()
-        writer.writerows(run["history"])
+        head = list(run["history"][0])
+        write_rows(stream, head, ([step.get(name) for name in head] for step in run["history"]))
     with (out / "utilisation.csv").open("w", newline="") as stream:
-        csv.writer(stream).writerows([("seconds", "busy_percent", "memory_mib", "watts"), *utilisation.rows])
+        write_rows(stream, ("seconds", "busy_percent", "memory_mib", "watts"), utilisation.rows)
     pictures = steps * settings.per_device_train_batch_size
     figures = {
         "split": "PublicTest, looked at once",
