@@ -14,9 +14,11 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import ConfigurationError
 from ..labels import LabelSpace
 from . import Corpus
-from .fer2013 import EXPRESSIONS, VOTES_NAME, majority, shares
+from .fer2013 import EXPRESSIONS, VOTES_NAME, majority, read_faces, shares
+from .fer2013 import corpus as fer2013
 from .file_tree import HASH_COLUMN
 from .tables import FaceRow, build_splits
 
@@ -35,6 +37,8 @@ corpus = Corpus(
     options={
         "contempt": "true: eight expressions; false: pictures of contempt, and votes for it, are left out",
         "public_test": "as of fer2013",
+        "held_out": "a share of train that becomes the split validation: what `data.validation.by_content` of that share holds "
+        "out of fer2013; train loses what recurs in another split. For going on from a network that learnt fer2013 so divided",
     },
     citation='Barsoum et al. 2016, "Training Deep Networks for Facial Expression Recognition with Crowd-Sourced Label '
     'Distribution", ICMI, arXiv:1608.01041',
@@ -42,14 +46,16 @@ corpus = Corpus(
 )
 
 
-def read(path: Path, *, contempt: bool = True, public_test: str | None = None) -> "datasets.DatasetDict":
+def read(
+    path: Path, *, contempt: bool = True, public_test: str | None = None, held_out: float | None = None
+) -> "datasets.DatasetDict":
     """Read FER+; see `Corpus.load` for the columns, and `soft_label`, the shares of the votes for the label's classes."""
     import datasets
 
-    from .fer2013 import read_faces
-
     names = EXPRESSIONS if contempt else EXPRESSIONS[:-1]
     splits, address = read_faces(path, public_test=public_test, votes="needed")
+    if held_out is not None:
+        splits = _hold_out(splits, fer2013.load(path, public_test=public_test), held_out)
     kept: dict[str, list[FaceRow]] = {}
     for split, rows in splits.items():
         votes = [row.extras.pop("votes") for row in rows]
@@ -61,3 +67,27 @@ def read(path: Path, *, contempt: bool = True, public_test: str | None = None) -
         logger.info("%s: %d of %d pictures of %r have a majority.", address, len(kept[split]), len(rows), split)
     extras = {HASH_COLUMN: datasets.Value("string"), "soft_label": datasets.List(datasets.Value("float32"))}
     return build_splits(kept, names, extras=extras, address=address)
+
+
+def _hold_out(
+    splits: dict[str, list[FaceRow]], whole: "datasets.DatasetDict", share: float
+) -> dict[str, list[FaceRow]]:
+    """The rows, divided as a recipe divides fer2013: by all of its pictures, with and without a majority."""
+    from .splits import by_content, without_content_of
+
+    if "train" not in splits or "validation" in splits:
+        raise ConfigurationError(
+            f"ferplus: held_out is {share!r}, and there are the splits {', '.join(splits)}. Expected train, and no validation yet. "
+            "Leave held_out away, or change public_test."
+        )
+    pool = without_content_of(whole["train"], *(part for name, part in whole.items() if name != "train"))
+    place = {
+        name: split
+        for split, part in zip(("train", "validation"), by_content(pool, share, seed=0), strict=True)
+        for name in part["sample_id"]
+    }
+    divided = {
+        split: [row for row in splits["train"] if place.get(row.sample_id) == split]
+        for split in ("train", "validation")
+    }
+    return splits | divided

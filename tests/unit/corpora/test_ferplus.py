@@ -10,8 +10,9 @@ from look_alikes import write_fer2013_csv
 from meco_hub.corpora.fer2013 import EXPRESSIONS, majority, shares
 from meco_hub.corpora.fer2013 import corpus as fer2013
 from meco_hub.corpora.ferplus import corpus
+from meco_hub.corpora.splits import by_content, without_content_of
 from meco_hub.corpora.synthetic.faces import write_fer2013_folders
-from meco_hub.errors import CorpusError
+from meco_hub.errors import ConfigurationError, CorpusError
 
 HEADER = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
 #                 neutral happy surprise sad anger disgust fear contempt unknown NF
@@ -64,6 +65,27 @@ def test_labels_are_those_of_the_majority(folder: Path, zipped: bool) -> None:
     assert seven.features["label"].names == list(EXPRESSIONS[:-1])
     assert len(seven) == 24
     assert all(len(one) == 7 for one in seven["soft_label"])
+
+
+def test_what_is_held_out_is_what_fer2013_holds_out(folder: Path) -> None:
+    of_test, of_train = (sorted((folder / side).glob("*/*")) for side in ("test", "train"))
+    shutil.copy(of_test[0], of_train[10])  # a picture that recurs in the test
+    whole = fer2013.load(folder)
+    rest, aside = by_content(without_content_of(whole["train"], whole["test"]), 0.4, seed=0)
+    assert len(rest) + len(aside) == 27
+    labelled, divided = corpus.load(folder)["train"]["sample_id"], corpus.load(folder, held_out=0.4)
+    assert set(divided["validation"]["sample_id"]) == set(aside["sample_id"]) & set(labelled)
+    assert set(divided["train"]["sample_id"]) == set(rest["sample_id"]) & set(labelled)
+    assert divided["test"]["sample_id"] == corpus.load(folder)["test"]["sample_id"]
+    with pytest.raises(ConfigurationError, match="between 0 and 1"):
+        corpus.load(folder, held_out=1.0)
+
+
+def test_nothing_is_held_out_beside_another_validation(tmp_path: Path) -> None:
+    drawn = write_fer2013_csv(tmp_path / "fer", seed=5)
+    write_votes(tmp_path / "fer", [("x.png", UNANIMOUS_FEAR)] * len(drawn))
+    with pytest.raises(ConfigurationError, match=r"train, validation, test.*change public_test"):
+        corpus.load(tmp_path / "fer", held_out=0.4)
 
 
 def test_fer2013_keeps_its_labels_and_tells_the_votes(folder: Path) -> None:
