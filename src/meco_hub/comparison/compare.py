@@ -1,5 +1,6 @@
 """`meco compare`, by its function: cells made, table and pictures written."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from . import tables
 from .cells import check_cells, read_reports, run_cells
 from .plan import Comparison, Plan
 from .statistics import Summary, summarise_cells
+
+logger = logging.getLogger(__name__)
 
 FORMS = {"csv": tables.csv_text, "markdown": tables.markdown, "latex": tables.latex}
 """Form of a table → what makes it."""
@@ -47,6 +50,8 @@ def compare(
     if pictures:
         require_matplotlib()
     plan = Plan(comparison, data_dir, trust_recipe_code=trust_recipe_code)
+    for leak in plan.leaks:
+        logger.warning("The division leaks, and the table will say so: %s.", leak)
     if finished_only:
         check_cells(plan.cells, folder)
     else:

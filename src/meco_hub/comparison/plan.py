@@ -27,12 +27,12 @@ from typing import Annotated, Any, Literal
 
 from .. import plugins
 from ..corpora import Corpus
-from ..corpora.leaks import fingerprint
+from ..corpora.leaks import fingerprint, leak_check
 from ..corpora.splits import PROTOCOLS, folds
 from ..corpora.tables import column
 from ..errors import ConfigurationError, UnknownNameError, require_count, unknown_name
 from ..evaluation.evaluate import EvaluationSettings
-from ..evaluation.task import EVERY_SPLIT, take_split
+from ..evaluation.task import EVERY_SPLIT, take_folds, take_split
 from ..reading import read_yaml
 from ..training import recipes
 from ..training.result import flatten
@@ -281,7 +281,10 @@ class Plan:
         if one.protocol != OFFICIAL:
             return [fold.name for fold in folds(self.pool, one.protocol, n_folds=one.n_folds, seed=one.fold_seed)]
         numbers = sorted(set(column(self.pool, "fold")))
-        return [str(number) for number in numbers] if numbers[0] >= 0 else []
+        if numbers[-1] < 0:
+            return []
+        take_folds(self.pool, numbers[-1:])  # which refuses rows without one beside rows that have one
+        return [str(number) for number in numbers]
 
     @cached_property
     def folds(self) -> list[str]:
@@ -300,6 +303,17 @@ class Plan:
             if name not in known:
                 raise unknown_name(f"fold of {one.corpus} ({one.protocol})", name, known)
         return names
+
+    @cached_property
+    def leaks(self) -> list[str]:
+        """What a fold that is tested shares with the others although it should not; of P0 … P4 each training looks by itself."""
+        if self.comparison.protocol != OFFICIAL:
+            return []
+        parts = self.splits if not self.numbered else {one: take_folds(self.pool, [int(one)]) for one in self.numbered}
+        own = self.corpus.own_protocol(self.comparison.options)
+        allow = own.shares if own is not None else ("stimulus",)
+        found = leak_check(*parts.values(), names=[str(name) for name in parts], raises=False, allow=allow)
+        return [str(one) for one in found.overlaps if {one.first, one.second} & set(self.folds)]
 
     @cached_property
     def cells(self) -> list[Cell]:
@@ -364,7 +378,8 @@ class Plan:
         changes: dict[str, Any] = {
             "data.corpus": one.corpus,
             "data.options": options,
-            "data.validation": one.validation or (data.get("validation") if model.recipe else self._held_out),
+            # of a baseline it says nothing: no side of it is held out
+            "data.validation": one.validation or (data.get("validation") if model.recipe else {"by_identity": 0.15}),
             "seed": seed,
         }
         if self.numbered:  # else a split is tested, and the recipe trains on its own
@@ -407,13 +422,6 @@ class Plan:
             )
         self._checked.append(options)
 
-    @cached_property
-    def _held_out(self) -> dict[str, Any]:
-        """What the data of a baseline are divided by until it is fitted, which is on both sides (`baselines.py`)."""
-        if self.comparison.protocol == "P1":
-            return {"by_trial": 0.15}
-        return {"by_identity" if all(column(self.pool, "identity")) else "by_content": 0.15}
-
     def _settings(self, fold: str) -> EvaluationSettings:
         one = self.comparison
         common = EvaluationSettings(
@@ -438,6 +446,7 @@ class Plan:
             "data": self.data,
             "protocol": one.protocol,
             "claims": protocol,
+            "leaks": self.leaks,
             "folds": self.folds,
             "seeds": one.seeds,
             "conditions": one.conditions,

@@ -1,14 +1,14 @@
 """What the cells of a comparison say together: means and SD over seeds, and what a difference is worth over people.
 
 **Figures.** A figure of a report is averaged over the folds of a seed; mean and standard deviation (n − 1) are over the seeds'
-means. Where there is one seed there is no SD. A fold in which a figure is undefined (AUROC of one class) is left out, and
-counted.
+means. Where there is one seed there is no SD. A seed counts once all its folds are there, or the means would be of other folds from
+seed to seed and from row to row. A fold in which a figure is undefined (AUROC of one class) is left out, and a note says so.
 
 **Differences.** Everybody who is tested has a figure of their own (`people.csv` of each cell), averaged over the cells they are
 in. Per person, the model's figure minus that of the model it is compared with: the mean over people, its 95 % interval by the
 jackknife over people with Student's t (`evaluation/intervals.py`), and the two-sided Wilcoxon signed-rank test over people
-(Wilcoxon 1945; zeros left out), whose p values are corrected over the comparisons of the table by Holm's step-down method (Holm
-1979). Runs with other seeds and samples of one person are no people, and make no difference surer.
+(Wilcoxon 1945; zeros left out; exact with ties too), whose p values are corrected over the comparisons of the table by Holm's
+step-down method (Holm 1979). Runs with other seeds and samples of one person are no people, and make no difference surer.
 
 **One answer.** A model whose answers are one class throughout, or one value, is called so: its accuracy is the share of that
 class.
@@ -26,12 +26,20 @@ from scipy import stats
 
 from ..errors import ConfigurationError, InputError
 from ..evaluation.intervals import mean_intervals
+from ..evaluation.metrics import Floats
+from ..evaluation.report_file import METRIC_NAMES
 from .cells import REPORT
 from .plan import Cell, Plan
 
 CLASSES = ("balanced_accuracy", "macro_f1", "auroc")
 VALUES = ("rmse", "ccc")
 """Columns of the table where none are named; figures that a nuisance cannot give follow."""
+
+DECIMALS = 12
+"""Of differences of people; what is smaller is rounding."""
+
+MOST_COUNTED = 300
+"""People up to whom the signed-rank test is exact; of more, its normal approximation is."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,7 @@ class Row:
 
     Attributes:
         difference: from the model that all are compared with; None of that one, and where nobody is known by name.
+        cells, wanted: runs that the figures are of, and those that there are to be.
     """
 
     model: str
@@ -89,7 +98,8 @@ class Summary:
 
     Attributes:
         compared: the metric that differences are of; None where people are unknown.
-        curves: family of conditions → model → {"levels", "values"}, of `curve_metric`.
+        curves: family of conditions → model → {"asked", "levels", "values"}, of `curve_metric`.
+        curve_metric: the first of `metrics` where it is tried under conditions, or else UAR or CCC.
         units: family of conditions → unit of its levels, where it has one.
     """
 
@@ -119,17 +129,33 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return corrected
 
 
+def signed_rank(differences: Floats) -> float:
+    """Two-sided p of Wilcoxon's signed-rank test, zeros left out: of all signs that the ranks could have, ties sharing theirs."""
+    kept = differences[differences != 0]
+    if len(kept) > MOST_COUNTED:
+        tested: Any = stats.wilcoxon(kept)
+        return float(tested.pvalue)
+    ranks = np.rint(2 * stats.rankdata(np.abs(kept))).astype(np.int64)  # doubled, as ties have halves
+    chance = np.zeros(int(ranks.sum()) + 1)  # of every sum of the positive ones
+    chance[0] = 1.0
+    for rank in ranks:
+        chance[rank:] = (chance[rank:] + chance[:-rank]) / 2
+        chance[:rank] /= 2
+    seen = int(min(ranks[kept > 0].sum(), ranks[kept < 0].sum()))
+    return min(1.0, 2 * float(chance[: seen + 1].sum()))
+
+
 def compare_people(metric: str, own: Mapping[str, float], other: Mapping[str, float]) -> Difference:
     """The difference over those people who have both figures; person → figure of either model."""
     both = sorted(own.keys() & other.keys())
-    differences = np.array([own[who] - other[who] for who in both], np.float64)
+    # a mean over three seeds may differ from the same figure of one by rounding, which is no sign of anything
+    differences = np.array([own[who] - other[who] for who in both], np.float64).round(DECIMALS)
     if len(both) < 2:
         return Difference(metric, len(both), float(differences[0]) if both else None, None, None, None)
     mean = float(differences.mean())
     bounds = mean_intervals([{"difference": value} for value in differences.tolist()], both).bounds["difference"]
     low, high = bounds or (mean, mean)
-    tested: Any = stats.wilcoxon(differences) if np.any(differences != 0) else None
-    return Difference(metric, len(both), mean, low, high, 1.0 if tested is None else float(tested.pvalue))
+    return Difference(metric, len(both), mean, low, high, signed_rank(differences))
 
 
 def figure(values: Mapping[tuple[int, str], float | None]) -> Figure:
@@ -148,6 +174,13 @@ def figure(values: Mapping[tuple[int, str], float | None]) -> Figure:
         by_fold=by_fold,
         undefined=len(values) - len(known),
     )
+
+
+def metric_name(metric: str) -> str:
+    """A metric's name for people: "AUROC within session minute"."""
+    stem, _, rest = metric.partition("_within_")
+    words = METRIC_NAMES.get(stem, stem.replace("_", " ")).partition(" (")[0]
+    return f"{words} within {rest.replace('_', ' ')}" if rest else words
 
 
 def read_people(file: Path, metric: str) -> dict[str, float]:
@@ -174,20 +207,16 @@ def summarise_cells(plan: Plan, reports: Mapping[Cell, Mapping[str, Any]], outpu
     """The table of the cells that are finished."""
     if not reports:
         raise InputError(f"No cell of the comparison is finished in {output_dir}. Run it first.")
-    first = next(iter(reports.values()))
     metrics = _columns(plan, reports)
     compared = metrics[0] if any(report["data"]["identities"] for report in reports.values()) else None
+    runs = {model: _whole_seeds(plan, model, reports) for model in plan.comparison.models}
     people = {
-        model: _mean_of_people(
-            [output_dir / cell.folder / REPORT.parent / "people.csv" for cell in reports if cell.model == model],
-            compared,
-        )
-        for model in plan.comparison.models
+        model: _mean_of_people([output_dir / cell.folder / REPORT.parent / "people.csv" for cell in own], compared)
+        for model, own in runs.items()
         if compared is not None
     }
     against, rows = plan.comparison.compared_with, []
-    for model in plan.comparison.models:
-        own = {cell: report for cell, report in reports.items() if cell.model == model}
+    for model, own in runs.items():
         figures = {
             metric: figure({(cell.seed, cell.fold): report["metrics"].get(metric) for cell, report in own.items()})
             for metric in metrics
@@ -195,33 +224,50 @@ def summarise_cells(plan: Plan, reports: Mapping[Cell, Mapping[str, Any]], outpu
         difference = None
         if compared is not None and model != against:
             difference = compare_people(compared, people[model], people[against])
-        wanted = len(plan.cells_of(model))
         chosen = Counter(cell.chosen for cell in own if cell.chosen is not None)
         notes = [f"chose {', '.join(f'{name} {times} ×' for name, times in chosen.most_common())}"] if chosen else []
-        rows.append(Row(model, figures, difference, len(own), wanted, notes + _notes(list(own.values()), wanted)))
+        notes += _notes(list(own.values())) + _gaps(figures, len(own))
+        finished, wanted = sum(cell.model == model for cell in reports), len(plan.cells_of(model))
+        if finished < wanted:
+            notes.append(f"{finished} of {wanted} runs are finished; {len(own)} of them, of whole seeds, count")
+        rows.append(Row(model, figures, difference, len(own), wanted, notes))
     corrected = iter(holm([row.difference.p for row in rows if row.difference]))
     rows = [
         replace(row, difference=replace(row.difference, p_holm=next(corrected))) if row.difference else row
         for row in rows
     ]
-    tested = {cell.fold: report for cell, report in reports.items()}
-    metric = "ccc" if first["kind"] == "regression" else "uar"
+    counted = {cell: report for own in runs.values() for cell, report in own.items()}
+    entries = [entry for report in counted.values() for entry in report["conditions"]]
+    shared = all(metrics[0] in entry["metrics"] for entry in entries)
+    first = next(iter(reports.values()))
+    metric = metrics[0] if shared else "ccc" if first["kind"] == "regression" else "uar"
     return Summary(
         division=plan.describe(),
         metrics=metrics,
         compared=compared,
         rows=rows,
         people=len({who for own in people.values() for who in own}),
-        samples=sum(int(report["data"]["samples"]) for report in tested.values()),
-        curves=_curves(reports, metric),
+        samples=sum({cell.fold: int(report["data"]["samples"]) for cell, report in counted.items()}.values()),
+        curves=_curves(counted, metric),
         curve_metric=metric,
-        units={
-            entry["family"]: entry["unit"]
-            for report in reports.values()
-            for entry in report["conditions"]
-            if entry.get("unit")
-        },
+        units={entry["family"]: entry["unit"] for entry in entries if entry.get("unit")},
     )
+
+
+def _whole_seeds(plan: Plan, model: str, reports: Mapping[Cell, Mapping[str, Any]]) -> dict[Cell, Mapping[str, Any]]:
+    """A model's reports of those seeds of which all folds are there."""
+    own = {cell: report for cell, report in reports.items() if cell.model == model}
+    folds = Counter(cell.seed for cell in own)
+    return {cell: report for cell, report in own.items() if folds[cell.seed] == len(plan.folds)}
+
+
+def _gaps(figures: Mapping[str, Figure], runs: int) -> list[str]:
+    """Where a figure is a mean of fewer runs than the others of its row."""
+    return [
+        f"{metric_name(metric)} of {runs - own.undefined} of {runs} runs, undefined in the others"
+        for metric, own in figures.items()
+        if 0 < own.undefined < runs
+    ]
 
 
 def _columns(plan: Plan, reports: Mapping[Cell, Mapping[str, Any]]) -> list[str]:
@@ -239,7 +285,7 @@ def _columns(plan: Plan, reports: Mapping[Cell, Mapping[str, Any]]) -> list[str]
     return list(wanted)
 
 
-def _notes(reports: Sequence[Mapping[str, Any]], wanted: int) -> list[str]:
+def _notes(reports: Sequence[Mapping[str, Any]]) -> list[str]:
     """What must be said beside a model's figures."""
     notes = []
     constant = [answer for report in reports if (answer := _only_answer(report)) is not None]
@@ -254,8 +300,6 @@ def _notes(reports: Sequence[Mapping[str, Any]], wanted: int) -> list[str]:
     controls = {report["checkpoint"].get("control") for report in reports} - {None}
     if controls:
         notes.append("a control: trained on permuted labels")
-    if len(reports) < wanted:
-        notes.append(f"{len(reports)} of {wanted} runs are finished")
     return notes
 
 
@@ -270,7 +314,10 @@ def _only_answer(report: Mapping[str, Any]) -> str | None:
 
 
 def _curves(reports: Mapping[Cell, Mapping[str, Any]], metric: str) -> dict[str, dict[str, dict[str, list[Any]]]]:
-    """Family → model → levels and values, means over the cells; a level that some cell cannot answer has no value."""
+    """Family → model → `asked` and realised `levels`, and `values`, means over the cells.
+
+    A level that some cell cannot answer has no value.
+    """
     points: dict[str, dict[str, dict[Any, list[tuple[float, float | None]]]]] = {}
     for cell, report in reports.items():
         for entry in report["conditions"]:
@@ -282,11 +329,9 @@ def _curves(reports: Mapping[Cell, Mapping[str, Any]], metric: str) -> dict[str,
         for model, own in models.items():
             levels, values = [], []
             for value, found in own.items():
-                figures = [figure for _, figure in found]
+                figures = [figure for _, figure in found if figure is not None]
                 words = isinstance(value, str) or any(level is None for level, _ in found)
                 levels.append(value if words else float(np.mean([level for level, _ in found])))
-                values.append(
-                    None if any(one is None for one in figures) else float(np.mean([one or 0.0 for one in figures]))
-                )
-            curves.setdefault(family, {})[model] = {"levels": levels, "values": values}
+                values.append(float(np.mean(figures)) if len(figures) == len(found) else None)
+            curves.setdefault(family, {})[model] = {"asked": list(own), "levels": levels, "values": values}
     return curves

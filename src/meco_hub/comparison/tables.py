@@ -1,7 +1,8 @@
 """A comparison as a table that can be read or printed: terminal, csv, Markdown, LaTeX with booktabs; and its curves.
 
-Every form but csv holds the same cells: mean ± SD, difference with interval, p. csv holds the numbers, a column each. The
-caption says what the figures are of: corpus, protocol, folds, people, samples, seeds, and what is tested.
+Every form but csv holds the same cells: mean ± SD, difference with interval, p; and a table below for each family of conditions, by
+model and strength. csv holds the numbers, a column each. The caption says what the figures are of: corpus, protocol, folds, people,
+samples, seeds, and what is tested.
 """
 
 import io
@@ -10,20 +11,12 @@ from pathlib import Path
 
 from ..csv_files import write_rows
 from ..evaluation.pictures import draw_bars, draw_degradation
-from ..evaluation.report_file import METRIC_NAMES
 from .plan import file_name
-from .statistics import Figure, Row, Summary
+from .statistics import Figure, Row, Summary, metric_name
 
 _LATEX = {mark: f"\\{mark}" for mark in "&%$#_{}"}
 _LATEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "…": r"\ldots{}"}
 _LATEX |= {"±": r"$\pm$", "−": r"$-$", "<": r"$<$", "Δ": r"$\Delta$"}
-
-
-def metric_name(metric: str) -> str:
-    """A metric's name for people: "AUROC within session minute"."""
-    stem, _, rest = metric.partition("_within_")
-    words = METRIC_NAMES.get(stem, stem.replace("_", " ")).partition(" (")[0]
-    return f"{words} within {rest.replace('_', ' ')}" if rest else words
 
 
 def escape(text: str) -> str:
@@ -44,6 +37,8 @@ def caption(summary: Summary) -> str:
     ]
     if division["claims"] and division["claims"]["leaky"]:
         told.append("The protocol is leaky: figures are a diagnosis only.")
+    if division["leaks"]:
+        told.append(f"The folds leak, and figures may be too good: {'; '.join(division['leaks'])}.")
     if any(row.difference for row in summary.rows) and summary.compared is not None:
         told.append(
             f"Δ: {metric_name(summary.compared)} minus that of {division['reference']}, mean over people with its 95 % interval "
@@ -90,33 +85,61 @@ def _difference(row: Row) -> list[str]:
     return [_number(found.mean, "+") + between, p]
 
 
-def terminal(summary: Summary) -> list[str]:
-    """Lines with columns of even width, the caption last."""
-    table = cells(summary)
+def condition_tables(summary: Summary) -> list[tuple[str, list[list[str]]]]:
+    """Caption and cells of each family of conditions: a row a model, a column a strength as it was asked for."""
+    found = []
+    for family, models in summary.curves.items():
+        asked = list(dict.fromkeys(level for own in models.values() for level in own["asked"]))
+        table = [["model", *(level if isinstance(level, str) else f"{level:g}" for level in asked)]]
+        for model, own in models.items():
+            known = dict(zip(own["asked"], own["values"], strict=True))
+            values = [known.get(level) for level in asked]
+            table.append([model, *("–" if value is None else _number(value) for value in values)])
+        unit = f" ({summary.units[family]})" if family in summary.units else ""
+        found.append((f"{metric_name(summary.curve_metric)} under {family}{unit}; means as above.", table))
+    return found
+
+
+def _columns(table: Sequence[Sequence[str]]) -> list[str]:
+    """Lines with columns of even width."""
     widths = [max(len(line[place]) for line in table) for place in range(len(table[0]))]
-    lines = ["  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
-    return [*lines, "", caption(summary)]
+    return ["  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
+
+
+def terminal(summary: Summary) -> list[str]:
+    """Lines with columns of even width, captions below."""
+    lines = [*_columns(cells(summary)), "", caption(summary)]
+    for said, table in condition_tables(summary):
+        lines += ["", *_columns(table), "", said]
+    return lines
 
 
 def markdown(summary: Summary) -> str:
-    """A table of Markdown, the caption below it."""
-    table = [[cell.replace("|", r"\|") for cell in line] for line in cells(summary)]
-    rows = ["| " + " | ".join(line) + " |" for line in table]
-    return "\n".join([rows[0], "|" + "---|" * len(table[0]), *rows[1:], "", caption(summary), ""])
+    """Tables of Markdown, captions below them."""
+    lines = []
+    for said, table in [(caption(summary), cells(summary)), *condition_tables(summary)]:
+        rows = ["| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in table]
+        lines += [rows[0], "|" + "---|" * len(table[0]), *rows[1:], "", said, ""]
+    return "\n".join(lines)
 
 
 def latex(summary: Summary) -> str:
-    r"""A `table` with booktabs; the document needs \usepackage{booktabs}."""
-    table = [[escape(cell) for cell in line] for line in cells(summary)]
-    rows = [" & ".join(line) + r" \\" for line in table]
-    label = file_name(f"{summary.division['corpus']}-{summary.division['protocol']}").lower()
+    r"""A `table` with booktabs for each; the document needs \usepackage{booktabs}."""
+    label = f"{summary.division['corpus']}-{summary.division['protocol']}"
+    parts = ["% needs \\usepackage{booktabs}", _latex_table(cells(summary), caption(summary), label)]
+    for family, (said, table) in zip(summary.curves, condition_tables(summary), strict=True):
+        parts.append(_latex_table(table, said, f"{label}-{family}"))
+    return "\n".join([*parts, ""])
+
+
+def _latex_table(table: Sequence[Sequence[str]], said: str, label: str) -> str:
+    rows = [" & ".join(map(escape, line)) + r" \\" for line in table]
     return "\n".join(
         [
-            "% needs \\usepackage{booktabs}",
             r"\begin{table}",
             r"\centering",
-            rf"\caption{{{escape(caption(summary))}}}",
-            rf"\label{{tab:{label.replace('_', '-')}}}",
+            rf"\caption{{{escape(said)}}}",
+            rf"\label{{tab:{file_name(label).lower().replace('_', '-')}}}",
             rf"\begin{{tabular}}{{{'l' * len(table[0])}}}",
             r"\toprule",
             rows[0],
@@ -125,7 +148,6 @@ def latex(summary: Summary) -> str:
             r"\bottomrule",
             r"\end{tabular}",
             r"\end{table}",
-            "",
         ]
     )
 
@@ -147,7 +169,7 @@ def csv_text(summary: Summary) -> str:
 
 def draw_curves(summary: Summary, folder: Path) -> list[Path]:
     """One picture for each family of conditions, all models in it; a picture a model where the conditions have no order."""
-    written, metric = [], summary.curve_metric.upper()
+    written, metric = [], metric_name(summary.curve_metric)
     title = f"{summary.division['corpus']}, n = {summary.people} people"
     for family, models in summary.curves.items():
         name = file_name(family)

@@ -26,6 +26,9 @@ from .leaks import plain_name
 
 logger = logging.getLogger(__name__)
 
+_NOTHING = frozenset({"nan", "<na>", "#n/a"})
+"""What pandas and spreadsheets write where there is nothing."""
+
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
 
 
@@ -47,9 +50,10 @@ class LabelRow:
         return self.cells.get(column, "")
 
     def need(self, column: str) -> str:
-        """The cell, which must not be empty."""
-        if not self[column]:
-            raise CorpusError(f"{self.where}: the cell of {column!r} is empty. Fill it, or remove the line.")
+        """The cell, which must not be empty, nor a program's word for that."""
+        if not self[column] or self[column].casefold() in _NOTHING:
+            said = f"is {self[column]!r}, as for nothing" if self[column] else "is empty"
+            raise CorpusError(f"{self.where}: the cell of {column!r} {said}. Fill it, or remove the line.")
         return self[column]
 
     def plain(self, column: str) -> str:
@@ -117,13 +121,17 @@ def read_labels(path: Path, *, required: Sequence[str], known: Sequence[str], re
 
 def check_people(people: Iterable[str], where: str) -> None:
     """Make sure that nobody is spelt in two ways, who would be two people then and stand on both sides of a division."""
+    _check_spelling(people, where, ("person", "people who"))
+
+
+def _check_spelling(names: Iterable[str], where: str, words: tuple[str, str]) -> None:
     spelt: dict[str, str] = {}
-    for name in people:
+    for name in names:
         other = spelt.setdefault(plain_name(name), name)
         if other != name:
             raise CorpusError(
-                f"{where} names {quote(other)!r} and {quote(name)!r}, which are one person in two spellings, or two people who "
-                "cannot be told apart. Expected one spelling for each person. Write them alike, or rename one of the two."
+                f"{where} names {quote(other)!r} and {quote(name)!r}, which are one {words[0]} in two spellings, or two {words[1]} "
+                f"cannot be told apart. Expected one spelling for each {words[0]}. Write them alike, or rename one of the two."
             )
 
 
@@ -137,6 +145,7 @@ def order_labels(
         wanted: the classes in order, in any usual spelling; None: AffectNet's order of the expressions, or sorted names when one
             is no expression.
     """
+    _check_spelling(counts, where, ("class", "classes that"))
     if wanted is None:
         return [name for name in EXPRESSIONS if name in counts] if counts.keys() <= set(EXPRESSIONS) else sorted(counts)
     names = [canonical_or_own(name) for name in wanted]

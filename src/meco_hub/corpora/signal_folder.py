@@ -690,8 +690,8 @@ def _row(
             "Expected some. Correct the times, or remove the line."
         )
     extras: dict[str, Any] = {"notes": notes, "margin_s": margin}
-    # rows that lie in the same minute share the value
-    extras["session_minute"] = float(round(((part.start + part.end) / 2 - recording.start) / 60))
+    # rows whose middles lie in the same minute share the value; a clock of many digits is off by a hair
+    extras["session_minute"] = float(math.floor(((part.start + part.end) / 2 - recording.start) / 60 + 1e-6))
     extras |= {own: part.row[own.lower()] for own in table.study.own_columns}
     return RecordingRow(
         sample_id=f"{name}{part.suffix}",

@@ -93,7 +93,8 @@ def fit_nuisance(values: Sequence[Any], answers: Floats, weights: Floats | None 
     if not known.any():
         return None
     forest: Any = RandomForestRegressor(TREES, min_samples_leaf=LEAF, random_state=0)
-    forest.fit(numbers[known, None], answers[known], sample_weight=weigh[known])
+    wanted = answers[known] if answers.shape[1] > 1 else answers[known, 0]
+    forest.fit(numbers[known, None], wanted, sample_weight=weigh[known])
     trees = [one.tree_ for one in forest.estimators_]
     keys = np.unique(np.concatenate([one.threshold[one.children_left >= 0] for one in trees]))
     middles = np.concatenate([keys[:1] - 1, (keys[:-1] + keys[1:]) / 2, keys[-1:] + 1]) if len(keys) else np.zeros(1)

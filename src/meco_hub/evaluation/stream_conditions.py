@@ -205,8 +205,9 @@ def signal_conditions(streams: Sequence[str], corpus: Sequence[str] = ()) -> dic
     What goes missing, gets gaps or comes late is drawn over the corpus's streams, whichever of them a model reads: two models lose
     the same sensors in the same windows, and one that reads a single sensor loses it as often as another loses that sensor.
 
-    Families: `present` (every subset), `missing` and `blocks` (rate) of clips; `delay-unknown/…` and `delay-known/…` (seconds;
-    of all streams, and of each by itself), `decimation` (factor) and `jitter` (seconds) of recordings; `combined` of both.
+    Families: `present` (every subset of the model's), `without` (one of the corpus's), `missing` and `blocks` (rate) of clips;
+    `delay-unknown/…` and `delay-known/…` (seconds; of all streams, and of each by itself), `decimation` (factor) and `jitter`
+    (seconds) of recordings; `combined` of both.
 
     Args:
         corpus: the streams of the corpus; none: it has those of the model.
@@ -221,6 +222,9 @@ def signal_conditions(streams: Sequence[str], corpus: Sequence[str] = ()) -> dic
         for chosen in itertools.combinations(names, size):
             keep = partial(_keep_only, names=chosen)
             found.append(Condition("present", "+".join(chosen), apply_to_clip=keep, unchanged=size == len(names)))
+    for name in ("nothing", *drawn):
+        lose = partial(_lose_one, name=name)
+        found.append(Condition("without", name, apply_to_clip=lose, unchanged=name == "nothing"))
     for rate in MISSING_RATES:
         drop = partial(_drop_streams, names=drawn, rate=rate)
         found.append(Condition("missing", rate, "share of the streams", apply_to_clip=drop, unchanged=rate == 0))
@@ -257,6 +261,12 @@ def _keep_only(
     recording: SignalRecording, generator: Random, there: Collection[str] | None = None, *, names: Sequence[str]
 ) -> SignalRecording:
     return recording.without(set(recording.streams) - set(names))
+
+
+def _lose_one(
+    recording: SignalRecording, generator: Random, there: Collection[str] | None = None, *, name: str
+) -> SignalRecording:
+    return recording.without([name])
 
 
 def _drop_streams(

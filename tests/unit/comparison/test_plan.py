@@ -20,7 +20,7 @@ from meco_hub.comparison.plan import (
 from meco_hub.corpora.synthetic.faces import write_fer2013_folders
 from meco_hub.corpora.synthetic.signals import write_case_npz, write_deap, write_signal_folder, write_stress_predict
 from meco_hub.durable import write_json
-from meco_hub.errors import ConfigurationError, UnknownNameError
+from meco_hub.errors import ConfigurationError, CorpusError, UnknownNameError
 
 RECIPE: dict[str, Any] = {
     "model_type": "meco_some_model",
@@ -72,6 +72,27 @@ def test_official_folds_leave_out_one_and_train_on_all_others(case: Path, recipe
     assert forest.settings == first.settings
 
 
+def test_what_official_folds_share_is_said(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    write_signal_folder(folder, seed=0, people=5)  # a fold for each of them
+    comparison = comparison_from_dict({"corpus": "signal_folder", "models": {"prior": "training_mean"}})
+    assert Plan(comparison, folder).describe()["leaks"] == []
+    # the fourth person's samples are the first one's, under another name
+    copied, source = (folder / "recordings" / f"drawn_0{number}" for number in (4, 1))
+    for file in source.iterdir():
+        (copied / file.name).write_bytes(file.read_bytes())
+    (leak,) = Plan(comparison, folder).describe()["leaks"]
+    assert "contents, the same byte for byte, stand in " in leak
+    assert "drawn_01_000 = drawn_04_000" in leak or "drawn_04_000 = drawn_01_000" in leak
+    plan = Plan(comparison, folder)
+    fold = dict(zip(plan.pool["identity"], plan.pool["fold"], strict=True))
+    untouched = {str(number) for who, number in fold.items() if who not in ("drawn_01", "drawn_04")}
+    assert Plan(replace(comparison, folds=sorted(untouched)), folder).leaks == []  # of those who are tested
+    # by other protocols every training compares its sides with the test itself
+    other = comparison_from_dict({"corpus": "signal_folder", "protocol": "P2", "models": {"prior": "training_mean"}})
+    assert Plan(other, folder).leaks == []
+
+
 def test_a_protocol_goes_to_recipe_and_evaluation_alike(case: Path, recipe: Path) -> None:
     plan = Plan(read(models={"net": str(recipe)}, protocol="P3", n_folds=2, fold_seed=7), case)
     assert plan.folds == ["0", "1"]
@@ -92,6 +113,17 @@ def test_a_protocol_goes_to_recipe_and_evaluation_alike(case: Path, recipe: Path
     assert alone.describe()["claims"]["unit"] == "subject"
 
 
+def test_rows_without_a_fold_beside_rows_with_one_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    write_signal_folder(folder, seed=0, people=3)
+    head, *lines = (folder / "labels.csv").read_text().splitlines()
+    folds = [f"{line},{'' if 'drawn_02' in line else line[7]}" for line in lines]
+    (folder / "labels.csv").write_text("\n".join([f"{head},fold", *folds, ""]))
+    comparison = comparison_from_dict({"corpus": "signal_folder", "models": {"prior": "training_mean"}})
+    with pytest.raises(CorpusError, match="rows, of 3 people, have no fold"):
+        _ = Plan(comparison, folder).folds
+
+
 def test_a_corpus_of_splits_is_tested_on_one(tmp_path: Path) -> None:
     write_fer2013_folders(tmp_path / "fer", seed=0)
     comparison = comparison_from_dict({"corpus": "fer2013", "models": {"prior": "training_mean"}})
@@ -99,7 +131,6 @@ def test_a_corpus_of_splits_is_tested_on_one(tmp_path: Path) -> None:
     assert cell.settings.split == "test"
     assert cell.recipe is not None
     assert (cell.recipe.data.train.split, cell.recipe.data.train.folds) == ("train", None)
-    assert cell.recipe.data.validation.by_content == 0.15  # nobody is known by name
     file = tmp_path / "own.yaml"
     for split in ("test", "all"):  # what is left out may not choose
         data = {"corpus": "fer2013", "validation": {"split": split}}

@@ -1,14 +1,32 @@
 """statistics: means and SD over seeds, differences over people, Holm's correction, and models that answer one thing."""
 
 import csv
+from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
-from meco_hub.comparison.statistics import _notes, _only_answer, compare_people, figure, holm, read_people
+from meco_hub.comparison.plan import Cell, ModelChoice
+from meco_hub.comparison.statistics import (
+    MOST_COUNTED,
+    Summary,
+    _notes,
+    _only_answer,
+    compare_people,
+    figure,
+    holm,
+    read_people,
+    signed_rank,
+    summarise_cells,
+)
 from meco_hub.errors import ConfigurationError
+from meco_hub.evaluation.evaluate import EvaluationSettings
 
 
 def test_mean_and_sd_are_over_the_seeds_means_over_folds() -> None:
@@ -44,6 +62,35 @@ def test_a_difference_is_that_of_the_paired_t_interval_and_of_the_signed_rank_te
     signs = np.array(np.meshgrid(*[[0, 1]] * 12)).reshape(12, -1)
     sums, seen = ranks @ signs, min(ranks[gains > 0].sum(), ranks[gains < 0].sum())
     assert found.p == pytest.approx(min(1.0, 2 * np.mean(sums <= seen)))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(-4, 4), min_size=1, max_size=9))
+def test_the_signed_rank_test_counts_all_signs_with_ties_and_zeros_too(tenths: list[int]) -> None:
+    differences = np.array(tenths, np.float64) / 10
+    kept = differences[differences != 0]
+    ranks = stats.rankdata(np.abs(kept))
+    signs = np.array(list(product([False, True], repeat=len(kept)))).reshape(2 ** len(kept), -1)
+    sums = (ranks * signs).sum(axis=1)
+    seen = min(ranks[kept > 0].sum(), ranks[kept < 0].sum())
+    assert signed_rank(differences) == pytest.approx(min(1.0, 2 * np.mean(sums <= seen + 1e-9)))
+
+
+def test_of_very_many_people_the_signed_rank_test_is_the_normal_approximation() -> None:
+    draw = np.random.default_rng(3)
+    for count in (MOST_COUNTED, MOST_COUNTED + 1):
+        differences = draw.normal(0.1, 1.0, count)
+        expected = stats.wilcoxon(differences, method="approx").pvalue
+        assert signed_rank(differences) == pytest.approx(expected, rel=0.02)
+
+
+def test_what_rounding_makes_of_equal_figures_is_no_difference() -> None:
+    people = [f"p{who}" for who in range(20)]
+    figures = np.random.default_rng(0).uniform(size=20)
+    once = dict(zip(people, figures.tolist(), strict=True))
+    thrice = {who: float(np.mean([value] * 3)) + 1e-15 for who, value in once.items()}
+    found = compare_people("uar", thrice, once)
+    assert (found.mean, found.p) == (0.0, 1.0)
 
 
 def test_few_people_have_no_interval_and_equal_ones_no_difference() -> None:
@@ -84,13 +131,68 @@ def test_a_model_that_answers_one_class_is_called_so() -> None:
     constant, other = _report([[8, 0], [4, 0]]), _report([[8, 1], [4, 0]])
     assert _only_answer(constant) == "calm alone"
     assert _only_answer(other) is None
-    assert _notes([constant, constant], 2) == ["answers calm alone throughout"]
-    assert _notes([constant, other, other], 3) == ["answers calm alone in 1 of 3 runs"]
-    assert _notes([other], 1) == []
+    assert _notes([constant, constant]) == ["answers calm alone throughout"]
+    assert _notes([constant, other, other]) == ["answers calm alone in 1 of 3 runs"]
+    assert _notes([other]) == []
     flat = {"metrics": {"pcc": 0.0, "ccc": 0.0}, "data": {}, "checkpoint": {}}
-    assert _notes([flat], 2) == ["answers one value throughout", "1 of 2 runs are finished"]
+    assert _notes([flat]) == ["answers one value throughout"]
     seen = _report([[1, 1], [1, 1]], data={"seen": {"people": 5, "trained_on": 4}}, checkpoint={"control": "x"})
-    assert _notes([seen], 1) == ["was trained on 4 of 5 people of a fold", "a control: trained on permuted labels"]
+    assert _notes([seen]) == ["was trained on 4 of 5 people of a fold", "a control: trained on permuted labels"]
+
+
+def _summary(tmp_path: Path, finished: dict[tuple[str, int, int], dict[str, Any]]) -> Summary:
+    """The table of cells (model, seed, fold) → metrics that are there, of two models, two folds and two seeds."""
+    cells = [
+        Cell(model, str(fold), seed, None, ModelChoice(), EvaluationSettings(), {})
+        for seed in (0, 1)
+        for fold in (0, 1)
+        for model in ("a", "b")
+    ]
+    plan: Any = SimpleNamespace(
+        comparison=SimpleNamespace(models={"a": None, "b": None}, metrics=["uar", "auroc"], compared_with="a"),
+        cells=cells,
+        folds=["0", "1"],
+        cells_of=lambda model: [cell for cell in cells if cell.model == model],
+        describe=dict,
+    )
+    reports: dict[Any, Any] = {}
+    for cell in cells:
+        metrics = finished.get((cell.model, cell.seed, int(cell.fold)))
+        if metrics is None:
+            continue
+        folder = tmp_path / cell.folder / "test"
+        folder.mkdir(parents=True)
+        (folder / "people.csv").write_text(f"person,uar\np{cell.fold},{metrics['uar']}\n")
+        data = {"identities": 1, "samples": 10 + int(cell.fold), "seen": None}
+        reports[cell] = _report([[1, 1], [1, 1]], metrics=metrics, data=data, kind="classification", conditions=[])
+    return summarise_cells(plan, reports, tmp_path)
+
+
+def test_a_seed_counts_once_all_its_folds_are_there(tmp_path: Path) -> None:
+    # of the second seed fold 1 is missing, and fold 0 alone would make another mean, and an SD of folds
+    there = {("a", 0, 0): 0.5, ("a", 0, 1): 0.7, ("a", 1, 0): 0.1, ("b", 0, 0): 0.9}
+    found = _summary(tmp_path, {key: {"uar": value, "auroc": 0.5} for key, value in there.items()})
+    whole, begun = found.rows
+    assert (whole.figures["uar"].mean, whole.figures["uar"].sd) == (pytest.approx(0.6), None)
+    assert whole.notes == ["3 of 4 runs are finished; 2 of them, of whole seeds, count"]
+    assert (begun.figures["uar"].mean, begun.cells) == (None, 0)
+    assert begun.difference is not None
+    assert begun.difference.mean is None
+    assert begun.notes == ["1 of 4 runs are finished; 0 of them, of whole seeds, count"]
+    assert (found.people, found.samples) == (2, 21)
+
+
+def test_a_note_says_where_a_figure_is_of_fewer_runs(tmp_path: Path) -> None:
+    there: dict[tuple[str, int, int], dict[str, Any]] = {
+        (model, seed, fold): {"uar": 0.5, "auroc": None if fold and model == "b" else 0.75}
+        for model in ("a", "b")
+        for seed in (0, 1)
+        for fold in (0, 1)
+    }
+    found = _summary(tmp_path, there)
+    assert found.rows[0].notes == []
+    assert found.rows[1].notes == ["AUROC of 2 of 4 runs, undefined in the others"]
+    assert found.rows[1].figures["auroc"].mean == 0.75
 
 
 def test_people_are_read_and_a_metric_that_they_lack_is_refused(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ SUMMARY = Summary(
         "corpus": "stress_predict",
         "protocol": "P2",
         "claims": {"unit": "subject", "leaky": False},
+        "leaks": [],
         "folds": ["S01", "S02"],
         "seeds": [0, 1, 2],
         "reference": "mean & co",
@@ -67,6 +68,11 @@ def test_a_single_seed_and_a_single_model_promise_no_more() -> None:
     assert "Δ" not in terminal(alone)[0]
     leaky = {**SUMMARY.division, "claims": {"unit": "row", "leaky": True}}
     assert "leaky" in caption(replace(SUMMARY, division=leaky))
+    assert "leak" not in said
+    planted = {**SUMMARY.division, "leaks": ["1 people stand in 0 and in 1"]}
+    assert "The folds leak, and figures may be too good: 1 people stand in 0 and in 1." in caption(
+        replace(SUMMARY, division=planted)
+    )
 
 
 def test_latex_is_escaped_and_has_booktabs() -> None:
@@ -102,10 +108,40 @@ def test_csv_holds_the_numbers() -> None:
     assert [float(rows[1][f"difference_{key}"]) for key in ("people", "low", "p", "p_holm")] == [27, -0.01, 1e-4, 2e-4]
 
 
+def test_every_form_has_a_table_of_each_family_of_conditions() -> None:
+    half = {"asked": [0.0, 0.25], "levels": [0.0, 0.21], "values": [0.8, None]}
+    whole = {"asked": [0.0, 0.25, 0.5], "levels": [0.0, 0.2, 0.4], "values": [0.7, 0.6, -0.5]}
+    words = {"asked": ["nothing", "e_d|a"], "levels": ["nothing", "e_d|a"], "values": [0.5, 0.6]}
+    found = replace(SUMMARY, curves={"missing": {"a&b": half, "forest": whole}, "without": {"a&b": words}})
+    plain = [line.split() for line in terminal(found)]
+    for row in (
+        ["model", "0", "0.25", "0.5"],
+        ["a&b", "0.800", "–", "–"],
+        ["forest", "0.700", "0.600", "−0.500"],
+        ["model", "nothing", "e_d|a"],
+        ["a&b", "0.500", "0.600"],
+    ):
+        assert row in plain
+    assert "UAR under missing (share); means as above." in terminal(found)
+    assert "UAR under without; means as above." in terminal(found)
+    assert "| forest | 0.700 | 0.600 | −0.500 |" in markdown(found)
+    assert r"| model | nothing | e_d\|a |" in markdown(found)
+    text = latex(found)
+    assert r"a\&b & 0.800 & – & – \\" in text
+    for rule in (r"\begin{table}", r"\toprule", r"\end{tabular}", r"\end{table}"):
+        assert text.count(rule) == 3
+    labels = [line for line in text.splitlines() if line.startswith(r"\label")]
+    assert labels == [
+        r"\label{tab:stress-predict-p2}",
+        r"\label{tab:stress-predict-p2-missing}",
+        r"\label{tab:stress-predict-p2-without}",
+    ]
+
+
 def test_all_models_are_in_one_picture_per_condition(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    curve = {"levels": [0.5, 0.0, 0.2], "values": [0.5, 0.8, None]}
-    words = {"levels": ["eda", "acc"], "values": [0.5, 0.6]}
+    curve = {"asked": [0.5, 0.0, 0.2], "levels": [0.5, 0.0, 0.2], "values": [0.5, 0.8, None]}
+    words = {"asked": ["eda", "acc"], "levels": ["eda", "acc"], "values": [0.5, 0.6]}
     curves = {"missing": {"net": curve, "forest": curve}, "present": {"net": words, "forest": words}}
     drawn = draw_curves(replace(SUMMARY, curves=curves), tmp_path)
     assert [file.name for file in drawn] == ["missing.png", "present_net.png", "present_forest.png"]

@@ -93,11 +93,25 @@ def test_a_label_for_every_interval(write: Write) -> None:
     assert rows["sample_id"][:2] == ["S1.csv_000", "S1.csv_001"]
     assert [row["trial"] for row in rows][:2] == ["S1.csv_000", "S1.csv_001"]
     assert corpus.declared_in(folder).nuisances == ("session_minute",)
-    assert rows["session_minute"][:2] == [0.0, 2.0]  # rounded, so that everybody's second task shares it
+    assert rows["session_minute"][:2] == [0.0, 1.0]  # whole, so that everybody's second task shares it
     one = corpus.read(rows[1])
     assert (one.start, one.end) == (0.0, 60.0)
     assert one.streams["eda"].times[0] == -5.0
     np.testing.assert_allclose(one.streams["eda"].values[0], 6 + 0.55)
+
+
+@pytest.mark.parametrize("began", [0.0, 1_700_000_003.1])
+def test_each_minute_of_a_session_is_another_one_whatever_the_clock(write: Write, began: float) -> None:
+    lines = "".join(
+        f"S{n},P{n},{began + start:.1f},{began + start + 20:.1f},{('calm', 'tense')[start // 20 % 2]}\n"
+        for n in range(1, 5)
+        for start in range(0, 120, 20)
+    )
+    folder = write("recording,person,start,end,label\n" + lines)
+    for person in range(1, 5):
+        (folder / "recordings" / f"S{person}.csv").write_text(recording(person, start=began), encoding="utf-8")
+    rows = corpus.load(folder)["all"]
+    assert rows["session_minute"][:] == [0, 0, 0, 1, 1, 1] * 4
 
 
 def test_ratings_of_intervals(write: Write) -> None:
@@ -235,6 +249,12 @@ def test_folds_of_the_csv(write: Write) -> None:
         (("P4", "p3"), r"names 'P3' and 'p3', which are one person in two spellings"),
         (("P4", "P03"), r"names 'P3' and 'P03', which are one person"),
         (("P2,calm", "P2,"), r"line 3: the cell of 'label' is empty"),
+        (("P2,calm", "P2,NaN"), r"line 3: the cell of 'label' is 'NaN', as for nothing"),
+        (("S2.csv,P2", "S2.csv,<NA>"), r"line 3: the cell of 'person' is '<NA>', as for nothing"),
+        (
+            ("P2,calm", "P2,Calm"),
+            r"names 'Calm' and 'calm'|names 'calm' and 'Calm', which are one class in two spellings",
+        ),
         (("S2.csv,P2", "S2.csv,"), r"line 3: the cell of 'person' is empty"),
         (("person,label", "label,label"), r"label is there twice|person is missing"),
         (("recording,person", "file,person"), r"column 'file', which nobody reads"),

@@ -72,6 +72,19 @@ def apply(name: str, clips: list[SignalRecording], streams=tuple(RATES), **where
     return [one.apply_to_clip(clip, one.generator(**(WHERE | where), window=index)) for index, clip in enumerate(clips)]
 
 
+def test_without_is_each_stream_of_the_corpus_by_itself_for_every_model(clips: list[SignalRecording]) -> None:
+    for own in (list(RATES), ["eeg"]):  # whichever the model reads
+        grid = {one.value: one for one in signal_conditions(own, list(RATES)).values() if one.family == "without"}
+        assert list(grid) == ["nothing", *sorted(RATES)]
+        assert [value for value, one in grid.items() if one.unchanged] == ["nothing"]
+        for name in RATES:
+            change = grid[name].apply_to_clip
+            assert change is not None
+            for clip in clips[:2]:
+                changed = change(clip, np.random.default_rng(0))
+                assert changed.streams.keys() == RATES.keys() - {name}
+
+
 def test_the_grids_are_complete():
     conditions = signal_conditions(list(RATES))
     families = {}
@@ -87,7 +100,7 @@ def test_the_grids_are_complete():
     assert families["jitter"] == [0.0, 0.01, 0.05]
     assert len(families["combined"]) == 1
     assert len(pickle.dumps(conditions)) < 2**16  # for worker processes
-    assert len(signal_conditions(["eeg", "ecg"])) == 3 + 9 + 5 + 2 * 3 * 5 + 4 + 3 + 1
+    assert len(signal_conditions(["eeg", "ecg"])) == 3 + 3 + 9 + 5 + 2 * 3 * 5 + 4 + 3 + 1
     for wrong in ([], ["eeg", "eeg"]):
         with pytest.raises(ConfigurationError, match="each modality once"):
             signal_conditions(wrong)
