@@ -163,8 +163,8 @@ def _wrong(key: str, problem: str) -> ConfigurationError:
 
 
 def file_name(text: str) -> str:
-    """A text as the name of a file or folder."""
-    return re.sub(r"[^A-Za-z0-9.-]+", "_", text).strip("_.") or "_"
+    """A text as the name of a file or folder; letters of any script stay, or all who write another one would share theirs."""
+    return re.sub(r"[^\w.-]+", "_", text).strip("_.") or "_"
 
 
 # --- Reading ----------------------------------------------------------------------------------------------------------
@@ -302,6 +302,14 @@ class Plan:
         for name in names:
             if name not in known:
                 raise unknown_name(f"fold of {one.corpus} ({one.protocol})", name, known)
+        places: dict[str, str] = {}
+        for name in names:
+            other = places.setdefault(file_name(name), name)
+            if other != name:
+                raise ConfigurationError(
+                    f"The folds {other!r} and {name!r} of {one.corpus} would lie in one folder, {file_name(name)!r}; expected names "
+                    "that differ in more than spaces and marks. Rename one of the two."
+                )
         return names
 
     @cached_property

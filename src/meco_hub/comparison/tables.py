@@ -96,7 +96,8 @@ def condition_tables(summary: Summary) -> list[tuple[str, list[list[str]]]]:
             values = [known.get(level) for level in asked]
             table.append([model, *("–" if value is None else _number(value) for value in values)])
         unit = f" ({summary.units[family]})" if family in summary.units else ""
-        found.append((f"{metric_name(summary.curve_metric)} under {family}{unit}; means as above.", table))
+        metric = metric_name(summary.curve_metric)
+        found.append((f"{metric[0].upper()}{metric[1:]} under {family}{unit}; means as above.", table))
     return found
 
 

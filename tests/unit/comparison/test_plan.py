@@ -113,6 +113,29 @@ def test_a_protocol_goes_to_recipe_and_evaluation_alike(case: Path, recipe: Path
     assert alone.describe()["claims"]["unit"] == "subject"
 
 
+def _renamed(folder: Path, *names: str) -> None:
+    """The drawn study with people of these names."""
+    text = (folder / "labels.csv").read_text()
+    for number, name in enumerate(names, start=1):
+        text = text.replace(f",drawn_0{number},", f",{name},")
+    (folder / "labels.csv").write_text(text, encoding="utf-8")
+
+
+def test_people_of_any_script_have_folders_of_their_own(tmp_path: Path) -> None:
+    folder, names = tmp_path / "study", ("李", "王", "Анна", "Иван", "José", "Jos")
+    write_signal_folder(folder, seed=0, people=6)
+    _renamed(folder, *names)
+    models = {"模": "training_mean", "型": "session_minute_oracle"}
+    comparison = comparison_from_dict({"corpus": "signal_folder", "protocol": "P2", "models": models})
+    plan = Plan(comparison, folder)
+    assert plan.folds == sorted(names)
+    assert len({cell.folder for cell in plan.cells}) == 12
+    write_signal_folder(tmp_path / "other", seed=0, people=2)
+    _renamed(tmp_path / "other", "P 1", "P_1")
+    with pytest.raises(ConfigurationError, match="'P 1' and 'P_1' of signal_folder would lie in one folder, 'P_1'"):
+        _ = Plan(comparison, tmp_path / "other").folds
+
+
 def test_rows_without_a_fold_beside_rows_with_one_are_refused(tmp_path: Path) -> None:
     folder = tmp_path / "study"
     write_signal_folder(folder, seed=0, people=3)
