@@ -307,8 +307,8 @@ class Plan:
             other = places.setdefault(file_name(name), name)
             if other != name:
                 raise ConfigurationError(
-                    f"The folds {other!r} and {name!r} of {one.corpus} would lie in one folder, {file_name(name)!r}; expected names "
-                    "that differ in more than spaces and marks. Rename one of the two."
+                    f"The folds {other!r} and {name!r} of {one.corpus} would lie in one folder, {file_name(name)!r}; expected "
+                    "names that differ in more than spaces and marks. Rename one of the two."
                 )
         return names
 
