@@ -20,7 +20,7 @@ from meco_hub import plugins
 from meco_hub.cli import main
 from meco_hub.comparison.compare import compare
 from meco_hub.comparison.plan import comparison_from_dict
-from meco_hub.corpora.synthetic.signals import write_case_npz, write_signal_folder, write_stress_predict
+from meco_hub.corpora.synthetic.signals import write_case_npz, write_stress_predict
 from meco_hub.errors import ConfigurationError
 from meco_hub.evaluation.references import scaled_within
 from meco_hub.evaluation.series import mean_ratings
@@ -110,16 +110,6 @@ def test_values_over_time_under_conditions(tmp_path: Path) -> None:
     assert list(found["curves"]["missing"]) == ["ridge", "random_forest"]
     assert len(found["curves"]["missing"]["ridge"]["levels"]) == 2
     assert (tmp_path / "out" / "missing.png").stat().st_size > 5000
-
-
-def test_baselines_hold_nothing_out_and_fit_studies_of_two_people(tmp_path: Path) -> None:
-    folder, models = tmp_path / "study", {"line": "logistic_regression", "prior": "training_mean"}
-    write_signal_folder(folder, seed=0, people=2)
-    comparison = comparison_from_dict({"corpus": "signal_folder", "protocol": "P2", "models": models})
-    summary = compare(comparison, tmp_path / "out", data_dir=folder, progress=False)
-    assert (summary.people, summary.rows[0].cells) == (2, 2)
-    train = read(tmp_path / "out" / "line" / "fold_drawn_01_seed_0" / "test" / "run.json")["data"]
-    assert (train["train"]["samples"], train["validation"]["samples"]) == (summary.samples // 2, 0)
 
 
 def test_a_baseline_may_see_what_a_recipe_s_network_is_given(tmp_path: Path) -> None:

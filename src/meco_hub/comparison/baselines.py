@@ -8,22 +8,25 @@
 
 The last three are of signals. They scale the numbers within each person without labels, those under test too. With `sees` they are
 given what a recipe's processor gives its network, side by side: what is left between the two is the network's. Nothing is selected
-by validation here, so nothing is held out for that. How a corpus is divided and what the report says come from the same functions
-as for a network.
+by validation here, so what a recipe would hold out for that is fitted on as well. How a corpus is divided and what the report says
+come from the same functions as for a network.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 from accelerate import PartialState
 from tqdm import tqdm
 
 from ..answers import Task
 from ..corpora import Corpus
+from ..corpora.leaks import fingerprint
 from ..durable import write_json
 from ..errors import ConfigurationError, InputError, unknown_name
 from ..evaluation import references
@@ -164,7 +167,7 @@ def evaluate_baseline(
         recipe: whose `data` and `seed` count, and with `sees` its processor.
         sees: a fitted baseline is given what the recipe's processor gives, instead of `window_statistics`.
     """
-    data = load_training_data(recipe, data_dir, hold_out=False)
+    data = _whole(load_training_data(recipe, data_dir))
     check_baseline(name, data.corpus)
     run = {
         "data": {"corpus": data.corpus.name, "name": data_dir.name, **data.describe()},
@@ -184,6 +187,18 @@ def evaluate_baseline(
     if PartialState().is_main_process:
         write_json(run, folder / "run.json")
     return write_evaluation(evaluation, rows, run, folder, described | {"control": None})
+
+
+def _whole(data: TrainingData) -> TrainingData:
+    """The same data with all that is not left out on the side that is learnt from."""
+    sides = (data.train, data.validation)
+    joined = LabelledSubset(
+        datasets.concatenate_datasets([side.dataset for side in sides]),
+        np.concatenate([side.labels for side in sides]),
+        dict(sum((Counter(side.excluded) for side in sides), Counter[str]())),
+    )
+    prints = {**data.fingerprints, "train": fingerprint(joined.dataset)}
+    return replace(data, train=joined, fingerprints=prints)
 
 
 def _fit(

@@ -386,8 +386,7 @@ class Plan:
         changes: dict[str, Any] = {
             "data.corpus": one.corpus,
             "data.options": options,
-            # of a baseline it says nothing: no side of it is held out
-            "data.validation": one.validation or (data.get("validation") if model.recipe else {"by_identity": 0.15}),
+            "data.validation": one.validation or (data.get("validation") if model.recipe else self._held_out),
             "seed": seed,
         }
         if self.numbered:  # else a split is tested, and the recipe trains on its own
@@ -429,6 +428,13 @@ class Plan:
                 "models: write these under options, or others in the recipe",
             )
         self._checked.append(options)
+
+    @cached_property
+    def _held_out(self) -> dict[str, Any]:
+        """What the data of a baseline are divided by until it is fitted, which is on both sides (`baselines.py`)."""
+        if self.comparison.protocol == "P1":
+            return {"by_trial": 0.15}
+        return {"by_identity" if all(column(self.pool, "identity")) else "by_content": 0.15}
 
     def _settings(self, fold: str) -> EvaluationSettings:
         one = self.comparison

@@ -138,7 +138,7 @@ def map_targets(dataset: datasets.Dataset, corpus: Corpus, task: Task) -> Labell
     columns = [own.index(name) for name in task.names]
     values = np.asarray(dataset["targets"][:], np.float32).reshape(len(dataset), len(own))[:, columns]
     keep = np.flatnonzero(np.isfinite(values).any(axis=1))
-    if len(dataset) and not len(keep):
+    if not len(keep):
         raise CorpusError(f"None of {len(dataset)} samples of {corpus.name!r} has a value for {', '.join(task.names)}.")
     excluded = {} if len(keep) == len(values) else {"without a value": len(values) - len(keep)}
     return LabelledSubset(dataset if not excluded else dataset.select(keep), values[keep], excluded)

@@ -238,7 +238,7 @@ class _Division:
     across: frozenset[str]
 
 
-def _divide(splits: datasets.DatasetDict, recipe: DataRecipe, hold_out: bool) -> _Division:
+def _divide(splits: datasets.DatasetDict, recipe: DataRecipe) -> _Division:
     pool = take_split(splits, recipe.train.split)
     test, across = None, frozenset({"stimulus"})
     if recipe.protocol is not None:
@@ -250,13 +250,11 @@ def _divide(splits: datasets.DatasetDict, recipe: DataRecipe, hold_out: bool) ->
         train = take_folds(pool, recipe.train.folds)
     if recipe.train.without_content_of:
         train = without_content_of(train, *(take_split(splits, name) for name in recipe.train.without_content_of))
-    if not hold_out:
-        return _Division(train, train.select([]), test, frozenset({"stimulus"}), across)
     chosen = recipe.validation
-    for key, divide in _HOLD_OUT.items():
+    for key, hold_out in _HOLD_OUT.items():
         share = getattr(chosen, key)
         if share is not None:
-            train, validation = divide(train, share, seed=chosen.seed)
+            train, validation = hold_out(train, share, seed=chosen.seed)
             purpose = {"by_trial": {"identity"}, "by_stimulus": {"identity"}}.get(key, set())
             return _Division(train, validation, test, frozenset({"stimulus", *purpose}), across)
     own = pool if chosen.split is None else take_split(splits, chosen.split)
@@ -282,11 +280,8 @@ def _check_leaks(division: _Division, sides: list[LabelledSubset], allow_leak: b
     return whole
 
 
-def load_training_data(recipe: Recipe, data_dir: str | Path, *, hold_out: bool = True) -> TrainingData:
+def load_training_data(recipe: Recipe, data_dir: str | Path) -> TrainingData:
     """Read the corpus and divide it by the recipe.
-
-    Args:
-        hold_out: False: all is learnt from, and the validation side is empty; for what selects nothing.
 
     Raises:
         UnknownNameError: no such corpus or split.
@@ -295,7 +290,7 @@ def load_training_data(recipe: Recipe, data_dir: str | Path, *, hold_out: bool =
     """
     corpus = plugins.corpus(recipe.data.corpus).declared_in(data_dir, **recipe.data.options)
     splits = corpus.load(data_dir, **recipe.data.options)
-    division = _divide(splits, recipe.data, hold_out)
+    division = _divide(splits, recipe.data)
     task, labelled = _label(corpus, recipe, division.train, division.validation)
     # two leak checks and a fingerprint look at the contents: read them once
     sides = [replace(side, dataset=with_content_hashes(side.dataset)) for side in labelled]

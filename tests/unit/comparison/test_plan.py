@@ -154,6 +154,7 @@ def test_a_corpus_of_splits_is_tested_on_one(tmp_path: Path) -> None:
     assert cell.settings.split == "test"
     assert cell.recipe is not None
     assert (cell.recipe.data.train.split, cell.recipe.data.train.folds) == ("train", None)
+    assert cell.recipe.data.validation.by_content == 0.15  # nobody is known by name
     file = tmp_path / "own.yaml"
     for split in ("test", "all"):  # what is left out may not choose
         data = {"corpus": "fer2013", "validation": {"split": split}}
