@@ -21,6 +21,7 @@ live: an answer comes late by about `seconds`. Of classes the label changes when
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,9 @@ PATIENCE_S = 2.0
 SEARCH_S = 0.2
 """Seconds from which on after a search all over a frame the next one follows: who comes in is found as much later at most. Films of
 which no more than five frames a second are looked at are searched all over in each."""
+
+HALF_S = 1.0
+"""Seconds from which on a person who may be the half of a face is looked at again; in between what was seen then is said."""
 
 SMOOTH_S = 0.5
 """Seconds of smoothing by default."""
@@ -264,21 +268,35 @@ class FaceFollower:
     def __init__(self, processor: PictureProcessor, *, faces: str | None = None, min_face: float | None = None) -> None:
         self._processor, self._mode = processor, faces or "all"
         self._faces = FilmFaces(processor.face_finder, min_face)
+        self._halves: dict[int, tuple[float, tuple[AnswerWarning, ...]]] = {}  # of a person: when looked at, and said
 
     def __call__(self, frame: Frame, name: str = "") -> list[tuple[int, Picture]]:
         picture = Picture(Image.fromarray(frame.image), name)
         if self._mode == "cropped":
             return [(0, picture)]
         shown = self._faces(picture.image, frame.time, frame.cut)[: 1 if self._mode == "largest" else None]
-        return [(person, self._processor.show(picture, face, self._faces.doubts)) for person, face in shown]
+        now, doubts = frame.time, self._faces.doubts
+        self._halves = {person: seen for person, seen in self._halves.items() if now - seen[0] < HALF_S - 1e-6}
+        return [
+            (person, self._processor.show(picture, face, doubts, partial(self._doubt_half, person, now)))
+            for person, face in shown
+        ]
+
+    def _doubt_half(self, person: int, now: float, image: Image.Image, face: Face) -> tuple[AnswerWarning, ...]:
+        if person not in self._halves:
+            self._halves[person] = now, self._processor.doubt_half(image, face)
+        return self._halves[person][1]
 
     def state(self) -> dict[str, Any]:
         """Who is who and where, as JSON has it."""
-        return self._faces.state()
+        halves = [[person, time, [one.to_dict() for one in said]] for person, (time, said) in self._halves.items()]
+        return {**self._faces.state(), "halves": halves}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on as the one that `state` is of."""
         self._faces.restore(state)
+        halves = state.get("halves", ())
+        self._halves = {person: (time, tuple(AnswerWarning(**one) for one in said)) for person, time, said in halves}
 
     def nothing(self, name: str, seconds: float) -> FaceNotFoundError:
         """Why a film that ended gave no face."""

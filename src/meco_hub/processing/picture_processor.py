@@ -4,7 +4,7 @@ Which faces of a picture are looked at is decided here: by default the most prom
 already; and what is in doubt about them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -50,6 +50,9 @@ LYING = 60.0
 
 LIKE_PROMINENT = 0.5
 """Prominence, score × area, of another face over that of the chosen one, from which on the choice is a matter of chance."""
+
+
+HalfFinder = Callable[[Image.Image, Face], tuple[AnswerWarning, ...]]
 
 
 @dataclass(frozen=True)
@@ -150,24 +153,33 @@ class PictureProcessor(RecordingProcessor):
         if mode == "auto" and self._is_crop(image, found[0]):
             face = found[0]
             upright = image.rotate(90 * round(face.tilt / 90), expand=True) if abs(face.tilt) > LYING else image
-            half = self._half(image, face)
+            half = self.doubt_half(image, face) if _may_be_half(image, face) else ()
             return [
                 replace(recording, image=upright, face=face, warnings=(*crowd, *half, *_doubts(upright, face, half)))
             ]
         return [self.show(recording, face, crowd) for face in (found if mode == "all" else found[:1])]
 
-    def show(self, recording: Picture, face: Face, doubts: Sequence[AnswerWarning] = ()) -> Picture:
-        """One face of a picture, cut out as the network wants to see it; `doubts` are about the whole picture."""
+    def show(
+        self, recording: Picture, face: Face, doubts: Sequence[AnswerWarning] = (), half: HalfFinder | None = None
+    ) -> Picture:
+        """One face of a picture, cut out as the network wants to see it.
+
+        Args:
+            recording: the picture.
+            face: in it.
+            doubts: about the whole picture.
+            half: asked instead of `doubt_half`, as for a film, which need not look at each frame.
+        """
         crop, closer = self._ours.cut_out(recording.image, face)
-        cut = _cut_off(closer) or self._half(recording.image, closer)
+        cut = _cut_off(closer)
+        if not cut and _may_be_half(recording.image, closer):
+            cut = (half or self.doubt_half)(recording.image, closer)
         found = (*doubts, *cut, *_doubts(crop, closer, cut))
         return Picture(crop, recording.name, closer, found, "face")
 
-    def _half(self, picture: Image.Image, face: Face) -> tuple[AnswerWarning, ...]:
-        """The doubt about a face beside the border that no closer look is certain of: whether it is the half of one."""
-        (x0, y0, x1, y1), near = face.box, NEAR_BORDER * face.side
-        inside = min(x0, y0, picture.width - x1, picture.height - y1) > near
-        half = None if inside or is_certain([face]) else self.face_finder.find_half(picture)
+    def doubt_half(self, picture: Image.Image, face: Face) -> tuple[AnswerWarning, ...]:
+        """The doubt whether a face is the half of one; the look costs as much as all else that is done for a picture."""
+        half = self.face_finder.find_half(picture)
         return () if half is None or not _is_part(face, half) else (_is_half(half),)
 
     def _takes_whole(self, mode: str, asked: bool) -> bool:
@@ -255,6 +267,12 @@ def _cut_off(face: Face) -> tuple[AnswerWarning, ...]:
         f"beyond it); expected {NEAR_BORDER:g} or more. Take a picture of all of the face."
     )
     return (AnswerWarning("face_cut_off", text),)
+
+
+def _may_be_half(picture: Image.Image, face: Face) -> bool:
+    """Whether a face lies beside the border, and no closer look is certain of it."""
+    (x0, y0, x1, y1), near = face.box, NEAR_BORDER * face.side
+    return min(x0, y0, picture.width - x1, picture.height - y1) <= near and not is_certain([face])
 
 
 def _is_half(half: Face) -> AnswerWarning:

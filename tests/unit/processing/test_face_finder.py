@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from meco_hub.errors import ConfigurationError, DependencyError, FaceNotFoundError, ImageError, InputError
@@ -317,6 +319,22 @@ def test_a_crop_over_the_border_keeps_its_place_and_size(gradient, box):
     np.testing.assert_array_equal(crop[:, 0, 1], np.clip(np.arange(upper, upper + side), 0, 59))
 
 
+@settings(deadline=None)
+@given(
+    st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    st.integers(-90, 90),
+    st.integers(-90, 90),
+    st.integers(1, 90),
+    st.sampled_from(["RGB", "L"]),
+)
+def test_of_any_square_each_pixel_is_the_nearest_of_the_picture(size, left, upper, side, mode):
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3) if mode == "RGB" else size[::-1], np.uint8)
+    rows = np.clip(np.arange(upper, upper + side), 0, size[1] - 1)
+    columns = np.clip(np.arange(left, left + side), 0, size[0] - 1)
+    square = face_finder.cut_square(Image.fromarray(pixels), left, upper, side)
+    np.testing.assert_array_equal(np.asarray(square), pixels[np.ix_(rows, columns)])
+
+
 def test_published_crop_is_clipped_and_not_square(gradient):
     crop = np.asarray(crop_face(gradient, (40, 20, 60, 50), 0.1, square=False))
     assert crop.shape == (36, 24, 3)
@@ -457,3 +475,15 @@ def test_a_view_shows_its_middle_in_its_middle(middle: float) -> None:
     slope = Image.fromarray(np.tile(np.arange(0, 250, 10, dtype=np.uint8), (25, 1)))
     view = np.asarray(face_finder.view_face(slope, (middle - 4, 8, middle + 4, 16), 0.0, 1.0, 80), float)
     assert view[:, 39:41].mean() == pytest.approx(10 * (middle - 0.5), abs=1)
+
+
+@pytest.mark.parametrize(("tilt", "side"), [(-15.0, 60), (33.0, 61), (140.0, 60), (90.0, 60)])
+def test_a_view_of_what_leans_is_the_middle_of_a_turned_one(tilt: float, side: int) -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8))
+    level = face_finder.view_face(noise, (60, 60, 140, 140), 0.0, 1.25 * 2**0.5, round(side * 2**0.5))
+    turned, edge = level.rotate(tilt, Image.Resampling.BICUBIC), (level.width - side) // 2
+    expected = np.asarray(turned.crop((edge, edge, edge + side, edge + side)), int)
+    view = np.asarray(face_finder.view_face(noise, (60, 60, 140, 140), tilt, 1.25, side), int)
+    assert view.shape == expected.shape
+    if tilt % 90:
+        assert np.abs(view - expected).max() <= 1

@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from meco_hub.errors import ConfigurationError
-from meco_hub.processing.face_finder import Face
-from meco_hub.processing.face_tracks import PATIENCE_S, SEARCH_S, FaceTracker, FilmFaces, Smoothing
+from meco_hub.processing.face_finder import Face, FaceFinder
+from meco_hub.processing.face_preprocessor import FacePreprocessor
+from meco_hub.processing.face_tracks import PATIENCE_S, SEARCH_S, FaceFollower, FaceTracker, FilmFaces, Smoothing
+from meco_hub.processing.picture_processor import PictureProcessor
+from meco_hub.recordings.video import Frame
 
 Box = tuple[float, float, float, float]
 
@@ -166,6 +169,35 @@ def test_a_film_that_is_gone_on_with_is_searched_as_if_it_had_not_stopped(stop: 
         boxes = [square(100 + 3 * step), *([square(400)] if step > 6 else [])]
         assert seen(*part, boxes, step / 25) == seen(*whole, boxes, step / 25)
     assert first[1].searched + again[1].searched == whole[1].searched
+
+
+@pytest.mark.parametrize("stop", [0, 10, 30])
+def test_a_doubtful_half_is_looked_at_once_a_second_and_said_of_each_frame(stop: int) -> None:
+    class Doubtful(FaceFinder):
+        looked, close_score = 0, 0.5
+
+        def find(self, *_: object, **__: object) -> list[Face]:
+            return [Face((0, 10, 20, 40), 0.8, yaw=0.0, drop=1.0, room=0.2, close_score=self.close_score)]
+
+        def find_again(self, *_: object, **__: object) -> list[Face]:
+            return self.find()
+
+        def find_half(self, picture: Image.Image) -> Face | None:
+            self.looked += 1
+            return Face((-20.0, 10.0, 20.0, 40.0), 0.6)
+
+    preprocessor, finder = FacePreprocessor(), Doubtful()
+    preprocessor.face_finder = finder
+    follower = FaceFollower(PictureProcessor(preprocessor))
+    for step in range(51):
+        finder.close_score = 0.9 if 40 <= step < 45 else 0.5  # of a certain face nothing is looked at, or said
+        if step == stop:
+            before, follower = follower, FaceFollower(PictureProcessor(preprocessor))
+            follower.restore(json.loads(json.dumps(before.state())))
+        ((_, shown),) = follower(Frame(np.zeros((48, 64, 3), np.uint8), step / 25))
+        codes = [one.code for one in shown.warnings]
+        assert ("face_cut_off" in codes) == (finder.close_score < 0.9)
+        assert finder.looked == step // 25 + 1
 
 
 def test_smoothing_is_a_mean_that_forgets_by_the_clock_and_not_by_the_frame() -> None:
