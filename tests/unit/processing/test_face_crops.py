@@ -92,9 +92,13 @@ def test_what_may_be_a_face_says_why_none_was_found() -> None:
     class Finder(FaceFinder):
         possible: Face | None = None
         half: Face | None = None
+        turned: Face | None = None
 
         def find_half(self, picture: Image.Image) -> Face | None:
             return self.half
+
+        def find_turned(self, picture: Image.Image) -> Face | None:
+            return self.turned
 
         def find(self, *_: object, **__: object) -> list[Face]:
             return []
@@ -104,15 +108,17 @@ def test_what_may_be_a_face_says_why_none_was_found() -> None:
 
     processor, finder = FacePreprocessor(), Finder()
     processor.face_finder = finder
-    box = (10.0, 10.0, 50.0, 50.0)
+    box, narrow = (10.0, 10.0, 50.0, 50.0), (10.0, 10.0, 38.0, 50.0)
     for possible, codes in (
         (None, []),
         (Face(box, 0.4, close_score=0.0), []),
         (Face(box, 0.4, yaw=0.1, drop=1.0, room=0.2, close_score=0.4), []),
         (Face(box, 0.4, yaw=0.6, drop=1.0, room=0.2, close_score=0.4), ["face_turned"]),
         (Face(box, 0.4, yaw=0.1, drop=1.0, room=-0.1, close_score=0.4), ["face_cut_off"]),
-        (Face(box, 0.2, yaw=0.1, drop=1.0, room=-0.1, close_score=0.4), []),
-        (Face(box, 0.2, yaw=0.6, drop=1.0, room=0.2, close_score=0.4), ["face_turned"]),
+        (Face(box, 0.4, yaw=0.1, drop=1.2, room=0.2, close_score=0.4), []),
+        (Face(narrow, 0.4, yaw=0.1, drop=1.2, room=0.2, close_score=0.4), ["face_turned"]),
+        (Face(narrow, 0.4, yaw=0.1, drop=1.2, room=0.2, close_score=0.9), []),
+        (Face(narrow, 0.4, yaw=0.1, drop=1.1, room=0.2, close_score=0.4), []),
         (Face((10.0, 10.0, 20.0, 20.0), 0.4, yaw=0.6, drop=1.0, room=0.2, close_score=0.4), []),
     ):
         finder.possible = possible
@@ -133,6 +139,20 @@ def test_what_may_be_a_face_says_why_none_was_found() -> None:
         )
         (picture,) = PictureProcessor(processor).cut(Picture(Image.new("RGB", (64, 64))))
         assert [one.code for one in picture.warnings] == ["no_face_found", *codes]
+
+    finder.half = None
+    for side, possible, codes in (
+        (40.0, None, ["face_turned"]),
+        (20.0, None, []),  # too small to say
+        (40.0, Face(box, 0.4, yaw=0.6, drop=1.0, room=0.2, close_score=0.4), ["face_turned"]),  # said once
+    ):
+        finder.turned, finder.possible = Face((10.0, 10.0, 25.0, 10.0 + side), 0.5, close_score=0.6), possible
+        (picture,) = PictureProcessor(processor).cut(Picture(Image.new("RGB", (64, 64))))
+        assert [one.code for one in picture.warnings] == ["no_face_found", *codes]
+    finder.turned, finder.possible = Face((2.0, 10.0, 18.0, 40.0), 0.5, close_score=0.6), None
+    finder.half = Face((-20.0, 10.0, 30.0, 50.0), 0.3)
+    (picture,) = PictureProcessor(processor).cut(Picture(Image.new("RGB", (64, 64))))
+    assert [one.code for one in picture.warnings] == ["no_face_found", "face_cut_off"]
 
 
 @pytest.mark.parametrize(

@@ -487,3 +487,19 @@ def test_a_view_of_what_leans_is_the_middle_of_a_turned_one(tilt: float, side: i
     assert view.shape == expected.shape
     if tilt % 90:
         assert np.abs(view - expected).max() <= 1
+
+
+@needs_detector
+@pytest.mark.parametrize("share", [0.5, 0.45, 0.4])
+def test_a_face_as_narrow_as_one_that_is_turned_away_is_where_it_lies(finder, hopper, share: float) -> None:
+    face = finder.find_turned(hopper.resize((round(share * hopper.width), hopper.height)))
+    assert face.close_score > 0.8
+    x0, y0, x1, y1 = HOPPER_FACE
+    assert overlap(face.box, (share * x0, y0, share * x1, y1)) > 0.75
+
+
+@needs_detector
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (20, 640), (640, 20), (320, 240)])
+def test_nothing_narrow_is_seen_where_nothing_is(finder, size) -> None:
+    """Nor in pictures so narrow that OpenCV would read beyond them."""
+    assert finder.find_turned(Image.new("RGB", size)) is None
