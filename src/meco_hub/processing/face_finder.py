@@ -358,10 +358,14 @@ class FaceFinder:
         surest = sorted((max(faces, key=lambda face: face.score) for faces in seen), key=lambda face: -face.score)
         return [self._look_closer(picture, face, _HINT) for face in surest]
 
-    def find_turned(self, picture: Image.Image) -> Face | None:
+    def find_turned(self, picture: Image.Image, possible: Sequence[Face] = ()) -> Face | None:
         """A face of an RGB picture, in which `find` found none, that is turned so far away that it is half as wide as others.
 
         YuNet finds few of these. So it is shown the picture twice as wide. Of such a face landmarks say nothing.
+
+        Args:
+            picture: in which none was found.
+            possible: what `find_possible` gave; of these none is turned that is as sure in the picture as it is.
         """
         scale = self._scales(max(picture.size))[0]
         width, height = (max(1, round(side * scale)) for side in picture.size)
@@ -374,9 +378,9 @@ class FaceFinder:
             return None
         across, down = picture.width / wide.width, picture.height / height
         x0, y0, x1, y1 = closer.box
-        return Face(
-            (x0 * across, y0 * down, x1 * across, y1 * down), closer.score, closer.tilt, close_score=closer.close_score
-        )
+        box, score = (x0 * across, y0 * down, x1 * across, y1 * down), closer.close_score or 0.0
+        turned = Face(box, closer.score, closer.tilt, close_score=score)
+        return None if any(_same(one, turned) and (one.close_score or 0.0) >= score for one in possible) else turned
 
     def find_half(self, picture: Image.Image) -> Face | None:
         """A face through the middle of which the border of an RGB picture goes: where it would lie, if it were whole.

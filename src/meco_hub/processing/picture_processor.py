@@ -208,10 +208,11 @@ class PictureProcessor(RecordingProcessor):
             f"No face of score {threshold} was found in the picture ({size}), so all of it was taken for one. Pass "
             'faces="cropped" if it is one.',
         )
-        half, turned = self.face_finder.find_half(recording.image), self.face_finder.find_turned(recording.image)
+        half, possible = self.face_finder.find_half(recording.image), self.face_finder.find_possible(recording.image)
+        turned = self.face_finder.find_turned(recording.image, possible)
         doubts = [] if half is None else [_is_half(half)]
         # of what is too small, landmarks say nothing; half a face looks like one that is turned away
-        for one in self.face_finder.find_possible(recording.image):
+        for one in possible:
             if one.close_score and one.side >= SMALL_SIDE and not _is_part(one, half):
                 seen = f"Of what may be a face, with a score of {one.score:.2f}: "
                 doubts += [

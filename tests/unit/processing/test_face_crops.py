@@ -97,7 +97,7 @@ def test_what_may_be_a_face_says_why_none_was_found() -> None:
         def find_half(self, picture: Image.Image) -> Face | None:
             return self.half
 
-        def find_turned(self, picture: Image.Image) -> Face | None:
+        def find_turned(self, *_: object) -> Face | None:
             return self.turned
 
         def find(self, *_: object, **__: object) -> list[Face]:

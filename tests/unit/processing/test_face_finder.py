@@ -492,8 +492,11 @@ def test_a_view_of_what_leans_is_the_middle_of_a_turned_one(tilt: float, side: i
 @needs_detector
 @pytest.mark.parametrize("share", [0.5, 0.45, 0.4])
 def test_a_face_as_narrow_as_one_that_is_turned_away_is_where_it_lies(finder, hopper, share: float) -> None:
-    face = finder.find_turned(hopper.resize((round(share * hopper.width), hopper.height)))
+    picture = hopper.resize((round(share * hopper.width), hopper.height))
+    face = finder.find_turned(picture)
     assert face.close_score > 0.8
+    assert finder.find_turned(picture, [replace(face, close_score=face.close_score - 0.1)]) == face
+    assert finder.find_turned(picture, [replace(face, close_score=face.close_score)]) is None  # is seen as it is, too
     x0, y0, x1, y1 = HOPPER_FACE
     assert overlap(face.box, (share * x0, y0, share * x1, y1)) > 0.75
 
