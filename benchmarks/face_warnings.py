@@ -17,6 +17,7 @@ import time
 import warnings
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,9 @@ class Benchmark:
             made.paste(faces[place].resize((200, 200), Image.Resampling.BILINEAR), (x, y))
             return made
 
+        def away(degrees: float, place: int) -> Image.Image:
+            return paste(photo(place), turned_away(faces[place], degrees), 200, generator)
+
         kinds: dict[str, Callable[[int], Image.Image]] = {
             "no_face_found": part,
             "several_faces": two,
@@ -227,9 +231,7 @@ class Benchmark:
             "face_turned": lambda place: paste(photo(place), faces[place], 200, generator).transpose(
                 list(Image.Transpose)[2 + place % 3]
             ),
-            "face_turned, away by 60°": lambda place: paste(
-                photo(place), turned_away(faces[place], 60), 200, generator
-            ),
+            **{f"face_turned, away by {degrees}°": partial(away, degrees) for degrees in (60, 45, 75)},
         }
         pictures = [
             face if place % 2 else paste(photo(place), face, int(generator.integers(96, 385)), generator)
