@@ -42,6 +42,7 @@ CODES: dict[str, str] = {
     "recording_unfinished": "The recorder did not close the file, or it was cut off between two whole parts.",
     "file_ends_early": "The last line or group of a file is not complete; it may have been cut off.",
     "stream_ends_early": "A sensor stops long before the others; its file may have been cut off.",
+    "samples_lost": "A recorder counts its samples, and some were lost; the times have a gap there.",
     "time_unit_recognised": "Times that no clock in seconds shows were taken for milli-, micro- or nanoseconds since 1970.",
     "summer_time_unclear": "Dates without a zone leave out an hour as where summer time begins; it was taken for a pause.",
     "time_unit_unlikely": "By its times a stream ticks much slower or faster than in training, as in another unit of time.",

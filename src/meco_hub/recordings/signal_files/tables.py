@@ -4,7 +4,7 @@ Text is separated by commas, semicolons or tabs, packed by gzip or not. Read bes
 `%`, or that tell of device and person, above the header; quoted cells, a comma for the decimal point, units in the header
 (`eda (µS)`) or in a row below it, times in ISO 8601 or as the time of day, a date in a column of its own, the unnamed column in
 which pandas writes an index; the recordings of BIDS (`*_physio.tsv.gz`), whose columns and rate are in the json file beside
-them; and text that BIOPAC's AcqKnowledge exports, which says above its columns what they are. Parquet and Feather have the columns
+them; and texts of recorders that say above their columns what these are (`recorder_texts`). Parquet and Feather have the columns
 that pandas wrote, an index of dates among them. A column of words is left out and named; so is a file of a folder that is no such
 table. Of several clocks the first is read.
 """
@@ -22,13 +22,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...csv_files import line_of
 from ...errors import RecordingError, quote
 from ...reading import check_packed, decode_text, ends_inside_line, most_unpacked, read_json, reading
 from ..signal_names import is_unit
 from ..signal_recording import Stream, StreamCollector, check_clock, even_rate
 from ..signal_times import TIME_UNITS, as_seconds
 from .frames import read_frame
+from .recorder_texts import Told, counted_times, is_number, plain_table
 
 _TIME = re.compile(
     r"(?:(?:unix|elapsed)[ _]?)?(?:time|times|timestamp|timestamps|date[ _]?time|t)(?:[ _]?(?:unix|utc|iso))?"
@@ -48,7 +48,6 @@ _INDEX = ("", "unnamed: 0", "index")
 _UNIT = re.compile(r"(.+?)\s*[(\[]([^()\[\]]*)[)\]]")
 _CHANNEL = re.compile(r"([^.(\[]*\w)\.(\w.*)")
 """A stream and its channel; a dot in brackets or beside a space is one of a filter's name, such as "ECG (.5 - 35 Hz)"."""
-_EXPORT = re.compile(r'^[ "]*([\d.,]+) ?(\w+)/sample.*\n[ "]*(\d+) channels?[\s",;]*$', re.IGNORECASE | re.MULTILINE)
 _ROUNDED = 1e-4
 """Share of the time from the first sample to the last by which an export's column of times may be off: it has few digits."""
 
@@ -127,7 +126,7 @@ def _parts(name: str) -> tuple[str, str]:
 
 
 def _read_table(path: Path, rate: float | None, found: StreamCollector) -> _Table:
-    start, step = 0.0, None
+    start, told = 0.0, Told()
     if path.suffix.lower() in (".parquet", ".feather"):
         header, columns, first = *read_frame(path, found), 1
     elif (beside := _bids_columns(path)) is not None:
@@ -135,8 +134,8 @@ def _read_table(path: Path, rate: float | None, found: StreamCollector) -> _Tabl
         lines, first = _lines(path), 1
         columns = _parse(path, "\n".join(lines), header, _form(path, header, lines, 1, "\t"))
     else:
-        lines, step = _without_export(path, _lines(path), found)
-        rate = rate if step is None else 1 / step
+        lines, told = plain_table(path, _lines(path), found)
+        rate = told.rate or rate
         header, body, first, form = open_table(path, lines)
         columns = _parse(path, body, header, form)
         if path.suffix.lower() != ".gz" and ends_inside_line(path):
@@ -148,7 +147,7 @@ def _read_table(path: Path, rate: float | None, found: StreamCollector) -> _Tabl
     header, columns = _without_index(header, columns)
     names, units = _names_and_units(header)
     twice = {name for name in names if names.count(name) > 1}
-    if not all(names) or any(map(_is_time, twice)) or any(_is_number(cell) for cell in names):
+    if not all(names) or any(map(_is_time, twice)) or any(is_number(cell) for cell in names):
         of_watch = " If it is of an Empatica E4, name the folder, in which it is EDA.csv or the like."
         watch = of_watch if _is_watch_header(names) else ""
         raise RecordingError(
@@ -173,9 +172,9 @@ def _read_table(path: Path, rate: float | None, found: StreamCollector) -> _Tabl
                 f"{str(day).strip()}T{str(time).strip()}" for day, time in zip(columns[date], written, strict=True)
             ]
         times = as_seconds(written, where, found, unit=unit)
-        if step is not None and len(times):
-            even = times[0] + np.arange(len(times)) * step
-            times = even if np.abs(times - even).max() <= step + _ROUNDED * np.ptp(even) else times
+        if told.even and rate and len(times):
+            even = times[0] + np.arange(len(times)) / rate
+            times = even if np.abs(times - even).max() <= 1 / rate + _ROUNDED * np.ptp(even) else times
     elif rate is not None:
         times = start + np.arange(len(columns[0])) / rate
     else:
@@ -183,10 +182,17 @@ def _read_table(path: Path, rate: float | None, found: StreamCollector) -> _Tabl
             f"{path} has the columns {quote(', '.join(header[:8]))} and no column of times. Expected one named 'time', in seconds, "
             f"or 'time_ms'.{_likely_clock(header, columns)} Name it so, or pass rates={{stream: samples per second}}."
         )
+    counting = [index for index, cell in enumerate(header) if cell in told.counters]
+    if rate is not None and counting:
+        counters = [
+            _numbers(columns[index], f"{path}: line {{line}}, column {header[index]!r}", first) for index in counting
+        ]
+        times = counted_times(counters, None if clock is None else times, rate, told.turn, found)
     kept: dict[int, NDArray[np.float64]] = {}
     for index, name in enumerate(names):
         another = index in others or (index in clocks and len(name) > 1)  # a second clock; "T" may be a temperature
-        if index != clock and (clock is None or (index != date and not another)):
+        counts = bool(counting) and header[index] in told.left_out
+        if index != clock and not counts and (clock is None or (index != date and not another)):
             with found.part(""):
                 kept[index] = _numbers(columns[index], f"{path}: line {{line}}, column {name!r}", first)
     values = np.stack(list(kept.values()), axis=1) if kept else np.empty((len(times), 0))
@@ -211,7 +217,7 @@ def _likely_clock(header: Sequence[str], columns: Sequence[Any]) -> str:
 
 def _is_watch_header(names: Sequence[str]) -> bool:
     """Whether the first line is a moment of this century in every column, as in the files of an Empatica E4."""
-    numbers = [float(cell) for cell in names if _is_number(cell)]
+    numbers = [float(cell) for cell in names if is_number(cell)]
     return bool(numbers) and 1e9 < numbers[0] < 1e10 and len(set(numbers)) == 1 and len(numbers) >= len(names) - 1
 
 
@@ -334,7 +340,7 @@ def open_table(path: Path, lines: Sequence[str] | None = None) -> tuple[list[str
     above = _skip_words(lines, above)
     delimiter = max(",;\t", key=lines[above].count)
     rows = lines[above:]
-    if above and all(_is_number(cell) for cell in rows[0].split(delimiter)):
+    if above and all(is_number(cell) for cell in rows[0].split(delimiter)):
         above, rows = above - 1, [lines[above - 1].lstrip("#%"), *rows]  # the header is the last of the comments
     header = [cell.strip() for cell in next(csv.reader(rows[:1], delimiter=delimiter))]
     if len(header) > 1:  # of one column, an empty line is a missing sample
@@ -347,7 +353,7 @@ def open_table(path: Path, lines: Sequence[str] | None = None) -> tuple[list[str
         re.sub(r"^[(\[]|[)\]]$", "", cell.strip()) for cell in next(csv.reader(rows[1:2], delimiter=delimiter), [])
     ]
     known = any(is_unit(unit) or unit.lower() in TIME_UNITS for unit in units)
-    if known and not any(map(_is_number, units)):  # others may be of units that nobody converts
+    if known and not any(map(is_number, units)):  # others may be of units that nobody converts
         header = [f"{name} ({unit})" if unit else name for name, unit in zip(header, units, strict=True)]
         above, rows = above + 1, rows[1:]
     return header, "\n".join(rows[1:]), above + 2, form
@@ -357,46 +363,9 @@ def _with_tabs(lines: Sequence[str]) -> Sequence[str]:
     """The lines, with tabs for runs of spaces where nothing else stands between the numbers, as NumPy's `savetxt` writes them."""
     some = [line for line in lines[:_LOOKED_AT] if line.strip() and not line.startswith(_NO_TABLE)]
     cells = some[-1].split() if some else []
-    if len(cells) < 2 or not all(map(_is_number, cells)) or any(mark in line for line in some for mark in ",;\t"):
+    if len(cells) < 2 or not all(map(is_number, cells)) or any(mark in line for line in some for mark in ",;\t"):
         return lines
     return [line[: len(line) - len(bare)] + "\t".join(bare.split()) for line in lines for bare in [line.lstrip("#%")]]
-
-
-def _without_export(path: Path, lines: list[str], found: StreamCollector) -> tuple[list[str], float | None]:
-    """The lines with a plain header, and seconds between samples, of a text that AcqKnowledge exported; others as they are.
-
-    Above its columns stand a title, the time between samples ("0.5 msec/sample"), "3 channels", the name and the unit of each, one
-    a line; then what the columns are called, first a unit of time if there is a column of times; then how many samples each has.
-    """
-    top = "\n".join(lines[:_LOOKED_AT])
-    told = _EXPORT.search(top)
-    if told is None:
-        return lines, None
-    above, number, count = top.count("\n", 0, told.start()), told[1].replace(",", "."), int(told[3])
-    step = float(number) * TIME_UNITS.get(told[2].lower(), 0.0) if _is_number(number) else 0.0
-    below = above + 2 + 2 * count
-    columns = "".join(lines[below : below + 1])
-    delimiter = max("\t,;", key=columns.count)
-    cells = [cell.strip() for cell in columns.split(delimiter)]
-    spare = len(cells) - count - (count > 0 and not cells[-1])
-    odd = any(map(_is_number, cells)) or (spare == 1 and cells[0].lower() not in TIME_UNITS)
-    if not step > 0 or spare not in (0, 1) or odd:
-        raise RecordingError(
-            f"{path}: AcqKnowledge's header says '{quote(' '.join(told[0].split()))}', and the columns are "
-            f"'{quote(', '.join(cells))}'. Expected a time between samples, such as 1 msec/sample, and a column a channel, perhaps "
-            "with one of times. Export it again, with its header."
-        )
-    names = found.distinct([line.strip() for line in lines[above + 2 : below : 2]], "channels")
-    units = [re.sub(r"[()\[\]]", "", line).strip() for line in lines[above + 3 : below : 2]]
-    header = [f"time ({cells[0]})"] * spare + [f"{name} ({unit})" for name, unit in zip(names, units, strict=True)]
-    line = line_of(header + [""] * (len(cells) - len(header)), delimiter, quoted=delimiter)
-    counts = [cell for cell in "".join(lines[below + 1 : below + 2]).split(delimiter) if cell.strip()]
-    if len(counts) == count and all(cell.strip().isdigit() for cell in counts):
-        below, promised = below + 1, max(map(int, counts))
-        if len(lines) - below - 1 < promised:
-            there = f"the header promises {promised} samples; it has {len(lines) - below - 1} rows"
-            found.doubt("file_ends_early", f"{path}: {there}. It may have been cut off: copy it again.")
-    return ["#"] * below + [line, *lines[below + 1 :]], step
 
 
 def _skip_words(lines: Sequence[str], above: int) -> int:
@@ -412,8 +381,8 @@ def _skip_words(lines: Sequence[str], above: int) -> int:
         usual = max(set(counts), key=counts.count)
         first = counts.index(usual)
         rows = [[cell.strip().replace(",", ".") for cell in line.split(delimiter)] for line in some[first:]]
-        if usual and len(set(counts[first:])) == 1 and any(map(_is_number, rows[-1])):
-            return above if any(map(_is_number, rows[0])) else above + first
+        if usual and len(set(counts[first:])) == 1 and any(map(is_number, rows[-1])):
+            return above if any(map(is_number, rows[0])) else above + first
     return above
 
 
@@ -475,11 +444,3 @@ def _numbers(column: Any, where: str, first: int) -> NDArray[np.float64]:
             "missing. Correct it."
         )
     return numbers
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
