@@ -17,11 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import RecordingError, unknown_name
+from ..errors import InputError, RecordingError, unknown_name
+from ..reading import reading
 from ..recordings.event_recording import EventRecording
 from ..recordings.events import read_events
 from ..recordings.eye_clips import FRAMES_PER_SECOND, EyeClip
 from ..recordings.pictures import as_pictures
+from ..recordings.signal_recording import PartsLeftOut
 from ..recordings.signal_times import check_pause
 from .eye_preprocessor import EVERY, ClipSampling
 
@@ -54,6 +56,7 @@ class EyeStream:
         self._events: EventRecording | None = None
         self._alone = 0  # microseconds of events since the last frame
         self._made = self._failed = 0
+        self._left_out = PartsLeftOut()
 
     @property
     def nbytes(self) -> int:
@@ -67,24 +70,34 @@ class EyeStream:
             piece: a mapping of `frames` (what `as_pictures` takes) with `frame_times` ((T,) int64 µs), and of `events` (what
                 `read_events` takes); or a clip. Both are on one clock.
 
+        What cannot be used, frames without times or times that do not rise from piece to piece, is left out, and the next clip has
+        the warning `part_left_out`.
+
         Raises:
-            RecordingError: none of these, frames without times, times that do not rise from piece to piece, too few frames a second
-                for any clip, or events without frames for a minute.
+            RecordingError: such parts from the first, or very many after each other; too few frames a second for any clip; or
+                events without frames for a minute.
             UnknownNameError: the mapping has a key that means nothing.
         """
+        failed: dict[str, InputError] = {}
         if isinstance(piece, EyeClip):
             piece = {"frames": piece.frames, "frame_times": piece.frame_times, "events": piece.events}
         if not isinstance(piece, Mapping):
-            raise RecordingError(
-                f"A piece is a {type(piece).__name__}; expected a mapping of frames with frame_times, or of events, or of both."
-            )
+            said = f"A piece is a {type(piece).__name__}; expected a mapping of frames with frame_times, or of events, or of both."
+            piece, failed = {}, {"": RecordingError(said)}
         for key in piece:
             if key not in KEYS:
                 raise unknown_name("part of a piece of an eye clip", str(key), KEYS)
-        if piece.get("frames") is not None and "frames" in self._streams:
-            self._take_frames(piece["frames"], piece.get("frame_times"))
-        if piece.get("events") is not None and "events" in self._streams:
-            self._take_events(piece["events"])
+        given = [name for name in self._streams if piece.get(name) is not None]
+        for name in given:
+            try:
+                with reading(f"{name} of a piece cannot be read", RecordingError, "Check what sends them."):
+                    if name == "frames":
+                        self._take_frames(piece["frames"], piece.get("frame_times"))
+                    else:
+                        self._take_events(piece["events"])
+            except InputError as error:
+                failed[name] = error
+        self._left_out.note(failed, used=any(name not in failed for name in given))
         self._check_clocks()
         self._begin = self._first_begin() if self._begin is None else self._begin
         return self._complete(waits=True)
@@ -131,15 +144,15 @@ class EyeStream:
     def _take_events(self, events: Any) -> None:
         new = events if isinstance(events, EventRecording) else read_events({"events": events, "time_unit": "us"})
         old = self._events
-        self._alone += int(new.t[-1] - new.t[0]) if len(new) and len(self._times) else 0
         check_pause(old.t[-1] / 1e6 if old is not None and len(old) else None, new.t / 1e6, "an event")
-        if old is None or not len(new):
-            self._events = new if old is None else old
-            return
-        if len(old) and new.t[0] < old.t[-1]:
+        if old is not None and len(old) and len(new) and new.t[0] < old.t[-1]:
             raise RecordingError(
                 f"Events of {new.t[0]} µs came after some of {old.t[-1]} µs; expected times that rise from piece to piece."
             )
+        self._alone += int(new.t[-1] - new.t[0]) if len(new) and len(self._times) else 0
+        if old is None or not len(new):
+            self._events = new if old is None else old
+            return
         x, y, t, p = (np.concatenate([getattr(old, column), getattr(new, column)]) for column in "xytp")
         self._events = EventRecording(
             x, y, t, p, new.width or old.width, new.height or old.height, warnings=old.warnings
@@ -189,7 +202,8 @@ class EyeStream:
         if within is not None:  # there may be none, where nothing moved
             within = replace(within, notes={"live": "while it was recorded"})
         frames: Any = [self._frames[place] for place in range(len(times))] if self._frames else None
-        return EyeClip(frames, within, times, name="the eye").at(chosen)
+        doubts = tuple(self._left_out.warnings())
+        return EyeClip(frames, within, times, name="the eye", warnings=doubts).at(chosen)
 
     def _forget(self, before: int) -> None:
         first = int(np.searchsorted(self._times, before))

@@ -11,6 +11,7 @@ a filter looks ahead. Then it equals the window that `cut` makes of the whole re
 kind, even or not, all the way. What is older than the next window needs is forgotten.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -19,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..answer_warnings import AnswerWarning, joined_by_code
-from ..errors import ConfigurationError, RecordingError
-from ..recordings.signal_recording import SignalRecording, Stream, StreamCollector, even_rate
+from ..errors import ConfigurationError, InputError, RecordingError
+from ..reading import reading
+from ..recordings.signal_recording import PartsLeftOut, SignalRecording, Stream, StreamCollector, even_rate
 from ..recordings.signal_times import as_seconds, check_pause
 from ..recordings.signals import check_rate, take_apart
 from .resampling import GridPlan
@@ -87,9 +89,10 @@ class WindowStream:
         self._mark = fingerprint(tuple(self._modalities.values()))
         self._rates = windower.rates_of_arrays()
         self._doubts: list[AnswerWarning] = []
+        self._left_out = PartsLeftOut()
         self._strange: dict[str, Stream] = {}  # one sample of each stream that is no modality
         self._begun: set[str] = set()  # streams whose beginning was looked at
-        self._read_doubts: set[str] = set()  # codes of what readers of pieces doubted
+        self._read_doubts: set[tuple[str, str]] = set()  # what readers of pieces doubted
         self._named = self._ended = False
         self._index = 0
         self._buffers: dict[str, _Buffer] = {}
@@ -118,27 +121,22 @@ class WindowStream:
 
         A packet that came before, all of it or a part, is left out, and the next window has the warning `packet_repeated`.
 
+        So is a part that cannot be used, with the warning `part_left_out`: no numbers, the wrong number of channels, a clock that
+        stands still or runs backwards, also from one push to the next, or that jumps by a day. The rest goes on.
+
         Raises:
-            RecordingError: the wrong number of channels, or a clock that stands still or runs backwards, also from one push to the
-                next. Nothing of that push is kept. Or a reference was measured in another unit.
+            RecordingError: such parts from the first, or very many after each other: of these nothing would ever be answered.
+                Nothing of that push is kept. Or a clock that counts in no seconds; or a reference was measured in another unit.
         """
-        if isinstance(samples, SignalRecording):
-            self._doubt_once(samples.warnings)
-            samples = samples.streams
-        if not isinstance(samples, Mapping):
-            if len(self._modalities) != 1:
-                raise RecordingError(
-                    f"Samples came without the name of their stream; expected a dict with some of {', '.join(self._modalities)}."
-                )
-            samples = {next(iter(self._modalities)): samples}
-        chunks = {name: self._read(name, one) for name, one in samples.items() if name in self._modalities}
-        times = np.sort(np.concatenate([chunk.times for chunk in chunks.values()] or [np.empty(0)]))
-        check_pause(self.clock if self._buffers else self._start, times, "a sample of any stream")
+        chunks, failed = self._usable(samples)
+        self._left_out.note(failed, used=any(map(len, chunks.values())))
         for name, chunk in chunks.items():
             if name not in self._begun and name in self._buffers:
                 chunk = joined([self._buffers[name].stream, chunk])
             if name not in self._begun and len(chunk) >= _SETTLED:  # not when a window is full: it may never be
                 doubt_clock(chunk, self._modalities[name], f"stream {name!r}")
+        named = samples.streams if isinstance(samples, SignalRecording) else samples
+        samples = named if isinstance(named, Mapping) else {}
         self._strange |= {
             name: replace(one, values=one.values[:1].copy(), times=one.times[:1].copy())
             if isinstance(one, Stream)
@@ -174,6 +172,37 @@ class WindowStream:
         starts = self._windower.window_starts(self._start, end, self._stride)[self._index :]
         self._index += len(starts)
         return [self._clip(start, min(start + self._windower.window_s, end)) for start in starts]
+
+    def _usable(self, samples: Any) -> tuple[dict[str, Stream], dict[str, InputError]]:
+        """What of a piece continues the streams, and why the other parts do not."""
+        chunks: dict[str, Stream] = {}
+        failed: dict[str, InputError] = {}
+        if isinstance(samples, SignalRecording):
+            self._doubt_once(samples.warnings)
+            samples = samples.streams
+        if not isinstance(samples, Mapping) and len(self._modalities) != 1:
+            said = f"Samples came as {type(samples).__name__} without the name of their stream; expected a dict with some of"
+            return {}, {"": RecordingError(f"{said} {', '.join(self._modalities)}.")}
+        if not isinstance(samples, Mapping):
+            samples = {next(iter(self._modalities)): samples}
+        for name in (name for name in samples if name in self._modalities):
+            try:
+                with reading(
+                    f"stream {name!r} cannot be read", RecordingError, "Expected numbers, and their times or rate."
+                ):
+                    chunks[name] = self._read(name, samples[name])
+            except InputError as error:
+                failed[name] = error
+        now = self.clock if self._buffers else self._start
+        for name, chunk in sorted(chunks.items(), key=lambda one: one[1].times[0] if len(one[1]) else -np.inf):
+            try:
+                check_pause(now, chunk.times, "a sample of any stream")
+            except InputError as error:
+                failed[name] = error
+                del chunks[name]
+            else:
+                now = max(float(chunk.times[-1]), -np.inf if now is None else now) if len(chunk) else now
+        return chunks, failed
 
     def _begin(self) -> float:
         """When the next window begins."""
@@ -253,7 +282,7 @@ class WindowStream:
         silent = SignalRecording(measured).is_silent(measured, start, end)
         self._doubt_beginnings()
         streams = {name: stream for name, stream in streams.items() if len(stream)}
-        doubts, self._doubts = tuple(joined_by_code(self._doubts)), []
+        doubts, self._doubts = tuple(joined_by_code([*self._left_out.warnings(), *self._doubts])), []
         return SignalRecording(
             streams, start, end, reference=self._reference, prepared=self._mark, silent=silent, warnings=doubts
         )
@@ -275,9 +304,10 @@ class WindowStream:
                 self._doubts += doubt_clock(stream, self._modalities[name], f"The recording, stream {name!r}")
 
     def _doubt_once(self, found: Iterable[AnswerWarning]) -> None:
-        """Note what a reader doubts: of every piece the same, so each code once."""
-        new = [one for one in found if one.code not in self._read_doubts]
-        self._read_doubts |= {one.code for one in new}
+        """Note what a reader doubts: of every piece the same but for numbers, so each once."""
+        told = {(one.code, re.sub(r"\d+", "", one.message)): one for one in found}
+        new = [one for key, one in told.items() if key not in self._read_doubts]
+        self._read_doubts |= set(told)
         self._doubts += new
 
     def _forget(self) -> None:

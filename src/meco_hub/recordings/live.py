@@ -38,7 +38,7 @@ from ..errors import RecordingError, import_optional, quote
 from ..reading import reading
 from .event_recording import COLUMN_NAMES
 from .events import read_events
-from .signal_recording import SignalRecording, Stream
+from .signal_recording import MOST_BAD, SignalRecording, Stream
 from .signals import as_columns, read_signals
 
 T = TypeVar("T")
@@ -322,10 +322,36 @@ def _table(path: Path, idle_s: float | None) -> Iterator[Any]:
                 head, lines = lines[above], lines[above + 1 :]
             rows = [line for line in lines if line.strip()]
             if rows:
-                block.write_bytes(b"\n".join([head, *rows, b""]))
-                found = _read_block(block, head, str(path))
-                if found is not None:
-                    yield found
+                yield from _read_rows(block, head, rows, str(path))
+
+
+def _read_rows(block: Path, head: bytes, rows: list[bytes], called: str) -> Iterator[Any]:
+    """The rows, but for those that cannot be read: these are named in the warnings of what comes after them, if they are few.
+
+    Raises:
+        RecordingError: they are many, or there is no other row.
+    """
+    waiting, bad, left_out = [rows], 0, []
+    while waiting:
+        some = waiting.pop()
+        block.write_bytes(b"\n".join([head, *some, b""]))
+        try:
+            found = _read_block(block, head, called)
+        except RecordingError as error:
+            bad += len(some) == 1
+            if len(rows) == 1 or bad > MOST_BAD:
+                raise
+            if len(some) > 1:
+                half = len(some) // 2
+                waiting += [some[half:], some[:half]]
+            else:
+                left_out.append(AnswerWarning("part_left_out", f"Left out: {error}"))
+            continue
+        if isinstance(found, SignalRecording):
+            yield replace(found, warnings=(*found.warnings, *left_out))
+            left_out = []
+        elif found is not None:
+            yield found
 
 
 def _read_block(block: Path, head: bytes, called: str) -> Any:

@@ -10,6 +10,7 @@ from meco_hub.corpora.synthetic.eyes import DrawnSequence, draw_sequence
 from meco_hub.errors import RecordingError, UnknownNameError
 from meco_hub.processing.eye_preprocessor import ClipSampling
 from meco_hub.processing.eye_stream import EyeStream
+from meco_hub.recordings.signal_recording import MOST_BAD
 
 SAMPLING = ClipSampling(4, 4, "uniform")
 
@@ -141,8 +142,8 @@ def test_what_cannot_be_used_is_refused(drawn: DrawnSequence) -> None:
 
     for some, error, words in (
         ([{"frames": drawn.frames[:2]}], RecordingError, "one for each"),
-        ([frames, frames], RecordingError, "does not rise"),
-        ([event, {"events": {**event["events"], "t": [50]}}], RecordingError, "times that rise"),
+        ([frames, *[frames] * MOST_BAD], RecordingError, "does not rise"),
+        ([event, *[{"events": {**event["events"], "t": [50]}}] * MOST_BAD], RecordingError, "times that rise"),
         ([{"pictures": drawn.frames}], UnknownNameError, "part of a piece"),
         ([drawn.frames], RecordingError, "expected a mapping"),
     ):
@@ -153,14 +154,53 @@ def test_what_cannot_be_used_is_refused(drawn: DrawnSequence) -> None:
 @pytest.mark.parametrize("streams", [("frames", "events"), ("events",)])
 def test_a_clock_that_jumps_makes_no_millions_of_clips(drawn: DrawnSequence, streams: tuple[str, ...]) -> None:
     """As of a camera whose first packets count from its start, and whose later ones from 1970."""
-    own = stream(streams)
-    for piece in pieces(drawn, 400_000):
-        own.push(piece)
     late = 1_700_000_000_000_000
     what = "a frame" if "frames" in streams else "an event"
-    with pytest.raises(RecordingError, match=f"days without {what}, the next is at 17"):
-        own.push(
-            {"frames": drawn.frames[:1], "frame_times": np.array([late])}
-            if "frames" in streams
-            else {"events": {"x": drawn.x[:5], "y": drawn.y[:5], "t": late + np.arange(5), "p": drawn.p[:5]}}
-        )
+    far = (
+        {"frames": drawn.frames[:1], "frame_times": np.array([late])}
+        if "frames" in streams
+        else {"events": {"x": drawn.x[:5], "y": drawn.y[:5], "t": late + np.arange(5), "p": drawn.p[:5]}}
+    )
+    clips = with_one_more(stream(streams), drawn, far)
+    assert len(clips) == 2
+    (said,) = [one.message for clip in clips for one in clip.warnings if one.code == "part_left_out"]
+    assert f"days without {what}, the next is at 17" in said
+
+
+def with_one_more(own: EyeStream, drawn: DrawnSequence, odd: Any) -> list[Any]:
+    clips = []
+    for place, piece in enumerate(pieces(drawn, 400_000)):
+        clips += own.push(piece)
+        if place == 2:
+            before = own.nbytes
+            clips += own.push(odd)
+            assert own.nbytes == before
+    return clips + own.flush()
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        None,
+        "eye.mp4",
+        np.zeros((24, 24)),
+        {"frames": np.zeros((2, 24, 24), np.uint8)},
+        {"frames": np.zeros((2, 24, 24), np.uint8), "frame_times": [1_250_000.5, 1_251_000.5]},
+        {"frames": np.zeros((2, 24, 24), np.uint8), "frame_times": [1_250_000, 1_249_000]},
+        {"frames": np.zeros((1, 24, 24), np.uint8), "frame_times": [0]},
+        {"frames": [None, None], "frame_times": [1_250_000, 1_251_000]},
+        {"frames": 7, "frame_times": [1_250_000]},
+        {"events": {"x": [1], "y": [1], "t": [50], "p": [1]}},
+        {"events": {"x": ["a"], "y": [1], "t": [1_250_000], "p": [1]}},
+        {"events": {"x": [1], "t": [1_250_000]}},
+        {"events": [1, 2]},
+    ],
+)
+def test_a_part_that_cannot_be_used_is_named_and_left_out_and_the_rest_goes_on(odd: Any, drawn: DrawnSequence) -> None:
+    clips, others = with_one_more(stream(), drawn, odd), with_one_more(stream(), drawn, {})
+    (said,) = [one.message for clip in clips for one in clip.warnings if one.code == "part_left_out"]
+    assert said.startswith("Left out: ")
+    for clip, other in zip(clips, others, strict=True):
+        assert clip.chosen == other.chosen
+        np.testing.assert_array_equal(clip.frame_times, other.frame_times)
+        np.testing.assert_array_equal(clip.events.t, other.events.t)

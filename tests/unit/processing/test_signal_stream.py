@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from meco_hub.answer_warnings import AnswerWarning
 from meco_hub.errors import ConfigurationError, RecordingError
 from meco_hub.processing.signal_windower import SignalWindower
-from meco_hub.recordings.signal_recording import SignalRecording, Stream
+from meco_hub.recordings.signal_recording import MOST_BAD, SignalRecording, Stream
 
 MODALITIES = {
     "eeg": {"channels": 2, "sampling_rate": 64.0},
@@ -148,18 +148,91 @@ def test_memory_is_bounded():
     assert stream.clock == pytest.approx(1500, abs=0.02)
 
 
-def test_what_cannot_be_is_refused_and_nothing_is_kept_of_it():
+CHUNK = np.arange(64.0)
+LATER = 6.0 + CHUNK / 64
+BAD: dict[str, Any] = {
+    "words": {"eeg": ([["a", "b"]] * 64, LATER)},
+    "one word": {"eeg": (np.array([*"1234567", "x"] * 16, object).reshape(64, 2), LATER)},
+    "objects": {"eeg": (np.array([[{}, None]] * 64, object), LATER)},
+    "another number of channels": {"eeg": (np.zeros((64, 3)), LATER)},
+    "a picture": {"eeg": (np.zeros((64, 2, 3)), LATER)},
+    "fewer times": {"eeg": (np.zeros((64, 2)), LATER[:60])},
+    "words for times": {"eeg": (np.zeros((64, 2)), ["soon"] * 64)},
+    "times twice": {"eeg": (np.zeros((64, 2)), np.full(64, 6.5))},
+    "times backwards": {"eeg": (np.zeros((64, 2)), 13.0 - LATER)},
+    "times that are no numbers": {"eeg": (np.zeros((64, 2)), CHUNK * np.nan)},
+    "a time far off": {"eeg": (np.zeros((64, 2)), np.append(LATER[:-1], 1.7e9))},
+    "a rate of 0": {"eeg": (np.zeros((64, 2)), 0.0)},
+    "a dict": {"eeg": {"values": np.zeros((64, 2))}},
+    "nothing": {"eeg": None},
+    "no mapping": np.zeros((64, 2)),
+    "None": None,
+    "text": "eeg",
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+@pytest.mark.parametrize("beside", [True, False])
+def test_a_part_that_cannot_be_used_is_named_and_left_out_and_the_rest_goes_on(name: str, beside: bool) -> None:
+    """`beside`: another sensor's samples come in the same piece."""
+    windower = SignalWindower(
+        {name: MODALITIES[name] for name in ("eeg", "hr")}, window_s=4.0, normalization="none", last_window="align"
+    )
+
+    def pieces(odd: Any) -> list[Any]:
+        draw, made = np.random.default_rng(0), []
+        for second in range(20):
+            times = second + np.arange(4) / 4
+            good = {"eeg": (draw.normal(size=(64, 2)), second + CHUNK / 64), "hr": (np.full(4, 60.0 + second), times)}
+            if second == 6:
+                good = {**odd, **({"hr": good["hr"]} if beside else {})} if isinstance(odd, dict) else odd
+            made.append(good)
+        return made
+
+    if not isinstance(BAD[name], dict) and beside:
+        return
+    live, other = windower.stream(), windower.stream()
+    clips = [clip for piece in pieces(BAD[name]) for clip in live.push(piece)] + live.flush()
+    without = [clip for piece in pieces({}) for clip in other.push(piece)] + other.flush()
+    said = [one.message for clip in clips for one in clip.warnings if one.code == "part_left_out"]
+    assert len(said) == 1
+    assert said[0].startswith("Left out: ")
+    assert not [one for clip in without for one in clip.warnings if one.code == "part_left_out"]
+    for key in ("inputs", "step_mask"):
+        ours, theirs = windower(clips)[key], windower(without)[key]
+        for stream in ours:
+            np.testing.assert_array_equal(ours[stream], theirs[stream])
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_cannot_be_used_from_the_first_or_for_ever_is_an_error(name: str) -> None:
     windower = SignalWindower({name: MODALITIES[name] for name in ("eeg", "hr")}, normalization="none")
-    stream = windower.stream()
-    stream.push({"eeg": (np.zeros((64, 2)), np.arange(64) / 64)})
-    before = stream.nbytes
-    with pytest.raises(RecordingError, match="'eeg': the clock stands still, runs backwards"):
-        stream.push({"hr": (np.zeros(2), np.arange(2.0)), "eeg": (np.zeros((2, 2)), np.array([0.5, 0.6]))})
-    with pytest.raises(RecordingError, match="'eeg' has 3 channels"):
-        stream.push({"eeg": np.zeros((4, 3))})
-    with pytest.raises(RecordingError, match="without the name"):
-        stream.push(np.zeros((4, 2)))
-    assert stream.nbytes == before
+    live = windower.stream()
+    if name != "a time far off":  # which nobody knows before there is another
+        with pytest.raises(RecordingError):
+            live.push(BAD[name])
+        assert live.nbytes == 0
+    live.push({"eeg": (np.zeros((64, 2)), CHUNK / 64)})
+    before = live.nbytes
+    with pytest.raises(RecordingError):
+        list(map(live.push, [BAD[name]] * MOST_BAD))
+    assert live.nbytes == before
+
+
+@pytest.mark.parametrize("empty", [{}, {"eeg": np.zeros((0, 2))}, {"eeg": (np.zeros((0, 2)), np.zeros(0))}])
+def test_pieces_of_nothing_and_of_missing_samples_are_pieces(empty: dict[str, Any]) -> None:
+    live = SignalWindower({"eeg": MODALITIES["eeg"]}, window_s=4.0, normalization="none").stream()
+    clips = []
+    for second in range(12):
+        values = np.full((64, 2), np.nan) if 4 <= second < 8 else np.random.default_rng(second).normal(size=(64, 2))
+        clips += [*live.push(empty), *live.push({"eeg": (values, second + CHUNK / 64)})]
+    clips += live.flush()
+    assert [clip.silent for clip in clips] == [False, True, False]
+    assert not [one for clip in clips for one in clip.warnings if one.code == "part_left_out"]
+
+
+def test_what_means_nothing_is_refused() -> None:
+    windower = SignalWindower({name: MODALITIES[name] for name in ("eeg", "hr")}, normalization="none")
     with pytest.raises(ConfigurationError, match="expected names"):
         windower.stream(expected=["ecg"])
     with pytest.raises(ConfigurationError, match="not known before its end"):
@@ -173,19 +246,20 @@ def test_a_clock_that_jumps_makes_no_millions_of_windows(late: float, start: flo
     windower = SignalWindower({name: MODALITIES[name] for name in ("eeg", "hr")}, normalization="none")
     one = (np.zeros((64, 2)), np.arange(64) / 64)
     far = (np.zeros((2, 1)), np.array([late, late + 0.25]))
-    for pushes in (
-        [{"eeg": one}, {"hr": far}],
-        [{"eeg": one, "hr": far}],
-        *([[{"hr": far}]] if start is not None else []),
-    ):
+    for pushes in ([{"eeg": one}, {"hr": far}], [{"eeg": one, "hr": far}]):
         stream = windower.stream(start=start)
-        for push in pushes[:-1]:
+        for push in pushes:
             stream.push(push)
-        before = stream.nbytes
+        assert stream.nbytes == 64 * 24
+        (warning,) = [one for clip in stream.flush() for one in clip.warnings if one.code == "part_left_out"]
+        assert "days without a sample of any stream" in warning.message
+    if start is not None:
         with pytest.raises(RecordingError, match=r"After .* days without a sample of any stream"):
-            stream.push(pushes[-1])
-        assert stream.nbytes == before
-        stream.push({"eeg": (one[0], one[1] + 60)})  # a minute is a pause
+            windower.stream(start=start).push({"hr": far})
+    stream = windower.stream(start=start)
+    stream.push({"eeg": one})
+    stream.push({"eeg": (one[0], one[1] + 60)})  # a minute is a pause
+    assert stream.clock > 60
 
 
 def test_a_reference_can_be_brought():

@@ -105,6 +105,24 @@ def test_a_table_grows_by_rows_and_half_of_one_is_waited_for(tmp_path: Path) -> 
     assert parts[0].streams["acc"].channels == ("x", "y")
 
 
+def test_rows_that_cannot_be_read_are_named_and_cost_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "session.csv"
+    rows = [f"{at / 4},{at}" for at in range(40)]
+    rows[7], rows[20], rows[33] = "1.75", "5.0,five", "eight,33"
+    path.write_text("time,eda\n" + "\n".join(rows) + "\n")
+    parts = list(pieces_of(path, idle_s=0.2))
+    assert [at for part in parts for at in part.streams["eda"].values[:, 0]] == [
+        at for at in range(40) if at not in (7, 20, 33)
+    ]
+    said = " ".join(one.message for part in parts for one in part.warnings if one.code == "part_left_out")
+    assert "has 1 cells" in said
+    assert "'five'" in said
+    assert "'eight'" in said
+    path.write_text("time,eda\n" + "no,number\n" * 200)
+    with pytest.raises(RecordingError):
+        list(pieces_of(path, idle_s=0.2))
+
+
 def test_a_table_of_events_is_known_by_its_header(tmp_path: Path) -> None:
     path = tmp_path / "events.csv"
     path.write_text("t,x,y,p\n100,1,2,1\n150,3,4,0\n")
