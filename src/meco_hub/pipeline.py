@@ -523,15 +523,13 @@ class EmotionRecognitionPipeline(ChunkPipeline):
         if logits.ndim == 3:  # the model answers over time
             times = np.asarray([output["times"] for output in outputs])
             entries = self._answers.over_time(logits, times, top_k, function, silent=silent)
-        elif len(outputs) > 1 or silent[0]:  # one answer a clip: each holds in the middle of its clip
+        else:  # one answer a clip: each holds in the middle of its clip
             spans = [(output["place"]["start"], output["place"]["end"]) for output in outputs]
             timed = all(None not in span for span in spans)
             middles = np.asarray(spans).mean(axis=1) if timed else np.arange(len(spans), dtype=np.float64)
             entries = self._answers.over_time(logits[:, None], middles[:, None], top_k, function, silent=silent)
             if not timed:  # pictures without a clock are in order, and that is all
                 entries = [{key: entry[key] for key in entry if key not in ("times", "scores")} for entry in entries]
-        else:
-            entries = self._answers.entries(self._answers.scores(logits[0], function), top_k, function)
         first, last, streams = outputs[0]["place"], outputs[-1]["place"], outputs[-1]["streams"]
         # where a recording has no clock, it says nothing of times
         place = {**first, "end": last.get("end")}

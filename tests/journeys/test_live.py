@@ -187,3 +187,16 @@ def test_streams_of_lsl_are_answered_on_loopback(
     assert answers[0][0]["streams"]["missing"] == ["bvp", "temp", "hr", "ibi"]
     with pytest.raises(RecordingError, match="no LSL stream named 'nobody'"):
         list(stress.stream("lsl://nobody", reference=level, idle_s=0.5))
+
+
+def test_an_answer_has_one_form_whether_its_recording_has_one_window_or_several(
+    stress: Any, watch: dict[str, Any]
+) -> None:
+    read = stress.feature_extractor.read({"eda": watch["eda"]})
+    known = replace(read, reference=stress.feature_extractor.measure(watch))
+    several = stress(known)
+    one = stress(known.clip(0.0, 50.0))
+    assert [entry.keys() for entry in one] == [entry.keys() for entry in several]
+    for entry in one:
+        assert entry["times"] == [25.0]
+        assert entry["scores"] == [entry["score"]]

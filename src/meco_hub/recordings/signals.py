@@ -10,7 +10,7 @@
     *.csv, *.tsv, *.txt    a header; a column `time` (seconds, ISO 8601 or the time of day; or `time_ms`, `time_us`, `time_ns`,
                     `time_min`); columns `stream.channel`, and others, each a stream of one channel; `eda (µS)` has a unit. Empty
                     cells are missing samples. Also *.csv.gz and *.tsv.gz, what BIDS calls *_physio.tsv.gz, with its json file, and
-                    texts of AcqKnowledge, OpenBCI's GUI and OpenSignals with their headers
+                    texts of AcqKnowledge, LabChart, OpenBCI's GUI and OpenSignals with their headers
     *.parquet, *.feather    the same columns, or an index of dates, as pandas writes them
     folder of csv   one such file a stream, named after it; its columns are channels of that stream
     *.edf, *.bdf    signals; those whose labels start with a kind known to EDF+ ("EEG Fp1", "ECG") become one stream of that

@@ -88,6 +88,11 @@ TABLES = {
         {},
         [],
     ),
+    "rows of nothing at the end": (
+        {"time": [*SECONDS, "", "", ""], "eda": [*VALUES, "", " ", ""]},
+        {"sep": ";"},
+        [],
+    ),
     "a comma at every end": ({"time": SECONDS, "eda": VALUES, "": [""] * 240}, {}, []),
     "a unit for a name": ({"milliseconds": [f"{1000 * one:g}" for one in TIMES], "eda": VALUES}, {}, []),
     "OpenBCI's comments": (
@@ -157,6 +162,14 @@ def test_tables_of_every_hand_hold_the_same(kind: str, tmp_path: Path) -> None:
     assert codes(recording) == expected
     for one in recording.warnings:
         assert expected != ["part_left_out"] or "label" in one.message or "note" in one.message
+
+
+@pytest.mark.parametrize("text", ["time\teda\tx\nms\t(µS)\tm/(s^2)\n", "time (ms)\teda [µS]\tx (m/(s^2))\n"])
+def test_a_unit_may_have_brackets_in_it(text: str, tmp_path: Path) -> None:
+    (tmp_path / "S.csv").write_text(text + "".join(f"{250 * at}\t{at}\t{at}\n" for at in range(9)))
+    streams = read_signals(tmp_path / "S.csv").streams
+    assert {name: one.units for name, one in streams.items()} == {"eda": ("µS",), "x": ("m/s^2",)}
+    assert streams["x"].times[-1] == 2.0
 
 
 def test_text_is_a_table_whatever_its_ending(tmp_path: Path) -> None:

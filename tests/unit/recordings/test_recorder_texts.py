@@ -87,6 +87,34 @@ def test_stamps_that_another_rate_fits_are_refused_and_even_ones_change_nothing(
         np.testing.assert_allclose(stream.times, even, atol=1e-6)
 
 
+# --- LabChart ---------------------------------------------------------------------------------------------------------
+
+LABCHART = "Interval=\t0.25 s\nExcelDateTime=\t4.4957e+04\t31/01/2023 10:00:00.000000\nTimeFormat=\tStartOfBlock\nDateFormat=\t\n"
+
+
+@pytest.mark.parametrize("clock", [True, False])
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_labchart_is_read_by_its_header(clock: bool, encoding: str, tmp_path: Path) -> None:
+    times, path = np.arange(40) / 4, tmp_path / "S.txt"
+    head = LABCHART + "ChannelTitle=\tECG\tGSR\nRange=\t10.000 V\t40 µS\nUnitName=\tmV\tµS\n"
+    rows = [
+        f"{time:g}\t" * clock + f"{at}\t{at + 0.5}" + "\t#* rest begins" * (at == 7) for at, time in enumerate(times)
+    ]
+    path.write_bytes((head + "\n".join(rows) + "\n").encode(encoding))
+    recording = read_signals(path)
+    assert {name: one.units for name, one in recording.streams.items()} == {"ECG": ("mV",), "GSR": ("µS",)}
+    np.testing.assert_array_equal(recording.streams["GSR"].values[:, 0], np.arange(40) + 0.5)
+    np.testing.assert_allclose(recording.streams["ECG"].times, times)
+    assert recording.streams["ECG"].rate == 4.0
+    assert not recording.warnings
+    path.write_bytes((head + "\n".join(rows) + "\n").encode(encoding) * 2)
+    with pytest.raises(RecordingError, match="line 48 begins another block"):
+        read_signals(path)
+    path.write_text(LABCHART + "ChannelTitle=\tECG\n0\t1\t2\t3\n")
+    with pytest.raises(RecordingError, match=r"LabChart's header says .* line 6 has 4 cells"):
+        read_signals(path)
+
+
 # --- OpenSignals ------------------------------------------------------------------------------------------------------
 
 BITALINO = {

@@ -1,4 +1,6 @@
-"""Texts of recorders that say above their columns what these are, as plain tables: of AcqKnowledge, OpenBCI's GUI, OpenSignals.
+"""Texts of recorders that say above their columns what these are, as plain tables.
+
+Of AcqKnowledge, LabChart, OpenBCI's GUI and OpenSignals.
 
 A stamp that is written where samples arrive in packets is not the time of a sample. Where a recorder counts its samples and states
 their rate, that is their clock: a number that is left out is a sample that was lost.
@@ -26,6 +28,7 @@ _LOOKED_AT = 64
 
 _EXPORT = re.compile(r'^[ "]*([\d.,]+) ?(\w+)/sample.*\n[ "]*(\d+) channels?[\s",;]*$', re.IGNORECASE | re.MULTILINE)
 _OPENBCI = re.compile(r"^%\s*Sample Rate\s*=\s*([\d.]+)", re.IGNORECASE | re.MULTILINE)
+_LABCHART = re.compile(r"Interval=\t([\d.,]+) ?(\w+)")
 _OPENSIGNALS = "# OpenSignals Text File Format"
 _RAW = "ADC counts"
 """The unit of what OpenSignals writes: it depends on the sensor, by a formula of its maker's, what they stand for."""
@@ -72,6 +75,8 @@ def plain_table(path: Path, lines: list[str], found: StreamCollector) -> tuple[l
         return _of_opensignals(path, lines)
     if (export := _EXPORT.search(top)) is not None:
         return _of_acqknowledge(path, lines, found, export, top)
+    if (interval := _LABCHART.match(top)) is not None:
+        return _of_labchart(path, lines, interval)
     if top.startswith("%OpenBCI") and (stated := _OPENBCI.search(top)) is not None and float(stated[1]) > 0:
         return lines, Told(float(stated[1]), counters=("Sample Index",), left_out=("Sample Index",))
     return lines, Told()
@@ -110,6 +115,43 @@ def _of_acqknowledge(
             there = f"the header promises {promised} samples; it has {len(lines) - below - 1} rows"
             found.doubt("file_ends_early", f"{path}: {there}. It may have been cut off: copy it again.")
     return ["#"] * below + [line, *lines[below + 1 :]], Told(1 / step, even=True)
+
+
+def _of_labchart(path: Path, lines: list[str], told: re.Match[str]) -> tuple[list[str], Told]:
+    """Of a text that LabChart exported: lines such as "ChannelTitle=" and "UnitName=", then times, if any, and channels.
+
+    A comment stands behind a row. A block of samples that was recorded later has a header of its own, and perhaps times of its own.
+    """
+    below = next(
+        (number for number, line in enumerate(lines) if "=\t" not in line and not line.endswith("=")), len(lines)
+    )
+    head = {name: rest.split("\t") for name, _, rest in (line.partition("=\t") for line in lines[:below])}
+    names, units = [name.strip() for name in head.get("ChannelTitle", [])], head.get("UnitName", [])
+    units = [re.sub(r"[()\[\]*]", "", unit) for unit in units] if len(units) == len(names) else [""] * len(names)
+    rows = [line.partition("\t#")[0] for line in lines[below:]]
+    step = (
+        float(told[1].replace(",", ".")) * TIME_UNITS.get(told[2].lower(), 0.0)
+        if is_number(told[1].replace(",", "."))
+        else 0.0
+    )
+    again = next((below + number for number, line in enumerate(rows) if line.startswith("Interval=")), None)
+    if again is not None:
+        raise RecordingError(
+            f"{path}: line {again + 1} begins another block, as where LabChart was started anew. Expected one recording. Export "
+            "each block into a file of its own."
+        )
+    spare = (rows[0].count("\t") + 1 if rows else len(names)) - len(names)
+    if not step > 0 or not names or spare not in (0, 1):
+        raise RecordingError(
+            f"{path}: LabChart's header says '{quote(told[0])}' and names the channels '{quote(', '.join(names))}'; line "
+            f"{below + 1} has {spare + len(names)} cells. Expected an interval such as 0.001 s, and a column a channel, perhaps "
+            "with one of times."
+        )
+    header = ["time"] * spare + [
+        f"{name or number} ({unit})" if unit else name or str(number)
+        for number, (name, unit) in enumerate(zip(names, units, strict=True), 1)
+    ]
+    return ["#"] * below + [line_of(header, "\t", quoted="\t"), *rows], Told(1 / step, even=True)
 
 
 def _of_opensignals(path: Path, lines: list[str]) -> tuple[list[str], Told]:

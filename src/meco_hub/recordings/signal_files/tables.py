@@ -45,7 +45,7 @@ _LOOKED_AT = 64
 """Lines."""
 _INDEX = ("", "unnamed: 0", "index")
 """What the column is called in which pandas wrote its index."""
-_UNIT = re.compile(r"(.+?)\s*[(\[]([^()\[\]]*)[)\]]")
+_UNIT = re.compile(r"(.+?)\s*[(\[]((?:[^()\[\]]|\([^()]*\))*)[)\]]")
 _CHANNEL = re.compile(r"([^.(\[]*\w)\.(\w.*)")
 """A stream and its channel; a dot in brackets or beside a space is one of a filter's name, such as "ECG (.5 - 35 Hz)"."""
 _ROUNDED = 1e-4
@@ -347,10 +347,12 @@ def open_table(path: Path, lines: Sequence[str] | None = None) -> tuple[list[str
         clocked = any(
             _is_time(cell) or _says_time(cell) for cell in header
         )  # of others, a row of empty cells has its time
-        rows = [line for line in rows if line.strip() or (delimiter in line and not clocked)]
+        nothing = f"{delimiter} " if clocked else ""
+        rows = [line for line in rows if line.strip(nothing or None) or (delimiter in line and not clocked)]
     form = _form(path, header, rows, above + 1, delimiter)
     units = [
-        re.sub(r"^[(\[]|[)\]]$", "", cell.strip()) for cell in next(csv.reader(rows[1:2], delimiter=delimiter), [])
+        re.sub(r"^[(\[](.*)[)\]]$", r"\1", cell.strip())
+        for cell in next(csv.reader(rows[1:2], delimiter=delimiter), [])
     ]
     known = any(is_unit(unit) or unit.lower() in TIME_UNITS for unit in units)
     if known and not any(map(is_number, units)):  # others may be of units that nobody converts
@@ -407,7 +409,10 @@ def _form(path: Path, header: Sequence[str], rows: Sequence[str], first: int, de
 
 def _names_and_units(header: Sequence[str]) -> tuple[list[str], list[str]]:
     """Of the columns. What stands in brackets is no unit where it alone tells two columns apart."""
-    found = [(match[1], match[2].strip()) if (match := _UNIT.fullmatch(cell)) else (cell, "") for cell in header]
+    found = [
+        (match[1], re.sub(r"[()]", "", match[2]).strip()) if (match := _UNIT.fullmatch(cell)) else (cell, "")
+        for cell in header
+    ]
     names = [name for name, _ in found]
     found = [one if names.count(one[0]) == 1 else (cell, "") for one, cell in zip(found, header, strict=True)]
     return [name for name, _ in found], [unit for _, unit in found]
