@@ -108,6 +108,8 @@ def test_values_over_time_under_conditions(tmp_path: Path) -> None:
     assert mean["notes"] == ["answers one value throughout"]
     assert mean["figures"]["ccc"]["mean"] == 0.0
     assert list(found["curves"]["missing"]) == ["ridge", "random_forest"]
+    assert found["curve_metric"] == "rmse"  # the table's first
+    assert found["curves"]["missing"]["ridge"]["asked"] == [0.2, 0.6]
     assert len(found["curves"]["missing"]["ridge"]["levels"]) == 2
     assert (tmp_path / "out" / "missing.png").stat().st_size > 5000
 
