@@ -36,7 +36,7 @@ CODES: dict[str, str] = {
     "damaged_file": "The file is damaged, and the answer rests on what comes before the damage.",
     # films
     "first_of_several": "A file holds several pictures, or several streams of them; the first one was looked at.",
-    "frames_left_out": "Frames of a film that cannot be decoded were left out.",
+    "frames_left_out": "Frames of a film, or of one that goes on, that cannot be used were left out.",
     # signals
     "part_left_out": "A stream, file or column beside good ones cannot be used and was left out.",
     "recording_unfinished": "The recorder did not close the file, or it was cut off between two whole parts.",

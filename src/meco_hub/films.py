@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .answer_warnings import AnswerWarning, act_on, once_a_code
+from .answer_warnings import AnswerWarning, act_on, joined_by_code, once_a_code
 from .answers import Answers, Entry, abstain
 from .errors import InputError
 from .processing.face_tracks import PATIENCE_S, Smoothing
@@ -226,7 +226,10 @@ class FilmAnswers:
         """The people of each frame as it comes, as `EmotionRecognitionPipeline.stream` says."""
         follower, doubts = self.follow(), _FilmDoubts("", self.on_warning)
         persons: dict[int, Smoothing] = {}
+        left_out: list[AnswerWarning] = []  # until somebody is seen, whose answers name it
         for frame in frames:
+            act_on(frame.warnings, "", self.on_warning)
+            left_out = joined_by_code([*left_out, *frame.warnings])
             items = list(self._people(frame, follower, doubts))
             answers: list[Entry] = []
             for item, row in zip(items, self.forward(items) if items else (), strict=True):
@@ -237,9 +240,10 @@ class FilmAnswers:
                 if not self.answers.regression:
                     answer["label"] = self.answers.names[smooth.choose(scores)]
                 answer["dropped"] = frames.dropped if isinstance(frames, Newest) else 0
-                answer["warnings"] = item["warnings"]
+                answer["warnings"] = [*item["warnings"], *_as_dicts(left_out)]
                 answers.append(answer | {"expressions": self.answers.entries(scores, self.top_k, self.function)})
             yield answers
+            left_out = [] if answers else left_out
             gone = [person for person, one in persons.items() if frame.time - one.time > FORGET_S]
             for person in gone:
                 del persons[person]

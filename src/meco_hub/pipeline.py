@@ -21,7 +21,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set, ValuesView
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Unpack, cast
 
@@ -658,10 +658,8 @@ class EmotionRecognitionPipeline(ChunkPipeline):
     def _stream_either(self, source: Iterable[Any], live: bool | None, parameters: dict[str, Any]) -> Iterator[Any]:
         """Of an iterable, which the first of its items tells: pieces of recordings of an eye, or frames of faces."""
         items = iter(source)
-        first = next(items, None)
-        if first is None:
-            return
-        again = chain([first], items)
+        begin = list(islice(items, 1))
+        first, again = begin[0] if begin else None, chain(begin, items)
         if isinstance(first, Mapping | EyeClip):
             yield from self._stream_windows(again, None, bool(live), parameters)
         else:
@@ -686,9 +684,18 @@ class EmotionRecognitionPipeline(ChunkPipeline):
 
     def _stream_film(self, source: Any, live: bool | None, parameters: dict[str, Any]) -> Iterator[list[Entry]]:
         before, forward, after = self._resolved(parameters)
-        frames, goes_on = frames_of(source, every=before.get("every"), fps=before.get("fps"))
+        every, fps = before.get("every"), before.get("fps")
+        if isinstance(source, str | os.PathLike) and "://" not in str(source):
+            source = Video(source, every=every, fps=fps)
+        frames, goes_on = frames_of(source, every=every, fps=fps)
         newest = Newest(frames, drop_frame) if (goes_on if live is None else live) else None
-        return self._films(before, forward, after).live(frames if newest is None else newest)
+
+        def answers() -> Iterator[list[Entry]]:
+            yield from self._films(before, forward, after).live(frames if newest is None else newest)
+            if isinstance(source, Video):  # how a film ends is known now
+                act_on(source.warnings, source.name, before.get("on_warning", "warn"))
+
+        return answers()
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
         """Save model and processor so that `pipeline(model=folder)` loads them again.

@@ -20,7 +20,14 @@ from transformers import pipeline
 from films import noise, place_portrait, plain, write_film, write_sound
 from meco_hub.answer_warnings import DoubtfulInputWarning
 from meco_hub.cli import main
-from meco_hub.errors import ConfigurationError, DependencyError, DoubtfulInputError, FaceNotFoundError, RecordingError
+from meco_hub.errors import (
+    ConfigurationError,
+    DependencyError,
+    DoubtfulInputError,
+    FaceNotFoundError,
+    InputError,
+    RecordingError,
+)
 from meco_hub.pipeline import EmotionRecognitionPipeline
 
 ASTRONAUT = (140, 20, 310, 190)
@@ -227,11 +234,61 @@ def test_a_live_source_that_fails_says_so(recognise) -> None:
 
     with pytest.raises(RecordingError, match="unplugged"):
         list(recognise.stream(camera(), live=True))
-    for source in ([(noise(1)[0], 1.0), (noise(1)[0], 1.0)], 3.5, -3, 2**40):
-        with pytest.raises(RecordingError, match="expected"):
+    for source in (
+        [None, (noise(1)[0], 1.0)],
+        [(noise(1)[0], math.nan)],
+        [(noise(1)[0], 1.0), *[None] * 64],
+        [],
+        3.5,
+        -3,
+        2**40,
+    ):
+        with pytest.raises(InputError, match=r"[Ee]xpected"):
             list(recognise.stream(source))
     with pytest.raises(ConfigurationError, match="reference"):
         recognise.stream([], reference={})
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        None,
+        (None, 0.15),
+        (np.zeros((1, 1, 3), np.uint8), 0.15),
+        (np.full((64, 64, 3), np.nan), 0.15),
+        *[(noise(1)[0], when) for when in (0.1, 0.0, math.nan, "soon", None)],
+        (noise(1)[0], 0.15, 1),
+        "nobody.jpg",
+    ],
+    ids=lambda one: type(one).__name__,
+)
+@pytest.mark.parametrize("fps", [None, 4.0])
+def test_a_frame_that_cannot_be_used_is_named_and_costs_no_other(
+    recognise, smile: Image.Image, bad: Any, fps: float | None
+) -> None:
+    good = [(place_portrait(smile, 120, 120, 140, size=(320, 240)), step / 10) for step in range(6)]
+    rest = list(recognise.stream(good, fps=fps, on_warning="ignore"))
+    answers = list(recognise.stream([*good[:2], bad, *good[2:]], fps=fps, on_warning="ignore"))
+    assert [face["time"] for (face,) in answers] == [face["time"] for (face,) in rest]
+    codes = [[one["code"] for one in face["warnings"]] for (face,) in answers]
+    assert (
+        [found.count("frames_left_out") for found in codes] == [0, 1, *[0] * (len(rest) - 2)]
+        if fps
+        else [0, 0, 1, 0, 0, 0]
+    )
+    with pytest.raises(DoubtfulInputError, match="Left out: "):
+        list(recognise.stream([*good[:2], bad, *good[2:]], fps=fps, on_warning="raise"))
+
+
+def test_how_a_film_ends_is_said_at_the_end_of_its_stream(recognise, smile: Image.Image, tmp_path: Path) -> None:
+    background = noise(30, 240, 320)
+    frames = [place_portrait(smile, 120 + step, 120, 140, onto=one) for step, one in enumerate(background)]
+    film = write_film(tmp_path / "film.mkv", frames, rate=5)
+    film.write_bytes(film.read_bytes()[: film.stat().st_size * 6 // 10])
+    answers = recognise.stream(film)
+    with pytest.warns(DoubtfulInputWarning, match="breaks off"):
+        found = list(answers)
+    assert 1 < len(found) < 30
 
 
 def test_the_command_writes_a_table_and_a_plot(

@@ -22,8 +22,8 @@ from ..reading import reading
 from ..recordings.event_recording import EventRecording
 from ..recordings.events import read_events
 from ..recordings.eye_clips import FRAMES_PER_SECOND, EyeClip
+from ..recordings.left_out import PartsLeftOut
 from ..recordings.pictures import as_pictures
-from ..recordings.signal_recording import PartsLeftOut
 from ..recordings.signal_times import check_pause
 from .eye_preprocessor import EVERY, ClipSampling
 

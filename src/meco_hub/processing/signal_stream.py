@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from ..answer_warnings import AnswerWarning, joined_by_code
 from ..errors import ConfigurationError, InputError, RecordingError
 from ..reading import reading
-from ..recordings.signal_recording import PartsLeftOut, SignalRecording, Stream, StreamCollector, even_rate
+from ..recordings.left_out import PartsLeftOut
+from ..recordings.signal_recording import SignalRecording, Stream, StreamCollector, even_rate
 from ..recordings.signal_times import as_seconds, check_pause
 from ..recordings.signals import check_rate, take_apart
 from .resampling import GridPlan

@@ -38,7 +38,8 @@ from ..errors import RecordingError, import_optional, quote
 from ..reading import reading
 from .event_recording import COLUMN_NAMES
 from .events import read_events
-from .signal_recording import MOST_BAD, SignalRecording, Stream
+from .left_out import MOST_BAD
+from .signal_recording import SignalRecording, Stream
 from .signals import as_columns, read_signals
 
 T = TypeVar("T")

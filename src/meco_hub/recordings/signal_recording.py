@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..answer_warnings import AnswerWarning, joined_by_code
-from ..errors import InputError, RecordingError, quote
+from ..errors import RecordingError, quote
 from ..reading import reading
 
 _EVEN = 0.05
@@ -44,9 +44,6 @@ _HOUR, _NEAR_HOUR = 3600.0, 10.0
 
 _AT_ONCE = 2**16
 """Rows."""
-
-MOST_BAD = 64
-"""Pieces after each other, or rows of one, that cannot be used, at which a recording that goes on has ended."""
 
 _SAMPLE = 4096
 """Steps that are looked at to say how even a clock is."""
@@ -306,41 +303,6 @@ class StreamCollector:
         recording = SignalRecording(self.streams, name=self.name, warnings=tuple(joined_by_code(self.warnings)))
         check_span(recording)
         return recording
-
-
-class PartsLeftOut:
-    """What of a recording that goes on cannot be used. It is named, and ends nothing.
-
-    But where nothing was usable yet, or has not been for long, it is raised: nobody would ever be answered, and nobody told why.
-    """
-
-    def __init__(self) -> None:
-        self._used = False
-        self._in_a_row = 0
-        self._said: dict[str, tuple[str, int]] = {}  # part → the first reason, and how many came
-
-    def note(self, failed: Mapping[str, InputError], *, used: bool) -> None:
-        """Take down which parts of a piece failed, and whether another was used.
-
-        Raises:
-            InputError: the first of them, where nothing is used.
-        """
-        self._used |= used
-        self._in_a_row = 0 if used else self._in_a_row + bool(failed)
-        for name, error in failed.items():
-            if not self._used or self._in_a_row >= MOST_BAD:
-                raise error
-            reason, count = self._said.get(name, (str(error), 0))
-            self._said[name] = reason, count + 1
-
-    def warnings(self) -> list[AnswerWarning]:
-        """What was left out since this was asked last."""
-        said, self._said = self._said, {}
-        more = [f" So were {count - 1} more of its pieces." if count > 1 else "" for _, count in said.values()]
-        return [
-            AnswerWarning("part_left_out", f"Left out: {reason}{rest}")
-            for (reason, _), rest in zip(said.values(), more, strict=True)
-        ]
 
 
 def _span(streams: Iterable[Stream]) -> tuple[float, float]:

@@ -31,9 +31,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ..answer_warnings import AnswerWarning
-from ..errors import ConfigurationError, RecordingError, import_optional
+from ..answer_warnings import AnswerWarning, joined_by_code
+from ..errors import ConfigurationError, InputError, RecordingError, import_optional
+from ..reading import reading
 from .images import describe_source, read_image
+from .left_out import PartsLeftOut
 from .pictures import CONTAINERS, MAX_FRAMES, VIDEO_SUFFIXES
 
 logger = logging.getLogger(__name__)
@@ -57,11 +59,13 @@ class Frame:
         image: (H, W, 3) uint8, RGB, upright.
         time: seconds.
         cut: a new shot began since the frame before.
+        warnings: what of those before it, since the last one that was handed out, could not be used.
     """
 
     image: NDArray[np.uint8]
     time: float
     cut: bool = False
+    warnings: tuple[AnswerWarning, ...] = ()
 
 
 class CutFinder:
@@ -392,33 +396,46 @@ def _camera(source: Any) -> Iterator[Frame]:
 
 
 def _given(source: Iterable[Any]) -> Iterator[Frame]:
-    seen, begin, last = CutFinder(), time.monotonic(), -math.inf
+    seen, begin, last, left_out = CutFinder(), time.monotonic(), -math.inf, PartsLeftOut("frames_left_out")
     for place, one in enumerate(source):
-        if isinstance(one, Frame):
-            frame = one
-        else:
-            picture, moment = one if isinstance(one, tuple) else (one, time.monotonic() - begin)
-            image = np.asarray(read_image(picture))
-            frame = Frame(image, float(moment), seen.see(image))
-        if not last < frame.time < math.inf:
-            raise RecordingError(
-                f"Frame {place} is of {frame.time!r} seconds, after one of {last!r}; expected times that rise. Sort the frames."
-            )
+        try:
+            with reading(f"Frame {place} cannot be used", RecordingError, "Expected a picture, or (picture, seconds)."):
+                if isinstance(one, Frame):
+                    frame = one
+                else:
+                    picture, moment = one if isinstance(one, tuple) else (one, time.monotonic() - begin)
+                    frame = Frame(np.asarray(read_image(picture)), float(moment))
+                if not last < frame.time < math.inf:
+                    raise RecordingError(
+                        f"Frame {place} is of {frame.time!r} seconds, after one of {last!r}; expected times that rise. Sort the "
+                        "frames."
+                    )
+        except InputError as error:
+            left_out.note({"": error}, used=False)
+            continue
+        left_out.note({}, used=True)
+        cut = frame.cut if frame is one else seen.see(frame.image)
         last = frame.time
-        yield frame
+        yield replace(frame, cut=cut, warnings=(*frame.warnings, *left_out.warnings()))
+    if last == -math.inf:
+        raise RecordingError(
+            "No frame came; expected some, each a picture or (picture, seconds). Check what gives them."
+        )
 
 
 def _sparse(frames: Iterator[Frame], step: float) -> Iterator[Frame]:
-    """One frame in every `step` seconds, each knowing of cuts in between."""
-    given, cut = -math.inf, False
+    """One frame in every `step` seconds, each knowing of cuts, and of frames that could not be used, in between."""
+    given, passed = -math.inf, None
     for frame in frames:
-        cut = frame.cut or cut
+        passed = frame if passed is None else drop_frame(passed, frame)
         place = math.floor(frame.time / step + 1e-6) if step else math.inf
         if place > given or not step:
-            yield replace(frame, cut=cut)
-            given, cut = place, False
+            yield passed
+            given, passed = place, None
 
 
 def drop_frame(dropped: Frame, newer: Frame) -> Frame:
-    """A frame that knows of the cut at one before it, which nobody saw."""
-    return replace(newer, cut=newer.cut or dropped.cut)
+    """A frame that knows of the cut at one before it, which nobody saw, and of what could not be used."""
+    return replace(
+        newer, cut=newer.cut or dropped.cut, warnings=tuple(joined_by_code([*dropped.warnings, *newer.warnings]))
+    )

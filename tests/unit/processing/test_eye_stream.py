@@ -10,7 +10,7 @@ from meco_hub.corpora.synthetic.eyes import DrawnSequence, draw_sequence
 from meco_hub.errors import RecordingError, UnknownNameError
 from meco_hub.processing.eye_preprocessor import ClipSampling
 from meco_hub.processing.eye_stream import EyeStream
-from meco_hub.recordings.signal_recording import MOST_BAD
+from meco_hub.recordings.left_out import MOST_BAD
 
 SAMPLING = ClipSampling(4, 4, "uniform")
 

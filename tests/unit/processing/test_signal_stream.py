@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from meco_hub.answer_warnings import AnswerWarning
 from meco_hub.errors import ConfigurationError, RecordingError
 from meco_hub.processing.signal_windower import SignalWindower
-from meco_hub.recordings.signal_recording import MOST_BAD, SignalRecording, Stream
+from meco_hub.recordings.left_out import MOST_BAD
+from meco_hub.recordings.signal_recording import SignalRecording, Stream
 
 MODALITIES = {
     "eeg": {"channels": 2, "sampling_rate": 64.0},
