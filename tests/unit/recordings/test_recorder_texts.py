@@ -87,6 +87,25 @@ def test_stamps_that_another_rate_fits_are_refused_and_even_ones_change_nothing(
         np.testing.assert_allclose(stream.times, even, atol=1e-6)
 
 
+def test_texts_of_a_recorder_may_be_cut_off_or_empty_and_their_counts_no_numbers(tmp_path: Path) -> None:
+    number = np.arange(500)
+    path = openbci(tmp_path / "S.txt", number, START + number // 10 * 0.04)
+    text = path.read_text()
+    head, rows = text[: text.index("0.0, 0.5")], text[text.index("0.0, 0.5") :]
+    path.write_text(text[: text.rindex("0, 1600000001") + 6] + ", 2020")
+    recording = read_signals(path)  # whose last stamp is 160
+    np.testing.assert_allclose(recording.streams["Other"].times, START + number / 250)
+    assert [one.code for one in recording.warnings] == ["file_ends_early"]
+    for other, words in (
+        ("", "holds no sample"),
+        (rows.replace("\n7.0,", "\n,"), "has no number"),
+        (rows.replace("\n7.0,", "\n1e300,"), "has no number"),
+    ):
+        path.write_text(head + other)
+        with pytest.raises(RecordingError, match=words):
+            read_signals(path)
+
+
 # --- LabChart ---------------------------------------------------------------------------------------------------------
 
 LABCHART = "Interval=\t0.25 s\nExcelDateTime=\t4.4957e+04\t31/01/2023 10:00:00.000000\nTimeFormat=\tStartOfBlock\nDateFormat=\t\n"

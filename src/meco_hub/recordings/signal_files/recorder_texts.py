@@ -27,7 +27,7 @@ _LOOKED_AT = 64
 """Lines."""
 
 _EXPORT = re.compile(r'^[ "]*([\d.,]+) ?(\w+)/sample.*\n[ "]*(\d+) channels?[\s",;]*$', re.IGNORECASE | re.MULTILINE)
-_OPENBCI = re.compile(r"^%\s*Sample Rate\s*=\s*([\d.]+)", re.IGNORECASE | re.MULTILINE)
+_OPENBCI = re.compile(r"^%\s*Sample Rate\s*=\s*(\d+(?:\.\d+)?)\s*(?:Hz)?\s*$", re.IGNORECASE | re.MULTILINE)
 _LABCHART = re.compile(r"Interval=\t([\d.,]+) ?(\w+)")
 _OPENSIGNALS = "# OpenSignals Text File Format"
 _RAW = "ADC counts"
@@ -167,8 +167,8 @@ def _of_opensignals(path: Path, lines: list[str]) -> tuple[list[str], Told]:
         told: Any = json.loads(lines[1].lstrip("# "))
         devices = sorted(told.values(), key=lambda one: int(one.get("position", 0)))
         rates = {float(one["sampling rate"]) for one in devices}
-        columns = [[str(name) for name in one["column"]] for one in devices]
-        sensors = [[str(name) for name in one["sensor"]] for one in devices]
+        columns = [[" ".join(str(name).split()) for name in one["column"]] for one in devices]
+        sensors = [[" ".join(str(name).split()) for name in one["sensor"]] for one in devices]
         bits = devices[0].get("resolution") or []
         turn = 2 ** int(bits[0]) if len(bits) == len(columns[0]) and 0 < int(bits[0]) < 64 else None
         labels = [
@@ -273,22 +273,28 @@ def counted_times(
     Raises:
         RecordingError: a row without a number, or stamps that another rate fits.
     """
-    if not all(np.isfinite(one).all() for one in counters) or (stamps is not None and not np.isfinite(stamps).all()):
+    if not len(counters[0]):
+        return np.empty(0)
+    if not all((np.abs(one) < 2**53).all() for one in counters) or (
+        stamps is not None and not np.isfinite(stamps).all()
+    ):
         raise RecordingError(
             f"{found.name}: a row has no number by which the recorder counts its samples, or no time. Expected both in each row. "
             "Take the row out."
         )
-    stamps = None if stamps is not None and not np.ptp(stamps) else stamps
+    if stamps is not None:
+        stamps = np.append(stamps[:-1], stamps[-2:].max())  # the last line may be cut off
+        stamps = stamps if np.ptp(stamps) else None
     number, *others = (count_on(one, rate, stamps, turn) for one in counters)
-    start = 0.0 if stamps is None or not len(stamps) else float(stamps[0])
-    if stamps is not None and len(stamps):
+    start = 0.0 if stamps is None else float(stamps[0])
+    if stamps is not None:
         spans = number[-1] / rate, float(stamps[-1]) - start
         if abs(spans[0] - spans[1]) > 1.0 + _OFF * max(spans):
             raise RecordingError(
                 f"{found.name}: the recorder states {rate:g} Hz, by which its {len(number)} samples last {spans[0]:.1f} s; by "
                 f"their stamps they last {spans[1]:.1f} s. Expected one clock. Correct the rate, or take out the column of counts."
             )
-    lost = int(number[-1]) + 1 - len(number) if len(number) else 0
+    lost = int(number[-1]) + 1 - len(number)
     if lost or any(not np.array_equal(number, one) for one in others):
         first = int(np.argmax(np.diff(number) > 1)) if lost else 0
         turns = (
