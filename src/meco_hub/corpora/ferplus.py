@@ -14,7 +14,6 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import ConfigurationError
 from ..labels import LabelSpace
 from . import Corpus
 from .fer2013 import EXPRESSIONS, VOTES_NAME, majority, read_faces, shares
@@ -37,7 +36,7 @@ corpus = Corpus(
     options={
         "contempt": "true: eight expressions; false: pictures of contempt, and votes for it, are left out",
         "public_test": "as of fer2013",
-        "held_out": "a share of train that becomes the split validation: what `data.validation.by_content` of that share holds "
+        "held_out": "a share of train that becomes the split held_out: what `data.validation.by_content` of that share holds "
         "out of fer2013; train loses what recurs in another split. For going on from a network that learnt fer2013 so divided",
     },
     citation='Barsoum et al. 2016, "Training Deep Networks for Facial Expression Recognition with Crowd-Sourced Label '
@@ -54,7 +53,7 @@ def read(
 
     names = EXPRESSIONS if contempt else EXPRESSIONS[:-1]
     splits, address = read_faces(path, public_test=public_test, votes="needed")
-    if held_out is not None:
+    if held_out is not None and splits.get("train"):
         splits = _hold_out(splits, fer2013.load(path, public_test=public_test), held_out)
     kept: dict[str, list[FaceRow]] = {}
     for split, rows in splits.items():
@@ -75,19 +74,13 @@ def _hold_out(
     """The rows, divided as a recipe divides fer2013: by all of its pictures, with and without a majority."""
     from .splits import by_content, without_content_of
 
-    if "train" not in splits or "validation" in splits:
-        raise ConfigurationError(
-            f"ferplus: held_out is {share!r}, and there are the splits {', '.join(splits)}. Expected train, and no validation yet. "
-            "Leave held_out away, or change public_test."
-        )
     pool = without_content_of(whole["train"], *(part for name, part in whole.items() if name != "train"))
     place = {
         name: split
-        for split, part in zip(("train", "validation"), by_content(pool, share, seed=0), strict=True)
+        for split, part in zip(("train", "held_out"), by_content(pool, share, seed=0), strict=True)
         for name in part["sample_id"]
     }
     divided = {
-        split: [row for row in splits["train"] if place.get(row.sample_id) == split]
-        for split in ("train", "validation")
+        split: [row for row in splits["train"] if place.get(row.sample_id) == split] for split in ("train", "held_out")
     }
     return splits | divided
