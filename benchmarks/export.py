@@ -46,6 +46,7 @@ DATA = Path(__file__).parents[2] / "shared" / "data"
 SOURCES = {
     "image_folder": "faces/lfw_expressions.zip",
     "fer2013": "fer2013/fer2013.zip",
+    "ferplus": "fer2013/fer2013.zip",
     "case": "case/case_20hz.npz",
     "stress_predict": "stress_predict/stress_predict.zip",
 }
