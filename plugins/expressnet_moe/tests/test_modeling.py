@@ -213,6 +213,21 @@ def test_average_pooling_keeps_small_checkpoints_small(pixels):
     assert average(pixels).logits.shape == (3, 7)
 
 
+def test_a_picture_and_its_mirror_image_have_one_answer(pixels):
+    plain = small_model()
+    canonical = small_model(canonical_mirror=True)
+    canonical.load_state_dict(plain.state_dict())
+    with torch.no_grad():
+        answer, mirrored = canonical(pixels).logits, canonical(pixels.flip(-1)).logits
+        both = torch.stack([plain(pixels).logits, plain(pixels.flip(-1)).logits])
+    assert torch.equal(answer, mirrored)
+    # each is what the network says of the one of the two that has more light on the left
+    for row, (own, picture) in enumerate(zip(answer, pixels, strict=True)):
+        light = picture.mean(dim=(0, 1)) * torch.linspace(-1, 1, picture.shape[-1]).mul(torch.pi / 2).sin()
+        torch.testing.assert_close(own, both[int(light.sum() > 0), row])
+    assert not torch.allclose(both[0], both[1], atol=1e-4)
+
+
 def test_grey_pictures():
     model = small_model(num_channels=1)
     assert model(torch.rand(2, 1, 32, 32)).logits.shape == (2, 7)

@@ -217,6 +217,9 @@ def seen_people(run: Mapping[str, Any] | None, corpus: Corpus, identities: Seque
     """
     data = (run or {}).get("data") or {}
     own = hash_people(corpus.namespace, identities)
+    beside = data.get("beside") or {}
+    if beside.get("corpus") == corpus.name != data.get("corpus"):  # nothing of it selected anything
+        data = {"corpus": corpus.name, "train": beside, "validation": {"people": []}}
     sides = {
         key: (data.get(name) or {}).get("people")
         for key, name in (("trained_on", "train"), ("selected_by", "validation"))

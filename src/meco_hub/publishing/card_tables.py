@@ -189,14 +189,15 @@ def data_lines(run: Mapping[str, Any] | None) -> list[str]:
     if not run:
         return []
     data, lines = run["data"], []
-    for side, words in (("train", "Training"), ("validation", "Validation")):
+    for side, words in (("train", "Training"), ("beside", "Training, too"), ("validation", "Validation")):
         part = data.get(side)
         if not part:
             continue
-        drawn = "drawn " if data.get("synthetic") else ""
+        source = part if "corpus" in part else data
+        drawn = "drawn " if source.get("synthetic") else ""
         people = f" of {number(part['identities'])} {drawn}people" if part.get("identities") else ""
         classes = ", ".join(f"{name} {number(count)}" for name, count in (part.get("classes") or {}).items())
-        corpus = f"{'synthetic ' if drawn else ''}corpus `{data['corpus']}` (`{data.get('name')}`)"
+        corpus = f"{'synthetic ' if drawn else ''}corpus `{source['corpus']}` (`{source.get('name')}`)"
         lines.append(
             f"{words}: {number(part['samples'])} samples{people} of {corpus}" + (f": {classes}." if classes else ".")
         )

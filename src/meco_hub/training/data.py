@@ -52,7 +52,7 @@ from ..evaluation.task import (
 )
 from ..labels import index_map
 from ..loading import load_model, load_processor
-from .recipes import DataRecipe, Recipe
+from .recipes import BesideRecipe, DataRecipe, Recipe
 
 logger = logging.getLogger(__name__)
 
@@ -145,7 +145,8 @@ class TrainingData:
     """The two sides of a training.
 
     Attributes:
-        fingerprints: "train" and "validation" → fingerprint of the samples.
+        fingerprints: "train" and "validation", and "beside" → fingerprint of the samples.
+        beside: what is trained on of a second corpus.
         permutation: (n,) of a control on permuted labels, the training row whose ratings each has; None: its own.
     """
 
@@ -155,7 +156,13 @@ class TrainingData:
     validation: LabelledSubset
     leaks: LeakReport
     fingerprints: dict[str, str]
+    beside: "Beside | None" = None
     permutation: NDArray[np.int64] | None = None
+
+    @property
+    def synthetic(self) -> bool:
+        """Somebody drew what is trained on, or a part of it."""
+        return self.corpus.synthetic or (self.beside is not None and self.beside.corpus.synthetic)
 
     @property
     def names(self) -> list[str]:
@@ -164,21 +171,29 @@ class TrainingData:
 
     def describe(self) -> dict[str, Any]:
         """Numbers of samples, subjects and classes on both sides, for the run's record."""
-        sides = {}
-        for name, side in (("train", self.train), ("validation", self.validation)):
-            sides[name] = {
-                "samples": len(side.labels),
-                "identities": len({identity for identity in side.dataset["identity"][:] if identity}),
-            }
-            if not self.task.regression:
-                counts = np.bincount(side.labels, minlength=len(self.names))
-                sides[name]["classes"] = {label: int(count) for label, count in zip(self.names, counts, strict=True)}
-            sides[name] |= {"dropped": side.excluded, "fingerprint": self.fingerprints[name]}
-            sides[name]["people"] = hash_people(self.corpus.namespace, side.dataset["identity"][:])
-        sides["train"] |= self._knowledge()
+        sides = {
+            "train": self._describe("train", self.corpus, self.train) | self._knowledge(),
+            "validation": self._describe("validation", self.corpus, self.validation),
+        }
         if self.permutation is not None:
             sides["train"]["permuted_labels"] = True
-        return {"synthetic": self.corpus.synthetic, **sides, "leak_check": self.leaks.to_dict()}
+        if (beside := self.beside) is not None:
+            named = {"corpus": beside.corpus.name, "name": beside.name, "synthetic": beside.corpus.synthetic}
+            described = self._describe("beside", beside.corpus, beside.side)
+            sides["beside"] = {**named, **described, "leak_check": beside.leaks.to_dict()}
+        return {"synthetic": self.synthetic, **sides, "leak_check": self.leaks.to_dict()}
+
+    def _describe(self, name: str, corpus: Corpus, side: LabelledSubset) -> dict[str, Any]:
+        identities = side.dataset["identity"][:]
+        described: dict[str, Any] = {
+            "samples": len(side.labels),
+            "identities": len({identity for identity in identities if identity}),
+        }
+        if not self.task.regression:
+            counts = np.bincount(side.labels, minlength=len(self.names))
+            described["classes"] = {label: int(count) for label, count in zip(self.names, counts, strict=True)}
+        described |= {"dropped": side.excluded, "fingerprint": self.fingerprints[name]}
+        return {**described, "people": hash_people(corpus.namespace, identities)}
 
     def _knowledge(self) -> dict[str, Any]:
         """What training knew without any sensor: mean ratings, and labels by each nuisance alone; evaluations compare with them."""
@@ -208,6 +223,21 @@ class TrainingData:
             return mean_ratings(self.corpus.read(row), self.task.names, self.corpus.scored_seconds)
         except InputError:
             return np.full(len(self.task.names), np.nan)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What is trained on of a second corpus.
+
+    Attributes:
+        name: last part of its path.
+        leaks: what it shares with the validation side.
+    """
+
+    corpus: Corpus
+    name: str
+    side: LabelledSubset
+    leaks: LeakReport
 
 
 _HOLD_OUT = {
@@ -298,11 +328,48 @@ def load_training_data(recipe: Recipe, data_dir: str | Path) -> TrainingData:
     if not leaks.clean:
         logger.warning("Training goes on with a leak, because the recipe allows it: %s", leaks)
     prints = {name: fingerprint(side.dataset) for name, side in zip(("train", "validation"), sides, strict=True)}
+    beside = None
+    if recipe.data.beside is not None:
+        beside = _load_beside(recipe, recipe.data.beside, corpus, task, sides)
+        prints["beside"] = fingerprint(beside.side.dataset)
     train, permutation = sides[0], None
     if recipe.data.permute_labels:
         permutation = draw_permutation(train, recipe.seed)
         train = permute(train, permutation)
-    return TrainingData(corpus, task, train, sides[1], leaks, prints, permutation)
+    return TrainingData(corpus, task, train, sides[1], leaks, prints, beside, permutation)
+
+
+def _load_beside(
+    recipe: Recipe, wanted: BesideRecipe, first: Corpus, task: Task, sides: Sequence[LabelledSubset]
+) -> Beside:
+    """Read what is trained on of a second corpus, and compare it with the first one's validation side."""
+    corpus = plugins.corpus(wanted.corpus).declared_in(wanted.data_dir, **wanted.options)
+    if corpus.kind != first.kind or corpus.targets or first.targets:
+        raise ConfigurationError(
+            f"Recipe key 'data.beside.corpus' is {wanted.corpus!r}, of kind {corpus.kind}, and is to be trained on beside "
+            f"{first.name}, of kind {first.kind}; expected two corpora of one kind, both with classes. Leave one of them out."
+        )
+    splits = corpus.load(wanted.data_dir, **wanted.options)
+    chosen = take_folds(take_split(splits, wanted.train.split), wanted.train.folds)
+    if wanted.train.without_content_of:
+        chosen = without_content_of(chosen, *(take_split(splits, name) for name in wanted.train.without_content_of))
+    side = map_labels(chosen, task.names, may_drop=recipe.data.drop_labels, purpose="the recipe")
+    if sides[0].soft is not None:
+        side = _with_shares(side, corpus, list(task.names), recipe)
+    side = replace(side, dataset=with_content_hashes(side.dataset))
+    leaks = leak_check(
+        side.dataset, sides[1].dataset, names=("beside", "validation"), raises=not recipe.data.allow_leak
+    )
+    return Beside(corpus, Path(wanted.data_dir).name, side, leaks)
+
+
+def _with_shares(side: LabelledSubset, corpus: Corpus, names: list[str], recipe: Recipe) -> LabelledSubset:
+    """The samples with shares to train on: a checkpoint's answers, votes, or the whole of the label where nobody voted."""
+    if recipe.soft_labels_of is not None:
+        return with_answers(side, corpus, names, recipe.soft_labels_of)
+    if COLUMN in side.dataset.column_names:
+        return with_soft_labels(side, names)
+    return replace(side, soft=np.eye(len(names), dtype=np.float32)[side.labels])
 
 
 def _label(

@@ -8,7 +8,7 @@ The order depends on (seed, epoch) alone, so that every process of a run, and a 
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -60,36 +60,58 @@ def _repeat(members: NDArray[np.int64], quota: int, generator: np.random.Generat
 class EpochSampler(Sampler[Draw]):
     """Draws so many members of every group, in an order that depends on seed and epoch alone.
 
+    Args:
+        views: how often each drawn member comes, one time behind the other; each is augmented anew.
+
     Attributes:
         shown: (groups,) members of each that an epoch shows.
     """
 
-    def __init__(self, members: Sequence[NDArray[np.int64]], shown: NDArray[np.int64], seed: int) -> None:
-        self._members, self._seed = members, seed
+    def __init__(
+        self, members: Sequence[NDArray[np.int64]], shown: NDArray[np.int64], seed: int, views: int = 1
+    ) -> None:
+        self._members, self._seed, self._views = members, seed, views
         self.shown, self.epoch = shown, 0
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return int(self.shown.sum())
+        return int(self.shown.sum()) * self._views
 
     def __iter__(self) -> Iterator[Draw]:
         generator = np.random.default_rng((self._seed, self.epoch))
         groups = zip(self._members, self.shown.tolist(), strict=True)
         chosen = np.concatenate([_repeat(members, quota, generator) for members, quota in groups if quota])
-        for place, index in enumerate(generator.permutation(chosen).tolist()):
+        for place, index in enumerate(np.repeat(generator.permutation(chosen), self._views).tolist()):
             yield Draw(index, self.epoch, place)
 
 
-def draw_classes(labels: NDArray[np.integer], num_classes: int, strength: float, seed: int) -> EpochSampler:
-    """An epoch as long as the data set; (n,) class indices, all zero where there are no classes.
+def draw_classes(
+    labels: NDArray[np.integer],
+    num_classes: int,
+    strength: float,
+    seed: int,
+    *,
+    views: int = 1,
+    beside: int = 0,
+    share: float = 0.0,
+) -> EpochSampler:
+    """An epoch as long as the data set, or `views` times that; (n,) class indices, all zero where there are no classes.
 
-    `strength` 0: classes as frequent as they are; 1: all alike; between: in between, 0.5 being the square root.
+    Args:
+        strength: 0: classes as frequent as they are; 1: all alike; between: in between, 0.5 being the square root.
+        beside: so many of the last samples are of a second corpus.
+        share: of an epoch that comes from those; the first corpus is shown as without them.
     """
-    members = [np.flatnonzero(labels == index) for index in range(num_classes)]
-    counts = np.asarray([len(one) for one in members], np.int64)
-    return EpochSampler(members, class_quota(counts, strength, len(labels)), seed)
+    places, first = np.arange(len(labels)), len(labels) - beside
+    members, shown = list[NDArray[np.int64]](), list[NDArray[np.int64]]()
+    for own, total in ((places[:first], first), (places[first:], round(first * share / (1 - share)))):
+        groups = [own[labels[own] == index] for index in range(num_classes)]
+        if len(own):
+            members += groups
+            shown.append(class_quota(np.asarray([len(one) for one in groups], np.int64), strength, total))
+    return EpochSampler(members, np.concatenate(shown), seed, views)
 
 
 def draw_recordings(owners: NDArray[np.integer], clips: int, seed: int) -> EpochSampler:
@@ -171,6 +193,7 @@ class Examples(Dataset):
         self._room, self._kept = cache_bytes, dict[int, Sequence[Any]]()
         columns = subset.dataset.column_names
         self._shown: list[str] = subset.dataset["stimulus"][:] if "stimulus" in columns else []
+        self._shown += [""] * (len(subset.labels) - len(self._shown)) * bool(self._shown)  # of a second corpus
         self.stimuli = sorted({name for name in self._shown if name})
         self._number = {name: place for place, name in enumerate(self.stimuli)}
         chosen = list(range(len(rows))) if readable is None else list(readable)
@@ -262,6 +285,20 @@ class Collate:
         return {"labels": torch.from_numpy(scaled), "label_mask": torch.from_numpy(known)}
 
 
+class JoinedRows(RecordingRows):
+    """The recordings of several corpora, one behind the other."""
+
+    def __init__(self, *parts: RecordingRows) -> None:
+        self._kept: dict[int, Any] = {}
+        self.sample_ids = [name for part in parts for name in part.sample_ids]
+        self.unreadable: dict[str, str] = {}
+        self._places = [(part, row) for part in parts for row in range(len(part))]
+
+    def _read(self, row: int) -> Any:
+        part, place = self._places[row]
+        return part[place]
+
+
 # --- Loaders ----------------------------------------------------------------------------------------------------------
 # The loaders of a run: recordings read, cut, drawn, augmented and collated into batches.
 
@@ -315,6 +352,15 @@ def build_loaders(
         train_rows: RecordingRows = ExchangedRatings(data.corpus, data.train.dataset, data.permutation)
     else:
         train_rows = RecordingRows(data.corpus, data.train.dataset)
+    side = data.train
+    if (beside := data.beside) is not None:
+        train_rows = JoinedRows(train_rows, RecordingRows(beside.corpus, beside.side.dataset))
+        soft = [one.soft for one in (side, beside.side) if one.soft is not None]
+        side = replace(
+            side,
+            labels=np.concatenate([side.labels, beside.side.labels]),
+            soft=np.concatenate(soft) if soft else None,
+        )
     validation_rows = RecordingRows(data.corpus, data.validation.dataset)
     readable = train_rows.survey(cache, progress, "training samples")
     validation_readable = validation_rows.survey(cache, progress, "validation samples")
@@ -324,7 +370,7 @@ def build_loaders(
         contract.fit(train_rows[row] for row in readable)
     examples = Examples(
         train_rows,
-        data.train,
+        side,
         cut=contract.cut if contract.cuts else None,
         augmentation=build_augmentation(recipe.augmentation),
         seed=recipe.seed,
@@ -334,9 +380,21 @@ def build_loaders(
     if recipe.clips_per_recording is not None:
         sampler = draw_recordings(examples.owners, recipe.clips_per_recording, recipe.seed)
     elif data.task.regression:
+        if recipe.consistency_weight:
+            raise ConfigurationError(
+                "Recipe key 'consistency_weight' is set, and the corpus is rated by values; expected classes. Leave the key out."
+            )
         sampler = draw_classes(np.zeros(len(examples), np.int64), 1, 0.0, recipe.seed)
     else:
-        sampler = draw_classes(examples.labels, len(data.names), recipe.class_balance, recipe.seed)
+        sampler = draw_classes(
+            examples.labels,
+            len(data.names),
+            recipe.class_balance,
+            recipe.seed,
+            views=2 if recipe.consistency_weight else 1,
+            beside=int((examples.owners >= len(data.train.labels)).sum()),
+            share=recipe.data.beside.share if recipe.data.beside else 0.0,
+        )
     batch = recipe.per_device_train_batch_size
     collate = Collate(
         processor,

@@ -35,7 +35,7 @@ from .arguments import LOCK, RunOptions, check_output, claim_output, prepare_out
 from .construction import build
 from .data import blend, load_training_data, mark
 from .loaders import ImageSizes, build_criterion, build_loaders
-from .losses import Distillation, SoftLabelHead, build_teacher, mix_batch
+from .losses import Distillation, SoftLabelHead, build_teacher, disagreement_of_views, mix_batch
 from .recipes import Recipe, check_recipe_code, recipe_to_dict, write_recipe
 from .result import fit_reference, flatten, write_result
 from .validation import Validator, choose_after_training, keep_best_mean
@@ -109,11 +109,11 @@ class TrainingRun:
         if self.accelerator.is_main_process:
             write_recipe(recipe, options.output_dir / "recipe.yaml")
         self.data = load_training_data(recipe, options.data_dir)
-        if self.accelerator.is_main_process and self.data.corpus.synthetic:
+        if self.accelerator.is_main_process and self.data.synthetic:
             write_recipe(recipe, options.output_dir / "recipe.yaml", synthetic=True)
         set_seed(recipe.seed)  # after the data, whose reading must not decide the first weights
         model, self.processor = build(recipe, self.data.task)
-        mark(model, recipe.data.permute_labels, self.data.corpus.synthetic)
+        mark(model, recipe.data.permute_labels, self.data.synthetic)
         self.loaders = build_loaders(recipe, self.data, model, self.processor, self.accelerator, show)
         self.reference: dict[str, Any] | None = None
         # before the training, which its errors must not cost
@@ -282,7 +282,8 @@ class TrainingRun:
             place = (recipe.seed, self.progress.epoch, self.progress.batch, accelerator.process_index)
             generator = np.random.default_rng(place)
             whole = inputs if soft is None else {**inputs, "soft_labels": soft}
-            inputs, targets = mix_batch(whole, targets, len(self.data.names), recipe.mixup_alpha, generator)
+            views = 2 if recipe.consistency_weight else 1
+            inputs, targets = mix_batch(whole, targets, len(self.data.names), recipe.mixup_alpha, generator, views)
             soft = inputs.pop("soft_labels", None)
         with accelerator.accumulate(self.model):
             # labels make the model compute its auxiliary losses; its own label loss is not used
@@ -290,6 +291,8 @@ class TrainingRun:
             loss = self.criterion(outputs.logits, targets, *([] if mask is None else [mask]))
             if outputs.aux_loss is not None:
                 loss = loss + outputs.aux_loss
+            if recipe.consistency_weight:
+                loss = loss + recipe.consistency_weight * disagreement_of_views(outputs.logits)
             if self.distillation is not None:
                 loss = loss + self.distillation(inputs, outputs.logits)
             if self.soft_head is not None:

@@ -78,24 +78,38 @@ def mix_batch(
     num_classes: int,
     alpha: float,
     generator: np.random.Generator,
+    views: int = 1,
 ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
     """Mixup (Zhang et al. 2018, arXiv 1710.09412): every sample with another of its batch, in one share for all.
 
     Args:
         inputs: the model's inputs; every floating-point tensor is mixed along its first dimension.
         labels: (batch,) class indices, or (batch, classes) probabilities.
+        views: how many samples in a row are one, augmented differently; all of them are mixed with those of one other.
 
     Returns:
         The mixed inputs, and (batch, classes) target probabilities.
     """
     share = float(generator.beta(alpha, alpha))
-    partners = torch.from_numpy(generator.permutation(len(labels))).to(labels.device)
+    order = generator.permutation(len(labels) // views)
+    partners = torch.from_numpy((order[:, None] * views + np.arange(views)).ravel()).to(labels.device)
     mixed = {
         key: torch.lerp(value[partners], value, share) if value.is_floating_point() else value
         for key, value in inputs.items()
     }
     targets = labels if labels.ndim == 2 else F.one_hot(labels, num_classes).float()
     return mixed, torch.lerp(targets[partners], targets, share)
+
+
+def disagreement_of_views(logits: torch.Tensor) -> torch.Tensor:
+    """Mean Jensen–Shannon divergence, in nats, between the answers to two views of a sample (Hendrycks et al. 2020, AugMix).
+
+    Args:
+        logits: (2 · samples, classes); the views of a sample stand one behind the other.
+    """
+    answers = logits.float().unflatten(0, (-1, 2)).log_softmax(dim=-1)
+    middle = answers.exp().mean(dim=1, keepdim=True).clamp_min(1e-7).log().expand_as(answers)
+    return F.kl_div(middle, answers, reduction="sum", log_target=True) / len(logits)
 
 
 # --- Distillation -----------------------------------------------------------------------------------------------------

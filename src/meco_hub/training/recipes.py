@@ -107,6 +107,19 @@ class ProtocolRecipe:
 
 
 @dataclass(frozen=True)
+class BesideRecipe:
+    """A second corpus of the same kind that is trained on, too; validation and the reports know the first one alone."""
+
+    corpus: Annotated[str, "name of a registered corpus, whose classes are among those that are trained"]
+    data_dir: Annotated[str, "its folder or file"]
+    options: Annotated[dict[str, Any], "options of the corpus's `load`"] = field(default_factory=dict)
+    train: Annotated[SubsetRecipe, "which of its samples"] = field(default_factory=SubsetRecipe)
+    share: Annotated[
+        float, "share of an epoch's samples that come from it, on top of those of the first corpus", HELD_OUT
+    ] = 0.5
+
+
+@dataclass(frozen=True)
 class DataRecipe:
     """The corpus and how it is divided."""
 
@@ -115,6 +128,9 @@ class DataRecipe:
     train: Annotated[SubsetRecipe, "what is trained on"] = field(default_factory=SubsetRecipe)
     protocol: Annotated[ProtocolRecipe | None, "leave out one fold of a protocol: {name: P2, fold: S01}"] = None
     validation: Annotated[ValidationRecipe, "what is validated on"] = field(default_factory=ValidationRecipe)
+    beside: Annotated[
+        BesideRecipe | None, "a second corpus to train on: {corpus: …, data_dir: …, train: …, share: …}"
+    ] = None
     drop_labels: Annotated[list[str], "classes left out on purpose (contempt, in AffectNet-7)"] = field(
         default_factory=list
     )
@@ -276,6 +292,12 @@ class Recipe:
     mixup_alpha: Annotated[float, "mix pairs of samples by a share from Beta(alpha, alpha); 0: never", NOT_NEGATIVE] = (
         0.0
     )
+    consistency_weight: Annotated[
+        float,
+        "weight of the Jensen–Shannon divergence between the answers to two views of a sample, augmented differently (Hendrycks et "
+        "al. 2020); an epoch then shows every sample twice, and a batch holds half as many; of classes only",
+        NOT_NEGATIVE,
+    ] = 0.0
     augmentation: Annotated[
         dict[str, Any] | None,
         "what happens to a recording before the processor: {name: face | clip | signals, …its options} or "
@@ -403,6 +425,12 @@ def _check_combinations(recipe: Recipe) -> None:
         recipe.data.protocol,
         "no folds beside it, and validation held out of its training side",
     )
+    _demand(
+        recipe.data.beside is None or (recipe.data.protocol is None and not recipe.data.permute_labels),
+        "data.beside",
+        recipe.data.beside and recipe.data.beside.corpus,
+        "no protocol and no permute_labels beside it, which divide one corpus",
+    )
     knows = [
         key for key in ("model_name_or_path", "distillation", "soft_labels_of") if getattr(recipe, key) is not None
     ]
@@ -417,6 +445,19 @@ def _check_combinations(recipe: Recipe) -> None:
         "clips_per_recording",
         recipe.clips_per_recording,
         "no class_balance beside it: an epoch is evened out by recording or by class",
+    )
+    _demand(
+        not recipe.consistency_weight
+        or (recipe.per_device_train_batch_size % 2 == 0 and recipe.clips_per_recording is None),
+        "consistency_weight",
+        recipe.consistency_weight,
+        "an even per_device_train_batch_size and no clips_per_recording beside it, because a batch holds pairs of views",
+    )
+    _demand(
+        not recipe.consistency_weight or recipe.augmentation is not None,
+        "consistency_weight",
+        recipe.consistency_weight,
+        "an augmentation beside it, without which both views are the same",
     )
     _demand(
         recipe.selection != "operating_point" or recipe.operating_point.rule != "none",

@@ -53,6 +53,9 @@ class ExpressNetMoEConfig(EmotionConfig):
     # "imagenet": minus mean, over standard deviation, per channel; "inception": to [−1, 1].
     input_norm: Literal["none", "imagenet", "inception"] = "none"
 
+    # True: of a picture and its mirror image the network sees the one with more light on the left, so both have one answer.
+    canonical_mirror: bool = False
+
     # --- large-kernel branch (CNNFE1): stages, then a dense layer ---
     fe1_channels: list[int] = field(default_factory=lambda: [8, 16, 32, 64, 128, 256])
     fe1_kernel_sizes: list[int] = field(default_factory=lambda: [75, 50, 25, 15, 9, 3])
