@@ -135,17 +135,22 @@ def require_finite(values: NDArray[np.floating], whose: str) -> None:
         )
 
 
-def combine_clips(outputs: NDArray[np.floating], link: str | None) -> NDArray[np.float64]:
+def combine_clips(
+    outputs: NDArray[np.floating], link: str | None, times: NDArray[np.floating] | None = None
+) -> NDArray[np.float64]:
     """One answer for a recording, before calibration, from what the model says of its clips.
 
     Args:
-        outputs: (clips, outputs), or (clips, steps, outputs) when they run over time.
+        outputs: (clips, outputs), or (clips, steps, outputs) when they run over time, of which every step counts alike.
+        times: (clips, steps) seconds at which they hold; NaN for a step that counts for nothing.
         link: "softmax" or "sigmoid" for classes, whose probabilities are averaged; None for values, which are averaged themselves.
 
     Returns:
         (outputs,): class scores whose probabilities are the mean ones, or mean values.
     """
     rows = np.asarray(outputs, np.float64).reshape(-1, outputs.shape[-1])
+    if times is not None:
+        rows = rows[np.isfinite(times).reshape(-1)]
     if len(rows) == 1:
         return rows[0]
     if link is None:
@@ -506,7 +511,7 @@ class Answers:
 
         Args:
             logits: (clips, steps, outputs), the model's; where clips overlap their scores are averaged.
-            times: (clips, steps) seconds at which they hold.
+            times: (clips, steps) seconds at which they hold; NaN for a step behind the recording's end.
             top_k, function: as above; classes are ranked by the score of the recording.
             silent: of each clip, whether it cannot be answered for; none by default.
 
@@ -516,10 +521,11 @@ class Answers:
         answered = ~np.asarray(silent, bool) if silent else np.ones(len(logits), bool)
         total, line, values = np.full(len(self._task.names), np.nan), np.empty(0), np.empty((0, len(self._task.names)))
         if answered.any():
-            total = self.scores(combine_clips(logits[answered], self._link(function)), function)
+            total = self.scores(combine_clips(logits[answered], self._link(function), times[answered]), function)
             line, values = stitch(times[answered], self.scores(logits[answered], function))
         if not answered.all():
-            every, places = merge_times(np.concatenate([line, times[~answered].reshape(-1)]))
+            lost = times[~answered]
+            every, places = merge_times(np.concatenate([line, lost[np.isfinite(lost)]]))
             whole = np.full((len(every), len(total)), np.nan)
             whole[places[: len(line)]] = values
             line, values = every, whole

@@ -65,4 +65,10 @@ def test_values_are_the_same() -> None:
     corpus: Any = SimpleNamespace(time_continuous=False)
     side = LabelledSubset(rows, np.zeros((1, 2)), {})
     rated = align_predictions(predictions, rows, side, corpus, task_of_model(model), line)
-    assert [entry["score"] for entry in answer] == pytest.approx(rated.windows[0].mean(axis=0).tolist(), abs=1e-5)
+    assert [entry["score"] for entry in answer] == pytest.approx(rated.answers()[0].tolist(), abs=1e-5)
+    # 3.3 windows: what the last one says of the time behind the recording's end is in neither
+    for entry in answer:
+        assert max(entry["times"]) < entry["end"]
+        assert entry["score"] == pytest.approx(np.mean(entry["scores"]), abs=1e-5)
+    assert 0 < rated.shares[0][-1] < 1
+    assert (rated.shares[0][:-1] == 1).all()

@@ -129,7 +129,7 @@ class RowAnswer:
     Attributes:
         outputs: (clips, outputs) class scores or scaled values, or (clips, steps, outputs) when they run over time.
         middles: (clips,) seconds at the middle of the clips; NaN for recordings without a clock.
-        times: (clips, steps) seconds at which outputs over time hold; None for the others.
+        times: (clips, steps) seconds at which outputs over time hold, NaN behind the recording's end; None for the others.
         doubts: codes of the warnings that the pipeline's answer would have; None where nobody asked.
     """
 
@@ -162,11 +162,11 @@ class Predictions:
 
     def class_scores(self) -> NDArray[np.float32]:
         """(n, classes) scores before softmax; the clips of a recording are averaged as probabilities."""
-        return np.stack([combine_clips(one.outputs, "softmax") for one in self.answers]).astype(np.float32)
+        return np.stack([combine_clips(one.outputs, "softmax", one.times) for one in self.answers]).astype(np.float32)
 
     def values(self) -> NDArray[np.float32]:
         """(n, targets) scaled values; clips and steps of a recording are averaged."""
-        return np.stack([combine_clips(one.outputs, None) for one in self.answers]).astype(np.float32)
+        return np.stack([combine_clips(one.outputs, None, one.times) for one in self.answers]).astype(np.float32)
 
 
 @dataclass

@@ -342,7 +342,7 @@ def row_ratings(aligned: AlignedPredictions, scored_seconds: tuple[float, float]
 def row_answers(aligned: AlignedPredictions, scored_seconds: tuple[float, float] | None) -> Floats:
     """(n, targets) answer of each row, over time its mean on the scored seconds."""
     if not aligned.series:
-        return np.stack([one.mean(axis=0) for one in aligned.windows])
+        return aligned.answers()
     return np.stack([one.between(scored_seconds).predictions.mean(axis=0) for one in aligned.series])
 
 

@@ -188,7 +188,8 @@ def write_predictions(
 def write_values(file: Path, names: Sequence[str], sample_ids: Sequence[str], aligned: AlignedPredictions) -> None:
     """One line per value: sample_id, time_s or window, and per target `<target>_true` and `<target>`, in native units.
 
-    An unknown truth (NaN) is an empty cell.
+    An unknown truth (NaN) is an empty cell. Where a window reaches behind its recording's end, a last column `share` says how much
+    of each window is answered.
 
     Args:
         aligned: their values; those that run over time stand beside seconds, others beside the number of their window.
@@ -199,15 +200,17 @@ def write_values(file: Path, names: Sequence[str], sample_ids: Sequence[str], al
         (range(len(windows)), np.broadcast_to(truth, windows.shape), windows)
         for truth, windows in zip(aligned.truth, aligned.windows, strict=True)
     ]
+    shares = [[[f"{share:.6g}"] for share in own] for own in aligned.shares]
 
     def lines() -> Iterator[list[Any]]:
-        for sample, (places, true, predicted) in zip(sample_ids, parts, strict=True):
-            for place, own, answer in zip(places, true, predicted, strict=True):
+        for row, (sample, (places, true, predicted)) in enumerate(zip(sample_ids, parts, strict=True)):
+            last = shares[row] if shares else [[]] * len(predicted)
+            for place, own, answer, share in zip(places, true, predicted, last, strict=True):
                 pairs = zip(own, answer, strict=True)
                 cells = [cell for a, b in pairs for cell in ("" if math.isnan(a) else f"{a:.6g}", f"{b:.6g}")]
-                yield [sample, place, *cells]
+                yield [sample, place, *cells, *share]
 
-    columns = [column for name in names for column in (f"{name}_true", name)]
+    columns = [column for name in names for column in (f"{name}_true", name)] + ["share"] * bool(shares)
     _write_csv(file, ["sample_id", "time_s" if aligned.series else "window", *columns], lines())
 
 
@@ -284,7 +287,8 @@ def _draw_values(report: Mapping[str, Any], folder: Path, suffix: str, told: Map
     over_time = columns[1] == "time_s"
     parts = [np.asarray(own, np.float64) for own in rows.values()]
     if not over_time:  # windows of a recording that has one rating: their mean is its answer
-        parts = [part.mean(axis=0, keepdims=True) for part in parts]
+        shares = [part[:, -1] if len(columns) % 2 else None for part in parts]
+        parts = [np.average(part, axis=0, weights=own, keepdims=True) for part, own in zip(parts, shares, strict=True)]
     whole, written = np.concatenate(parts), []
     errors: dict[str, tuple[float, float]] = {}
     for place, name in enumerate(names):

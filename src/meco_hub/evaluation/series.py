@@ -69,13 +69,22 @@ def trial_keys(rows: int, subjects: Sequence[str], trials: Sequence[str]) -> lis
 
 
 def _join_trials(
-    keys: Sequence[Hashable], truth: Floats, windows: Sequence[Floats]
+    keys: Sequence[Hashable], truth: Floats, windows: Sequence[Floats], shares: Sequence[Floats] = ()
 ) -> tuple[list[int], Floats, Floats]:
     """Rows joined to trials: first row, mean truth and mean prediction of each."""
+    weights = shares or [np.ones(len(one)) for one in windows]
     joined = list(rows_by(keys).values())
     mean_truth = np.array([mean_known(truth[own]) for own in joined])
     predictions = np.array(
-        [np.concatenate([windows[row] for row in own]).mean(axis=0) for own in joined], dtype=np.float64
+        [
+            np.average(
+                np.concatenate([windows[row] for row in own]),
+                axis=0,
+                weights=np.concatenate([weights[row] for row in own]),
+            )
+            for own in joined
+        ],
+        dtype=np.float64,
     )
     return [own[0] for own in joined], mean_truth, predictions
 
@@ -87,6 +96,7 @@ def score_trials(
     subjects: Sequence[str] = (),
     *,
     trials: Sequence[str] = (),
+    shares: Sequence[Floats] = (),
     references: Mapping[str, Floats] | None = None,
     groups: Mapping[str, Sequence[str]] | None = None,
 ) -> ValueScores:
@@ -98,6 +108,7 @@ def score_trials(
         subjects: (n,) subjects, "" where unknown; intervals and `per_subject` need them.
         trials: (n,) trial of each row, where several rows are parts of one; "" and none at all: a row is a trial of its own.
             The same name with another subject is another trial.
+        shares: for each row (windows,) how much of each window is answered; none: all of each.
         references: name → (n, targets) native predictions of every row, scored like the model's.
         groups: column → (n,) value of each row; metrics are pooled over trials, each under its first row's value.
     """
@@ -108,7 +119,7 @@ def score_trials(
     if any(one.ndim != 2 or one.shape[1] != len(names) or not len(one) for one in windows):
         raise InputError(f"Every row needs predictions of shape (windows, {len(names)}), with one window at least.")
     keys = trial_keys(len(truth), subjects, trials)
-    first, true, answered = _join_trials(keys, truth, windows)
+    first, true, answered = _join_trials(keys, truth, windows, shares)
     people = [subjects[row] for row in first] if subjects else []
     owners = np.repeat(np.arange(len(truth)), [len(one) for one in windows])
     pooled = regression_metrics(true, answered, names)
@@ -284,11 +295,19 @@ class AlignedPredictions:
         series: one for each recording whose ratings run over time; empty otherwise.
         truth: (n, targets) ratings of whole recordings.
         windows: for each recording (clips, targets) answers.
+        shares: for each recording (clips,) how much of each clip is answered, from 0 to 1: the last one may reach behind the
+            recording's end. None where all are answered whole.
     """
 
     series: list[TimeSeries]
     truth: Floats
     windows: list[Floats]
+    shares: list[Floats] = field(default_factory=list)
+
+    def answers(self) -> Floats:
+        """(n, targets) one answer for each recording without ratings over time: every moment of its clips counts alike."""
+        shares = self.shares or [None] * len(self.windows)
+        return np.stack([np.average(one, axis=0, weights=own) for one, own in zip(self.windows, shares, strict=True)])
 
 
 def _ratings(recording: SignalRecording, name: str, names: tuple[str, ...]) -> tuple[Floats, Floats]:
@@ -336,17 +355,20 @@ def align_predictions(
     def corrected(values: Floats) -> Floats:
         return values if calibration is None else calibration.apply(values)
 
-    series, windows = [], []
+    series, windows, shares = [], [], []
     for row, answer in zip(predictions.positions.tolist(), predictions.answers, strict=True):
         if corpus.time_continuous:
             recording = rows[row]
             times, truth = _ratings(recording, rows.sample_ids[row], task.names)
             series.append(TimeSeries(times - recording.start, truth, corrected(_over_time(answer, times, task))))
         else:
-            values = answer.outputs.reshape(len(answer.outputs), -1, len(task.names)).mean(axis=1)
+            steps = answer.outputs.reshape(len(answer.outputs), -1, len(task.names))
+            known = np.ones(steps.shape[:2]) if answer.times is None else np.isfinite(answer.times)
+            values = np.stack([own[there > 0].mean(axis=0) for own, there in zip(steps, known, strict=True)])
             windows.append(corrected(task.native(values)))
+            shares.append(known.mean(axis=1))
     truth = np.asarray(side.labels[predictions.positions], np.float64)
-    return AlignedPredictions(series, truth, windows)
+    return AlignedPredictions(series, truth, windows, [] if all((one == 1).all() for one in shares) else shares)
 
 
 def score_answers(
@@ -366,7 +388,7 @@ def score_answers(
         return score_series(aligned.series, task.names, people, references=references, **common)
     known = {name: np.stack(list(values)) for name, values in (references or {}).items()}
     common = {"trials": columns.get("trial", ()), "references": known, "groups": groups}
-    return score_trials(aligned.truth, aligned.windows, task.names, people, **common)
+    return score_trials(aligned.truth, aligned.windows, task.names, people, shares=aligned.shares, **common)
 
 
 @dataclass(frozen=True)
@@ -389,16 +411,15 @@ class ValueMetrics:
 def scored_moments(aligned: AlignedPredictions, scored_seconds: tuple[float, float] | None) -> tuple[Floats, Floats]:
     """(n, targets) answers and (n, targets) truth to calibrate on: the moments that count, or of trials one answer each."""
     parts = [one.between(scored_seconds) for one in aligned.series]
-    answers = [one.predictions for one in parts] or [one.mean(axis=0, keepdims=True) for one in aligned.windows]
+    answers = [one.predictions for one in parts] or [aligned.answers()]
     return np.concatenate(answers), np.concatenate([one.truth for one in parts] or [aligned.truth])
 
 
 def summarise(aligned: AlignedPredictions, corpus: Corpus, names: Sequence[str]) -> ValueMetrics:
     """The headline metrics, without intervals and levels."""
     if not aligned.series:
-        answers = np.stack([one.mean(axis=0) for one in aligned.windows])
-        pooled = regression_metrics(aligned.truth, answers, names)
-        return ValueMetrics(len(answers), *(pooled.mean(name) for name in ("rmse", "mae", "ccc", "pcc")))
+        pooled = regression_metrics(aligned.truth, aligned.answers(), names)
+        return ValueMetrics(len(aligned.windows), *(pooled.mean(name) for name in ("rmse", "mae", "ccc", "pcc")))
     parts = [one.between(corpus.scored_seconds) for one in aligned.series]
     each = average([regression_metrics(one.truth, one.predictions, names) for one in parts], names, "recording")
     pooled = _pool(parts, names)

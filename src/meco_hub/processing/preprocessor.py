@@ -105,7 +105,10 @@ class RecordingProcessor(PublishedProcessor):
         return {"start": getattr(clip, "start", None), "end": getattr(clip, "end", None)}
 
     def step_times(self, clip: Any) -> NDArray[np.float64] | None:
-        """(S,) seconds at which the steps of a prediction over time hold; None for a model that answers once a clip."""
+        """(S,) seconds at which the steps of a prediction over time hold; None for a model that answers once a clip.
+
+        NaN for a step that lies behind the recording's end: it is in no answer and in no mean.
+        """
         return None
 
     def targets(

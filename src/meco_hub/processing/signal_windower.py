@@ -254,12 +254,18 @@ class SignalWindower(RecordingProcessor, NoRemoteCode, FeatureExtractionMixin):
     def step_times(self, clip: SignalRecording) -> NDArray[np.float64]:
         """(S,) seconds on the recording's clock at which the steps of a prediction over time hold: the cells' centres.
 
-        Without a grid, a model answers once a window, and what it says holds at the window's middle.
+        Of a cell in which the recording ends it is the middle of what is left, and NaN for one that begins behind the end, of which
+        nothing can be said. Without a grid a model answers once a window: the window is the cell.
         """
-        if self.grid_step_s is None:
-            return np.array([clip.start + self.window_s / 2])
-        centres = (np.arange(self.num_steps, dtype=np.float64) + 0.5) * (self.window_s / self.num_steps)
-        return np.float64(clip.start) + centres
+        centres = self._centres(clip)
+        half = self.window_s / len(centres) / 2
+        ends = np.minimum(centres + half, max(clip.end, clip.start + 2 * EDGE))
+        return np.where(centres - half < ends - EDGE, (centres - half + ends) / 2, np.nan)
+
+    def _centres(self, clip: SignalRecording) -> NDArray[np.float64]:
+        """(S,) seconds at the centres of all cells, wherever the recording ends."""
+        steps = 1 if self.grid_step_s is None else self.num_steps
+        return clip.start + (np.arange(steps, dtype=np.float64) + 0.5) * (self.window_s / steps)
 
     def targets(
         self, clips: Sequence[SignalRecording], names: Sequence[str] | None = None
@@ -277,7 +283,7 @@ class SignalWindower(RecordingProcessor, NoRemoteCode, FeatureExtractionMixin):
             RecordingError: an annotation of more than one channel, or with a broken clock.
         """
         wanted = list(self.target_names if names is None else names)
-        return read_annotations(clips, [self.step_times(clip) for clip in clips], wanted)
+        return read_annotations(clips, [self._centres(clip) for clip in clips], wanted)
 
     # -----------------------------------------------------------------------------------------------------------
     # normalisation

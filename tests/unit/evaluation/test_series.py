@@ -1,5 +1,7 @@
 """series: answers of clips on the line of the ratings, in native units, and the figures that training selects by."""
 
+from pathlib import Path
+
 import datasets
 import numpy as np
 import pytest
@@ -8,7 +10,9 @@ from meco_hub.answers import Calibration, Task
 from meco_hub.corpora import Corpus, Target
 from meco_hub.errors import CorpusError
 from meco_hub.evaluation.predict import Predictions, RecordingRows, RowAnswer
-from meco_hub.evaluation.series import align_predictions, mean_ratings, score_answers, summarise
+from meco_hub.evaluation.references import row_answers
+from meco_hub.evaluation.report import write_values
+from meco_hub.evaluation.series import align_predictions, mean_ratings, score_answers, scored_moments, summarise
 from meco_hub.evaluation.task import LabelledSubset, task_of_corpus
 from meco_hub.recordings.signal_recording import SignalRecording, Stream
 
@@ -110,6 +114,33 @@ def test_missing_ratings_are_named() -> None:
     rows, side = asked(["unrated"], np.full((1, 2), np.nan))
     with pytest.raises(CorpusError, match="unrated has no ratings of arousal; it has valence"):
         align_predictions(answered([over_time()]), rows, side, declared, task_of_corpus(declared))
+
+
+def test_what_lies_behind_the_end_of_a_recording_counts_for_nothing(tmp_path: Path) -> None:
+    """Two windows of two steps, of which the last step lies behind the end: the same mean of three everywhere."""
+    declared, task = corpus(False), Task(("valence", "arousal"), True, (5.0, 5.0), (4.0, 4.0))
+    rows, side = asked(["a", "b"], np.array([[5.0, 3.0], [4.0, 2.0]]))
+    said = np.array([[[4.0, 1.0], [6.0, 2.0]], [[5.0, 3.0], [1.0, 9.0]]])
+    times = np.array([[0.5, 1.5], [2.5, np.nan]])
+    first = RowAnswer(task.scale(said), np.zeros(2), times)
+    second = RowAnswer(task.scale(said), np.zeros(2), np.array([[0.5, 1.5], [2.5, 3.5]]))
+    found = answered([first, second])
+    means = np.array([[5.0, 2.0], [4.0, 3.75]])
+    assert np.allclose(task.native(found.values()), means, atol=1e-6)
+    aligned = align_predictions(found, rows, side, declared, task)
+    assert np.allclose(aligned.windows[0], [[5, 1.5], [5, 3]])
+    assert np.allclose(aligned.shares[0], [1, 0.5])
+    assert np.allclose(aligned.answers(), means)
+    assert np.allclose(row_answers(aligned, None), means)
+    assert np.allclose(scored_moments(aligned, None)[0], means)
+    error = np.abs(means - side.labels).mean()
+    assert summarise(aligned, declared, task.names).mae == pytest.approx(error)
+    scores = score_answers(aligned, declared, task, {"identity": ["p", "q"]})
+    assert scores.metrics["mae"] == pytest.approx(error)
+    write_values(tmp_path / "predictions.csv", task.names, ["a", "b"], aligned)
+    lines = (tmp_path / "predictions.csv").read_text().splitlines()
+    assert lines[0] == "sample_id,window,valence_true,valence,arousal_true,arousal,share"
+    assert [line.rpartition(",")[2] for line in lines[1:]] == ["1", "0.5", "1", "1"]
 
 
 def test_one_rating_per_recording_is_laid_beside_the_mean_of_its_clips() -> None:
