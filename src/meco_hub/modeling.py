@@ -235,10 +235,13 @@ class EmotionPreTrainedModel(NoCopiedSources, PreTrainedModel):
         takes = inspect.signature(type(self).forward).parameters
         return {name: value for name, value in batch.items() if name in takes}
 
-    def prepare_export(self) -> None:
+    def prepare_export(self, dtype: str) -> None:
         """Switch what a graph cannot hold to another way of computing the same. Called once, on a copy that is then traced.
 
         Nothing, by default: layers may also ask `torch.compiler.is_exporting()`, which is true while the graph is made.
+
+        Args:
+            dtype: "fp32", "fp16", or "int8" where the traced graph will be quantised: of pictures its convolutions, nothing else.
         """
 
     def save_pretrained(

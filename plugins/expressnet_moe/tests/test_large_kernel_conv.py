@@ -340,6 +340,33 @@ def test_choice_in_exported_graphs(shape, by_fft):
     assert chosen == (by_fft and shape != (3, 16, 15, 224))  # measured: 18 ms directly, 37 ms by matrices
 
 
+@pytest.mark.parametrize(
+    ("shape", "chosen"),
+    [
+        ((3, 8, 75, 224), True),
+        ((8, 16, 50, 112), True),
+        ((32, 64, 15, 28), False),
+        ((3, 4, 25, 112), False),
+        ((4, 8, 15, 56), False),
+        ((3, 16, 15, 224), False),
+    ],
+)
+def test_fewer_matrices_are_worth_it_in_int8(shape, chosen):
+    inputs, outputs, kernel, side = shape
+    grid = smooth_size(side + kernel // 2)
+    sizes = ((kernel, kernel), (side, side), (side, side), (grid, grid))
+    assert prefers_matrices(inputs, outputs, *sizes, int8=True) == chosen
+
+
+@pytest.mark.parametrize("int8", [False, True])
+def test_a_graph_for_int8_convolves_directly(int8):
+    layer = LargeKernelConv2d(3, 4, 25, padding="same").eval()
+    layer.int8 = int8
+    program = torch.export.export(layer, (torch.rand(2, 3, 112, 112),))
+    assert ("matmul" in targets(program)) != int8
+    assert ("conv2d" in targets(program)) == int8
+
+
 def test_trace_agrees():
     layer = LargeKernelConv2d(3, 4, 15, padding="same", implementation="fft").eval()
     x = torch.rand(2, 3, 40, 40)

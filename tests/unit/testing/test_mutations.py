@@ -487,7 +487,7 @@ def _one_expert_exported(parts: Parts) -> None:
 
 @breaks("exported_to_onnx", "answers .* away from the network")
 def _prepares_another_network(parts: Parts) -> None:
-    def prepare(self: Any) -> None:
+    def prepare(self: Any, dtype: str) -> None:
         for parameter in self.parameters():
             parameter.data.mul_(1.1)
 

@@ -159,6 +159,11 @@ class ExpressNetMoEPreTrainedModel(EmotionPreTrainedModel):
     supports_gradient_checkpointing = False
     _no_split_modules: ClassVar[list[str]] = ["ConvStage", "Bottleneck", "TopKExperts"]
 
+    def prepare_export(self, dtype: str) -> None:
+        for module in self.modules():
+            if isinstance(module, LargeKernelConv2d):
+                module.int8 = dtype == "int8"
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.Conv2d | nn.Linear):
