@@ -402,14 +402,15 @@ def _card(source: str, folder: Path, made: Exported) -> str:
 # ("static"), each together with the Relu or Clip behind it: a range that held what these cut off would waste most of its 256
 # steps (of the bundled face checkpoint it costs 0.11 of UAR). Those of few channels are computed in phases, without which int8
 # makes them no faster. Of the others the two nearest to the picture stay as they are: their error is handed on the furthest, and
-# nothing is won. In other graphs the products with weights are quantised, with ranges measured while the graph runs
+# nothing is won. So do dense layers of few weights, routers among them: only of many does int8 save time, that of reading them.
+# In other graphs the products with weights are quantised, with ranges measured while the graph runs
 # ("dynamic"): measured before, they make networks of signals slower than in fp32.
 #
 # Ranges are measured on recordings of some people of a corpus, the cost in UAR (of values: in CCC) on all the others'.
 
 ALLOWED_LOSS = 0.01
 """A point of UAR."""
-_CALIBRATION_ROWS, _BATCH, _FLOAT_LAYERS = 128, 8, 2
+_CALIBRATION_ROWS, _BATCH, _FLOAT_LAYERS, _DENSE_WEIGHTS = 128, 8, 2, 2**16
 
 
 def quantize(
@@ -526,11 +527,17 @@ def quantize_graph(file: Path, feeds: Iterable[dict[str, np.ndarray]]) -> str:
         for node in graph.node:
             behind = max((depth.get(name, 0) for name in node.input), default=0) + (node.op_type == "Conv")
             depth |= dict.fromkeys(node.output, behind)
-        near = [node.name for node in graph.node if node.op_type == "Conv" and depth[node.output[0]] <= _FLOAT_LAYERS]
+        sizes = {one.name: np.prod(one.dims) for one in graph.initializer}
+        kept = [
+            node.name
+            for node in graph.node
+            if (node.op_type == "Conv" and depth[node.output[0]] <= _FLOAT_LAYERS and node.name not in phased)
+            or (node.op_type == "Gemm" and sizes.get(node.input[1], 0) < _DENSE_WEIGHTS)
+        ]
         quantize_static(
             str(prepared), str(small), Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
-            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, op_types_to_quantize=["Conv", "Relu", "Clip"],
-            nodes_to_exclude=[name for name in near if name not in phased],
+            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, op_types_to_quantize=["Conv", "Gemm", "Relu", "Clip"],
+            nodes_to_exclude=kept,
         )  # fmt: skip
     else:
         quantize_dynamic(prepared, small, weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul", "Gemm"])

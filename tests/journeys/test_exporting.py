@@ -319,6 +319,42 @@ def test_pictures_are_quantised_with_measured_ranges_and_signals_without(
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
 
 
+def test_few_channels_are_quantised_in_phases_and_large_dense_layers_alone(tmp_path: Path) -> None:
+    file, draws, made = tmp_path / "model.onnx", np.random.default_rng(0), onnx.helper.make_node
+    pool = {"kernel_shape": [2, 2], "strides": [2, 2]}
+    nodes = [
+        made("Conv", ["x", "near"], ["y"], name="near", pads=[3, 3, 3, 3]),
+        made("Relu", ["y"], ["positive"], name="cut"),
+        made("MaxPool", ["positive"], ["pooled"], name="pool", **pool),
+        made("Flatten", ["pooled"], ["flat"], name="flat"),
+        made("Gemm", ["flat", "large"], ["hidden"], name="large"),
+        made("Gemm", ["hidden", "small"], ["z"], name="small"),
+    ]
+    shapes = {"near": (8, 3, 7, 7), "large": (8 * 16 * 16, 32), "small": (32, 5)}
+    kept = [
+        onnx.numpy_helper.from_array(draws.normal(size=shape).astype(np.float32), name)
+        for name, shape in shapes.items()
+    ]
+    ends = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", *sides])
+        for name, sides in (("x", [3, 32, 32]), ("z", [5]))
+    ]
+    graph = onnx.helper.make_graph(nodes, "face", ends[:1], ends[1:], kept)
+    opset = [onnx.helper.make_opsetid("", 20)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=10), str(file))
+    feeds = [{"x": draws.normal(size=(4, 3, 32, 32)).astype(np.float32)} for _ in range(4)]
+    expected = onnxruntime.InferenceSession(str(file)).run(None, feeds[0])[0]
+    assert exporting.quantize_graph(file, feeds) == "static"
+    proto = onnx.load(str(file))
+    assert "SpaceToDepth" in {node.op_type for node in proto.graph.node}
+    eight = {one.name.removesuffix("_quantized") for one in proto.graph.initializer if one.data_type == 3}
+    assert "large" in eight
+    assert "small" not in eight
+    assert any(one.endswith("phases_weight") for one in eight)
+    answer = onnxruntime.InferenceSession(str(file)).run(None, feeds[0])[0]
+    np.testing.assert_allclose(answer, expected, atol=0.03 * expected.max())
+
+
 def test_a_missing_stream_of_an_eye_is_an_input_of_the_graph(tmp_path: Path) -> None:
     entry = plugins.architecture("meco_mcoenet")
     config = plugins.load_dotted(entry.config)(**EYE)
