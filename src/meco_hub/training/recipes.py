@@ -3,7 +3,8 @@
 The keys of a recipe file are the fields of `Recipe`, the meaning beside each. `data`, `data.train`, `data.validation` and
 `operating_point` are mappings of their own; `model`, `processor`, `data.options` and `augmentation` are handed on to what
 they configure, which checks them again. Where a run reads and writes (data folder, output folder, trackers) is no part of
-a recipe: those are flags only (`arguments.py`).
+a recipe: those are flags only (`arguments.py`), but for what a training adds to its corpus: weights to begin from, a teacher, and
+a second corpus are named here.
 """
 
 import dataclasses
