@@ -276,6 +276,8 @@ def find_starts(start: float, end: float, *, window: float, stride: float, last_
             starts.pop()
         elif last_window == "align":
             starts[-1] = end - window
+        elif starts[-1] > end - EDGE:  # windows with pauses between them: the last one would begin behind the end
+            starts.pop()
     return starts
 
 

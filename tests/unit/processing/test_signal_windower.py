@@ -242,6 +242,20 @@ def test_the_last_window(last, starts):
     assert [clip.start for clip in windower.cut(make_recording(8.0))] == [0, 4]
 
 
+@pytest.mark.parametrize("last", ["pad", "align", "drop"])
+@pytest.mark.parametrize("stride", [6.0, 8.0, 12.0])
+def test_no_window_begins_behind_the_end(stride, last):
+    """Windows with pauses between them: a pause may be all that is left of a recording."""
+    windower = make_windower(stride_s=stride, last_window=last, grid_step_s=1.0)
+    for seconds in np.arange(2.0, 30.0, 1.5):
+        recording = make_recording(float(seconds))
+        clips = windower.cut(recording)
+        times = np.concatenate([windower.step_times(clip) for clip in clips])
+        assert all(clip.start < clip.end <= recording.end for clip in clips)
+        assert np.nanmax(times) < recording.end
+        assert (np.diff([clip.start for clip in clips]) > 0).all()
+
+
 def test_windows_cover_a_recording_with_any_stride():
     windower = make_windower(stride_s=1.5)
     clips = windower.cut(make_recording(10.0, start=3.0))
