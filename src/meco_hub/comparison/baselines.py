@@ -198,7 +198,7 @@ def _whole(data: TrainingData) -> TrainingData:
         dict(sum((Counter(side.excluded) for side in sides), Counter[str]())),
     )
     prints = {**data.fingerprints, "train": fingerprint(joined.dataset)}
-    return replace(data, train=joined, fingerprints=prints)
+    return replace(data, train=joined, beside=None, fingerprints=prints)  # baselines learn from one corpus
 
 
 def _fit(

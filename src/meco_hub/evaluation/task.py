@@ -218,12 +218,13 @@ def seen_people(run: Mapping[str, Any] | None, corpus: Corpus, identities: Seque
     data = (run or {}).get("data") or {}
     own = hash_people(corpus.namespace, identities)
     beside = data.get("beside") or {}
-    if beside.get("corpus") == corpus.name != data.get("corpus"):  # nothing of it selected anything
-        data = {"corpus": corpus.name, "train": beside, "validation": {"people": []}}
+    known = data.get("corpus") == corpus.name
     sides = {
-        key: (data.get(name) or {}).get("people")
+        key: (data.get(name) or {}).get("people") if known else []
         for key, name in (("trained_on", "train"), ("selected_by", "validation"))
     }
-    if not own or not sides["trained_on"] or sides["selected_by"] is None or data.get("corpus") != corpus.name:
+    if beside.get("corpus") == corpus.name:  # nothing of it selected anything
+        sides["trained_on"] = [*(sides["trained_on"] or ()), *(beside.get("people") or ())]
+    if not own or not sides["trained_on"] or sides["selected_by"] is None:
         return None
     return {"people": len(own), **{key: len(set(own) & set(side or ())) for key, side in sides.items()}}

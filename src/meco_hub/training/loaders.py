@@ -377,6 +377,12 @@ def build_loaders(
         readable=readable,
         cache_bytes=cache,
     )
+    second = int((examples.owners >= len(data.train.labels)).sum())
+    if beside is not None and not second:
+        raise ConfigurationError(
+            f"Recipe key 'data.beside' names {beside.corpus.name}, of which 0 of {len(beside.side.labels)} samples can be used; "
+            "expected some. Check its files and drop_labels, or leave the key out."
+        )
     if recipe.clips_per_recording is not None:
         sampler = draw_recordings(examples.owners, recipe.clips_per_recording, recipe.seed)
     elif data.task.regression:
@@ -392,7 +398,7 @@ def build_loaders(
             recipe.class_balance,
             recipe.seed,
             views=2 if recipe.consistency_weight else 1,
-            beside=int((examples.owners >= len(data.train.labels)).sum()),
+            beside=second,
             share=recipe.data.beside.share if recipe.data.beside else 0.0,
         )
     batch = recipe.per_device_train_batch_size

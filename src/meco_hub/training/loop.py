@@ -118,9 +118,8 @@ class TrainingRun:
         self.reference: dict[str, Any] | None = None
         # before the training, which its errors must not cost
         if recipe.fit_reference and self.accelerator.is_main_process:
-            self.reference = fit_reference(
-                self.data, self.loaders.train_rows, self.loaders.train_readable, progress=show
-            )
+            first = [row for row in self.loaders.train_readable if row < len(self.data.train.labels)]
+            self.reference = fit_reference(self.data, self.loaders.train_rows, first, progress=show)
         self.identity = replace(self.identity, data=self.data.fingerprints)
         self.plan = optimization.EpochPlan(
             samples=len(self.loaders.sampler),

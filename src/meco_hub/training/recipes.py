@@ -432,6 +432,12 @@ def _check_combinations(recipe: Recipe) -> None:
         recipe.data.beside and recipe.data.beside.corpus,
         "no protocol and no permute_labels beside it, which divide one corpus",
     )
+    _demand(
+        recipe.data.beside is None or recipe.clips_per_recording is None,
+        "data.beside",
+        recipe.data.beside and recipe.data.beside.corpus,
+        "no clips_per_recording beside it, which shows every recording alike, whatever the share",
+    )
     knows = [
         key for key in ("model_name_or_path", "distillation", "soft_labels_of") if getattr(recipe, key) is not None
     ]

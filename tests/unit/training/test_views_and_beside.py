@@ -13,6 +13,7 @@ from torch.nn import functional as F
 import tiny_networks
 from meco_hub import plugins
 from meco_hub.corpora.synthetic.faces import write_fer2013_folders
+from meco_hub.corpora.synthetic.signals import write_stress_predict
 from meco_hub.errors import ConfigurationError, LeakError
 from meco_hub.evaluation.task import hash_person, seen_people
 from meco_hub.publishing.card_tables import data_lines
@@ -21,7 +22,7 @@ from meco_hub.training.data import load_training_data
 from meco_hub.training.loaders import draw_classes
 from meco_hub.training.loop import TrainingRun, train
 from meco_hub.training.losses import disagreement_of_views, mix_batch
-from meco_hub.training.recipes import Recipe, override, recipe_from_dict
+from meco_hub.training.recipes import Recipe, load_recipe, override, recipe_from_dict
 
 NAMES = ["anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral"]
 
@@ -158,6 +159,39 @@ def test_a_second_corpus_has_its_share_of_an_epoch_and_none_of_validation(
     assert "Training, too: 8 samples of 2 people of corpus `image_folder` (`own`)" in data_lines(record)[1]
 
 
+def test_people_of_a_second_folder_of_the_same_corpus_are_known_again() -> None:
+    folder = plugins.corpus("image_folder")
+
+    def side(*names: str) -> dict[str, Any]:
+        return {"people": sorted(hash_person(folder.namespace, name) for name in names)}
+
+    data = {"corpus": "image_folder", "train": side("a", "b"), "validation": side("c")}
+    record = {"data": {**data, "beside": {"corpus": "image_folder", **side("d")}}}
+    assert seen_people(record, folder, ["a", "c", "d"]) == {"people": 3, "trained_on": 2, "selected_by": 1}
+    assert seen_people({"data": data}, folder, ["a", "c", "d"]) == {"people": 3, "trained_on": 1, "selected_by": 1}
+    assert seen_people(record, plugins.corpus("raf_db"), ["a"]) is None
+
+
+def test_a_straight_line_is_fitted_on_the_first_corpus_alone(tmp_path: Path) -> None:
+    write_stress_predict(tmp_path / "drawn.zip", seed=0, people=6)
+    folds = {"split": "all", "folds": [2]}
+    changes = {
+        "data.train": {"split": "all", "folds": [0]},
+        "data.validation": {"split": "all", "folds": [1]},
+        "clips_per_recording": None,
+        "num_train_epochs": 1,
+    }
+    second = {"corpus": "stress_predict", "data_dir": str(tmp_path / "drawn.zip"), "train": folds}
+    found = []
+    for name, more in (("alone", {}), ("both", {"data.beside": second})):
+        wanted = load_recipe("meco_himoe/stress_predict", {**changes, **more})
+        run = TrainingRun(wanted, RunOptions(tmp_path / "drawn.zip", tmp_path / name, progress=False))
+        found.append(run.reference)
+        run.accelerator.end_training()
+    assert found[0] is not None
+    assert found[0] == found[1]
+
+
 def test_who_has_no_votes_is_trained_on_the_label(corpus: Path, second: Path, tmp_path: Path) -> None:
     header = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
     names = [path.name for path in sorted(corpus.rglob("*.jpg"))]
@@ -180,6 +214,15 @@ def test_a_second_corpus_that_cannot_be_trained_on_is_refused(corpus: Path, seco
         load_training_data(recipe(**other), corpus)
     with pytest.raises(ConfigurationError, match="no protocol and no permute_labels beside it"):
         recipe(**beside(second), **{"data.permute_labels": True})
+    with pytest.raises(ConfigurationError, match="no clips_per_recording beside it"):
+        recipe(**beside(second), clips_per_recording=2)
+    # nothing of it is left
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "a.png").write_bytes(b"no picture")
+    (broken / "index.csv").write_text("file,label\na.png,happiness")
+    with pytest.raises(ConfigurationError, match="of which 0 of 1 samples can be used"):
+        TrainingRun(recipe(**beside(broken)), RunOptions(corpus, tmp_path / "none", progress=False))
     # a picture of validation among those of the second corpus
     held = load_training_data(recipe(), corpus)
     copied = tmp_path / "copied"
