@@ -260,7 +260,7 @@ class SignalWindower(RecordingProcessor, NoRemoteCode, FeatureExtractionMixin):
         centres = self._centres(clip)
         half = self.window_s / len(centres) / 2
         ends = np.minimum(centres + half, max(clip.end, clip.start + 2 * EDGE))
-        return np.where(centres - half < ends - EDGE, (centres - half + ends) / 2, np.nan)
+        return np.where(centres - half < ends - min(EDGE, half), (centres - half + ends) / 2, np.nan)
 
     def _centres(self, clip: SignalRecording) -> NDArray[np.float64]:
         """(S,) seconds at the centres of all cells, wherever the recording ends."""

@@ -409,6 +409,14 @@ def test_no_step_holds_behind_the_end_of_its_recording(seconds: float, stride: f
         assert np.isfinite(times[: len(answered)]).all()  # what is missing is the end
 
 
+def test_cells_of_a_millisecond_are_answered():
+    windower = SignalWindower(
+        {"eeg": {"channels": 1, "sampling_rate": 1000.0}}, window_s=1.0, grid_step_s=0.001, normalization="none"
+    )
+    np.testing.assert_allclose(windower.step_times(SignalRecording({}, 3.0, 4.0)), 3.0005 + np.arange(1000) / 1000)
+    assert np.isfinite(windower.step_times(SignalRecording({}, 3.0, 3.5))).sum() == 500
+
+
 def test_slow_annotations_reach_across_the_borders_of_clips():
     windower = make_windower(grid_step_s=0.5)
     times = np.arange(12.0)
