@@ -552,9 +552,12 @@ class Answers:
 
 
 def abstain(answer: list[Entry], least: float | None) -> None:
-    """Say in each entry whether the best score is below `least`, so that no label should be used; with None nothing is said."""
+    """Say in each entry whether the best score is below `least`, so that no label should be used; with None nothing is said.
+
+    Nor should one be used where there is no score, because nothing was measured.
+    """
     if least is None or not answer:
         return
     for entries in [one["expressions"] for one in answer] if "expressions" in answer[0] else [answer]:
         for entry in entries:
-            entry["abstained"] = entries[0]["score"] < least
+            entry["abstained"] = entries[0]["score"] is None or entries[0]["score"] < least

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from meco_hub.answers import Answers, Calibration, combine_clips
+from meco_hub.answers import Answers, Calibration, abstain, combine_clips
 from meco_hub.errors import CheckpointError, ConfigurationError
 
 
@@ -109,3 +109,9 @@ def test_clips_are_combined_as_probabilities_and_calibrated_once() -> None:
     found = {one["label"]: one["score"] for one in warm.over_time(clips[:, None], np.arange(3.0)[:, None])}
     expected = np.sqrt(mean) / np.sqrt(mean).sum()
     assert [found[name] for name in ("neutral", "anger", "fear")] == pytest.approx(expected.tolist())
+
+
+def test_no_label_is_used_where_nothing_was_measured() -> None:
+    answer = [{"label": name, "score": None, "times": [1.0], "scores": [None]} for name in ("stress", "baseline")]
+    abstain(answer, 0.5)
+    assert [entry["abstained"] for entry in answer] == [True, True]
