@@ -205,6 +205,7 @@ def test_who_has_no_votes_is_trained_on_the_label(corpus: Path, second: Path, tm
     assert data.train.soft is not None
     assert data.beside is not None
     np.testing.assert_allclose(data.train.soft[:, NAMES.index("anger")], 0.5)
+    assert data.beside.side.soft is not None
     np.testing.assert_allclose(data.beside.side.soft, np.eye(7)[data.beside.side.labels])
 
 
