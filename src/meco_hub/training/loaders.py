@@ -397,7 +397,7 @@ def build_loaders(
             len(data.names),
             recipe.class_balance,
             recipe.seed,
-            views=2 if recipe.consistency_weight else 1,
+            views=recipe.views,
             beside=second,
             share=recipe.data.beside.share if recipe.data.beside else 0.0,
         )

@@ -281,8 +281,8 @@ class TrainingRun:
             place = (recipe.seed, self.progress.epoch, self.progress.batch, accelerator.process_index)
             generator = np.random.default_rng(place)
             whole = inputs if soft is None else {**inputs, "soft_labels": soft}
-            views = 2 if recipe.consistency_weight else 1
-            inputs, targets = mix_batch(whole, targets, len(self.data.names), recipe.mixup_alpha, generator, views)
+            count = len(self.data.names)
+            inputs, targets = mix_batch(whole, targets, count, recipe.mixup_alpha, generator, recipe.views)
             soft = inputs.pop("soft_labels", None)
         with accelerator.accumulate(self.model):
             # labels make the model compute its auxiliary losses; its own label loss is not used

@@ -357,6 +357,11 @@ class Recipe:
             _demand(number and 0 <= factor < math.inf, f"learning_rate_factors.{module}", factor, NOT_NEGATIVE.expected)
         _check_combinations(self)
 
+    @property
+    def views(self) -> int:
+        """How often a batch holds each of its samples, one time behind the other and augmented anew."""
+        return 2 if self.consistency_weight else 1
+
 
 def _wrong(key: str, problem: str) -> ConfigurationError:
     return ConfigurationError(f"Recipe key {key!r} {problem}. Correct it in the recipe or by its flag.")

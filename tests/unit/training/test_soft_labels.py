@@ -22,7 +22,7 @@ from meco_hub.training.loop import TrainingRun, train
 from meco_hub.training.losses import mix_batch
 from meco_hub.training.recipes import Recipe, override, recipe_from_dict
 
-NAMES = ["anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral"]
+NAMES = tiny_networks.SEVEN_EXPRESSIONS["labels"]
 
 
 def rows(soft: list[list[float]] | None) -> datasets.Dataset:
@@ -79,23 +79,9 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def recipe(**changes: Any) -> Recipe:
-    base = {
-        "model_type": "meco_expressnet_moe",
-        "labels": NAMES,
-        "model": {**tiny_networks.FACE, "batch_norm_momentum": 0.2, "fe1_pooling": "average"},
-        "processor": {"size": {"height": 32, "width": 32}},
-        "data": {
-            "corpus": "fer2013",
-            "options": {"votes": True},
-            "train": {"without_content_of": ["test"]},
-            "validation": {"by_content": 0.2},
-        },
-        "learning_rate": 3e-3,
-        "per_device_train_batch_size": 8,
-        "num_train_epochs": 3,
-        "selection": "last",
-    }
-    return recipe_from_dict(override(base, changes))
+    return recipe_from_dict(
+        override(tiny_networks.SEVEN_EXPRESSIONS, {"data.options": {"votes": True}, "num_train_epochs": 3, **changes})
+    )
 
 
 def test_who_is_told_that_all_are_happy_believes_it(corpus: Path, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from meco_hub.training.loop import TrainingRun, train
 from meco_hub.training.losses import disagreement_of_views, mix_batch
 from meco_hub.training.recipes import Recipe, load_recipe, override, recipe_from_dict
 
-NAMES = ["anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral"]
+NAMES = tiny_networks.SEVEN_EXPRESSIONS["labels"]
 
 
 @pytest.fixture(scope="module")
@@ -50,18 +50,7 @@ def second(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def recipe(**changes: Any) -> Recipe:
-    base = {
-        "model_type": "meco_expressnet_moe",
-        "labels": NAMES,
-        "model": {**tiny_networks.FACE, "batch_norm_momentum": 0.2, "fe1_pooling": "average"},
-        "processor": {"size": {"height": 32, "width": 32}},
-        "data": {"corpus": "fer2013", "train": {"without_content_of": ["test"]}, "validation": {"by_content": 0.2}},
-        "learning_rate": 3e-3,
-        "per_device_train_batch_size": 8,
-        "num_train_epochs": 1,
-        "selection": "last",
-    }
-    return recipe_from_dict(override(base, changes))
+    return recipe_from_dict(override(tiny_networks.SEVEN_EXPRESSIONS, changes))
 
 
 def beside(second: Path, **changes: Any) -> dict[str, Any]:
