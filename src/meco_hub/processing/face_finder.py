@@ -78,6 +78,9 @@ _FAINT, _TURNED_CLOSE = 0.12, 0.4
 _MIRRORED_SIDES = (160, 480)  # pixels, least and most, of the picture's longer side as it is shown
 _MIRRORED = 0.3  # of that side, what is mirrored beyond each border
 _HALF, _HALF_CLOSE, _OFF_BORDER = 0.25, 0.25, 0.15
+# Weight of the mouth in `Face.turn`, and least distance of the nose below the eyes, whose logarithm is taken, in distances of the
+# eyes. A logistic regression on folds 0 and 1 gave both logarithms the same weight; `picture_processor.py` has the limit.
+_MOUTH_BESIDE, _LEAST_BELOW = 2.3, 0.05
 _BETTER = 0.05  # a box of a smaller scale replaces that of a larger one when its score is so much higher
 _ROOM, _LEAST_ROOM = 0.5, 32  # around faces of the frame before: sides of the largest, or pixels as shown
 _GRID = 32  # pixels, as shown: YuNet's coarsest; a part of a picture that begins on it is seen as in the whole
@@ -97,8 +100,10 @@ class Face:
             looks closer.
         yaw: how far the nose lies beside the middle of the eyes, in distances of the eyes: about 0 for a face that looks into the
             camera, beyond ±0.5 for a profile; None until somebody looks closer, and where that shows no face.
-        drop: how far the mouth lies below the eyes, likewise: about 1, and more where the face is turned away, which brings the
-            eyes together.
+        turn: how far the eyes have come together, as they do in a face that is turned away: the natural logarithm of the nose's
+            distance below the eyes, times the height of the box, over the square of the eyes' distance, and 2.3 times as far as the
+            mouth lies beside the middle of the eyes, on the nose's side, in distances of the eyes. About 0.4 from the front, 1 at
+            45°; None as `yaw`.
         room: from the landmark that is nearest to the picture's border to that border, in sides of the face, negative beyond it;
             None as `yaw`.
         close_score: the confidence of the closer look, 0 where it shows no face; None until somebody looks closer.
@@ -110,7 +115,7 @@ class Face:
     score: float
     tilt: float = 0.0
     yaw: float | None = None
-    drop: float | None = None
+    turn: float | None = None
     room: float | None = None
     close_score: float | None = None
     eyes: tuple[tuple[float, float], tuple[float, float]] | None = None
@@ -328,7 +333,7 @@ class FaceFinder:
         return faces[0]
 
     def look_closer(self, picture: Image.Image, face: Face) -> Face:
-        """The same face with `box`, `tilt`, `yaw`, `drop`, `room`, `close_score` and `eyes`, as the closer look shows them.
+        """The same face with `box`, `tilt`, `yaw`, `turn`, `room`, `close_score` and `eyes`, as the closer look shows them.
 
         Args:
             picture: RGB, in which the face was found.
@@ -345,7 +350,7 @@ class FaceFinder:
         room = min(min(x, y, picture.width - x, picture.height - y) for x, y in marks) / face.side
         box = _box_in_picture(face, seen.box) if _has_room(picture, face) else face.box
         tilt = _wrap(face.tilt + seen.tilt)
-        looked = {"yaw": seen.yaw, "drop": seen.drop, "room": room, "close_score": seen.score}
+        looked = {"yaw": seen.yaw, "turn": seen.turn, "room": room, "close_score": seen.score}
         return replace(face, box=box, tilt=tilt, eyes=(marks[0], marks[1]), **looked)
 
     def find_possible(self, picture: Image.Image) -> list[Face]:
@@ -426,7 +431,7 @@ class FaceFinder:
         grow = square.width / wide * _CLOSE / _CLOSE_SIDE
         box = tuple((edge - _CLOSE_SIDE / 2) * grow + square.width / 2 for edge in seen.box)
         tilt = _wrap(face.tilt + seen.tilt)
-        return square, replace(face, box=box, tilt=tilt, yaw=seen.yaw, drop=seen.drop, eyes=None)  # type: ignore[arg-type]
+        return square, replace(face, box=box, tilt=tilt, yaw=seen.yaw, turn=seen.turn, eyes=None)  # type: ignore[arg-type]
 
     def _look_at(self, square: Image.Image, threshold: float | None = None) -> list[float] | None:
         """The face in the middle of a square that was cut around it, as `_detect` gives it."""
@@ -469,10 +474,14 @@ def _describe(row: Sequence[float]) -> Face:
     x, y, w, h, x0, y0, x1, y1, u, v, a0, b0, a1, b1, score = row
     across, down = x1 - x0, y1 - y0
     apart = max(math.hypot(across, down), 1.0)
-    yaw = ((u - (x0 + x1) / 2) * across + (v - (y0 + y1) / 2) * down) / apart**2
-    below = ((b0 + b1 - y0 - y1) * across - (a0 + a1 - x0 - x1) * down) / 2 / apart**2
+    nose_x, nose_y = u - (x0 + x1) / 2, v - (y0 + y1) / 2
+    mouth_x, mouth_y = (a0 + a1 - x0 - x1) / 2, (b0 + b1 - y0 - y1) / 2
+    yaw = (nose_x * across + nose_y * down) / apart**2
+    beside = math.copysign(1.0, yaw) * (mouth_x * across + mouth_y * down) / apart**2
+    below = max((nose_y * across - nose_x * down) / apart**2, _LEAST_BELOW)
+    turn = math.log(below * h / apart) + _MOUTH_BESIDE * beside
     tilt = math.degrees(math.atan2(down, across)) / _LEANING
-    return Face((x, y, x + w, y + h), score, tilt, yaw, below)
+    return Face((x, y, x + w, y + h), score, tilt, yaw, turn)
 
 
 def _is_possible(row: Sequence[float], width: int, height: int) -> bool:

@@ -132,7 +132,7 @@ class FacePreprocessor(PixelPreprocessor):
             levelled = self.face_finder.level(image, face, reach)
             if levelled is not None:
                 level, inside = levelled
-                upright = replace(face, tilt=inside.tilt, yaw=inside.yaw, drop=inside.drop)
+                upright = replace(face, tilt=inside.tilt, yaw=inside.yaw, turn=inside.turn)
                 return crop_face(level, inside.box, margin, square=square, shift=shift), upright
         return crop_face(image, face.box, margin, square=square, shift=shift), face
 

@@ -38,13 +38,12 @@ TURNED_YAW = 0.4
 """Of the nose beside the middle of the eyes, in distances of the eyes, from which on an eye is not seen; 1 in 100 crops of LFW is
 above 0.37."""
 
-TURNED_DROP = 1.25
-"""Of the mouth below the eyes, in distances of the eyes; 1 in 100 crops of LFW is above 1.25, of crops turned by 60° on a cylinder
-9 in 10."""
+TURNED, TURNED_CERTAIN = 0.69, 11.3
+"""Of `Face.turn`, above which a face is turned away, where the score of the closer look is `TURNED_SURE` or less; and how much
+more for each unit of score above it. Fitted to LFW's folds 0 and 1, as the weights in `Face.turn`; the limit to folds 0 to 2."""
 
-NARROW, NARROW_DROP = 0.72, 1.15
-"""Width of the box over its height, and the same of the mouth, of a face of which the closer look is not certain: no more of 320
-good pictures of LFW is told so, of turned ones another 3 in 100, and 1 of 400 crops of FER-2013, which is turned."""
+TURNED_SURE = 0.9
+"""See `TURNED`. A lower score says nothing more: a face that is dark or partly covered has one, too."""
 
 NEAR_BORDER = 0.08
 """Sides of the face from its nearest landmark to the border; of 180 crops pasted whole at a border 98 in 100 have 0.15 or more."""
@@ -338,17 +337,17 @@ def _turned_away(face: Face) -> list[AnswerWarning]:
         seen = "a closer look does not show it"
     elif face.yaw is not None and abs(face.yaw) > TURNED_YAW:
         seen = f"its nose lies {abs(face.yaw):.2f} distances of the eyes beside their middle; expected {TURNED_YAW:g} or less"
-    elif face.drop is not None and face.drop > (most := NARROW_DROP if _is_narrow(face) else TURNED_DROP):
-        seen = f"its mouth lies {face.drop:.2f} distances of the eyes below them; expected {most:g} or less"
+    elif face.turn is not None and face.turn > (most := _most_turn(face)):
+        seen = f"its eyes lie as close together, for its height, as a turned one's: {face.turn:.2f}; expected {most:.2f} or less"
     else:
         return []
     text = f"The face seems to be turned away from the camera: {seen}. Take a picture from the front."
     return [AnswerWarning("face_turned", text)]
 
 
-def _is_narrow(face: Face) -> bool:
-    x0, y0, x1, y1 = face.box
-    return x1 - x0 < NARROW * (y1 - y0) and not is_certain([face])
+def _most_turn(face: Face) -> float:
+    """What `Face.turn` is at most, of a face that is not turned away: more of one that a closer look is sure of."""
+    return TURNED + TURNED_CERTAIN * max((face.close_score or 0.0) - TURNED_SURE, 0.0)
 
 
 def _is_turned(face: Face) -> AnswerWarning:

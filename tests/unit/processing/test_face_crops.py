@@ -108,18 +108,19 @@ def test_what_may_be_a_face_says_why_none_was_found() -> None:
 
     processor, finder = FacePreprocessor(), Finder()
     processor.face_finder = finder
-    box, narrow = (10.0, 10.0, 50.0, 50.0), (10.0, 10.0, 38.0, 50.0)
+    box = (10.0, 10.0, 50.0, 50.0)
     for possible, codes in (
         (None, []),
         (Face(box, 0.4, close_score=0.0), []),
-        (Face(box, 0.4, yaw=0.1, drop=1.0, room=0.2, close_score=0.4), []),
-        (Face(box, 0.4, yaw=0.6, drop=1.0, room=0.2, close_score=0.4), ["face_turned"]),
-        (Face(box, 0.4, yaw=0.1, drop=1.0, room=-0.1, close_score=0.4), ["face_cut_off"]),
-        (Face(box, 0.4, yaw=0.1, drop=1.2, room=0.2, close_score=0.4), []),
-        (Face(narrow, 0.4, yaw=0.1, drop=1.2, room=0.2, close_score=0.4), ["face_turned"]),
-        (Face(narrow, 0.4, yaw=0.1, drop=1.2, room=0.2, close_score=0.9), []),
-        (Face(narrow, 0.4, yaw=0.1, drop=1.1, room=0.2, close_score=0.4), []),
-        (Face((10.0, 10.0, 20.0, 20.0), 0.4, yaw=0.6, drop=1.0, room=0.2, close_score=0.4), []),
+        (Face(box, 0.4, yaw=0.1, turn=0.4, room=0.2, close_score=0.4), []),
+        (Face(box, 0.4, yaw=0.6, turn=0.4, room=0.2, close_score=0.4), ["face_turned"]),
+        (Face(box, 0.4, yaw=0.1, turn=0.4, room=-0.1, close_score=0.4), ["face_cut_off"]),
+        (Face(box, 0.4, yaw=0.1, turn=0.68, room=0.2, close_score=0.4), []),
+        (Face(box, 0.4, yaw=0.1, turn=0.7, room=0.2, close_score=0.4), ["face_turned"]),
+        (Face(box, 0.4, yaw=0.1, turn=0.7, room=0.2, close_score=0.9), ["face_turned"]),
+        (Face(box, 0.4, yaw=0.1, turn=0.9, room=0.2, close_score=0.92), []),  # a closer look is sure of it
+        (Face(box, 0.4, yaw=0.1, turn=0.93, room=0.2, close_score=0.92), ["face_turned"]),
+        (Face((10.0, 10.0, 20.0, 20.0), 0.4, yaw=0.6, turn=0.4, room=0.2, close_score=0.4), []),
     ):
         finder.possible = possible
         (picture,) = PictureProcessor(processor).cut(Picture(Image.new("RGB", (64, 64))))
@@ -135,7 +136,7 @@ def test_what_may_be_a_face_says_why_none_was_found() -> None:
         (50, ["face_cut_off", "face_turned"]),
     ):  # half a face may look like a profile
         finder.possible = Face(
-            (middle - 13, 20.0, middle + 13, 46.0), 0.4, yaw=0.6, drop=1.0, room=0.2, close_score=0.4
+            (middle - 13, 20.0, middle + 13, 46.0), 0.4, yaw=0.6, turn=0.4, room=0.2, close_score=0.4
         )
         (picture,) = PictureProcessor(processor).cut(Picture(Image.new("RGB", (64, 64))))
         assert [one.code for one in picture.warnings] == ["no_face_found", *codes]
@@ -144,7 +145,7 @@ def test_what_may_be_a_face_says_why_none_was_found() -> None:
     for side, possible, codes in (
         (40.0, None, ["face_turned"]),
         (20.0, None, []),  # too small to say
-        (40.0, Face(box, 0.4, yaw=0.6, drop=1.0, room=0.2, close_score=0.4), ["face_turned"]),  # said once
+        (40.0, Face(box, 0.4, yaw=0.6, turn=0.4, room=0.2, close_score=0.4), ["face_turned"]),  # said once
     ):
         finder.turned, finder.possible = Face((10.0, 10.0, 25.0, 10.0 + side), 0.5, close_score=0.6), possible
         (picture,) = PictureProcessor(processor).cut(Picture(Image.new("RGB", (64, 64))))
@@ -164,7 +165,7 @@ def test_a_half_is_looked_for_only_where_a_face_at_the_border_is_not_certain(box
         looked = 0
 
         def find(self, *_: object, **__: object) -> list[Face]:
-            return [Face(box, 0.8, yaw=0.0, drop=1.0, room=0.2, close_score=close_score)]
+            return [Face(box, 0.8, yaw=0.0, turn=0.4, room=0.2, close_score=close_score)]
 
         def find_half(self, picture: Image.Image) -> Face | None:
             self.looked += 1

@@ -6,6 +6,7 @@ The portraits are in the public domain (NASA; US Navy) and lie inside scikit-ima
 import hashlib
 import importlib.util
 import io
+import math
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -487,6 +488,33 @@ def test_a_view_of_what_leans_is_the_middle_of_a_turned_one(tilt: float, side: i
     assert view.shape == expected.shape
     if tilt % 90:
         assert np.abs(view - expected).max() <= 1
+
+
+def test_eyes_that_come_together_turn_a_face_to_either_side() -> None:
+    def row(apart: float, mouth: float, height: float = 100.0) -> list[float]:
+        right, left = 50 - apart / 2, 50 + apart / 2
+        return [10, 0, 80, height, right, 40, left, 40, 55, 60, 35 + mouth, 80, 65 + mouth, 80, 0.9]
+
+    def mirrored(row: list[float]) -> list[float]:
+        x, y, w, h, x0, y0, x1, y1, u, v, a0, b0, a1, b1, score = row
+        return [100 - x - w, y, w, h, 100 - x1, y1, 100 - x0, y0, 100 - u, v, 100 - a1, b1, 100 - a0, b0, score]
+
+    def turn(row: list[float]) -> float:
+        found = face_finder._describe(row).turn
+        assert found is not None
+        return found
+
+    front = turn(row(40, 0))
+    assert front == pytest.approx(math.log(20 * 100 / 40**2))
+    assert turn(row(20, 0)) == pytest.approx(front + 2 * math.log(2))
+    assert turn(row(40, 0, height=120)) == pytest.approx(front + math.log(1.2))
+    for beside, more in ((4, 0.23), (-4, -0.23)):  # to the nose's side, which is the right one, and to the other
+        seen = row(40, beside)
+        assert turn(seen) == pytest.approx(front + more)
+        assert turn(mirrored(seen)) == pytest.approx(front + more)
+    above = row(40, 0)
+    above[9] = 30.0
+    assert math.isfinite(turn(above))  # a nose above the eyes
 
 
 @needs_detector

@@ -177,7 +177,7 @@ def test_a_doubtful_half_is_looked_at_once_a_second_and_said_of_each_frame(stop:
         looked, close_score = 0, 0.5
 
         def find(self, *_: object, **__: object) -> list[Face]:
-            return [Face((0, 10, 20, 40), 0.8, yaw=0.0, drop=1.0, room=0.2, close_score=self.close_score)]
+            return [Face((0, 10, 20, 40), 0.8, yaw=0.0, turn=0.4, room=0.2, close_score=self.close_score)]
 
         def find_again(self, *_: object, **__: object) -> list[Face]:
             return self.find()
