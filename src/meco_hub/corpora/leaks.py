@@ -8,7 +8,7 @@ What two splits share is looked for in eight ways, as far as the corpus has the 
     content     the same bytes, or samples of signals: `content_sha256`, or the files or pictures themselves
     pixels      the same picture, decoded, in other bytes
     look        a picture that brightens in the same places, or its mirror image does: encoded anew, resized, cut by a hair
-    spelling    people or files whose names differ in case, accents' encoding, spaces, zeros before a number, or "./"
+    spelling    people, files, stimuli or one person's trials whose names differ in case, accents' encoding, spaces, zeros before a number, or "./"
     stimulus    the same film or picture was shown
 
 The first five are leaks and stop a training. Looks and spellings may be chance, and are noted. Stimuli are shared whenever
@@ -199,7 +199,8 @@ class _Side:
         self.unknown = sum(not who for who in people)
         trials, stimuli, sources = (column(plain, kind, "") for kind in ("trial", "stimulus", "source"))
         # two people's trials may bear one number; where nobody is known, the trial's own name must do
-        trials = [f"{who}/{trial}" if who and trial else trial for who, trial in zip(people, trials, strict=True)]
+        bare = trials
+        trials = [f"{who}/{trial}" if who and trial else trial for who, trial in zip(people, bare, strict=True)]
         contents, shown = content_hashes(plain), looks(plain)
         self.content = dict(zip(samples, contents, strict=True))
         self.looks = {one: look.gradient for one, look in zip(samples, shown, strict=True) if look.gradient.strip("0")}
@@ -215,9 +216,15 @@ class _Side:
                 if start is None or end is None or math.isnan(start) or math.isnan(end):
                     start, end = -math.inf, math.inf
                 self.parts[source].append(_Part(start, end, sample))
-        for name in dict.fromkeys([*people, *sources]):
-            if name:
-                self.by["spelling"][plain_name(name)].append(name)
+        # a person "1" is no stimulus "01", and of two people's trials none is another's
+        alone = [""] * self.rows
+        named = {"person": (alone, people), "file": (alone, sources), "film": (alone, stimuli), "trial": (people, bare)}
+        for kind, (owners, names) in named.items():
+            for owner, name in dict.fromkeys(zip(owners, names, strict=True)):
+                if name:
+                    self.by["spelling"][f"{kind}/{owner}/{plain_name(name)}"].append(
+                        f"{owner}/{name}" if owner else name
+                    )
         self.kinds = {
             *(kind for kind, own in self.by.items() if own),
             *["time"] * bool(self.parts),

@@ -307,6 +307,17 @@ def test_files_under_another_spelling_are_noted() -> None:
     assert [note.kind for note in leak_check(first, second).notes] == ["spelling"]
 
 
+@pytest.mark.parametrize("kind", ["stimulus", "trial"])
+def test_films_and_trials_under_another_spelling_are_noted(kind: str) -> None:
+    first = rows(identity=["a"], **{kind: ["Film 1"]})
+    for other, found in (("film 01", ["spelling"]), ("film 2", [])):
+        report = leak_check(first, rows(identity=["a"], **{kind: [other]}), allow=("identity",))
+        assert [note.kind for note in report.notes if note.kind != "identity"] == found
+    # another person's trial is another one, and a person is no film
+    other = rows(identity=["1"], **{kind: ["film 01"]})
+    assert leak_check(rows(identity=["b"], **{kind: ["01"]}), other).notes == ()
+
+
 def test_what_was_looked_for_is_said_and_no_more() -> None:
     told = str(leak_check(ORIGINAL, side(("9", "r", encoded(picture(3))))))
     assert told == "Looked in every two splits for the same people, bytes or samples, pixels, and found none."
