@@ -154,7 +154,7 @@ def compare_people(metric: str, own: Mapping[str, float], other: Mapping[str, fl
         return Difference(metric, len(both), float(differences[0]) if both else None, None, None, None)
     mean = float(differences.mean())
     bounds = mean_intervals([{"difference": value} for value in differences.tolist()], both).bounds["difference"]
-    low, high = bounds or (mean, mean)
+    low, high = bounds or (None, None)  # people who all differ by the same say nothing of their spread
     return Difference(metric, len(both), mean, low, high, signed_rank(differences))
 
 

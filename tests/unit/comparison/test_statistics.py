@@ -98,7 +98,10 @@ def test_few_people_have_no_interval_and_equal_ones_no_difference() -> None:
     assert (alone.people, alone.mean, alone.low, alone.p) == (1, pytest.approx(0.2), None, None)
     assert compare_people("uar", {"a": 0.7}, {"b": 0.5}).mean is None
     same = compare_people("uar", {"a": 0.7, "b": 0.5}, {"a": 0.7, "b": 0.5})
-    assert (same.mean, same.low, same.high, same.p) == (0.0, 0.0, 0.0, 1.0)
+    assert (same.mean, same.low, same.high, same.p) == (0.0, None, None, 1.0)
+    # three who all gain a half: no interval, which would be of no width
+    gain = compare_people("uar", {"a": 1.0, "b": 1.0, "c": 1.0}, {"a": 0.5, "b": 0.5, "c": 0.5})
+    assert (gain.mean, gain.low, gain.high, gain.p) == (0.5, None, None, 0.25)
 
 
 def test_an_interval_of_a_difference_may_lie_on_both_sides_of_nothing() -> None:
