@@ -16,7 +16,8 @@ from .statistics import Figure, Row, Summary, metric_name
 
 _LATEX = {mark: f"\\{mark}" for mark in "&%$#_{}"}
 _LATEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "…": r"\ldots{}"}
-_LATEX |= {"±": r"$\pm$", "−": r"$-$", "<": r"$<$", "Δ": r"$\Delta$"}
+_LATEX |= {"±": r"$\pm$", "−": r"$-$", "<": r"$<$", ">": r"$>$", "Δ": r"$\Delta$", "|": r"\textbar{}"}
+_LATEX |= {"[": "{[}", "*": "{*}"}  # at the beginning of a line they would be read with the end of the one above
 
 
 def escape(text: str) -> str:

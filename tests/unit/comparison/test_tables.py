@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,7 +79,7 @@ def test_a_single_seed_and_a_single_model_promise_no_more() -> None:
 def test_latex_is_escaped_and_has_booktabs() -> None:
     text = latex(SUMMARY)
     assert r"mean \& co & 0.500 &" in text
-    assert r"net\_1|a & 0.811 $\pm$ 0.010 & – & +0.311 [$-$0.010, +0.500] & $<$0.001 &  \\" in text
+    assert r"net\_1\textbar{}a & 0.811 $\pm$ 0.010 & – & +0.311 {[}$-$0.010, +0.500] & $<$0.001 &  \\" in text
     assert r"answers 100\% calm\_ alone throughout \\" in text
     for rule in (
         r"\toprule",
@@ -94,6 +95,16 @@ def test_latex_is_escaped_and_has_booktabs() -> None:
 
 
 def test_markdown_has_as_many_cells_in_every_row() -> None:
+@pytest.mark.parametrize("name", ["[a]", "*", "a_b & 5% #1 $x$ ~^\\{}", "a|b", "a<b>c"])
+def test_no_name_breaks_latex(name: str) -> None:
+    text = latex(replace(SUMMARY, rows=[SUMMARY.rows[0], replace(SUMMARY.rows[1], model=name)]))
+    (line,) = [line for line in text.splitlines() if "+0.311" in line]
+    plain = re.sub(r"\\(text\w+\{\}|[&%$#_{}])|\$[<>\\a-z−-]+\$", "", line.removesuffix(r"\\"))
+    assert not re.search(r"[%$#_~^\\|<>]", plain)
+    assert plain.count("&") == 5
+    assert not line.startswith(("[", "*"))  # after \\\\ these are an argument and a star
+
+
     rows = [line for line in markdown(SUMMARY).splitlines() if line.startswith("|")]
     assert rows[1] == "|" + "---|" * 6
     assert {row.replace(r"\|", "").count("|") for row in rows} == {7}
