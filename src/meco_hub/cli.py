@@ -74,6 +74,11 @@ def _flag(*names: str, **settings: Any) -> Flag:
     return names, settings
 
 
+def _pictures(what: str) -> Flag:
+    formats: Any = {"nargs": "?", "const": "png", "default": False, "choices": ("png", "svg", "pdf")}
+    return _flag("--pictures", **formats, help=f"{what} (png, unless svg or pdf is said)")
+
+
 def _command(name: str, text: str, *flags: Flag) -> Callable[[Run], Run]:
     """Decorator that makes a function a command."""
 
@@ -410,14 +415,7 @@ def _calibrate(model: str, output: Path, dataset: str, data_dir: Path, options: 
     _flag("--runs", type=int, default=1, help="so many times, each with other clips of the recordings"),
     _flag("--mirror", action="store_true", help="average with the answers to mirrored pictures"),
     _flag("--routing", action="store_true", help="report which expert serves whom"),
-    _flag(
-        "--pictures",
-        nargs="?",
-        const="png",
-        default=False,
-        choices=("png", "svg", "pdf"),
-        help="draw what the report has, beside it (png, unless svg or pdf is said)",
-    ),
+    _pictures("draw what the report has, beside it"),
     _flag("--overwrite", action="store_true", help="replace an earlier report in the output folder"),
 )
 def _evaluate(
@@ -486,7 +484,7 @@ def _figures(report: dict[str, Any], output_dir: Path | None) -> Iterator[str]:
     _flag("--csv", type=Path, metavar="FILE", help="write the numbers"),
     _flag("--markdown", type=Path, metavar="FILE", help="write the table in Markdown"),
     _flag("--latex", type=Path, metavar="FILE", help="write the table in LaTeX, with booktabs"),
-    _flag("--pictures", action="store_true", help="draw the curves of all models, a picture a condition"),
+    _pictures("draw the curves of all models, a picture a condition"),
     _flag("--finished_only", action="store_true", help="make no cell: the table of those that are finished"),
     _flag("--overwrite", action="store_true", help="replace these tables"),
     _flag("--trust_recipe_code", action="store_true", help="as of `meco train`"),

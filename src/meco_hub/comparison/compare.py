@@ -27,7 +27,7 @@ def compare(
     *,
     data_dir: str | Path | None = None,
     written: Mapping[str, Path] | None = None,
-    pictures: bool = False,
+    pictures: str | bool = False,
     finished_only: bool = False,
     overwrite: bool = False,
     trust_recipe_code: bool = False,
@@ -39,6 +39,7 @@ def compare(
         output_dir: folder of the cells and of `comparison.json`; the same one goes on where it ended.
         data_dir: folder or zip of the corpus; None: the comparison's own.
         written: form ("csv", "markdown", "latex") → the file of the table.
+        pictures: False, or what to draw the curves as: "png", "svg", "pdf".
         finished_only: make no cell; the table is of those that are there.
     """
     folder, state = Path(output_dir), join_processes()
@@ -64,5 +65,5 @@ def compare(
             with whole_file(file) as partial:
                 partial.write_text(FORMS[form](summary), encoding="utf-8")
         if pictures:
-            tables.draw_curves(summary, folder)
+            tables.draw_curves(summary, folder, pictures if isinstance(pictures, str) else "png")
     return summary

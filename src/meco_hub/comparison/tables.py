@@ -169,7 +169,7 @@ def csv_text(summary: Summary) -> str:
     return stream.getvalue()
 
 
-def draw_curves(summary: Summary, folder: Path) -> list[Path]:
+def draw_curves(summary: Summary, folder: Path, suffix: str = "png") -> list[Path]:
     """One picture for each family of conditions, all models in it; a picture a model where the conditions have no order."""
     written, metric = [], metric_name(summary.curve_metric)
     title = f"{summary.division['corpus']}, n = {summary.people} people"
@@ -178,12 +178,12 @@ def draw_curves(summary: Summary, folder: Path) -> list[Path]:
         if any(isinstance(level, str) for own in models.values() for level in own["levels"]):
             for model, own in models.items():
                 values = dict(zip(map(str, own["levels"]), own["values"], strict=True))
-                file = folder / f"{name}_{file_name(model)}.png"
+                file = folder / f"{name}_{file_name(model)}.{suffix}"
                 written.append(draw_bars(values, file, metric=metric, title=f"{title}: {model}"))
             continue
         curves = {model: _rising(own) for model, own in models.items()}
         level = f"{family} ({summary.units[family]})" if family in summary.units else family
-        written.append(draw_degradation(curves, folder / f"{name}.png", metric=metric, level=level, title=title))
+        written.append(draw_degradation(curves, folder / f"{name}.{suffix}", metric=metric, level=level, title=title))
     return written
 
 

@@ -157,3 +157,6 @@ def test_all_models_are_in_one_picture_per_condition(tmp_path: Path) -> None:
     drawn = draw_curves(replace(SUMMARY, curves=curves), tmp_path)
     assert [file.name for file in drawn] == ["missing.png", "present_net.png", "present_forest.png"]
     assert all(file.stat().st_size > 5000 for file in drawn)
+    shapes = draw_curves(replace(SUMMARY, curves=curves), tmp_path, "svg")
+    assert {file.suffix for file in shapes} == {".svg"}
+    assert "stress_predict, n = 27 people" in shapes[0].read_text(encoding="utf-8")
