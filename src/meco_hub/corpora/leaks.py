@@ -8,7 +8,8 @@ What two splits share is looked for in eight ways, as far as the corpus has the 
     content     the same bytes, or samples of signals: `content_sha256`, or the files or pictures themselves
     pixels      the same picture, decoded, in other bytes
     look        a picture that brightens in the same places, or its mirror image does: encoded anew, resized, cut by a hair
-    spelling    people, files, stimuli or one person's trials whose names differ in case, accents' encoding, spaces, zeros before a number, or "./"
+    spelling    people, files, stimuli, one person's trials: names that differ in case, accents' encoding, spaces, zeros before a
+                number, or "./"
     stimulus    the same film or picture was shown
 
 The first five are leaks and stop a training. Looks and spellings may be chance, and are noted. Stimuli are shared whenever
