@@ -34,7 +34,11 @@ def test_the_mark_is_found_from_above_from_below_and_in_archives(tmp_path: Path)
         assert is_synthetic(tmp_path / place), place
     write_image_folder(tmp_path / "faces.zip", seed=0, people=1, takes=1)
     assert is_synthetic(tmp_path / "faces.zip")
-    assert not is_synthetic(tmp_path)
+    assert is_synthetic(tmp_path)  # two levels down
+    mixed = tmp_path / "faces" / "train" / "more" / "drawn"
+    write_image_folder(mixed, seed=0, people=1, takes=1)
+    assert is_synthetic(tmp_path / "faces")
+    assert not is_synthetic(tmp_path / "faces.txt")
 
 
 def test_an_npz_is_marked_inside(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@
     array `synthetic`              in an npz that stands by itself
 
 `Corpus.declared_in` asks `is_synthetic`, and from there it goes into the config (`training_data`), run.json, recipe.yaml, report,
-card and every answer. A mark is found in the folder itself, above it and one level below it, because a corpus may be read from any
-of them.
+card and every answer. A mark is found in the folder itself, above it and up to three levels below it, because a corpus may be read
+from any of them, and drawn data may have been laid among real ones.
 """
 
 import json
@@ -16,6 +16,7 @@ MARKER = "SYNTHETIC.json"
 ARRAY = "synthetic"
 SAID = "Drawn by a program of meco_hub, of nobody. What is trained or measured on it says synthetic."
 
+_BELOW = 3
 _ABOVE = 6
 """Folders above the one that is read: a session of one person lies that deep in its corpus."""
 
@@ -31,7 +32,10 @@ def is_synthetic(path: Path) -> bool:
     if any((folder / MARKER).is_file() for folder in [path, *path.parents[:_ABOVE]]):
         return True
     if path.is_dir():
-        return any(path.glob(f"*/{MARKER}")) or any(_in_archive(file) for file in sorted(path.glob("*.npz")))
+        below = ("*/" * depth + MARKER for depth in range(1, _BELOW + 1))
+        return any(any(path.glob(pattern)) for pattern in below) or any(
+            _in_archive(file) for file in sorted(path.glob("*.npz"))
+        )
     return _in_archive(path)
 
 
