@@ -457,6 +457,7 @@ class Plan:
             protocol = own.to_dict()
         return {
             "corpus": one.corpus,
+            "synthetic": self.corpus.synthetic,
             "data": self.data,
             "protocol": one.protocol,
             "claims": protocol,

@@ -113,6 +113,11 @@ class Summary:
     curve_metric: str
     units: dict[str, str]
 
+    @property
+    def corpus(self) -> str:
+        """Whose figures these are: "case", of drawn data "case (synthetic)"."""
+        return f"{self.division['corpus']}{' (synthetic)' if self.division['synthetic'] else ''}"
+
     def to_dict(self) -> dict[str, Any]:
         """As comparison.json holds it."""
         return asdict(self)
@@ -297,6 +302,8 @@ def _notes(reports: Sequence[Mapping[str, Any]]) -> list[str]:
     if seen:
         most = max(seen, key=lambda own: own["trained_on"])
         notes.append(f"was trained on {most['trained_on']} of {most['people']} people of a fold")
+    origins = {report["checkpoint"].get("training_data") for report in reports} - {None}
+    notes += [f"trained on {origin} data" for origin in sorted(origins)]
     controls = {report["checkpoint"].get("control") for report in reports} - {None}
     if controls:
         notes.append("a control: trained on permuted labels")

@@ -32,7 +32,7 @@ def caption(summary: Summary) -> str:
     protocol = f"protocol {division['protocol']}" + (f" ({unit})" if unit else "")
     seeds = division["seeds"]
     told = [
-        f"{division['corpus']}, {protocol}, {fold_count} fold{'s' if fold_count > 1 else ''}: "
+        f"{summary.corpus}, {protocol}, {fold_count} fold{'s' if fold_count > 1 else ''}: "
         f"n = {summary.people} people, {summary.samples} samples.",
         f"Mean over folds{'; ± SD over the seeds ' + ', '.join(map(str, seeds)) if len(seeds) > 1 else f', seed {seeds[0]}'}.",
     ]
@@ -161,10 +161,11 @@ def csv_text(summary: Summary) -> str:
     compared = ["metric", "people", "mean", "low", "high", "p", "p_holm"]
     head = ["model", "runs", *parts, *(f"difference_{part}" for part in compared), "note"]
     lines = []
+    drawn = ["synthetic rows"] * summary.division["synthetic"]  # a csv has no caption that would say so
     for row in summary.rows:
         numbers = [getattr(row.figures[metric], part) for metric in summary.metrics for part in ("mean", "sd")]
         differences = [getattr(row.difference, part) if row.difference else None for part in compared]
-        lines.append([row.model, row.cells, *numbers, *differences, "; ".join(row.notes)])
+        lines.append([row.model, row.cells, *numbers, *differences, "; ".join([*drawn, *row.notes])])
     write_rows(stream, head, lines)
     return stream.getvalue()
 
@@ -172,7 +173,7 @@ def csv_text(summary: Summary) -> str:
 def draw_curves(summary: Summary, folder: Path, suffix: str = "png") -> list[Path]:
     """One picture for each family of conditions, all models in it; a picture a model where the conditions have no order."""
     written, metric = [], metric_name(summary.curve_metric)
-    title = f"{summary.division['corpus']}, n = {summary.people} people"
+    title = f"{summary.corpus}, n = {summary.people} people"
     for family, models in summary.curves.items():
         name = file_name(family)
         if any(isinstance(level, str) for own in models.values() for level in own["levels"]):

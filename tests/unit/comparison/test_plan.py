@@ -18,6 +18,7 @@ from meco_hub.comparison.plan import (
     read_comparison,
 )
 from meco_hub.corpora.synthetic.faces import write_fer2013_folders
+from meco_hub.corpora.synthetic.marker import MARKER
 from meco_hub.corpora.synthetic.signals import write_case_npz, write_deap, write_signal_folder, write_stress_predict
 from meco_hub.durable import write_json
 from meco_hub.errors import ConfigurationError, CorpusError, UnknownNameError
@@ -173,6 +174,10 @@ def test_an_own_study_says_what_it_is_compared_by(tmp_path: Path) -> None:
     plan = Plan(read(corpus="signal_folder", models=models), study)
     assert plan.corpus.nuisances == ("session_minute",)
     assert plan.corpus.streams == ("eeg", "eda", "ecg")
+    divided = read(corpus="signal_folder", models=models, protocol="P2")
+    assert Plan(divided, study).describe()["synthetic"]
+    (study / MARKER).unlink()
+    assert not Plan(divided, study).describe()["synthetic"]
     rows = (study / "labels.csv").read_text().replace("label", "valence").replace(",task", ",7").replace(",rest", ",2")
     (study / "labels.csv").write_text(rows)
     text = (study / "study.yaml").read_text().replace("classes: [rest, task]", "targets: {valence: [1, 9]}")

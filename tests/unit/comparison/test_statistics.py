@@ -140,6 +140,8 @@ def test_a_model_that_answers_one_class_is_called_so() -> None:
     flat = {"metrics": {"pcc": 0.0, "ccc": 0.0}, "data": {}, "checkpoint": {}}
     assert _notes([flat]) == ["answers one value throughout"]
     seen = _report([[1, 1], [1, 1]], data={"seen": {"people": 5, "trained_on": 4}}, checkpoint={"control": "x"})
+    drawn = _report([[1, 1], [1, 1]], checkpoint={"training_data": "partly synthetic"})
+    assert _notes([drawn, other]) == ["trained on partly synthetic data"]
     assert _notes([seen]) == ["was trained on 4 of 5 people of a fold", "a control: trained on permuted labels"]
 
 

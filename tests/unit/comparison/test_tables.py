@@ -15,6 +15,7 @@ FIGURE = Figure(0.81149, 0.01, [0.8, 0.82, 0.81], {"0": 0.8}, 0)
 SUMMARY = Summary(
     division={
         "corpus": "stress_predict",
+        "synthetic": False,
         "protocol": "P2",
         "claims": {"unit": "subject", "leaky": False},
         "leaks": [],
@@ -94,7 +95,6 @@ def test_latex_is_escaped_and_has_booktabs() -> None:
     assert escape("a\\b{c}~^#$") == r"a\textbackslash{}b\{c\}\textasciitilde{}\textasciicircum{}\#\$"
 
 
-def test_markdown_has_as_many_cells_in_every_row() -> None:
 @pytest.mark.parametrize("name", ["[a]", "*", "a_b & 5% #1 $x$ ~^\\{}", "a|b", "a<b>c"])
 def test_no_name_breaks_latex(name: str) -> None:
     text = latex(replace(SUMMARY, rows=[SUMMARY.rows[0], replace(SUMMARY.rows[1], model=name)]))
@@ -105,6 +105,15 @@ def test_no_name_breaks_latex(name: str) -> None:
     assert not line.startswith(("[", "*"))  # after \\\\ these are an argument and a star
 
 
+def test_what_is_of_drawn_data_says_so_in_every_form() -> None:
+    drawn = replace(SUMMARY, division={**SUMMARY.division, "synthetic": True})
+    for form in (lambda one: "\n".join(terminal(one)), markdown, latex, csv_text):
+        assert "synthetic" in form(drawn)
+        assert "synthetic" not in form(SUMMARY)
+    assert drawn.to_dict()["division"]["synthetic"]
+
+
+def test_markdown_has_as_many_cells_in_every_row() -> None:
     rows = [line for line in markdown(SUMMARY).splitlines() if line.startswith("|")]
     assert rows[1] == "|" + "---|" * 6
     assert {row.replace(r"\|", "").count("|") for row in rows} == {7}
