@@ -77,6 +77,30 @@ def test_an_interval_holds_the_truth_as_often_as_it_says(world: str, people: int
     assert all(0.92 <= share <= 0.98 for share in shares.values()), shares
 
 
+@pytest.mark.slow
+def test_where_few_err_much_more_than_others_intervals_of_errors_are_too_narrow() -> None:
+    """What docs/evaluation.md says of people whose differences lean far to one side: exponential, with 13 of them."""
+    generator = np.random.default_rng(13)
+
+    def draw(people: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        who = np.repeat(np.arange(people), 30)
+        lean = 0.7 * (generator.exponential(size=people) - 1)[who]
+        truth = generator.exponential(size=len(who)) - 1 + 0.5 * lean
+        return who, truth, 0.6 * truth + 0.6 * generator.normal(size=len(who)) + 0.8 * lean
+
+    _, truth, answers = draw(20_000)
+    true = {key: regression_metrics(truth[:, None], answers[:, None], ["v"]).flat()[key] for key in ("rmse", "ccc", "pcc")}
+    held, times = dict.fromkeys(true, 0), 500
+    for _ in range(times):
+        who, truth, answers = draw(13)
+        bounds = value_intervals(truth[:, None], answers[:, None], ["v"], who.astype(str).tolist()).bounds
+        for key, value in true.items():
+            low, high = bounds[key] or (np.nan, np.nan)
+            held[key] += low <= value <= high
+    assert 0.83 <= held["rmse"] / times <= 0.92
+    assert all(0.92 <= held[key] / times <= 0.98 for key in ("ccc", "pcc"))
+
+
 # --- Arithmetic -------------------------------------------------------------------------------------------------------
 
 
