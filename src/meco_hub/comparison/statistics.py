@@ -28,6 +28,7 @@ from ..errors import ConfigurationError, InputError
 from ..evaluation.intervals import mean_intervals
 from ..evaluation.metrics import Floats
 from ..evaluation.report_file import METRIC_NAMES
+from .baselines import CONSTANT
 from .cells import REPORT
 from .plan import Cell, Plan
 
@@ -100,6 +101,7 @@ class Summary:
         compared: the metric that differences are of; None where people are unknown.
         curves: family of conditions → model → {"asked", "levels", "values"}, of `curve_metric`.
         curve_metric: the first of `metrics` where it is tried under conditions, or else UAR or CCC.
+        chance: what `training_mean`, where it is compared, has in `curve_metric`.
         units: family of conditions → unit of its levels, where it has one.
     """
 
@@ -111,6 +113,7 @@ class Summary:
     samples: int
     curves: dict[str, dict[str, dict[str, list[Any]]]]
     curve_metric: str
+    chance: float | None
     units: dict[str, str]
 
     @property
@@ -246,6 +249,11 @@ def summarise_cells(plan: Plan, reports: Mapping[Cell, Mapping[str, Any]], outpu
     shared = all(metrics[0] in entry["metrics"] for entry in entries)
     first = next(iter(reports.values()))
     metric = metrics[0] if shared else "ccc" if first["kind"] == "regression" else "uar"
+    constant = {
+        (cell.seed, cell.fold): report["metrics"].get(metric)
+        for cell, report in counted.items()
+        if plan.comparison.models[cell.model].baseline == CONSTANT
+    }
     return Summary(
         division=plan.describe(),
         metrics=metrics,
@@ -255,6 +263,7 @@ def summarise_cells(plan: Plan, reports: Mapping[Cell, Mapping[str, Any]], outpu
         samples=sum({cell.fold: int(report["data"]["samples"]) for cell, report in counted.items()}.values()),
         curves=_curves(counted, metric),
         curve_metric=metric,
+        chance=figure(constant).mean if constant else None,
         units={entry["family"]: entry["unit"] for entry in entries if entry.get("unit")},
     )
 

@@ -184,7 +184,8 @@ def draw_curves(summary: Summary, folder: Path, suffix: str = "png") -> list[Pat
             continue
         curves = {model: _rising(own) for model, own in models.items()}
         level = f"{family} ({summary.units[family]})" if family in summary.units else family
-        written.append(draw_degradation(curves, folder / f"{name}.{suffix}", metric=metric, level=level, title=title))
+        said = {"metric": metric, "level": level, "chance": summary.chance, "title": title}
+        written.append(draw_degradation(curves, folder / f"{name}.{suffix}", **said))
     return written
 
 

@@ -37,6 +37,7 @@ SUMMARY = Summary(
     samples=2749,
     curves={},
     curve_metric="uar",
+    chance=0.5,
     units={"missing": "share"},
 )  # fmt: skip
 
@@ -168,4 +169,4 @@ def test_all_models_are_in_one_picture_per_condition(tmp_path: Path) -> None:
     assert all(file.stat().st_size > 5000 for file in drawn)
     shapes = draw_curves(replace(SUMMARY, curves=curves), tmp_path, "svg")
     assert {file.suffix for file in shapes} == {".svg"}
-    assert "stress_predict, n = 27 people" in shapes[0].read_text(encoding="utf-8")
+    assert all(said in shapes[0].read_text(encoding="utf-8") for said in ("stress_predict, n = 27 people", "chance 0.50"))
