@@ -252,7 +252,7 @@ def summarise_cells(plan: Plan, reports: Mapping[Cell, Mapping[str, Any]], outpu
     constant = {
         (cell.seed, cell.fold): report["metrics"].get(metric)
         for cell, report in counted.items()
-        if plan.comparison.models[cell.model].baseline == CONSTANT
+        if cell.choice.baseline == CONSTANT
     }
     return Summary(
         division=plan.describe(),
