@@ -169,4 +169,6 @@ def test_all_models_are_in_one_picture_per_condition(tmp_path: Path) -> None:
     assert all(file.stat().st_size > 5000 for file in drawn)
     shapes = draw_curves(replace(SUMMARY, curves=curves), tmp_path, "svg")
     assert {file.suffix for file in shapes} == {".svg"}
-    assert all(said in shapes[0].read_text(encoding="utf-8") for said in ("stress_predict, n = 27 people", "chance 0.50"))
+    assert all(
+        said in shapes[0].read_text(encoding="utf-8") for said in ("stress_predict, n = 27 people", "chance 0.50")
+    )

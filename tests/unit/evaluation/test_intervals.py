@@ -89,7 +89,9 @@ def test_where_few_err_much_more_than_others_intervals_of_errors_are_too_narrow(
         return who, truth, 0.6 * truth + 0.6 * generator.normal(size=len(who)) + 0.8 * lean
 
     _, truth, answers = draw(20_000)
-    true = {key: regression_metrics(truth[:, None], answers[:, None], ["v"]).flat()[key] for key in ("rmse", "ccc", "pcc")}
+    true = {
+        key: regression_metrics(truth[:, None], answers[:, None], ["v"]).flat()[key] for key in ("rmse", "ccc", "pcc")
+    }
     held, times = dict.fromkeys(true, 0), 500
     for _ in range(times):
         who, truth, answers = draw(13)
