@@ -7,7 +7,7 @@ What two splits share is looked for in eight ways, as far as the corpus has the 
     time        parts of one recording (`source`, `start_s`, `end_s`) that overlap
     content     the same bytes, or samples of signals: `content_sha256`, or the files or pictures themselves
     pixels      the same picture, decoded, in other bytes
-    look        a picture that brightens in the same places, or its mirror image does: encoded anew, resized, cut by a hair
+    look        a picture that brightens in the same places, or its mirror image does: encoded anew, resized
     spelling    people, files, stimuli, one person's trials: names that differ in case, accents' encoding, spaces, zeros before a
                 number, or "./"
     stimulus    the same film or picture was shown
