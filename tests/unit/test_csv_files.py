@@ -43,7 +43,7 @@ def people(word: str, folder: Path) -> str:
 def comparison(word: str, folder: Path) -> str:
     row = Row(word, {"ccc": Figure(-0.1, 0.2, [], {}, 0)}, None, 1, 1, [word])
     other = replace(row, model=f"{word}2", figures={"ccc": Figure(None, None, [], {}, 0)})
-    return csv_text(Summary({}, ["ccc"], None, [row, other], 0, 1, {}, "ccc", {}))
+    return csv_text(Summary({"synthetic": False}, ["ccc"], None, [row, other], 0, 1, {}, "ccc", {}))
 
 
 def answers(word: str, folder: Path) -> str:

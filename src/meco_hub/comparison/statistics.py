@@ -101,8 +101,8 @@ class Summary:
         compared: the metric that differences are of; None where people are unknown.
         curves: family of conditions → model → {"asked", "levels", "values"}, of `curve_metric`.
         curve_metric: the first of `metrics` where it is tried under conditions, or else UAR or CCC.
-        chance: what `training_mean`, where it is compared, has in `curve_metric`.
         units: family of conditions → unit of its levels, where it has one.
+        chance: what `training_mean`, where it is compared, has in `curve_metric`.
     """
 
     division: dict[str, Any]
@@ -113,8 +113,8 @@ class Summary:
     samples: int
     curves: dict[str, dict[str, dict[str, list[Any]]]]
     curve_metric: str
-    chance: float | None
     units: dict[str, str]
+    chance: float | None = None
 
     @property
     def corpus(self) -> str:
