@@ -54,10 +54,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if set(arguments.folds) & set(arguments.choose_on):
         parser.error("--choose_on names folds that are tested on")
-    recipe, whole = (
-        load_recipe(arguments.recipe),
-        take_split(plugins.corpus("image_folder").load(arguments.data_dir), None),
-    )
+    recipe = load_recipe(arguments.recipe)
+    whole = take_split(plugins.corpus("image_folder").load(arguments.data_dir), None)
     peer = FaceApiExpressions(str(arguments.peer))
     names = whole.features["label"].names
     answers, labels = {}, {}
@@ -92,10 +90,7 @@ def main() -> None:
             EvaluationSettings(folds=arguments.folds),
         )["metrics"]
     print(f"{'':32}" + "".join(f"{name:>13}" for name in FIGURES) + f"   n = {ours['n']}")
-    figures = {
-        Path(model).name: ours,
-        **{name: compute_metrics(truth, own, names).flat() for name, own in rows.items()},
-    }
+    figures = {Path(model).name: ours} | {name: compute_metrics(truth, own, names).flat() for name, own in rows.items()}
     for name, own in figures.items():
         print(f"{name:32}" + "".join(f"{own[key]:13.3f}" for key in FIGURES))
     met = "" if rule.war_floor is None else f", WAR of {rule.war_floor:g} {'met' if point.floor_met else 'not met'}"
