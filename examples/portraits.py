@@ -73,7 +73,10 @@ if __name__ == "__main__":
     output = arguments.output_dir
     files = collect(output / "portraits")
     film(files, output / "talk.mp4")
-    code = main(["predict", *map(str, files), "--faces", "largest", "--annotate", str(output), "--top_k", "3"])
+    # --overwrite: whoever runs the demo again gets the same pictures again
+    code = main(
+        ["predict", *map(str, files), "--faces", "largest", "--annotate", str(output), "--top_k", "3", "--overwrite"]
+    )
     print(f"Annotated pictures: {output}")
     if arguments.picture:
         join([output / f"{Path(name).stem}.png" for name in PORTRAITS], arguments.picture)
