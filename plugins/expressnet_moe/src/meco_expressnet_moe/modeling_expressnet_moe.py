@@ -49,7 +49,7 @@ _PIXEL_STATISTICS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 }
 
 
-def _normalise(pixels: torch.Tensor, kind: str, channel_order: str) -> torch.Tensor:
+def normalise(pixels: torch.Tensor, kind: str, channel_order: str) -> torch.Tensor:
     """RGB in [0, 1] → the named normalisation, in the given channel order. One grey channel stays as it is."""
     if pixels.shape[1] == 1:
         return pixels
@@ -255,12 +255,12 @@ class ExpressNetMoEModel(ExpressNetMoEPreTrainedModel):
         pixels = pixel_values.to(self.fusion.weight.dtype)
         if pixels.device.type == "cpu":
             pixels = pixels.contiguous(memory_format=torch.channels_last)  # NCHW convolutions are slow on CPUs
-        for_branches = _normalise(pixels, config.input_norm, config.channel_order)
+        for_branches = normalise(pixels, config.input_norm, config.channel_order)
         if (config.backbone_input_norm, config.input_norm) == ("none", "none"):
             for_backbone = for_branches
         else:  # pretrained weights know one channel order; without a normalisation of theirs, the network's applies
             order = {"none": config.channel_order, "vggface2_bgr": "bgr"}.get(config.backbone_input_norm, "rgb")
-            for_backbone = _normalise(pixels, config.backbone_input_norm, order)
+            for_backbone = normalise(pixels, config.backbone_input_norm, order)
 
         a = self.large_kernel_branch(for_branches)  # (B, 512)
         b = self.small_kernel_branch(for_branches)  # (B, 256)

@@ -6,22 +6,20 @@ this project. `npm install @vladmandic/face-api@1.7.15` puts them where a recipe
 are read here without JavaScript, and their fingerprint is checked, because a recipe that names a teacher means that one.
 """
 
-import hashlib
-import json
-from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from meco_hub.errors import CheckpointError, InputError
+from meco_hub.errors import InputError
+
+from .backbone_weights import read_tensorflow_js
 
 _WEIGHTS = "face_expression_model.bin"
 _MANIFEST = "face_expression_model-weights_manifest.json"
 _SHA256 = "9a9840f2cf1f4c7eab95f197512569345c00d2426754d4608b92af30e0300f3d"
-_ADVICE = "Get it with `npm install @vladmandic/face-api@1.7.15` in the folder that you train from."
+_PACKAGE = "@vladmandic/face-api@1.7.15"
 
 
 class FaceApiExpressions(nn.Module):
@@ -47,7 +45,7 @@ class FaceApiExpressions(nn.Module):
     def __init__(self, weights: str) -> None:
         super().__init__()
         folder = Path(weights)
-        for name, tensor in _read_quantised(folder / _MANIFEST, folder / _WEIGHTS).items():
+        for name, tensor in read_tensorflow_js(folder / _MANIFEST, folder / _WEIGHTS, _SHA256, _PACKAGE).items():
             kind = name.rsplit("/", 1)[-1]
             # TensorFlow keeps kernels as (height, width, in, out), and depthwise ones as (height, width, channels, 1)
             order = {"filters": (3, 2, 0, 1), "pointwise_filter": (3, 2, 0, 1), "depthwise_filter": (2, 3, 0, 1)}.get(
@@ -93,25 +91,3 @@ class FaceApiExpressions(nn.Module):
 
     def _bias(self, name: str) -> torch.Tensor:
         return self.get_buffer(f"{name}_bias").view(1, -1, 1, 1)
-
-
-def _read_quantised(manifest: Path, weights: Path) -> Mapping[str, torch.Tensor]:
-    """Tensors of TensorFlow.js's format: one after another, float32, or bytes with a scale and a minimum."""
-    for file in (manifest, weights):
-        if not file.is_file():
-            raise CheckpointError(f"The teacher's weights {file} are not there. {_ADVICE}")
-    content = weights.read_bytes()
-    seen = hashlib.sha256(content).hexdigest()
-    if seen != _SHA256:
-        raise CheckpointError(f"{weights} has the SHA-256 {seen}; expected {_SHA256}, version 1.7.15's. {_ADVICE}")
-    tensors, place = {}, 0
-    for group in json.loads(manifest.read_text(encoding="utf-8")):
-        for entry in group["weights"]:
-            count, packing = int(np.prod(entry["shape"])), entry.get("quantization")
-            kind = np.dtype(packing["dtype"] if packing else entry["dtype"])
-            values = np.frombuffer(content, kind, count, place).astype(np.float32)
-            if packing:
-                values = values * np.float32(packing["scale"]) + np.float32(packing["min"])
-            tensors[entry["name"]] = torch.from_numpy(values.reshape(entry["shape"]))
-            place += count * kind.itemsize
-    return tensors
