@@ -7,7 +7,7 @@ NEWEST ?= .venv-newest
 BIN := $(VENV)/bin
 PLUGINS := plugins/baselines plugins/expressnet_moe plugins/himoe plugins/mcoenet
 PROJECTS := pyproject.toml $(PLUGINS:%=%/pyproject.toml)
-EVERYTHING := train,faces,events,signals,presets,video,live,report,cards,docs,demo,examples
+EVERYTHING := train,faces,events,fast,signals,presets,video,live,report,cards,docs,demo,examples
 # Tests must not compute with more threads than they are given cores, nor ask anything of the network.
 QUIET := HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1 OMP_NUM_THREADS=1
 FAST := -m "not slow and not external"

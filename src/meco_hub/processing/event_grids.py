@@ -12,7 +12,7 @@ How the voxel grid is fast. In sorted time the events of one bin lie next to eac
 event, and within a bin both halves of the linear weight follow from two sums per pixel: how many events, and their summed time
 since the bin's beginning. One pass finds both: 2ᵏ + time is added up in int64, which holds the count above bit k and the time
 below it. Whether that fitted is checked afterwards; where it did not (hundreds of thousands of events on one pixel), the two sums
-are made one by one.
+are made one by one. Where it is worth it, `compiled_sums` finds the same sums.
 
 Events must lie on the grid and be in the order of time: nothing is checked here.
 """
@@ -21,6 +21,8 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .compiled_sums import LONGEST_PART, find_loop, fits
 
 GREY = 128
 """The 8-bit value of a pixel where nothing happened: 0.50196, the nearest to the middle that rounds away from black."""
@@ -105,12 +107,23 @@ class VoxelGrid(EventGrid):
         # the first whole microsecond at or after each instant; the last interval includes its end
         instants = [self.start - (-k * self.span // self.intervals) for k in range(1, self.intervals)]
         borders = [0, *np.searchsorted(t, instants).tolist(), len(t)]
+        loop = find_loop(len(t))
+        step, packed = (LONGEST_PART, np.zeros(self.pixels, np.int64)) if loop else (len(t) + 1, None)
         for k in range(self.intervals):
-            cut = np.s_[borders[k] : borders[k + 1]]
-            if borders[k] < borders[k + 1]:
-                counts, times = self._sums(x[cut], y[cut], t[cut], p[cut], self._beginning(k))
-                self.counts[k] += counts
-                self.times[k] += times
+            for first in range(borders[k], borders[k + 1], step):
+                cut = np.s_[first : min(first + step, borders[k + 1])]
+                part, since = (x[cut], y[cut], t[cut], p[cut]), self._beginning(k)
+                if loop and fits(t[cut]):
+                    # as it was compiled for them: columns of a structured array are copied
+                    types = (np.uint16, np.uint16, np.int64, np.uint8)
+                    columns = [
+                        np.require(values, type_, ["C", "A", "W"]) for values, type_ in zip(part, types, strict=True)
+                    ]
+                    loop(*columns, self.width, self.height, since, packed, self.counts[k], self.times[k])
+                else:
+                    counts, times = self._sums(*part, since)
+                    self.counts[k] += counts
+                    self.times[k] += times
 
     def _beginning(self, k: int) -> int:
         """The last whole microsecond at or before the k-th instant."""
@@ -142,21 +155,24 @@ class VoxelGrid(EventGrid):
             cut = np.s_[first : first + _BLOCK]
             places = self._places(x[cut], y[cut], p[cut])
             counts += np.bincount(places, minlength=2 * self.pixels)
-            times += np.bincount(places, (t[cut] - since).astype(np.float64), 2 * self.pixels).astype(np.int64)
+            np.add.at(times, places, t[cut] - since)
         return self._signed(counts), self._signed(times)
 
     def finish(self) -> NDArray[np.float32]:
-        grid = np.zeros((self.bins, self.pixels), np.float64)
-        if not self.intervals:
-            grid[0] = self.counts[0]
+        # bin by bin, with little memory of its own: asking for that took longer than the sums
+        grid = np.zeros((self.bins, self.pixels), np.float32)
+        before: NDArray[np.float64] | float = 0.0  # what the interval before the bin gives it
         for k in range(self.intervals):
-            late = (
-                k * self.span % self.intervals
-            )  # how far the instant lies behind its whole microsecond, in 1/intervals µs
-            later = (self.intervals * self.times[k] - late * self.counts[k]) / self.span
-            grid[k] += self.counts[k] - later
-            grid[k + 1] += later
-        return grid.reshape(self.bins, self.height, self.width).astype(np.float32)
+            # how far the instant lies behind its whole microsecond, in 1/intervals µs
+            late = k * self.span % self.intervals
+            later = self.intervals * self.times[k]
+            if late:
+                later -= late * self.counts[k]
+            later = later / self.span
+            grid[k] = before + (self.counts[k] - later)
+            before = later
+        grid[self.intervals] = before if self.intervals else self.counts[0]
+        return grid.reshape(self.bins, self.height, self.width)
 
 
 class PolarityCounts(EventGrid):
