@@ -76,8 +76,8 @@ def read_face_weights(folder: str | Path) -> nn.Module:
                 kernel = theirs[f"{layer}/convolution/merged_input"].permute(3, 2, 0, 1)
                 scale = torch.ones(len(kernel))
             convolution.weight.copy_(kernel)
-            norm.running_mean.zero_()
-            norm.running_var.fill_(1 - norm.eps)
+            norm.get_buffer("running_mean").zero_()
+            norm.get_buffer("running_var").fill_(1 - norm.eps)
             norm.weight.copy_(scale)
             norm.bias.copy_(theirs[f"{layer}_bn/batchnorm_1/sub"])
     return model
@@ -105,13 +105,14 @@ def unfold_batch_norm(model: nn.Module, batches: Iterable[torch.Tensor]) -> None
     for hook in hooks:
         hook.remove()
     for norm, (count, total, squares) in sums.items():
+        old_mean, old_variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
         mean = total / count
         variance = (squares / count - mean.square()).clamp_min(1e-6)  # a channel that is always the same keeps a scale
-        slope = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
-        norm.bias.copy_(norm.bias + slope * (mean - norm.running_mean))
+        slope = norm.weight.double() / (old_variance.double() + norm.eps).sqrt()
+        norm.bias.copy_(norm.bias + slope * (mean - old_mean))
         norm.weight.copy_(slope * (variance + norm.eps).sqrt())
-        norm.running_mean.copy_(mean)
-        norm.running_var.copy_(variance)
+        old_mean.copy_(mean)
+        old_variance.copy_(variance)
 
 
 def main(models: str, pictures: str, output: str) -> None:
