@@ -133,7 +133,6 @@ def main(models: str, pictures: str, output: str) -> None:
     model = read_face_weights(models)
     unfold_batch_norm(model, batches)
     save_file(model.state_dict(), output)
-    print(f"{output}: {len(rows)} pictures")
 
 
 if __name__ == "__main__":
