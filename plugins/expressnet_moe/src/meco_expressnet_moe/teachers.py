@@ -3,7 +3,7 @@
 `FaceApiExpressions` is the expression network of face-api.js (Vincent Mühler, MIT), maintained as @vladmandic/face-api (MIT):
 330 kB, three hundred thousand parameters. Which pictures it was trained on is not published with it. The weights are not part of
 this project. `npm install @vladmandic/face-api@1.7.15` puts them where a recipe's relative path finds them; they
-are read here without JavaScript, and their fingerprint is checked, because a recipe that names a teacher means that one.
+are read without JavaScript, and their fingerprint is checked, because a recipe that names a teacher means that one.
 """
 
 from pathlib import Path
